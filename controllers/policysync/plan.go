@@ -124,6 +124,7 @@ func (a *applier) lookAt(
 ) []look {
 	looks := make([]look, len(refs))
 	needed := sync.OnceValues(func() (users, error) { return a.usersOf(ctx, refs, goes) })
+	filled := a.filledIn(ctx, refs)
 	var g errgroup.Group
 	g.SetLimit(concurrency)
 	for i, ref := range refs {
@@ -131,7 +132,7 @@ func (a *applier) lookAt(
 			u, why, err := a.find(ctx, ref, needed, left)
 			takes := false
 			if u != nil && err == nil {
-				takes, err = a.takes(ctx, u)
+				takes, err = a.takes(u, filled)
 			}
 			looks[i] = look{found: u, why: why, takes: takes, err: err}
 			return nil
@@ -173,19 +174,42 @@ func isRepository(u *unstructured.Unstructured) bool {
 
 // takes reports whether an object takes more along: see removal. Without its Snapshots nothing in the cluster knows the
 // backups of a Repository until somebody makes it again and asks for a scan.
-func (a *applier) takes(ctx context.Context, u *unstructured.Unstructured) (bool, error) {
+func (a *applier) takes(u *unstructured.Unstructured, filled map[string]repositoryNames) (bool, error) {
 	switch {
 	case u.GetKind() == namespaceKind || wipes(u.Object["spec"]) || prunesAll(u):
 		return true, nil
 	case !isRepository(u):
 		return false, nil
 	}
-	var snapshots v1alpha1.SnapshotList
-	err := a.List(ctx, &snapshots, client.InNamespace(u.GetNamespace()), client.UnsafeDisableDeepCopy)
-	if err != nil {
-		return false, fmt.Errorf("list Snapshots of Repository %s: %w", client.ObjectKeyFromObject(u), err)
+	in, err := filled[u.GetNamespace()]()
+	return in[u.GetName()], err
+}
+
+// repositoryNames returns the names of some Repositories of a namespace.
+type repositoryNames func() (map[string]bool, error)
+
+// filledIn returns, by namespace, which Repositories have Snapshots. It lists them once, and only if somebody asks.
+func (a *applier) filledIn(ctx context.Context, refs []v1alpha1.ResourceRef) map[string]repositoryNames {
+	out := map[string]repositoryNames{}
+	for _, ref := range refs {
+		id, _, err := kindOf(ref)
+		if err != nil || out[id.Namespace] != nil {
+			continue
+		}
+		out[id.Namespace] = sync.OnceValues(func() (map[string]bool, error) {
+			var snapshots v1alpha1.SnapshotList
+			err := a.List(ctx, &snapshots, client.InNamespace(id.Namespace), client.UnsafeDisableDeepCopy)
+			if err != nil {
+				return nil, fmt.Errorf("list Snapshots of namespace %s: %w", id.Namespace, err)
+			}
+			filled := map[string]bool{}
+			for i := range snapshots.Items {
+				if s := &snapshots.Items[i]; v1alpha1.InForce(s) {
+					filled[s.Spec.Repository] = true
+				}
+			}
+			return filled, nil
+		})
 	}
-	return slices.ContainsFunc(snapshots.Items, func(s v1alpha1.Snapshot) bool {
-		return s.Spec.Repository == u.GetName() && v1alpha1.InForce(&s)
-	}), nil
+	return out
 }

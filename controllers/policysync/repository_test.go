@@ -1,7 +1,9 @@
 package policysync
 
 import (
+	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/fluxcd/pkg/apis/meta"
@@ -143,6 +145,30 @@ func TestARepositoryWithSnapshotsGoesOnlyWithConsent(t *testing.T) {
 	r.reconcile()
 	r.expectReady(revision)
 	r.g.Expect(r.exists(&v1alpha1.Repository{}, "empty")).To(BeFalse(), "it has no Snapshot")
+}
+
+// A namespace can have thousands of Snapshots.
+func TestSnapshotsAreListedOnceForAllRepositoriesThatGo(t *testing.T) {
+	r := newRoom(t)
+	r.push(map[string]string{
+		"policy/s.yaml": storage("local"), "policy/a.yaml": repositoryFile("a"), "policy/b.yaml": repositoryFile("b"),
+		"policy/c.yaml": repositoryFile("c"),
+	})
+	r.reconcile()
+	r.snapshotIn("a")
+	r.snapshotIn("b")
+	r.push(map[string]string{"policy/s.yaml": storage("local")})
+	var lists atomic.Int64
+	r.api.around = func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
+		if req.Method == http.MethodGet && strings.HasSuffix(req.URL.Path, "/snapshots") {
+			lists.Add(1)
+		}
+		return next.RoundTrip(req)
+	}
+	r.reconcile()
+	r.api.around = nil
+	r.expectNotReady(v1alpha1.ReasonDeletionBlocked, "Repository/"+r.namespace+"/b")
+	r.g.Expect(lists.Load()).To(BeEquivalentTo(1))
 }
 
 // One commit moves a Repository to the path of another PolicySync: it stays the same object, whether policy names it or
