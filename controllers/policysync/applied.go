@@ -7,6 +7,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+
+	"github.com/cairn-backup/cairn/internal/managedfields"
 )
 
 // fingerprint identifies the state of an object in the cluster for which a dry run or an apply had nothing to do.
@@ -40,4 +43,41 @@ func contains(have, want map[string]string) bool {
 		}
 	}
 	return true
+}
+
+var (
+	backendsField  = fieldpath.MakePathOrDie("spec", "backends")
+	pausedField    = fieldpath.MakePathOrDie("spec", "paused")
+	retentionField = fieldpath.FieldNameElement("retentionPolicy")
+)
+
+// addedToPolicy returns which fields of a BackupConfiguration or BackupBatch stay with the person who added them:
+// paused, and the RetentionPolicy of a backend. Without them new backups begin, or the default RetentionPolicy applies,
+// and old backups go. A backend that Git never had stays with its RetentionPolicy, and one that Git drops goes with it.
+func addedToPolicy(wanted, have *unstructured.Unstructured) managedfields.Stays {
+	return func(field fieldpath.Path, applied *fieldpath.Set) bool {
+		n := len(backendsField)
+		switch {
+		case applied.Has(field):
+			return false
+		case len(field) <= n || !field[:n].Equals(backendsField):
+			return field.Equals(pausedField)
+		case !applied.Has(field[:n+1]):
+			return backendOf(have, field[n])[*retentionField.FieldName] != nil
+		}
+		return len(field) > n+1 && field[n+1].Equals(retentionField) && backendOf(wanted, field[n]) != nil
+	}
+}
+
+// backendOf returns the backend of a BackupConfiguration or BackupBatch that an element of a path names, or nil.
+func backendOf(u *unstructured.Unstructured, element fieldpath.PathElement) map[string]any {
+	backends, _, _ := unstructured.NestedSlice(u.Object, "spec", "backends")
+	for _, b := range backends {
+		backend, _ := b.(map[string]any)
+		name, _ := backend["name"].(string) // it can be left out
+		if backend != nil && element.Equals(fieldpath.PathElement{Key: fieldpath.KeyByFields("name", name)}) {
+			return backend
+		}
+	}
+	return nil
 }

@@ -86,7 +86,8 @@ func TestAFieldThatKubectlAppliedGoesWithGit(t *testing.T) {
 }
 
 // A field that Git does not have is an edit by hand, too. What "cairn pause" writes is not, nor is a request in an
-// annotation. What a person added to a RetentionPolicy can be the only thing that keeps old backups.
+// annotation. What a person added to a RetentionPolicy can be the only thing that keeps old backups, and so can a
+// pause.
 func TestAFieldThatKubectlAddedIsReverted(t *testing.T) {
 	r := newRoom(t)
 	revision := r.push(map[string]string{
@@ -98,7 +99,11 @@ func TestAFieldThatKubectlAddedIsReverted(t *testing.T) {
 	r.emitted()
 	a, b, c := &v1alpha1.BackupConfiguration{}, &v1alpha1.BackupConfiguration{}, &v1alpha1.BackupConfiguration{}
 	a.Name, b.Name, c.Name = "a", "b", "c"
-	r.patched(a, kubectlEdit, `{"spec":{"paused":true},"metadata":{"labels":{"team":"web"}}}`)
+	const edit = `{"name":"nightly","scheduler":{"schedule":"0 2 * * *"},"backupTimeout":"1h",` +
+		`"addon":{"name":"pvc-addon","tasks":[{"name":"logical-backup"}]},"repositories":` +
+		`[{"name":"a","backend":"main","directory":"/a","encryptionSecret":{"name":"enc"}}]}`
+	r.patched(a, kubectlEdit, `{"spec":{"paused":true,"sessions":[`+edit+`]},"metadata":{"labels":{"team":"web"}}}`)
+	r.g.Expect(a.Spec.Sessions[0].BackupTimeout).NotTo(BeNil())
 	r.patched(a, "kubectl-annotate", `{"metadata":{"annotations":{"example.org/request":"now"}}}`)
 	r.patched(b, "cairn", `{"spec":{"paused":true}}`)
 	r.patched(c, kubectlEdit, `{"spec":{"paused":true}}`)
@@ -130,7 +135,8 @@ func TestAFieldThatKubectlAddedIsReverted(t *testing.T) {
 	a, b, c = &v1alpha1.BackupConfiguration{}, &v1alpha1.BackupConfiguration{}, &v1alpha1.BackupConfiguration{}
 	keep = &v1alpha1.RetentionPolicy{}
 	r.g.Expect(r.exists(a, "a") && r.exists(b, "b") && r.exists(c, "c") && r.exists(keep, "keep")).To(BeTrue())
-	r.g.Expect(a.Spec.Paused).To(BeFalse(), "kubectl edit")
+	r.g.Expect(a.Spec.Sessions[0].BackupTimeout).To(BeNil(), "kubectl edit")
+	r.g.Expect(a.Spec.Paused).To(BeTrue(), "kubectl edit")
 	r.g.Expect(keep.Spec.SuccessfulSnapshots.Yearly).NotTo(BeZero(), "kubectl patch")
 	r.g.Expect(b.Spec.Paused).To(BeTrue(), "cairn pause")
 	r.g.Expect(c.Spec.Paused).To(BeTrue(), "cairn pause after kubectl edit")
@@ -143,6 +149,74 @@ func TestAFieldThatKubectlAddedIsReverted(t *testing.T) {
 		r.reconcile()
 		r.g.Expect(r.api.writes()).To(Equal(writes), "nothing drifted")
 		r.restart()
+	}
+}
+
+// The RetentionPolicy that a person named with kubectl can be the only thing that keeps old backups. Its backend goes
+// with Git all the same.
+func TestARetentionPolicyThatKubectlNamedStays(t *testing.T) {
+	const keep = `"retentionPolicy":{"name":"keep"}`
+	for kind, file := range map[string]string{
+		v1alpha1.BackupConfigurationKind: configuration("web", "0 2 * * *"),
+		v1alpha1.BackupBatchKind:         batchFile("web", "web"),
+	} {
+		t.Run(kind, func(t *testing.T) {
+			r := newRoom(t)
+			files := map[string]string{"policy/s.yaml": storage("local"), "policy/p.yaml": file}
+			r.push(files)
+			r.reconcile()
+			u := &unstructured.Unstructured{}
+			u.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(kind))
+			u.SetName("web")
+			r.patched(u, "kubectl-patch", `{"spec":{"backends":[{"name":"main","storageRef":{"name":"local"},`+keep+
+				`},{"name":"more",`+keep+`},{"name":"other"}]}}`)
+			names := func() (out []string) {
+				t.Helper()
+				r.g.Expect(r.exists(u, "web")).To(BeTrue())
+				backends, _, err := unstructured.NestedSlice(u.Object, "spec", "backends")
+				r.g.Expect(err).NotTo(HaveOccurred())
+				for _, b := range backends {
+					backend := b.(map[string]any)
+					kept, _, _ := unstructured.NestedString(backend, "retentionPolicy", "name")
+					out = append(out, backend["name"].(string)+" "+kept)
+				}
+				return out
+			}
+			for range 2 {
+				r.clock.Step(driftInterval)
+				r.reconcile()
+				r.g.Expect(names()).To(ConsistOf("main keep", "more keep"))
+			}
+			files["policy/p.yaml"] = strings.ReplaceAll(strings.ReplaceAll(file, "name: main", "name: new"),
+				"backend: main", "backend: new")
+			revision := r.push(files)
+			r.reconcile()
+			r.expectReady(revision)
+			r.g.Expect(names()).To(ConsistOf("new ", "more keep"))
+		})
+	}
+}
+
+// Git can leave the backends to defaults.
+func TestARetentionPolicyOfABackendThatGitLacksStays(t *testing.T) {
+	r := newRoom(t)
+	const backends = "  backends: [{name: main, storageRef: {name: local}}]\n"
+	file := strings.Replace(configuration("web", "0 2 * * *"), backends, "", 1)
+	revision := r.push(map[string]string{
+		"policy/s.yaml": storage("local"), "policy/p.yaml": strings.Replace(file, "backend: main, ", "", 1),
+	})
+	r.reconcile()
+	r.expectReady(revision)
+	c := &v1alpha1.BackupConfiguration{}
+	c.Name = "web"
+	r.patched(c, "kubectl-patch", `{"spec":{"backends":[{"retentionPolicy":{"name":"keep"}},{"name":"more"}]}}`)
+	for range 2 {
+		r.clock.Step(driftInterval)
+		r.reconcile()
+		r.expectReady(revision)
+		r.g.Expect(r.exists(c, "web")).To(BeTrue())
+		r.g.Expect(c.Spec.Backends).To(HaveLen(1))
+		r.g.Expect(c.Spec.Backends[0].RetentionPolicy).NotTo(BeNil())
 	}
 }
 

@@ -129,8 +129,9 @@ func (s *reconciling) stillForeign(ctx context.Context, k key) bool {
 // takeFromKubectl makes this PolicySync the owner of the fields that kubectl owns. Otherwise a field would stay after
 // Git has dropped it, and one that somebody added by hand would stay for ever. It comes before the dry run, which then
 // shows what an apply removes. live has the objects as they are then. The values of a Secret stay a person's, because
-// they can be the only ones. So does what a person added to a RetentionPolicy, because backups would go with it, and to
-// what Cairn does not let change: see staysWithPerson. So does what other programs wrote, such as "cairn pause".
+// they can be the only ones. So does what a person added to a RetentionPolicy, or the name of one in policy, because
+// backups would go with it, and what a person added to what Cairn does not let change: see staysWithPerson and
+// addedToPolicy. So does what other programs wrote, such as "cairn pause".
 func (a *applier) takeFromKubectl(ctx context.Context, objects []*unstructured.Unstructured, live liveObjects) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(concurrency)
@@ -140,7 +141,7 @@ func (a *applier) takeFromKubectl(ctx context.Context, objects []*unstructured.U
 			continue
 		}
 		g.Go(func() error {
-			err := retry.RetryOnConflict(retry.DefaultRetry, func() error { return a.take(ctx, have) })
+			err := retry.RetryOnConflict(retry.DefaultRetry, func() error { return a.take(ctx, u, have) })
 			if client.IgnoreNotFound(err) != nil {
 				return &objectError{keyOf(have), err}
 			}
@@ -168,10 +169,16 @@ func staysWithPerson(u *unstructured.Unstructured) bool {
 }
 
 // take takes the fields of one object. After a conflict it has read the object anew.
-func (a *applier) take(ctx context.Context, have *unstructured.Unstructured) error {
-	kind := have.GroupVersionKind().GroupKind()
-	shared := kind == (schema.GroupKind{Group: v1alpha1.Group, Kind: v1alpha1.RetentionPolicyKind})
-	fields, err := managedfields.TakeFromKubectl(owner.Field, have, shared)
+func (a *applier) take(ctx context.Context, wanted, have *unstructured.Unstructured) error {
+	var stays managedfields.Stays
+	switch have.GroupVersionKind().GroupKind() {
+	case schema.GroupKind{Group: v1alpha1.Group, Kind: v1alpha1.RetentionPolicyKind}:
+		stays = managedfields.Added
+	case schema.GroupKind{Group: v1alpha1.Group, Kind: v1alpha1.BackupConfigurationKind},
+		schema.GroupKind{Group: v1alpha1.Group, Kind: v1alpha1.BackupBatchKind}:
+		stays = addedToPolicy(wanted, have)
+	}
+	fields, err := managedfields.TakeFromKubectl(owner.Field, have, stays)
 	if err != nil || fields == nil {
 		return err
 	}

@@ -62,7 +62,7 @@ func TestTakeFromKubectl(t *testing.T) {
 	labels := of("kubectl-label", update, `{"f:metadata":{"f:labels":{"f:team":{}}}}`)
 	for name, tt := range map[string]struct {
 		before, after []entry
-		shared        bool
+		stays         managedfields.Stays
 	}{
 		"nothing":        {before: []entry{ours, of("helm", update, `{"f:spec":{"f:x":{}}}`)}},
 		"no fields":      {before: []entry{ours, {Manager: "kubectl", Operation: update, APIVersion: "v1"}}},
@@ -95,17 +95,17 @@ func TestTakeFromKubectl(t *testing.T) {
 			after: []entry{
 				of("kubectl-edit", update, `{"f:spec":{"f:b":{}}}`), of("cairn", apply, `{"f:spec":{"f:a":{}}}`),
 			},
-			shared: true,
+			stays: managedfields.Added,
 		},
 		"nothing shared": {
-			before: []entry{other, of("kubectl-edit", update, `{"f:spec":{"f:b":{}}}`), ours}, shared: true,
+			before: []entry{other, of("kubectl-edit", update, `{"f:spec":{"f:b":{}}}`), ours}, stays: managedfields.Added,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			got, err := managedfields.TakeFromKubectl("cairn", &corev1.Secret{
 				ObjectMeta: metav1.ObjectMeta{ManagedFields: tt.before},
-			}, tt.shared)
+			}, tt.stays)
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(got).To(Equal(tt.after))
 		})
@@ -113,6 +113,6 @@ func TestTakeFromKubectl(t *testing.T) {
 	g := NewWithT(t)
 	_, err := managedfields.TakeFromKubectl("cairn", &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Name: "x", ManagedFields: []entry{of("kubectl", apply, "{")}},
-	}, false)
+	}, nil)
 	g.Expect(err).To(MatchError(HavePrefix("read managedFields of x: ")))
 }

@@ -16,20 +16,23 @@ var (
 		fieldpath.MakePathOrDie("metadata", "annotations", corev1.LastAppliedConfigAnnotation))
 )
 
+// Stays reports whether a field stays kubectl's. applied are the fields that the manager has applied.
+type Stays func(field fieldpath.Path, applied *fieldpath.Set) bool
+
+// Added reports whether the manager has not applied a field: it is what somebody added.
+func Added(field fieldpath.Path, applied *fieldpath.Set) bool { return !applied.Has(field) }
+
 // TakeFromKubectl returns the metadata.managedFields of an object as they are if a manager has applied, itself, all
 // fields that kubectl owns. Its next apply then removes those of them that it does not apply. The rest of the metadata
 // stays kubectl's: many labels and annotations are requests that a person makes with kubectl, such as a consent. The
-// record that "kubectl apply" keeps of the other fields goes with them. With shared, it takes only what the manager has
-// applied as well. TakeFromKubectl returns nil if kubectl owns no such field.
-func TakeFromKubectl(manager string, o metav1.Object, shared bool) ([]metav1.ManagedFieldsEntry, error) {
+// record that "kubectl apply" keeps of the other fields goes with them. The fields for which stays returns true stay
+// kubectl's; stays can be nil. TakeFromKubectl returns nil if kubectl owns no such field.
+func TakeFromKubectl(manager string, o metav1.Object, stays Stays) ([]metav1.ManagedFieldsEntry, error) {
 	all, err := AppliedBy(manager, o)
 	if err != nil {
 		return nil, err
 	}
-	var only *fieldpath.Set
-	if shared {
-		only = all
-	}
+	applied := all
 	var own metav1.ManagedFieldsEntry
 	entries := slices.Clone(o.GetManagedFields())
 	if at := slices.IndexFunc(entries, func(e metav1.ManagedFieldsEntry) bool {
@@ -41,7 +44,7 @@ func TakeFromKubectl(manager string, o metav1.Object, shared bool) ([]metav1.Man
 	var out []metav1.ManagedFieldsEntry
 	took := false
 	for _, e := range entries {
-		taken, left, err := split(e, only)
+		taken, left, err := split(e, applied, stays)
 		switch {
 		case err != nil:
 			return nil, fmt.Errorf("read managedFields of %s: %w", o.GetName(), err)
@@ -68,9 +71,8 @@ func TakeFromKubectl(manager string, o metav1.Object, shared bool) ([]metav1.Man
 	return append(out, own), err
 }
 
-// split returns the fields of an entry that can be taken from kubectl, and those that are left to it. If only is not
-// nil, no other field can be taken.
-func split(e metav1.ManagedFieldsEntry, only *fieldpath.Set) (taken, left *fieldpath.Set, err error) {
+// split returns the fields of an entry that can be taken from kubectl, and those that are left to it.
+func split(e metav1.ManagedFieldsEntry, applied *fieldpath.Set, stays Stays) (taken, left *fieldpath.Set, err error) {
 	if !ofKubectl(e) {
 		return fieldpath.NewSet(), nil, nil
 	}
@@ -79,8 +81,14 @@ func split(e metav1.ManagedFieldsEntry, only *fieldpath.Set) (taken, left *field
 		return nil, nil, err
 	}
 	taken = all.RecursiveDifference(metadata)
-	if only != nil {
-		taken = taken.Intersection(only)
+	if stays != nil {
+		kept := fieldpath.NewSet()
+		taken.Iterate(func(field fieldpath.Path) {
+			if stays(field, applied) {
+				kept.Insert(field.Copy())
+			}
+		})
+		taken = taken.Difference(kept)
 	}
 	if !taken.Empty() {
 		taken = taken.Union(all.Intersection(lastApplied))
