@@ -26,7 +26,7 @@ func (r *Reconciler) introduce(ctx context.Context, s *state) error {
 		clocks.Wrote(snapshot.CreationTimestamp.Time)
 	}
 	var err error
-	status.DefaultRetention, s.held, err = retention.Introduce(status.DefaultRetention, *s.ref, s.spec, s.verdicts,
+	status.DefaultRetention, s.held, err = retention.Introduce(status.DefaultRetention, *s.ref, s.spec, s.letsGo,
 		clocks.Now, func() (string, error) {
 			var err error
 			if clocks.Server, err = r.ServerTime(ctx); err == nil {

@@ -40,6 +40,8 @@ type state struct {
 	decided []*v1alpha1.Snapshot
 	// verdicts on the Repository's own Snapshots, newest first.
 	verdicts []retention.Verdict
+	// letsGo reports whether the policy lets any of these go, now or once what holds them for a while is over.
+	letsGo func() bool
 	// removing counts the Snapshots that wait for the removal of their data; failure is what blocks them, or nil.
 	removing int
 	failure  *trouble
@@ -92,7 +94,9 @@ func (r *Reconciler) observe(ctx context.Context, repository *v1alpha1.Repositor
 	if err != nil {
 		return nil, err
 	}
-	for _, v := range p.Decide(input, r.Clock.Now()) {
+	now := r.Clock.Now()
+	s.letsGo = func() bool { return p.LetsGo(input, repository.Name, now) }
+	for _, v := range p.Decide(input, now) {
 		if v.Repository == repository.Name {
 			s.verdicts = append(s.verdicts, v)
 		}
