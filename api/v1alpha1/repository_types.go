@@ -96,6 +96,11 @@ type RepositoryStatus struct {
 	// +optional
 	InitializedSpec string `json:"initializedSpec,omitempty"`
 
+	// MovedTime is when Cairn last found the repository in another place than before. It goes once a check has looked
+	// at each Snapshot that was made earlier. Until then retention removes nothing, for eight days at most.
+	// +optional
+	MovedTime *metav1.Time `json:"movedTime,omitempty"`
+
 	// ProvedAfter is the Snapshot that failed because the password had changed, and after which Cairn saw a password
 	// fit again.
 	// +optional

@@ -2949,6 +2949,10 @@ func (in *RepositoryStatus) DeepCopyInto(out *RepositoryStatus) {
 			(*in)[i].DeepCopyInto(&(*out)[i])
 		}
 	}
+	if in.MovedTime != nil {
+		in, out := &in.MovedTime, &out.MovedTime
+		*out = (*in).DeepCopy()
+	}
 	if in.LastBackupTime != nil {
 		in, out := &in.LastBackupTime, &out.LastBackupTime
 		*out = (*in).DeepCopy()

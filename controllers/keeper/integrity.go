@@ -42,7 +42,8 @@ func (r *Reconciler) checked(
 	if err != nil {
 		return nil, false, err
 	}
-	return verdict.Whole(all, whole, w.Began, r.Clock.Now()), verdict.Unjudged(all, w.Began, r.Clock.Now()), nil
+	now := r.Clock.Now()
+	return verdict.Whole(all, whole, w.Began, now), verdict.Unjudged(w.Repository, all, w.Began, now), nil
 }
 
 // checkedSnapshot writes the result to one Snapshot. It reports true unless a component is known to be damaged. A

@@ -2,6 +2,7 @@ package keeper_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
@@ -22,7 +23,7 @@ func (s *shop) moved() (older *v1alpha1.Snapshot) {
 	older = s.snapshot(s.repository, 2, good)
 	bed.EditStatus(s.t, s.repository, func() {
 		s.repository.Status.LastBackupTime = &metav1.Time{Time: now.Now()}
-		retention.Leave(s.repository)
+		retention.Leave(s.repository, metav1.NewTime(now.Now()))
 	})
 	s.policy("c", last(1), "web")
 	s.expectRetention(s.repository, v1alpha1.ReasonNotChecked, "until a check has looked")
@@ -75,6 +76,57 @@ func TestACheckOfAPartOfTheNewPlaceIsNotEnough(t *testing.T) {
 	bed.Quiet(t, s.namespace)
 	s.expectRetention(s.repository, v1alpha1.ReasonNotChecked, "")
 	expectKept(t, older)
+}
+
+// A Snapshot that no check can look at must not end all removals.
+func TestTheHoldOfARepositoryThatMovedEnds(t *testing.T) {
+	t.Parallel()
+	g, s := NewWithT(t), newShop(t)
+	older := s.moved()
+	bed.EditStatus(t, s.repository, func() {
+		conditions.MarkFalse(s.repository, v1alpha1.ConditionChecked, v1alpha1.ReasonDeadlineExceeded, "too slow")
+	})
+	bed.Quiet(t, s.namespace)
+	s.expectRetention(s.repository, v1alpha1.ReasonNotChecked, "but at most until")
+	expectKept(t, older)
+
+	bed.EditStatus(t, s.repository, func() {
+		s.repository.Status.MovedTime = &metav1.Time{Time: now.Now().AddDate(0, 0, -8)}
+	})
+	g.Eventually(func(g Gomega) {
+		g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(older), older)).To(Succeed())
+		g.Expect(older.DeletionTimestamp).NotTo(BeNil())
+		g.Expect(events.Of(s.namespace)).To(ContainElement(ContainSubstring("NotChecked removals go on")))
+	}, testbed.Patience, testbed.Interval).Should(Succeed(), "it was held for eight days")
+}
+
+// A day can make as many components as a check takes. What was made since the move is in the new place.
+func TestWhatWasMadeAfterAMoveNeedsNoCheck(t *testing.T) {
+	t.Parallel()
+	g, s := NewWithT(t), newShop(t)
+	newer, older := s.snapshot(s.repository, 1, good), s.snapshot(s.repository, 2, good)
+	bed.EditStatus(t, newer, func() { newer.Status.Components["more"] = v1alpha1.Component{Phase: good, ID: "more"} })
+	bed.EditStatus(t, older, func() {
+		older.Status.Integrity, older.Status.LastCheckTime = new(true), &metav1.Time{Time: now.Now()}
+	})
+	bed.EditStatus(t, s.repository, func() {
+		s.repository.Status.LastBackupTime = &metav1.Time{Time: now.Now()}
+		retention.Leave(s.repository, metav1.NewTime(now.Now().Add(-90*time.Minute)))
+	})
+	s.policy("c", last(1), "web")
+	s.expectRetention(s.repository, v1alpha1.ReasonNotChecked, "")
+	s.dueFor(task.MaintainFull)
+	job, keep := s.job()
+	g.Expect(keep.Keep[0].Check).To(HaveLen(3))
+	s.found(job, 1) // a part of the newer one
+	bed.Eventually(t, s.repository, func(g Gomega) {
+		g.Expect(conditions.IsTrue(s.repository, v1alpha1.ConditionChecked)).To(BeTrue())
+		g.Expect(s.repository.Status.MovedTime).To(BeNil())
+	}, "each earlier Snapshot is judged")
+	g.Eventually(func(g Gomega) {
+		g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(older), older)).To(Succeed())
+		g.Expect(older.DeletionTimestamp).NotTo(BeNil())
+	}, testbed.Patience, testbed.Interval).Should(Succeed(), "the policy lets it go")
 }
 
 // A keeper that began before the BackupStorage was edited has looked at the old place.

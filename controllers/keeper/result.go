@@ -142,11 +142,12 @@ func (r *Reconciler) succeed(
 			}
 			if w.Checks {
 				w.Checked(&repository.Status, whole)
-				if unjudged && retention.Moved(repository) {
+				if unjudged && at.Time.Before(retention.HeldUntil(repository)) {
 					conditions.MarkUnknown(repository, v1alpha1.ConditionChecked, v1alpha1.ReasonNotChecked,
 						"the last check has not looked at each Snapshot in the new place")
 					return
 				}
+				repository.Status.MovedTime = nil
 				conditions.MarkTrue(repository, v1alpha1.ConditionChecked, v1alpha1.ReasonChecked,
 					"the last check could be done: status.integrity has its result")
 			}

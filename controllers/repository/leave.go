@@ -3,6 +3,7 @@ package repository
 import (
 	"context"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
@@ -18,7 +19,11 @@ func (r *Reconciler) leave(
 	if was := repository.Status.InitializedSpec; was == "" || was == place {
 		return nil
 	}
+	at := metav1.NewTime(r.Clock.Now())
 	for _, before := range snapshots {
+		if before.CreationTimestamp.After(at.Time) { // the clock is behind
+			at = before.CreationTimestamp
+		}
 		s := before.DeepCopy()
 		if !retention.LeaveSnapshot(s) {
 			continue
@@ -27,7 +32,7 @@ func (r *Reconciler) leave(
 			return err
 		}
 	}
-	retention.Leave(repository)
+	retention.Leave(repository, at)
 	logf.FromContext(ctx).Info("the Repository has another place: nothing was checked there yet")
 	return nil
 }

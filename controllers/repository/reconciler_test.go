@@ -186,6 +186,7 @@ func TestWhatWasFoundInAnotherPlaceIsForgotten(t *testing.T) {
 	g.Expect(r.Status.StoredBytes).To(BeNil())
 	g.Expect(r.Status.LastMaintenance.Full).To(BeNil(), "the next check comes soon")
 	g.Expect(r.Status.LastMaintenance.Quick).NotTo(BeNil())
+	g.Expect(r.Status.MovedTime.Time).To(BeTemporally(">=", damaged.CreationTimestamp.Time), "whatever the clock says")
 	g.Expect(conditions.IsUnknown(r, v1alpha1.ConditionChecked)).To(BeTrue())
 	g.Expect(conditions.GetReason(r, v1alpha1.ConditionChecked)).To(Equal(v1alpha1.ReasonNotChecked))
 	for _, snapshot := range []*v1alpha1.Snapshot{intact, damaged} {

@@ -42,7 +42,7 @@ func (r *Reconciler) confirmRepository(ctx context.Context, cached *v1alpha1.Rep
 		return fmt.Errorf("get Repository %s: %w", cached.Name, err)
 	}
 	if err != nil || live.UID != cached.UID || live.Generation != cached.Generation ||
-		!v1alpha1.InForce(&live) || retention.Moved(&live) {
+		!v1alpha1.InForce(&live) || r.Clock.Now().Before(retention.HeldUntil(&live)) {
 		return behind(v1alpha1.RepositoryKind, cached.Name)
 	}
 	return nil

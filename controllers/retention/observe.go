@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -47,16 +48,21 @@ type state struct {
 	failure  *trouble
 	// doubt is why the clock must not let any Snapshot go now; "" if there is no doubt.
 	doubt string
+	// heldUntil is until when nothing is removed, because not each Snapshot was checked in the place where the
+	// Repository is now.
+	heldUntil time.Time
 	// more reports that a pass removed as many Snapshots as it is allowed to, held that the default is too new to
-	// remove any, moved that nothing was checked in the place where the Repository is now.
+	// remove any, moved that heldUntil is still to come.
 	more, held, moved bool
 }
 
 // observe reads everything and decides.
 func (r *Reconciler) observe(ctx context.Context, repository *v1alpha1.Repository) (*state, error) {
 	s := &state{
-		repository: repository, snapshots: map[string]*v1alpha1.Snapshot{}, moved: retention.Moved(repository),
+		repository: repository, snapshots: map[string]*v1alpha1.Snapshot{}, heldUntil: retention.HeldUntil(repository),
 	}
+	now := r.Clock.Now()
+	s.moved = now.Before(s.heldUntil)
 	all, err := snapshotsByRepository.Of(ctx, r.Client, repository.Namespace, repository.Name)
 	if err != nil {
 		return nil, err
@@ -94,7 +100,6 @@ func (r *Reconciler) observe(ctx context.Context, repository *v1alpha1.Repositor
 	if err != nil {
 		return nil, err
 	}
-	now := r.Clock.Now()
 	s.letsGo = func() bool { return p.LetsGo(input, repository.Name, now) }
 	for _, v := range p.Decide(input, now) {
 		if v.Repository == repository.Name {

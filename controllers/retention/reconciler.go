@@ -114,7 +114,7 @@ func (r *Reconciler) enforce(ctx context.Context, s *state) (ctrl.Result, error)
 	}
 	switch {
 	case s.moved:
-		return ctrl.Result{}, nil // the check changes the Repository
+		return ctrl.Result{RequeueAfter: max(s.heldUntil.Sub(r.Clock.Now()), time.Second)}, nil
 	case s.doubt != "":
 		return ctrl.Result{RequeueAfter: clockInterval}, nil
 	case s.held:
@@ -142,9 +142,10 @@ func (r *Reconciler) summarize(repository *v1alpha1.Repository, s *state) {
 	repository.Status.RetentionPolicy = s.ref
 	const condition = v1alpha1.ConditionRetentionApplied
 	switch {
-	case s.moved && s.ref != nil: // Before all else: it is remembered here while checks fail.
+	case s.moved && s.ref != nil:
 		conditions.MarkFalse(repository, condition, v1alpha1.ReasonNotChecked, "nothing is removed until a check has "+
-			"looked at the place that the BackupStorage and the path name now")
+			"looked at each earlier Snapshot in the place that the BackupStorage and the path name now, but at most "+
+			"until %s", s.heldUntil.UTC().Format(time.RFC3339))
 	case s.refusal != nil:
 		conditions.MarkFalse(repository, condition, s.refusal.reason, "%s", s.refusal.message)
 	case repository.Spec.Paused:
@@ -180,6 +181,12 @@ func (r *Reconciler) write(ctx context.Context, before, after *v1alpha1.Reposito
 	}
 	logApplied(ctx, was, is)
 	r.announce(before, after)
+	if was != nil && was.Reason == v1alpha1.ReasonNotChecked && is.Reason != was.Reason &&
+		is.Reason != v1alpha1.ReasonClockSkew && retention.Moved(after) {
+		r.Event(after, "Warning", v1alpha1.ReasonNotChecked, "removals go on, although no check has looked at each "+
+			"earlier Snapshot in the place that the BackupStorage and the path name now: the condition Checked says "+
+			"why")
+	}
 	if failed(is) && (was == nil || was.Reason != is.Reason) {
 		r.Event(after, "Warning", is.Reason, is.Message)
 	}

@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/retention"
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
@@ -101,14 +102,17 @@ func (v Verdict) WriteTo(s *v1alpha1.Snapshot, at metav1.Time) {
 	s.Status.Integrity = integrityOf(s.Status.Components)
 }
 
-// Unjudged reports whether a Snapshot that was made before the check began is still not known to be intact or damaged,
-// although one check can tell. What the verdict says of a Snapshot may not be written to it yet.
-func (v Verdict) Unjudged(all []*v1alpha1.Snapshot, began metav1.Time, now time.Time) bool {
+// Unjudged reports whether a Snapshot that was made before its Repository moved, and before the check began, is still
+// not known to be intact or damaged, although one check can tell. What the verdict says of a Snapshot may not be written
+// to it yet.
+func (v Verdict) Unjudged(
+	r *v1alpha1.Repository, all []*v1alpha1.Snapshot, began metav1.Time, now time.Time,
+) bool {
 	return slices.ContainsFunc(all, func(s *v1alpha1.Snapshot) bool {
 		at := s.MadeBy(now)
 		return s.Status.Phase == v1alpha1.SnapshotSucceeded && s.Status.Integrity == nil &&
 			len(s.Status.Components) <= maxChecked && lacks(s, v[s.Name]) && at != nil &&
-			at.Time.Before(began.Time) && !v.damaged(s.Name)
+			at.Time.Before(began.Time) && !v.damaged(s.Name) && retention.MadeBeforeMove(r, s)
 	})
 }
 

@@ -239,8 +239,15 @@ func TestNoVerdict(t *testing.T) {
 func TestUnjudged(t *testing.T) {
 	made := func(s *v1alpha1.Snapshot, integrity *bool, at time.Duration) *v1alpha1.Snapshot {
 		s.Status.Integrity, s.Status.SnapshotTime = integrity, &metav1.Time{Time: start.Add(at)}
+		s.CreationTimestamp = *s.Status.SnapshotTime
 		return s
 	}
+	cameBack := made(checkable("a", "x"), nil, 0)
+	cameBack.CreationTimestamp = metav1.NewTime(start.Add(50 * time.Minute))
+	scanned := made(checkable("a", "x"), nil, 50*time.Minute)
+	scanned.Annotations = map[string]string{v1alpha1.AnnotationRebuilt: "uid"}
+	r := &v1alpha1.Repository{}
+	r.Status.MovedTime = &metav1.Time{Time: start.Add(30 * time.Minute)}
 	intact, lost := checkedComponent{intact: true}, checkedComponent{}
 	two := func() *v1alpha1.Snapshot { return made(checkable("a", "x", "y"), nil, 0) }
 	var many []string
@@ -260,13 +267,16 @@ func TestUnjudged(t *testing.T) {
 		"a part of it is lost":                 {two(), Verdict{"a": {"x": lost}}, false},
 		"another one was checked":              {made(checkable("a", "x"), nil, 0), Verdict{"b": {"x": intact}}, true},
 		"it is newer than the check":           {made(checkable("a", "x"), nil, 2*time.Hour), nil, false},
+		"it is newer than the move":            {made(checkable("a", "x"), nil, 50*time.Minute), nil, false},
+		"it came back after the move":          {cameBack, nil, true},
+		"a scan made it after the move":        {scanned, nil, true},
 		"it has nothing that a check looks at": {made(checkable("a"), nil, 0), nil, false},
 		"it has more than a check can look at": {made(checkable("a", many...), nil, 0), nil, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			all := []*v1alpha1.Snapshot{tt.snapshot}
-			NewWithT(t).Expect(tt.verdict.Unjudged(all, metav1.NewTime(start.Add(time.Hour)), start.Add(3*time.Hour))).
-				To(Equal(tt.want))
+			began := metav1.NewTime(start.Add(time.Hour))
+			NewWithT(t).Expect(tt.verdict.Unjudged(r, all, began, start.Add(3*time.Hour))).To(Equal(tt.want))
 		})
 	}
 }

@@ -1,15 +1,18 @@
 package retention
 
 import (
+	"time"
+
 	"github.com/fluxcd/pkg/runtime/conditions"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
 // Leave clears what was measured of a Repository in the place where it was before. What is known to be damaged counts
-// as damaged until a check finds it intact: the data was most likely copied from there.
-func Leave(r *v1alpha1.Repository) {
+// as damaged until a check finds it intact: the data was most likely copied from there. at is the time of the move.
+func Leave(r *v1alpha1.Repository, at metav1.Time) {
 	status := &r.Status
 	status.StoredBytes = nil
 	if status.Integrity != nil && *status.Integrity {
@@ -21,6 +24,7 @@ func Leave(r *v1alpha1.Repository) {
 	if status.LastBackupTime == nil { // there is nothing to check
 		return
 	}
+	status.MovedTime = &at
 	conditions.MarkUnknown(r, v1alpha1.ConditionChecked, v1alpha1.ReasonNotChecked,
 		"the BackupStorage or the path names another place now, where nothing was checked yet")
 }
@@ -42,10 +46,24 @@ func LeaveSnapshot(s *v1alpha1.Snapshot) bool {
 	return changed
 }
 
-// Moved reports whether a Repository has another place than before, and no check was done there since. The condition
-// RetentionApplied remembers it while checks fail.
+// Moved reports whether a Repository has another place than before, where no check has looked at each Snapshot yet.
 func Moved(r *v1alpha1.Repository) bool {
-	return conditions.Has(r, v1alpha1.ConditionChecked) && !conditions.IsTrue(r, v1alpha1.ConditionChecked) &&
-		(conditions.GetReason(r, v1alpha1.ConditionChecked) == v1alpha1.ReasonNotChecked ||
-			conditions.GetReason(r, v1alpha1.ConditionRetentionApplied) == v1alpha1.ReasonNotChecked)
+	return r.Status.MovedTime != nil && !conditions.IsTrue(r, v1alpha1.ConditionChecked)
+}
+
+// HeldUntil returns until when nothing is removed because a Repository has moved, or zero if it has not: its checks can
+// fail for ever, as those of one Snapshot that is too large. A Snapshot that a scan made is held as long.
+func HeldUntil(r *v1alpha1.Repository) time.Time {
+	if !Moved(r) {
+		return time.Time{}
+	}
+	return r.Status.MovedTime.Add(checkedWithin)
+}
+
+// MadeBeforeMove reports whether a Snapshot can lack data in the place that its Repository has moved to. One that a
+// scan has made, or that came back, is younger than its data.
+func MadeBeforeMove(r *v1alpha1.Repository, s *v1alpha1.Snapshot) bool {
+	moved := r.Status.MovedTime
+	return moved != nil && (!s.CreationTimestamp.After(moved.Time) || !TimeOf(s).After(moved.Time) ||
+		s.Annotations[v1alpha1.AnnotationRebuilt] != "")
 }

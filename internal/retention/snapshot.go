@@ -36,8 +36,8 @@ func FromSnapshot(s *v1alpha1.Snapshot, user string) Snapshot {
 }
 
 const (
-	// checkedWithin is how long a Snapshot that a scan made waits for a check, which comes every week. A failed one
-	// gets none.
+	// checkedWithin is how long a Snapshot that a scan made waits for a check, which comes every week, and how long
+	// those of a Repository that has moved do. A failed one gets none.
 	checkedWithin = 8 * 24 * time.Hour
 	// scannedWithin is how long the scans of the Repositories of a batch can take.
 	scannedWithin = 24 * time.Hour
