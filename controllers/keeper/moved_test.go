@@ -129,6 +129,39 @@ func TestWhatWasMadeAfterAMoveNeedsNoCheck(t *testing.T) {
 	}, testbed.Patience, testbed.Interval).Should(Succeed(), "the policy lets it go")
 }
 
+// Restore points stay or go as a whole: what is unknown of one Repository counts for all.
+func TestNothingOfABatchIsRemovedBeforeACheckInANewPlace(t *testing.T) {
+	t.Parallel()
+	g, s := NewWithT(t), newShop(t)
+	db := s.newRepository("db")
+	batch := func(o *v1alpha1.Snapshot) { o.Labels[v1alpha1.LabelInvokerKind] = v1alpha1.BackupBatchKind }
+	newest, older := s.snapshot(s.repository, 1, good, batch), s.snapshot(s.repository, 2, good, batch)
+	s.snapshot(db, 1, good, batch)
+	s.snapshot(db, 2, good, batch)
+	bed.EditStatus(t, db, func() {
+		db.Status.LastBackupTime = &metav1.Time{Time: now.Now()}
+		retention.Leave(db, metav1.NewTime(now.Now()))
+	})
+	bed.Cached(t, db)
+	bed.Create(t, &v1alpha1.RetentionPolicy{
+		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "keep"}, Spec: last(1),
+	})
+	s.batch("web", "db")
+	s.expectRetention(s.repository, v1alpha1.ReasonNotChecked, "of Repository db")
+	bed.Quiet(t, s.namespace)
+	expectKept(t, older)
+
+	bed.EditStatus(t, db, func() {
+		conditions.MarkTrue(db, v1alpha1.ConditionChecked, v1alpha1.ReasonChecked, "done")
+	})
+	bed.Cached(t, db)
+	bed.EditStatus(t, newest, func() { newest.Status.Integrity = new(true) }) // it looks again
+	g.Eventually(func(g Gomega) {
+		g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(older), older)).To(Succeed())
+		g.Expect(older.DeletionTimestamp).NotTo(BeNil())
+	}, testbed.Patience, testbed.Interval).Should(Succeed(), "a check was done")
+}
+
 // A keeper that began before the BackupStorage was edited has looked at the old place.
 func TestACheckOfTheOldPlaceSaysNothing(t *testing.T) {
 	t.Parallel()

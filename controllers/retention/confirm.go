@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -32,6 +33,9 @@ func (r *Reconciler) confirm(ctx context.Context, s *state) error {
 	if err := r.confirmPolicy(ctx, s); err != nil {
 		return err
 	}
+	if err := r.confirmSiblings(ctx, s); err != nil {
+		return err
+	}
 	return r.confirmSnapshots(ctx, s)
 }
 
@@ -46,6 +50,32 @@ func (r *Reconciler) confirmRepository(ctx context.Context, cached *v1alpha1.Rep
 		return behind(v1alpha1.RepositoryKind, cached.Name)
 	}
 	return nil
+}
+
+// confirmSiblings makes sure that no sibling has moved. Of those that the cache has in this version, their metadata is
+// enough.
+func (r *Reconciler) confirmSiblings(ctx context.Context, s *state) error {
+	if len(s.siblings) == 0 {
+		return nil
+	}
+	changed, err := read.Unsettled(ctx, r.Client, r.APIReader, v1alpha1.RepositoryKind, &v1alpha1.RepositoryList{},
+		func(cached *v1alpha1.Repository, is *metav1.PartialObjectMetadata) bool {
+			return !slices.Contains(s.siblings, cached.Name) || cached.ResourceVersion == is.ResourceVersion
+		}, client.InNamespace(s.repository.Namespace))
+	if err != nil {
+		return err
+	}
+	for i := range changed {
+		if live := &changed[i]; slices.Contains(s.siblings, live.Name) && holds(live, r.Clock.Now()) {
+			return behind(v1alpha1.RepositoryKind, live.Name)
+		}
+	}
+	return nil
+}
+
+// holds reports whether nothing is removed from the siblings of a Repository, because it has moved.
+func holds(sibling *v1alpha1.Repository, now time.Time) bool {
+	return sibling.DeletionTimestamp.IsZero() && v1alpha1.InForce(sibling) && now.Before(retention.HeldUntil(sibling))
 }
 
 // confirmPolicy finds the policy once more, in the same way.

@@ -49,8 +49,9 @@ type state struct {
 	// doubt is why the clock must not let any Snapshot go now; "" if there is no doubt.
 	doubt string
 	// heldUntil is until when nothing is removed, because not each Snapshot was checked in the place where the
-	// Repository is now.
+	// Repository is now, or a sibling, whose name heldBy is.
 	heldUntil time.Time
+	heldBy    string
 	// more reports that a pass removed as many Snapshots as it is allowed to, held that the default is too new to
 	// remove any, moved that heldUntil is still to come.
 	more, held, moved bool
@@ -95,6 +96,9 @@ func (r *Reconciler) observe(ctx context.Context, repository *v1alpha1.Repositor
 			v1alpha1.ReasonInvalidRetentionPolicy, "RetentionPolicy " + refName(*s.ref) + ": " + err.Error(),
 		}
 		return s, nil
+	}
+	if err := r.holdWithSiblings(ctx, s, now); err != nil {
+		return nil, err
 	}
 	input, err := r.input(ctx, s)
 	if err != nil {
@@ -198,6 +202,21 @@ func childrensRepositories(
 		return nil, fmt.Errorf("list children of BackupBatch %s: %w", child.Labels[v1alpha1.LabelBatch], err)
 	}
 	return retention.SiblingRepositories(children.Items, s.repository.Name, *s.ref, fallback), nil
+}
+
+// holdWithSiblings holds the Repository as long as the siblings that have moved: restore points stay or go as a whole.
+func (r *Reconciler) holdWithSiblings(ctx context.Context, s *state, now time.Time) error {
+	for _, name := range s.siblings {
+		var sibling v1alpha1.Repository
+		err := r.Get(ctx, client.ObjectKey{Namespace: s.repository.Namespace, Name: name}, &sibling)
+		if client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("get Repository %s: %w", name, err)
+		}
+		if err == nil && holds(&sibling, now) && retention.HeldUntil(&sibling).After(s.heldUntil) {
+			s.heldUntil, s.heldBy, s.moved = retention.HeldUntil(&sibling), name, true
+		}
+	}
+	return nil
 }
 
 // input returns what the decision needs to know of the Repository's Snapshots and of those that share restore points

@@ -53,6 +53,8 @@ const (
 	atOnce = 200
 	// clockInterval is the delay before a clock in doubt is looked at again.
 	clockInterval = 5 * time.Minute
+	// siblingInterval is the delay before the Repositories of the same restore points are looked at again.
+	siblingInterval = 10 * time.Minute
 )
 
 func (r *Reconciler) writer() status.Writer {
@@ -114,7 +116,11 @@ func (r *Reconciler) enforce(ctx context.Context, s *state) (ctrl.Result, error)
 	}
 	switch {
 	case s.moved:
-		return ctrl.Result{RequeueAfter: max(s.heldUntil.Sub(r.Clock.Now()), time.Second)}, nil
+		after := max(s.heldUntil.Sub(r.Clock.Now()), time.Second)
+		if s.heldBy != "" { // a check of a sibling does not change this Repository
+			after = min(after, siblingInterval)
+		}
+		return ctrl.Result{RequeueAfter: after}, nil
 	case s.doubt != "":
 		return ctrl.Result{RequeueAfter: clockInterval}, nil
 	case s.held:
@@ -143,9 +149,13 @@ func (r *Reconciler) summarize(repository *v1alpha1.Repository, s *state) {
 	const condition = v1alpha1.ConditionRetentionApplied
 	switch {
 	case s.moved && s.ref != nil:
+		whose := ""
+		if s.heldBy != "" {
+			whose = " of Repository " + s.heldBy + ", which has Snapshots of the same restore points"
+		}
 		conditions.MarkFalse(repository, condition, v1alpha1.ReasonNotChecked, "nothing is removed until a check has "+
-			"looked at each earlier Snapshot in the place that the BackupStorage and the path name now, but at most "+
-			"until %s", s.heldUntil.UTC().Format(time.RFC3339))
+			"looked at each earlier Snapshot in the place that the BackupStorage and the path%s name now, but at most "+
+			"until %s", whose, s.heldUntil.UTC().Format(time.RFC3339))
 	case s.refusal != nil:
 		conditions.MarkFalse(repository, condition, s.refusal.reason, "%s", s.refusal.message)
 	case repository.Spec.Paused:
