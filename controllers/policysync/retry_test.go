@@ -17,9 +17,9 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// answering answers requests for a path with an error of the API server.
-func answering(part string, code int32, message string) func(*http.Request, http.RoundTripper) (*http.Response, error) {
-	return func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
+// answer makes the API server answer patches of a path with an error.
+func (r *testNamespace) answer(part string, code int32, message string) {
+	r.api.around = func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
 		if req.Method != http.MethodPatch || !strings.Contains(req.URL.Path, part) {
 			return next.RoundTrip(req)
 		}
@@ -42,7 +42,7 @@ func TestAFaultIsTriedAgainWithinTheRetryInterval(t *testing.T) {
 	r.push(map[string]string{"policy/a.yaml": storage("a"), "policy/b.yaml": storage("b")})
 	req := ctrl.Request{NamespacedName: client.ObjectKeyFromObject(r.sync)}
 	limiter := r.rateLimiter()
-	r.api.around = answering("/policysyncs/", http.StatusInternalServerError, "down")
+	r.answer("/policysyncs/", http.StatusInternalServerError, "down")
 	var last time.Duration
 	for range 80 {
 		last = limiter.When(req)
@@ -58,7 +58,7 @@ func TestAFaultIsTriedAgainWithinTheRetryInterval(t *testing.T) {
 		r.g.Expect(limiter.When(other)).To(BeNumerically("<=", defaultInterval))
 	}
 
-	r.api.around = answering("/backupstorages/b", http.StatusInternalServerError, "down")
+	r.answer("/backupstorages/b", http.StatusInternalServerError, "down")
 	for range 3 {
 		r.g.Expect(r.reconcile().RequeueAfter).To(Equal(20 * time.Second))
 		r.expectNotReady(v1alpha1.ReasonReconcileFailed, "down")

@@ -103,8 +103,8 @@ func (v Verdict) WriteTo(s *v1alpha1.Snapshot, at metav1.Time) {
 }
 
 // Unjudged reports whether a Snapshot that was made before its Repository moved, and before the check began, is still
-// not known to be intact or damaged, although one check can tell. What the verdict says of a Snapshot may not be written
-// to it yet.
+// not known to be intact or damaged, although one check can tell. What the verdict says of a Snapshot may not be
+// written to it yet.
 func (v Verdict) Unjudged(
 	r *v1alpha1.Repository, all []*v1alpha1.Snapshot, began metav1.Time, now time.Time,
 ) bool {

@@ -58,14 +58,13 @@ func TestALargeSnapshotIsCheckedInParts(t *testing.T) {
 // What has no room in a check is not left out each time.
 func TestEachPartOfALargeSnapshotIsCheckedAgain(t *testing.T) {
 	g, s := NewWithT(t), large("large", 0)
-	seen, at := map[string]bool{}, start
+	seen := map[string]bool{}
 	for name, c := range s.Status.Components {
 		c.Integrity = new(true)
 		s.Status.Components[name] = c
 	}
 	for week := 1; week <= 30; week++ {
-		at = start.Add(time.Duration(week) * fullEvery)
-		checked := ToCheck([]*v1alpha1.Snapshot{s}, at)
+		checked := ToCheck([]*v1alpha1.Snapshot{s}, start.Add(time.Duration(week)*fullEvery))
 		g.Expect(checked).To(HaveLen(maxChecked))
 		for _, c := range checked {
 			seen[c.Component] = true

@@ -129,11 +129,13 @@ func TestADefaultIsAnnouncedAlsoToWhatIsHeldForAWhile(t *testing.T) {
 		"a scan takes its place": {[]retention.Snapshot{
 			made(1, func(s *retention.Snapshot) { s.Unchecked = later }), made(2, nil),
 		}, true},
-		"a run": {[]retention.Snapshot{newest, made(2, func(s *retention.Snapshot) { s.Point = "p" }),
+		"a run": {[]retention.Snapshot{
+			newest, made(2, func(s *retention.Snapshot) { s.Point = "p" }),
 			made(3, func(s *retention.Snapshot) {
 				s.Point, s.Repository, s.Phase = "p", "db", v1alpha1.SnapshotRunning
 			}), made(4, func(s *retention.Snapshot) { s.Point = "whole" }),
-			made(5, func(s *retention.Snapshot) { s.Point, s.Repository = "whole", "db" })}, true},
+			made(5, func(s *retention.Snapshot) { s.Point, s.Repository = "whole", "db" }),
+		}, true},
 		"a run by itself": {[]retention.Snapshot{
 			newest, made(0, func(s *retention.Snapshot) { s.Phase = v1alpha1.SnapshotPending }),
 		}, false},

@@ -20,6 +20,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
@@ -316,7 +317,7 @@ func TestATimeoutEndsAnAttempt(t *testing.T) {
 	s := serve(t, func(http.ResponseWriter, *http.Request) { <-release })
 	t.Cleanup(func() { close(release) })
 	get := s.get("/")
-	runner := hookexec.NewRunner()
+	runner := hookexec.NewRunner(clock.RealClock{})
 	hooks := &hookexec.Hooks{Runner: runner, Executor: executor()}
 	owner := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "run", UID: "1"}}
 	run := operator(v1alpha1.HookAction{HTTPGet: &get}, func(h *v1alpha1.ResolvedHook) {

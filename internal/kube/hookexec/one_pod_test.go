@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -76,7 +77,7 @@ func TestNothingHappensInAPodBeforeTheStatusHasIt(t *testing.T) {
 	g.Eventually(func() *v1alpha1.HookPod { return executor().Execute(t.Context(), namespace, run).Pod }).
 		WithTimeout(testbed.Patience).ShouldNot(BeNil(), "the RoleBinding must take effect")
 
-	hooks := &hookexec.Hooks{Runner: hookexec.NewRunner(), Executor: executor()}
+	hooks := &hookexec.Hooks{Runner: hookexec.NewRunner(clock.RealClock{}), Executor: executor()}
 	owner := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "run", UID: "1"}}
 	began := 0
 	carryOut := func() {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
@@ -34,6 +35,7 @@ type Runner struct {
 	running chan struct{}
 	base    context.Context
 	stop    context.CancelFunc
+	clock   clock.PassiveClock
 
 	mu    sync.Mutex
 	since time.Time
@@ -46,9 +48,11 @@ type attempt struct {
 	outcome *hookstage.Outcome
 }
 
-// NewRunner returns a Runner that works until the context of Start ends.
-func NewRunner() *Runner {
+// NewRunner returns a Runner that works until the context of Start ends. clock is the one that the owners of attempts
+// write their start times by.
+func NewRunner(clock clock.PassiveClock) *Runner {
 	r := &Runner{
+		clock: clock,
 		ended: make(chan event.GenericEvent, maxRunning), running: make(chan struct{}, maxRunning),
 		runs: map[types.UID]map[hookstage.Attempt]*attempt{},
 	}
@@ -59,7 +63,7 @@ func NewRunner() *Runner {
 // Start waits for the end of ctx and then stops the running attempts. A manager calls it when it may make attempts.
 func (r *Runner) Start(ctx context.Context) error {
 	r.mu.Lock()
-	r.since = time.Now()
+	r.since = r.clock.Now()
 	r.mu.Unlock()
 	<-ctx.Done()
 	r.stop()

@@ -8,6 +8,7 @@ import (
 
 	. "github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/clock"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/hookexec"
@@ -20,7 +21,7 @@ const hundred = 100
 
 // busy returns a Runner that makes as many attempts of owner as it can at once, until release is closed.
 func busy(g *WithT, owner *v1alpha1.BackupSession) (runner *hookexec.Runner, release chan struct{}) {
-	runner, release = hookexec.NewRunner(), make(chan struct{})
+	runner, release = hookexec.NewRunner(clock.RealClock{}), make(chan struct{})
 	begun := make(chan struct{}, hundred)
 	for i := range int32(hundred) {
 		runner.Ensure(owner, attempt("busy", i), time.Hour, func(context.Context) hookstage.Outcome {
@@ -95,7 +96,7 @@ func TestAStoppedAttemptThatWaitsForItsTurnNeverBegins(t *testing.T) {
 func TestAStoppedAttemptThatHasBegunGoesOn(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
-	runner, begun, release := hookexec.NewRunner(), make(chan struct{}), make(chan struct{})
+	runner, begun, release := hookexec.NewRunner(clock.RealClock{}), make(chan struct{}), make(chan struct{})
 	freeze := attempt("freeze", 1)
 	runner.Ensure(session(), freeze, time.Minute, func(ctx context.Context) hookstage.Outcome {
 		close(begun)
@@ -118,7 +119,7 @@ func TestAStoppedAttemptThatHasBegunGoesOn(t *testing.T) {
 func TestAnAttemptThatCanGoOnIsUnderWayUntilItsTimeout(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
-	runner := hookexec.NewRunner()
+	runner := hookexec.NewRunner(clock.RealClock{})
 	lost := hookstage.Outcome{Reason: v1alpha1.ReasonCommandFailed, Lingers: true}
 	const timeout = 2 * time.Second
 	began := time.Now()

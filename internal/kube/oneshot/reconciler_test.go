@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/record"
+	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
@@ -100,7 +101,7 @@ func reconcileOnce(
 	}})
 	r := Reconciler[v1alpha1.BackupSession, *v1alpha1.BackupSession, input]{
 		Writer: status.Writer{Client: cache, Events: record.NewFakeRecorder(9), Owner: "test"},
-		Live:   live, Hooks: &hookexec.Hooks{Runner: hookexec.NewRunner()}, Kind: k,
+		Live:   live, Hooks: &hookexec.Hooks{Runner: hookexec.NewRunner(clock.RealClock{})}, Kind: k,
 	}
 	ctx, lines := loglines.Record(t.Context(), 0)
 	result, err := r.Reconcile(ctx, ctrl.Request{NamespacedName: key})

@@ -47,7 +47,7 @@ func Hooks(w *World, config *rest.Config) *hookexec.Hooks {
 			cancel()
 			_ = p.hooks.Start(gone)
 		}
-		p = process{w.Killer, &hookexec.Hooks{Runner: hookexec.NewRunner(), Executor: &hookexec.Executor{
+		p = process{w.Killer, &hookexec.Hooks{Runner: hookexec.NewRunner(w.Clock), Executor: &hookexec.Executor{
 			Client: w.Killer.Client(w.Client), APIReader: w.Client, Config: config, Refuse: func(netip.Addr) error {
 				return nil
 			},
