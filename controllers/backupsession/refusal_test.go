@@ -130,8 +130,11 @@ func TestARunThatCannotStart(t *testing.T) {
 			pending: v1alpha1.ReasonRepositoryNotReady, want: "Failed/RepositoryNotReady",
 		},
 		"a repository that is not ready before the starting deadline": {
-			policy: deadline(new(int64(120))), run: scheduled(now),
-			change: func(w *world) { w.repositoryPhase(v1alpha1.PhaseNotReady) }, later: 115 * time.Second,
+			// The slot is 20 s before the clock of the room, or a few seconds less on a busy machine.
+			policy: deadline(new(int64(120))), run: func(s *v1alpha1.BackupSession) {
+				scheduled(time.Now().Add(-20 * time.Second))(s)
+			},
+			change: func(w *world) { w.repositoryPhase(v1alpha1.PhaseNotReady) }, later: 98500 * time.Millisecond,
 			pending: v1alpha1.ReasonRepositoryNotReady, want: "Failed/RepositoryNotReady",
 		},
 		"a repository of another directory": {
@@ -173,7 +176,7 @@ func TestARunThatCannotStart(t *testing.T) {
 			}
 			w.Clock.SetTime(w.Clock.Now().Add(tt.later))
 			s := w.settle("run")
-			w.Expect(summary(s)[0]).To(Equal(tt.want), s.Status.Conditions)
+			w.Expect(summary(s)[0]).To(Equal(tt.want), "%v", s.Status.Conditions)
 			if s.Status.Phase != v1alpha1.BackupSessionSucceeded {
 				w.Expect(w.Jobs()).To(BeEmpty())
 				w.Expect(w.snapshots()).To(HaveLen(tt.snapshots))

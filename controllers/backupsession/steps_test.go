@@ -100,7 +100,7 @@ func TestARunWithSteps(t *testing.T) {
 			}
 			w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
 			s := w.settle("run")
-			w.Expect(summary(s)[0]).To(Equal(tc.want), s.Status.Conditions)
+			w.Expect(summary(s)[0]).To(Equal(tc.want), "%v", s.Status.Conditions)
 			w.Expect(w.Jobs()).To(HaveLen(tc.jobs), "a step that failed is not repeated")
 			if tc.says != nil {
 				w.Expect(s.Status.Targets[0].Message).To(ContainSubstring(tc.says(w)))

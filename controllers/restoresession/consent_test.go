@@ -81,7 +81,7 @@ func TestAnotherNamespacesSnapshotNeedsBothSidesConsent(t *testing.T) {
 				tt.edit(w, s)
 			})
 			s := w.settle("restore")
-			w.Expect(ending(s)).To(Equal(tt.want), s.Status.Conditions)
+			w.Expect(ending(s)).To(Equal(tt.want), "%v", s.Status.Conditions)
 			if s.Status.Phase != v1alpha1.RestoreSessionSucceeded {
 				w.Expect(w.Jobs()).To(BeEmpty())
 				return

@@ -179,7 +179,7 @@ func TestARestoreThatIsRefused(t *testing.T) {
 			}
 			w.Clock.SetTime(w.Clock.Now().Add(tt.later))
 			s := w.settle("restore")
-			w.Expect(ending(s)).To(Equal(tt.want), s.Status.Conditions)
+			w.Expect(ending(s)).To(Equal(tt.want), "%v", s.Status.Conditions)
 			if tt.message != "" {
 				w.Expect(s.Status.Conditions).To(ContainElement(HaveField("Message", ContainSubstring(tt.message))))
 			}
