@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/catalog"
 )
 
 // HalfRestored returns the name of the RestoreSession that has left a claim, or a database, with a part of its data, or
@@ -32,7 +33,7 @@ func parseHalf(annotations map[string]string) (name string, by, target types.UID
 
 // Release makes the annotations of a claim, or of the Lease of a database, say that a restore ends. status is the one
 // it ends with. claim is the name of the claim, or "" for a database, and target the UID of either. What stays half
-// restored keeps its mark, also if an earlier restore has left it so and this one wrote nothing.
+// restored keeps its mark, also if an earlier restore has left it so and this one wrote nothing or only a part.
 func Release(
 	annotations map[string]string, s *v1alpha1.RestoreSession, status *v1alpha1.RestoreSessionStatus, claim string,
 	target types.UID,
@@ -43,11 +44,20 @@ func Release(
 	delete(annotations, v1alpha1.AnnotationRestoring)
 	_, by, _ := parseHalf(annotations)
 	switch whole, untouched := left(status, claim); {
-	case whole, untouched && by == s.UID:
+	case whole && (by == s.UID || ofEverything(s, claim)), untouched && by == s.UID:
 		delete(annotations, v1alpha1.AnnotationHalfRestored)
 	case !untouched:
 		markHalf(annotations, s, target) // a claim that the restore made had no UID to begin with
 	}
+}
+
+// ofEverything reports whether a restore brings back all that its Snapshot has for a claim, or for a database if claim
+// is "". One of a part does not put in order what another restore has left.
+func ofEverything(s *v1alpha1.RestoreSession, claim string) bool {
+	params, source := catalog.RestoreParams(s.Spec.Addon), s.Spec.DataSource
+	return params["include"] == "" && params["exclude"] == "" &&
+		(claim != "" || source == nil || len(source.Components) == 0) &&
+		(s.Spec.OverwritePolicy == "" || s.Spec.OverwritePolicy == v1alpha1.OverwriteAlways)
 }
 
 // markHalf marks a claim or a database as half restored, unless an earlier restore has left it so.

@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/catalog"
 )
 
 // What a restore leaves half written stays marked, whatever comes next, until a restore ends well.
@@ -53,6 +54,45 @@ func TestAMarkOfAHalfRestoredClaimStaysUntilARestoreEndsWell(t *testing.T) {
 			g.Expect(HalfRestored(annotations, target)).To(Equal(tt.want))
 			g.Expect(HalfRestored(annotations, "another claim")).To(BeEmpty(), "it was created again from an export")
 			g.Expect(annotations).NotTo(HaveKey(v1alpha1.AnnotationRestoring))
+		})
+	}
+}
+
+// Somebody brings back what is urgent. The rest is as the restore before has left it.
+func TestARestoreOfAPartEndsNoMark(t *testing.T) {
+	for name, tt := range map[string]struct {
+		spec  v1alpha1.RestoreSessionSpec
+		claim string
+		ends  bool
+	}{
+		"everything": {v1alpha1.RestoreSessionSpec{OverwritePolicy: v1alpha1.OverwriteAlways}, "data", true},
+		"a directory": {v1alpha1.RestoreSessionSpec{Addon: &v1alpha1.AddonInfo{Tasks: []v1alpha1.TaskReference{{
+			Params: catalog.NewParams(map[string]string{"include": "/invoices"}),
+		}}}}, "data", false},
+		"all but a directory": {v1alpha1.RestoreSessionSpec{Addon: &v1alpha1.AddonInfo{Tasks: []v1alpha1.TaskReference{{
+			Params: catalog.NewParams(map[string]string{"exclude": "/cache"}),
+		}}}}, "data", false},
+		"what is missing": {v1alpha1.RestoreSessionSpec{OverwritePolicy: v1alpha1.OverwriteNever}, "data", false},
+		"one pod of a workload": {v1alpha1.RestoreSessionSpec{
+			DataSource: &v1alpha1.RestoreDataSource{Components: []string{"pvc"}},
+		}, "data", true},
+		"one database of a server": {v1alpha1.RestoreSessionSpec{
+			DataSource: &v1alpha1.RestoreDataSource{Components: []string{"pvc"}},
+		}, "", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			annotations := map[string]string{v1alpha1.AnnotationHalfRestored: "first/1/target"}
+			s := &v1alpha1.RestoreSession{ObjectMeta: metav1.ObjectMeta{Name: "next", UID: "2"}, Spec: tt.spec}
+			Take(annotations, s, "target")
+			Release(annotations, s, &v1alpha1.RestoreSessionStatus{
+				Attempt: 1,
+				Resolved: &v1alpha1.ResolvedRestore{Hosts: []v1alpha1.ResolvedRestoreHost{{
+					Volumes: []v1alpha1.ResolvedRestoreVolume{{Component: "pvc", ClaimName: tt.claim}},
+				}}},
+				Components: map[string]v1alpha1.RestoredComponent{"pvc": {Phase: v1alpha1.RestoreSessionSucceeded}},
+			}, tt.claim, "target")
+			g.Expect(HalfRestored(annotations, "target") == "").To(Equal(tt.ends))
 		})
 	}
 }
