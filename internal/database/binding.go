@@ -133,8 +133,11 @@ func OfCluster(u *unstructured.Unstructured) (Binding, *v1alpha1.ResolvedError) 
 		b.Secret = cmp.Or(text(u, "spec", "superuserSecret", "name"), name+"-superuser")
 		return b, nil
 	}
-	b.Secret = cmp.Or(text(u, "spec", "bootstrap", "initdb", "secret", "name"), name+"-app")
-	b.Database = cmp.Or(text(u, "spec", "bootstrap", "initdb", "database"), "app")
+	for _, method := range []string{"initdb", "recovery", "pg_basebackup"} { // one of them at most
+		b.Secret = cmp.Or(b.Secret, text(u, "spec", "bootstrap", method, "secret", "name"))
+		b.Database = cmp.Or(b.Database, text(u, "spec", "bootstrap", method, "database"))
+	}
+	b.Secret, b.Database = cmp.Or(b.Secret, name+"-app"), cmp.Or(b.Database, "app")
 	return b, nil
 }
 

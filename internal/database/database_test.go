@@ -326,6 +326,14 @@ func TestBindings(t *testing.T) {
 			manifest: `{apiVersion: x/v1, kind: Cluster, spec: {bootstrap: {initdb: {database: shop}}}}`,
 			want:     database.Binding{Service: "x-rw", Secret: "x-app", TLSSecret: "x-ca", Database: "shop"},
 		},
+		"a Cluster that was recovered": {
+			manifest: `{apiVersion: x/v1, kind: Cluster, spec: {bootstrap: {recovery: {database: orders, secret: {name: s}}}}}`,
+			want:     database.Binding{Service: "x-rw", Secret: "s", TLSSecret: "x-ca", Database: "orders"},
+		},
+		"a Cluster that was copied": {
+			manifest: `{apiVersion: x/v1, kind: Cluster, spec: {bootstrap: {pg_basebackup: {database: orders}}}}`,
+			want:     database.Binding{Service: "x-rw", Secret: "x-app", TLSSecret: "x-ca", Database: "orders"},
+		},
 		"a bare Cluster": {
 			manifest: `{apiVersion: x/v1, kind: Cluster, spec: {}}`, want: database.Binding{
 				Service: "x-rw", Secret: "x-app", TLSSecret: "x-ca", Database: "app",

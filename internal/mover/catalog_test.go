@@ -1,6 +1,7 @@
 package mover_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"io/fs"
 	"maps"
@@ -62,6 +63,7 @@ type catalogTask struct {
 	host    string // 127.0.0.1 unless said otherwise
 	params  map[string]string
 	confirm bool
+	backs   string // name of the task that backs up, backupOf unless said otherwise
 }
 
 // components returns what the manager makes of a task, with the paths of p and the programs of this machine.
@@ -77,7 +79,7 @@ func (c catalogTask) components(p *pod, restore bool, names ...string) []task.Co
 	}
 	params, err := json.Marshal(given)
 	g.Expect(err).NotTo(HaveOccurred())
-	reference := v1alpha1.TaskReference{Name: backupOf, Params: &apiextensionsv1.JSON{Raw: params}}
+	reference := v1alpha1.TaskReference{Name: cmp.Or(c.backs, backupOf), Params: &apiextensionsv1.JSON{Raw: params}}
 	if restore {
 		reference.Name = restoreOf
 	}

@@ -25,6 +25,20 @@ var baseBackup = []string{
 	"--dbname=dbname=postgres sslmode=prefer",
 }
 
+// From the files of a standby comes a standby, which would follow its primary also through what is to be undone.
+func TestABaseBackupOfAStandbyIsMadeOnPurposeOnly(t *testing.T) {
+	t.Parallel()
+	g, s, p := NewWithT(t), startPostgreSQL(t), withSecret(t)
+	base := catalogTask{addon: "postgres-addon", server: s, backs: "physical-backup"}
+	base.backedUp(p, "of the primary")
+	s.kill()
+	data := filepath.Join(s.dir, "data")
+	g.Expect(os.WriteFile(filepath.Join(data, "standby.signal"), nil, 0o644)).To(Succeed())
+	s.startOn(data)
+	g.Expect(base.backup(p, "of the standby").Message).To(ContainSubstring("the server is a standby"))
+	base.with("standby", "true").backedUp(p, "of the standby, on purpose")
+}
+
 // TestAPostgreSQLServerStartsFromItsBaseBackup goes the whole way: a server that is written to is backed up, its
 // files are restored, PostgreSQL's own tool finds each of them right, and a server that starts on them has the rows.
 func TestAPostgreSQLServerStartsFromItsBaseBackup(t *testing.T) {
