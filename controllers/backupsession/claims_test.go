@@ -131,17 +131,17 @@ func TestARunWaitsForTheNodeOfAPod(t *testing.T) {
 
 func TestAPodThatFindsNoNodeStopsNoRun(t *testing.T) {
 	t.Parallel()
-	slot := metav1.NewTime(time.Now().Add(-time.Minute))
 	for name, test := range map[string]struct {
 		deadline *int64
 		after    time.Duration
 	}{
 		"in the end":                   {after: run.WaitForNode},
-		"before its starting deadline": {deadline: new(int64(75))},
+		"before its starting deadline": {deadline: new(int64(180)), after: 115 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
+			slot := metav1.NewTime(w.Clock.Now().Add(-time.Minute))
 			w.configuration(func(c *v1alpha1.BackupConfiguration) {
 				c.Spec.Sessions[0].Scheduler = &v1alpha1.SchedulerSpec{
 					Schedule: "0 0 * * *", StartingDeadlineSeconds: test.deadline,
@@ -150,11 +150,10 @@ func TestAPodThatFindsNoNodeStopsNoRun(t *testing.T) {
 			sessiontest.Create(t, w.Client, sessiontest.Pod(w.Namespace, "web-0", "", "uploads", nil))
 			w.run(v1alpha1.BackupConfigurationKind, "uploads", "run",
 				func(s *v1alpha1.BackupSession) { s.Spec.ScheduledTime = &slot })
-			if w.Reconcile("run"); test.after > 0 {
-				w.Expect(w.session("run").Status.Resolved).To(BeNil())
-				w.Clock.SetTime(w.Clock.Now().Add(test.after))
-				w.Reconcile("run")
-			}
+			w.Reconcile("run")
+			w.Expect(w.session("run").Status.Resolved).To(BeNil())
+			w.Clock.SetTime(w.Clock.Now().Add(test.after))
+			w.Reconcile("run")
 			w.Expect(w.session("run").Status.Phase).To(Equal(v1alpha1.BackupSessionRunning))
 		})
 	}
