@@ -53,7 +53,9 @@ var (
 
 // addedToPolicy returns which fields of a BackupConfiguration or BackupBatch stay with the person who added them:
 // paused, and the RetentionPolicy of a backend. Without them new backups begin, or the default RetentionPolicy applies,
-// and old backups go. A backend that Git never had stays with its RetentionPolicy, and one that Git drops goes with it.
+// and old backups go. A backend that Git drops, or does not have beside its own, goes with its policy: a second backend
+// would change what the repositories in Git mean that name none. If Git leaves all backends to defaults, one with a
+// RetentionPolicy stays.
 func addedToPolicy(wanted, have *unstructured.Unstructured) managedfields.Stays {
 	return func(field fieldpath.Path, applied *fieldpath.Set) bool {
 		n := len(backendsField)
@@ -62,11 +64,17 @@ func addedToPolicy(wanted, have *unstructured.Unstructured) managedfields.Stays 
 			return false
 		case len(field) <= n || !field[:n].Equals(backendsField):
 			return field.Equals(pausedField)
-		case !applied.Has(field[:n+1]):
+		case !applied.Has(field[:n+1]) && !hasBackends(wanted):
 			return backendOf(have, field[n])[*retentionField.FieldName] != nil
 		}
 		return len(field) > n+1 && field[n+1].Equals(retentionField) && backendOf(wanted, field[n]) != nil
 	}
+}
+
+// hasBackends reports whether a BackupConfiguration or BackupBatch has backends.
+func hasBackends(u *unstructured.Unstructured) bool {
+	backends, _, _ := unstructured.NestedSlice(u.Object, "spec", "backends")
+	return len(backends) > 0
 }
 
 // backendOf returns the backend of a BackupConfiguration or BackupBatch that an element of a path names, or nil.

@@ -22,6 +22,15 @@ func PoliciesByRepository(c *v1alpha1.BackupConfiguration) map[string]v1alpha1.O
 		ref.Namespace = cmp.Or(ref.Namespace, c.Namespace)
 		refs[b.Name] = ref
 	}
+	out := map[string]v1alpha1.ObjectReference{}
+	for repository, backend := range backendsByRepository(c) {
+		out[repository] = refs[backend]
+	}
+	return out
+}
+
+// backendsByRepository returns the names of the backends of a BackupConfiguration's Repositories.
+func backendsByRepository(c *v1alpha1.BackupConfiguration) map[string]string {
 	backends := map[string]string{}
 	for _, session := range c.Spec.Sessions {
 		if len(session.Repositories) == 0 {
@@ -32,14 +41,20 @@ func PoliciesByRepository(c *v1alpha1.BackupConfiguration) map[string]v1alpha1.O
 			backends[name] = cmp.Or(backends[name], info.Backend)
 		}
 	}
-	out := map[string]v1alpha1.ObjectReference{}
 	for repository, backend := range backends {
 		if backend == "" && len(c.Spec.Backends) == 1 {
-			backend = c.Spec.Backends[0].Name
+			backends[repository] = c.Spec.Backends[0].Name
 		}
-		out[repository] = refs[backend]
 	}
-	return out
+	return backends
+}
+
+// unknownBackend reports whether a BackupConfiguration has backends, but does not say which one a Repository has: what
+// keeps its Snapshots can be the RetentionPolicy of each of them, so the default must not decide.
+func unknownBackend(c *v1alpha1.BackupConfiguration, repository string) bool {
+	backend := backendsByRepository(c)[repository]
+	return len(c.Spec.Backends) > 0 && !slices.ContainsFunc(c.Spec.Backends,
+		func(b v1alpha1.BackendReference) bool { return b.Name == backend })
 }
 
 // Resolved is the policy of a Repository according to the BackupConfigurations of its namespace.
@@ -50,7 +65,8 @@ type Resolved struct {
 	Default bool
 	// Child is the last by name of the BackupConfigurations that a batch made.
 	Child *v1alpha1.BackupConfiguration
-	// Conflict says which BackupConfigurations name different policies. Nothing is removed then.
+	// Conflict says which BackupConfigurations name different policies, or which one does not say what backend the
+	// Repository has. Nothing is removed then.
 	Conflict string
 }
 
@@ -71,6 +87,12 @@ func Resolve(repository string, configurations []v1alpha1.BackupConfiguration,
 		if !uses {
 			continue
 		}
+		if unknownBackend(c, repository) {
+			says := "BackupConfiguration " + c.Name + " does not say which of its backends this Repository has"
+			if out.Conflict == "" || says < out.Conflict {
+				out.Conflict = says
+			}
+		}
 		names := " names " + refName(ref)
 		switch {
 		case ref.Name != "":
@@ -85,6 +107,9 @@ func Resolve(repository string, configurations []v1alpha1.BackupConfiguration,
 		if c.Labels[v1alpha1.LabelBatch] != "" && (out.Child == nil || c.Name > out.Child.Name) {
 			out.Child = c
 		}
+	}
+	if out.Conflict != "" {
+		return out
 	}
 	if len(refs) > 1 {
 		out.Conflict = "BackupConfigurations name different RetentionPolicies: " +

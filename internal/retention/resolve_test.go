@@ -87,6 +87,20 @@ func TestTheOnePolicyOfARepository(t *testing.T) {
 	}
 }
 
+// Somebody added a second backend. Which policy the Repository has, nobody can tell now.
+func TestTheDefaultDoesNotDecideWhereABackendIsUnknown(t *testing.T) {
+	g := NewWithT(t)
+	two := naming("a", &v1alpha1.ObjectReference{Name: "keep"})
+	two.Spec.Backends = append(two.Spec.Backends, v1alpha1.BackendReference{Name: "more"})
+	three := naming("b", nil)
+	three.Spec.Sessions[0].Repositories[0].Backend = "gone"
+	for _, list := range [][]v1alpha1.BackupConfiguration{{two, three}, {three, two}} {
+		got := retention.Resolve("web", list, &v1alpha1.ObjectReference{Namespace: "vault", Name: "other"})
+		g.Expect(got.Ref).To(BeNil())
+		g.Expect(got.Conflict).To(Equal("BackupConfiguration a does not say which of its backends this Repository has"))
+	}
+}
+
 func TestRepositoriesTogetherUnderADefault(t *testing.T) {
 	g := NewWithT(t)
 	fallback := &v1alpha1.ObjectReference{Namespace: "vault", Name: "keep"}
