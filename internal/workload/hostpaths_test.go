@@ -5,6 +5,7 @@ import (
 
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/workload"
@@ -21,6 +22,10 @@ func TestAHostPathIsReadOnTheNodeOfItsPod(t *testing.T) {
 	elsewhere.Labels = nil
 	a, b := workloadtest.Pod("web-0", "node-a", logs), workloadtest.Pod("web-1", "node-b", logs)
 	shared := workloadtest.Claim("web-data", corev1.ReadWriteMany)
+	pending, leaves := workloadtest.Pod("web-2", "", logs), workloadtest.Pod("web-3", "node-a", logs)
+	leaves.DeletionTimestamp = &metav1.Time{}
+	zone := workloadtest.HostPaths("zone")
+	zone.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "zone", MountPath: "/etc/localtime", ReadOnly: true}}
 	for name, tt := range map[string]struct {
 		target workload.Target
 		want   []string
@@ -60,6 +65,30 @@ func TestAHostPathIsReadOnTheNodeOfItsPod(t *testing.T) {
 				Deployment: workloadtest.Deployment(logs), Pods: []corev1.Pod{inPhase(a, corev1.PodFailed)},
 			},
 			reason: v1alpha1.ReasonNoRunningPod, says: "no running pod of Deployment/web",
+		},
+		"a pod that has no node yet": {
+			target: workload.Target{
+				Deployment: workloadtest.Deployment(logs), Pods: []corev1.Pod{leaves, pending}, AwaitNodes: true,
+			},
+			reason: v1alpha1.ReasonVolumeMoving, says: "pod web-3 has no node yet, or leaves it",
+		},
+		"a pod that finds no node": {
+			target: workload.Target{Deployment: workloadtest.Deployment(logs), Pods: []corev1.Pod{leaves, pending}},
+			want:   []string{"target@node-a: logs=/logs"},
+		},
+		"a pod that takes the place of another": {
+			target: workload.Target{
+				Deployment: workloadtest.Deployment(logs), Pods: []corev1.Pod{leaves, b}, AwaitNodes: true,
+			},
+			want: []string{"target@node-b: logs=/logs"},
+		},
+		"a time zone, on several nodes": {
+			target: workload.Target{
+				Deployment: workloadtest.Deployment(zone), Pods: []corev1.Pod{
+					workloadtest.Pod("web-0", "node-a", zone), workloadtest.Pod("web-1", "node-b", zone),
+				},
+			},
+			want: []string{"target@: zone=/zone"},
 		},
 		"a claim on another node": {
 			target: workload.Target{

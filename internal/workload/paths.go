@@ -211,7 +211,7 @@ func (r *Resolver) holdsData(all []Volume, spec *corev1.PodSpec, name string) bo
 	}
 	i := slices.IndexFunc(spec.Volumes, func(v corev1.Volume) bool { return v.Name == name })
 	if of >= 0 {
-		return !isDeviceFile(spec.Volumes[i].HostPath)
+		return canHoldData(spec, &spec.Volumes[i])
 	}
 	return i >= 0 && !r.VolumeSnapshots && canHoldData(spec, &spec.Volumes[i])
 }

@@ -193,7 +193,8 @@ func (r *Resolver) ofDeployment() ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedEr
 		}
 		host.Volumes = append(host.Volumes, r.Resolved(v, v.Name, podName))
 	}
-	at, err := r.nodeOfHostPaths("Deployment/"+d.Name, host.Volumes, pods)
+	all := r.ofSelector(d.Spec.Selector)
+	at, err := r.nodeOfHostPaths("Deployment/"+d.Name, &d.Spec.Template.Spec, host.Volumes, all)
 	if err != nil {
 		return nil, err
 	}

@@ -78,10 +78,15 @@ func left(s *v1alpha1.RestoreSessionStatus, claim string) (whole, untouched bool
 			}
 			c := s.Components[h.Volumes[i].Component]
 			whole = whole && c.Phase == v1alpha1.RestoreSessionSucceeded
-			untouched = untouched && (!wrote(c) || c.Reason == v1alpha1.ReasonUnschedulable && !c.TargetWritten)
+			untouched = untouched && (!wrote(c) || neverRan(c.Reason) && !c.TargetWritten)
 		}
 	}
 	return whole, untouched
+}
+
+// neverRan reports whether the reason of a failed component says that no mover has worked.
+func neverRan(reason string) bool {
+	return reason == v1alpha1.ReasonUnschedulable || reason == v1alpha1.ReasonFailedToExecutePreRestoreHooks
 }
 
 // HalfRestoredOf says that a Snapshot was made of what a restore had left half written. It returns "" for any other.

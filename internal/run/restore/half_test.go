@@ -23,9 +23,13 @@ func TestAMarkOfAHalfRestoredClaimStaysUntilARestoreEndsWell(t *testing.T) {
 		ends []v1alpha1.RestoredComponent
 		want string
 	}{
-		"it succeeded":                  {[]v1alpha1.RestoredComponent{succeeded}, ""},
-		"it broke off":                  {[]v1alpha1.RestoredComponent{broken}, "first"},
-		"it wrote nothing":              {[]v1alpha1.RestoredComponent{refused}, ""},
+		"it succeeded":        {[]v1alpha1.RestoredComponent{succeeded}, ""},
+		"it broke off":        {[]v1alpha1.RestoredComponent{broken}, "first"},
+		"it wrote nothing":    {[]v1alpha1.RestoredComponent{refused}, ""},
+		"its Job was refused": {[]v1alpha1.RestoredComponent{failed(v1alpha1.ReasonCreationRefused)}, ""},
+		"its hook failed": {
+			[]v1alpha1.RestoredComponent{failed(v1alpha1.ReasonFailedToExecutePreRestoreHooks)}, "",
+		},
 		"its pod never ran":             {[]v1alpha1.RestoredComponent{failed(v1alpha1.ReasonUnschedulable)}, ""},
 		"the next one broke off, too":   {[]v1alpha1.RestoredComponent{broken, broken}, "first"},
 		"the next one wrote nothing":    {[]v1alpha1.RestoredComponent{broken, refused}, "first"},

@@ -37,7 +37,7 @@ func endsBeforeWriting(reason string) bool {
 	switch reason {
 	case v1alpha1.ReasonVolumeNotEmpty, v1alpha1.ReasonWrongPassword, v1alpha1.ReasonPasswordChanged,
 		v1alpha1.ReasonConfirmationMissing, v1alpha1.ReasonConfirmationWrong, v1alpha1.ReasonConfirmationUsed,
-		v1alpha1.ReasonSnapshotDamaged, v1alpha1.ReasonRestoreNotAllowed:
+		v1alpha1.ReasonSnapshotDamaged, v1alpha1.ReasonRestoreNotAllowed, v1alpha1.ReasonCreationRefused:
 		return true
 	default:
 		return false
