@@ -78,6 +78,7 @@ func Resolve(repository string, configurations []v1alpha1.BackupConfiguration,
 ) Resolved {
 	out := Resolved{Default: true}
 	refs := map[v1alpha1.ObjectReference]string{} // what the first configuration by name says about each
+	var unknown []string                          // configurations that do not say which backend the Repository has
 	for i := range configurations {
 		c := &configurations[i]
 		if !v1alpha1.InForce(c) {
@@ -88,10 +89,7 @@ func Resolve(repository string, configurations []v1alpha1.BackupConfiguration,
 			continue
 		}
 		if unknownBackend(c, repository) {
-			says := "BackupConfiguration " + c.Name + " does not say which of its backends this Repository has"
-			if out.Conflict == "" || says < out.Conflict {
-				out.Conflict = says
-			}
+			unknown = append(unknown, c.Name)
 		}
 		names := " names " + refName(ref)
 		switch {
@@ -108,7 +106,9 @@ func Resolve(repository string, configurations []v1alpha1.BackupConfiguration,
 			out.Child = c
 		}
 	}
-	if out.Conflict != "" {
+	if len(unknown) > 0 {
+		out.Conflict = "BackupConfiguration " + slices.Min(unknown) +
+			" does not say which of its backends this Repository has"
 		return out
 	}
 	if len(refs) > 1 {
