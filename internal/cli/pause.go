@@ -30,7 +30,7 @@ func newResume(o command.Options) *cobra.Command {
 	return newPausing(o, false, "resume", "Resume the schedules of a paused policy")
 }
 
-// pauser is the field manager of "cairn pause". A PolicySync leaves alone what it owns, and takes what kubectl owns.
+// pauser is the field manager of "cairn pause". A PolicySync leaves alone what it owns.
 const pauser = "cairn"
 
 // newPausing returns a command that sets spec.paused.
@@ -39,7 +39,7 @@ func newPausing(o command.Options, paused bool, verb, short string) *cobra.Comma
 		Use:   verb + " bc/NAME|batch/NAME",
 		Short: short,
 		Long: short + `: set spec.paused. Runs that have started go on, and "trigger" still starts runs.
-A PolicySync leaves alone what "pause" sets, also where somebody has paused with kubectl before, which it takes back.
+A PolicySync leaves alone what "pause" sets.
 If the policy in Git sets spec.paused, the PolicySync sets it back: change it in Git instead.`,
 		Example: fmt.Sprintf(pauseExample, o.Name()),
 		Args:    command.ArgsBetween(1, 1, "bc/NAME|batch/NAME"),
@@ -108,7 +108,8 @@ func invokerOf(ref v1alpha1.TypedLocalObjectReference) (client.Object, *bool) {
 	return configuration, &configuration.Spec.Paused
 }
 
-// isOurs reports whether "cairn pause" has set spec.paused. What only kubectl has set a PolicySync takes back.
+// isOurs reports whether "cairn pause" has set spec.paused. What kubectl has set can go when somebody
+// applies again.
 func isOurs(invoker client.Object) (bool, error) {
 	fields, err := managedfields.OwnedBy(pauser, invoker)
 	return err == nil && fields.Has(fieldpath.MakePathOrDie("spec", "paused")), err
