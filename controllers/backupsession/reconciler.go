@@ -60,7 +60,7 @@ type Reconciler struct {
 
 	// starting serializes starts. A run that must not start beside its rivals or beside other runs with hooks holds it
 	// from its look at those runs until its start is written.
-	starting sync.Mutex
+	starting oneshot.StartLock
 
 	// taking serializes the Jobs that mount a volume which one pod can mount: who holds it looks for another one, and
 	// creates its own.
@@ -105,31 +105,13 @@ func (r kind) Start(ctx context.Context, s *v1alpha1.BackupSession) (backup.Inpu
 	if !start.Rivals.Judged() && !start.HasHooks() {
 		return in, release, r.missing(ctx, in)
 	}
-	err = r.lockStart(func() error {
+	release, err = r.starting.Take(func() error {
 		if err := r.others(ctx, s, invoker, start); err != nil {
 			return err
 		}
 		return r.missing(ctx, in)
 	})
-	if err != nil {
-		return in, release, err
-	}
-	return in, r.starting.Unlock, nil
-}
-
-// lockStart takes the lock of starts, and keeps it only if look succeeds. controller-runtime recovers from a panic: the
-// lock must not stay.
-func (r *Reconciler) lockStart(look func() error) error {
-	r.starting.Lock()
-	keep := false
-	defer func() {
-		if !keep {
-			r.starting.Unlock()
-		}
-	}()
-	err := look()
-	keep = err == nil
-	return err
+	return in, release, err
 }
 
 // Refuse ends a run whose status the API server does not accept.

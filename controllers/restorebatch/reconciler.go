@@ -11,7 +11,6 @@ package restorebatch
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"k8s.io/client-go/tools/record"
@@ -48,7 +47,7 @@ type Reconciler struct {
 
 	// starting serializes the starts of RestoreBatches that scale workloads. Such a start holds it from its look at the
 	// others until it is written: of two at the same moment, the second sees the first.
-	starting sync.Mutex
+	starting oneshot.StartLock
 }
 
 // Reconcile takes a RestoreBatch as far as possible now.
@@ -88,26 +87,11 @@ func (r kind) Start(ctx context.Context, b *v1alpha1.RestoreBatch) (observed, fu
 		in.Start, err = r.lookUp(ctx, b)
 		return in, func() {}, err
 	}
-	err = r.lockStart(func() error {
+	release, err := r.starting.Take(func() (err error) {
 		in.Start, err = r.lookUp(ctx, b)
 		return err
 	})
-	return in, r.starting.Unlock, err
-}
-
-// lockStart takes the lock of starts, and keeps it only if look succeeds. controller-runtime recovers from a panic: the
-// lock must not stay.
-func (r *Reconciler) lockStart(look func() error) error {
-	r.starting.Lock()
-	keep := false
-	defer func() {
-		if !keep {
-			r.starting.Unlock()
-		}
-	}()
-	err := look()
-	keep = err == nil
-	return err
+	return in, release, err
 }
 
 // Refuse ends a RestoreBatch whose status the API server does not accept.

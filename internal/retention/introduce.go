@@ -34,10 +34,10 @@ func (p Policy) LetsGo(snapshots []Snapshot, repository string, now time.Time) b
 
 // Introduce returns which default is in force for a Repository, for its status, and whether it is held. known is what
 // the status says now, and ref names the default in full. A default that is new to the Repository in its current form,
-// and that letsGo of Snapshots, is held: nothing is removed before the status shows the date of the removal. So even a
-// killed manager removes nothing without notice. doubt is asked before a notice begins, and says why the clock must not
-// date it, or "": a clock that is behind for a minute would end the notice with that minute. Then known stays, and the
-// default is held.
+// and that lets Snapshots go (letsGo), is held: nothing is removed before the status shows the date of the removal. So
+// even a killed manager removes nothing without notice. doubt is asked before a notice begins, and says why the clock
+// must not date it, or "": a clock that is behind for a minute would end the notice with that minute. Then known stays,
+// and the default is held.
 func Introduce(
 	known *v1alpha1.DefaultRetention, ref v1alpha1.ObjectReference, policy *v1alpha1.RetentionPolicy,
 	letsGo func() bool, now time.Time, doubt func() (string, error),
