@@ -190,6 +190,21 @@ func TestNoPassLeavesACheckpoint(t *testing.T) {
 	g.Expect(kopia.Unfinished(t.Context(), e)).To(BeEmpty())
 }
 
+// TestNoCheckpointIsSavedAfterTheEnd checks uploads that end while a checkpoint is under way, which kopia does not wait
+// for.
+func TestNoCheckpointIsSavedAfterTheEnd(t *testing.T) {
+	t.Parallel()
+	g, src := NewWithT(t), t.TempDir()
+	e := enginetest.Open(t, kopia.Driver{}, initialized(t))
+	for i := range 50 {
+		g.Expect(os.WriteFile(filepath.Join(src, fmt.Sprint("new", i)), []byte("text"), 0o644)).To(Succeed())
+		_, err := e.Backup(t.Context(), repository.Source{Name: "d", Dir: src},
+			repository.BackupOptions{CheckpointEvery: time.Millisecond})
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(kopia.Unfinished(t.Context(), e)).To(BeEmpty())
+	}
+}
+
 // TestBothLooksAtAFileTellTheSame checks that a file that nobody changes has the same attributes when it is opened and
 // when it is closed. Otherwise each backup would read each file again.
 func TestBothLooksAtAFileTellTheSame(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 	"github.com/kopia/kopia/repo"
 	"github.com/kopia/kopia/repo/content"
+	"github.com/kopia/kopia/repo/manifest"
 	"github.com/kopia/kopia/repo/object"
 	"golang.org/x/sys/unix"
 )
@@ -88,6 +89,40 @@ func (s *stamps) encode() []byte {
 type stampWriter struct {
 	repo.RepositoryWriter
 	walk *walk // of the pass under way
+
+	mu    sync.Mutex
+	ended bool
+}
+
+// end says that the last pass has ended. Nothing of a checkpoint is written after it has returned.
+func (s *stampWriter) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = true
+}
+
+// PutManifest implements repo.RepositoryWriter. kopia's uploader puts only checkpoints, and its end does not wait for
+// one that is under way. Nobody would delete that one, and the next backup would continue it.
+func (s *stampWriter) PutManifest(
+	ctx context.Context, labels map[string]string, payload any,
+) (manifest.ID, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return "", nil
+	}
+	return s.RepositoryWriter.PutManifest(ctx, labels, payload)
+}
+
+// Flush implements repo.RepositoryWriter. kopia's uploader flushes checkpoints. kopia does not delete a manifest that
+// another goroutine flushes meanwhile.
+func (s *stampWriter) Flush(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return nil
+	}
+	return s.RepositoryWriter.Flush(ctx)
 }
 
 // NewObjectWriter implements repo.RepositoryWriter. kopia describes a directory by its path.

@@ -39,6 +39,7 @@ func (b *backup) tree(ctx, kctx context.Context, w repo.RepositoryWriter) (*snap
 
 	stopFlushing := b.flushByCount(kctx, w, u)
 	man, wk, err := b.upload(ctx, kctx, u, out, previous)
+	out.end()
 	err = firstError(stopFlushing(), err)
 	if failed := b.progress.storage.Load(); failed != nil {
 		return nil, details{}, *failed
