@@ -43,7 +43,7 @@ func (e Ended) limit(before int) int {
 	case 2*e.Verified >= maxChecked:
 		return 0
 	}
-	return 2 * e.Verified
+	return max(before, 2*e.Verified) // it can have had less to check
 }
 
 const (

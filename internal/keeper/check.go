@@ -24,8 +24,8 @@ func ToCheck(snapshots []*v1alpha1.Snapshot, now time.Time) []task.Checked {
 		return s.Status.Phase != v1alpha1.SnapshotSucceeded
 	})
 	slow, others := splitSlow(snapshots, now)
-	if slowDue(slow, now) || len(others) == 0 {
-		return slowest(slow, now)
+	if slow.due(now) || len(others) == 0 {
+		return slow.first(now)
 	}
 	var out []task.Checked
 	for _, s := range inOrder(others, now) {
@@ -93,10 +93,8 @@ func (v Verdict) WriteTo(s *v1alpha1.Snapshot, at metav1.Time) {
 		component.Integrity, wrote = &c.intact, true
 		s.Status.Components[name] = component
 	}
-	if wrote {
-		apimeta.RemoveStatusCondition(&s.Status.Conditions, v1alpha1.ConditionChecked)
-	}
 	if wrote && !lacks(s, nil) {
+		apimeta.RemoveStatusCondition(&s.Status.Conditions, v1alpha1.ConditionChecked)
 		s.Status.LastCheckTime = &at
 	}
 	s.Status.Integrity = integrityOf(s.Status.Components)

@@ -14,8 +14,9 @@ const oldEvery = 4
 // inOrder sorts Snapshots into the order in which they are checked. Those that were never checked come first: of what a
 // scan has made the newest count most, and are protected only for some days. But each fourth is the oldest of them,
 // which would not get its turn otherwise where more come than a check can look at. If the last check has looked only at
-// newer ones, it begins with the oldest. One of which a part was checked counts as the newest. Then come the others,
-// first those whose last check is the oldest. A check that is still to come is none: a clock was ahead.
+// newer ones, the oldest comes first. One of which a part was checked comes before them, so that it is finished. Then
+// come the others, first those whose last check is the oldest. A check that is still to come is none: a clock was
+// ahead.
 func inOrder(snapshots []*v1alpha1.Snapshot, now time.Time) []*v1alpha1.Snapshot {
 	slices.SortFunc(snapshots, func(a, b *v1alpha1.Snapshot) int {
 		return cmp.Or(checkedAt(a, now).Compare(checkedAt(b, now)), beginning(a)-beginning(b),
@@ -28,6 +29,9 @@ func inOrder(snapshots []*v1alpha1.Snapshot, now time.Time) []*v1alpha1.Snapshot
 		never, checked = snapshots[:i], snapshots[i:]
 	}
 	out := make([]*v1alpha1.Snapshot, 0, len(snapshots))
+	for ; len(never) > 0 && begun(never[0]); never = never[1:] {
+		out = append(out, never[0])
+	}
 	turn := 0
 	if len(never) > 0 && leftOut(never[len(never)-1], checked, now) {
 		turn = oldEvery - 1

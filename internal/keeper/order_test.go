@@ -12,14 +12,23 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// aged returns a Snapshot with one component that was made so many days after the start, and was checked so many days
-// after it; 0 is never.
+// aged returns a Snapshot with one component, of a target of its own, that was made so many days after the start, and
+// was checked so many days after it; 0 is never.
 func aged(name string, made, checked int) *v1alpha1.Snapshot {
 	s := checkable(name, "x")
+	s.Spec.AppRef.Name = name
 	s.Status.SnapshotTime = &metav1.Time{Time: start.Add(time.Duration(made) * 24 * time.Hour)}
 	if checked > 0 {
 		s.Status.LastCheckTime = &metav1.Time{Time: start.Add(time.Duration(checked) * 24 * time.Hour)}
 	}
+	return s
+}
+
+// halfChecked returns a Snapshot with two components that was made so many days after the start. One was checked.
+func halfChecked(name string, made int) *v1alpha1.Snapshot {
+	s := aged(name, made, 0)
+	s.Status.Components["x"] = v1alpha1.Component{ID: "x", Integrity: new(true)}
+	s.Status.Components["y"] = v1alpha1.Component{ID: "y"}
 	return s
 }
 
@@ -41,6 +50,12 @@ func TestTheNewestOfTheNeverCheckedComeFirst(t *testing.T) {
 		"the last check has left out the oldest": {
 			[]*v1alpha1.Snapshot{aged("a", 1, 0), aged("b", 2, 0), aged("c", 3, 9), aged("d", 0, 8)},
 			[]string{"a", "b", "d", "c"},
+		},
+		"the last check has left out the oldest, but begun another one": {
+			[]*v1alpha1.Snapshot{
+				aged("a", 1, 0), halfChecked("b", 2), aged("c", 3, 9), aged("d", 0, 8), aged("e", 4, 0),
+			},
+			[]string{"b", "a", "e", "d", "c"},
 		},
 		"the last check has not": {
 			[]*v1alpha1.Snapshot{aged("a", 1, 0), aged("b", 2, 0), aged("c", 3, 9), aged("d", 0, 9)},

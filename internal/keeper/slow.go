@@ -31,6 +31,14 @@ func MarkSlow(s *v1alpha1.Snapshot, c task.Checked, message string, at metav1.Ti
 	})
 }
 
+// series is what makes Snapshots alike: what takes long in one of them takes long in the next one.
+type series struct {
+	target  v1alpha1.TypedObjectReference
+	session string
+}
+
+func seriesOf(s *v1alpha1.Snapshot) series { return series{s.Spec.AppRef, s.Spec.Session} }
+
 // isSlow reports whether the check of a component of a Snapshot took too long.
 func isSlow(s *v1alpha1.Snapshot) bool {
 	return apimeta.FindStatusCondition(s.Status.Conditions, v1alpha1.ConditionChecked) != nil
@@ -45,34 +53,58 @@ func triedAt(s *v1alpha1.Snapshot, now time.Time) time.Time {
 	return c.LastTransitionTime.Time
 }
 
-// splitSlow splits off the Snapshots that have a component whose check takes too long: they would hold up all others.
-// They come in the order of their last tries.
-func splitSlow(all []*v1alpha1.Snapshot, now time.Time) (slow, others []*v1alpha1.Snapshot) {
+// slowSnapshots are Snapshots that have a component whose check takes too long: they would hold up all others.
+type slowSnapshots struct {
+	// all are in the order in which they are tried.
+	all []*v1alpha1.Snapshot
+	// next is when one of the first one's series was tried last, and last when one of any series was.
+	next, last time.Time
+}
+
+// splitSlow splits off the slow Snapshots: those whose check took too long, and what was never checked of their series.
+// They come in the order of the last tries of their series, and then of their own.
+func splitSlow(all []*v1alpha1.Snapshot, now time.Time) (slow slowSnapshots, others []*v1alpha1.Snapshot) {
+	tried := map[series]time.Time{}
 	for _, s := range all {
-		if isSlow(s) {
-			slow = append(slow, s)
+		if at := triedAt(s, now); isSlow(s) {
+			tried[seriesOf(s)] = later(tried[seriesOf(s)], at)
+			slow.last = later(slow.last, at)
+		}
+	}
+	for _, s := range all {
+		if _, known := tried[seriesOf(s)]; isSlow(s) || known && lacks(s, nil) {
+			slow.all = append(slow.all, s)
 		} else {
 			others = append(others, s)
 		}
 	}
-	slices.SortFunc(slow, func(a, b *v1alpha1.Snapshot) int {
-		return cmp.Or(triedAt(a, now).Compare(triedAt(b, now)), cmp.Compare(a.Name, b.Name))
+	slices.SortFunc(slow.all, func(a, b *v1alpha1.Snapshot) int {
+		return cmp.Or(tried[seriesOf(a)].Compare(tried[seriesOf(b)]), triedAt(a, now).Compare(triedAt(b, now)),
+			madeBy(b, now).Compare(madeBy(a, now)), cmp.Compare(a.Name, b.Name))
 	})
+	if len(slow.all) > 0 {
+		slow.next = tried[seriesOf(slow.all[0])]
+	}
 	return slow, others
 }
 
-// slowDue reports whether one of the slow Snapshots, as splitSlow returns them, is tried again although there are
-// others.
-func slowDue(slow []*v1alpha1.Snapshot, now time.Time) bool {
-	n := len(slow)
-	return n > 0 && now.Sub(triedAt(slow[0], now)) >= slowAgain && now.Sub(triedAt(slow[n-1], now)) >= slowPause
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
 }
 
-// slowest returns one component of the first slow Snapshot: another one each day.
-func slowest(slow []*v1alpha1.Snapshot, now time.Time) []task.Checked {
-	if len(slow) == 0 {
+// due reports whether one of the slow Snapshots is tried again although there are others.
+func (s slowSnapshots) due(now time.Time) bool {
+	return len(s.all) > 0 && now.Sub(s.next) >= slowAgain && now.Sub(s.last) >= slowPause
+}
+
+// first returns one component of the first slow Snapshot: another one each day.
+func (s slowSnapshots) first(now time.Time) []task.Checked {
+	if len(s.all) == 0 {
 		return nil
 	}
-	all := turned(slow[0], componentsOf(slow[0], now), now)
+	all := turned(s.all[0], componentsOf(s.all[0], now), now)
 	return all[:min(len(all), 1)]
 }
