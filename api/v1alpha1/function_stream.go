@@ -114,7 +114,7 @@ type FunctionStream struct {
 	// +kubebuilder:validation:MaxLength=4096
 	Each string `json:"each,omitempty"`
 
-	// Filter of a restore. The default is None.
+	// Filter of a restore. A backup with a filter fails if the filter can't turn its dump. The default is None.
 	// +optional
 	Filter StreamFilter `json:"filter,omitempty"`
 }
@@ -301,7 +301,7 @@ type ResolvedStream struct {
 	// Finish of a restore runs after the program succeeded.
 	// +optional
 	Finish *ResolvedProgram `json:"finish,omitempty"`
-	// Filter of a restore. The default is None.
+	// Filter of a restore. A backup with a filter fails if the filter can't turn its dump. The default is None.
 	// +optional
 	Filter StreamFilter `json:"filter,omitempty"`
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/mover/failure"
 	"github.com/cairn-backup/cairn/internal/program"
+	"github.com/cairn-backup/cairn/internal/rdb"
 	"github.com/cairn-backup/cairn/internal/repository/memlimit"
 	"github.com/cairn-backup/cairn/internal/task"
 )
@@ -51,7 +53,7 @@ func (m *Mover) dump(ctx context.Context, s *v1alpha1.ResolvedStream) (*dumpStre
 		return nil, programFailure(err, v1alpha1.ReasonDumpFailed)
 	}
 	m.Log.Info("started a program", "program", filepath.Base(spec.Args[0]))
-	return &dumpStream{m: m, out: out}, nil
+	return &dumpStream{m: m, out: out, check: checkFor(s.Filter)}, nil
 }
 
 // filesOfServer returns a failure if a program would not find the files of its server. Its message is clearer than
@@ -76,14 +78,19 @@ func (m *Mover) filesOfServer(dir string) *failure.Failure {
 
 // dumpStream is a program whose output is backed up.
 type dumpStream struct {
-	m   *Mover
-	out *program.Output
+	m     *Mover
+	out   *program.Output
+	check *dumpCheck
 }
 
-// Read returns what the program writes. It returns io.EOF only if the program ended well.
+// Read returns what the program writes. It returns io.EOF only if the program ended well, and a restore can turn the
+// output.
 func (d *dumpStream) Read(b []byte) (int, error) {
 	n, err := d.out.Read(b)
 	if f := programFailure(err, v1alpha1.ReasonDumpFailed); f != nil {
+		return n, f
+	}
+	if f := d.check.see(b[:n], errors.Is(err, io.EOF)); f != nil {
 		return n, f
 	}
 	return n, err
@@ -92,8 +99,53 @@ func (d *dumpStream) Read(b []byte) (int, error) {
 // Close ends the program.
 func (d *dumpStream) Close() {
 	d.out.Close()
+	d.check.stop()
 	d.m.tidy()
 	d.m.logOutput(d.out.LastLines())
+}
+
+// dumpCheck turns a dump as the filter of a restore will, and keeps nothing of it.
+type dumpCheck struct {
+	in    *io.PipeWriter
+	ended chan error
+}
+
+// checkFor returns the check that belongs to a filter. It is nil for a filter that turns every dump.
+func checkFor(filter v1alpha1.StreamFilter) *dumpCheck {
+	if filter != v1alpha1.StreamFilterRedisCommands {
+		return nil
+	}
+	r, w := io.Pipe()
+	c := &dumpCheck{in: w, ended: make(chan error, 1)}
+	go func() {
+		_, err := rdb.Commands(r, io.Discard)
+		r.CloseWithError(errors.Join(errStopped, err))
+		c.ended <- err
+	}()
+	return c
+}
+
+// see checks the next part of the dump. After the last one it returns why a restore can't turn the dump, or nil.
+func (c *dumpCheck) see(part []byte, last bool) *failure.Failure {
+	if c == nil {
+		return nil
+	}
+	if _, err := c.in.Write(part); err == nil && !last {
+		return nil
+	}
+	c.stop()
+	if err := <-c.ended; err != nil {
+		return failure.New(v1alpha1.ReasonDumpFailed,
+			fmt.Sprintf("a restore could not load this dump: %s. Back up the server's volume instead", err))
+	}
+	return nil
+}
+
+// stop says that nothing more comes.
+func (c *dumpCheck) stop() {
+	if c != nil {
+		_ = c.in.Close()
+	}
 }
 
 // programFailure returns the failure of a program. It is nil for any other error.

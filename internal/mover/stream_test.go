@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -376,6 +377,38 @@ func TestAFilterOfTomorrowIsRefused(t *testing.T) {
 	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonLoadFailed))
 	g.Expect(result.Message).
 		To(ContainSubstring("can't be turned into commands: the RDB file is damaged: its header is wrong"))
+}
+
+// A dump that no restore could load is no backup: whoever needs it would learn that too late.
+func TestADumpThatNoRestoreCouldLoadIsNone(t *testing.T) {
+	const (
+		header = `REDIS0011`
+		key    = `\000\001k\001v`
+		end    = `\377\000\000\000\000\000\000\000\000`
+		aux    = `\367\201\000\000\000\000\000\000\000\001`
+	)
+	for name, tt := range map[string]struct{ dump, says string }{
+		"keys":                       {header + key + end, ""},
+		"data of a module, at first": {header + aux + key + end, "keeps data outside of keys"},
+		"data of a module, at last":  {header + key + aux, "keeps data outside of keys"},
+		"a type of tomorrow":         {header + `\310\001k\001v` + end, "does not know"},
+		"cut off":                    {header + key, "ends too early"},
+		"something else":             {`rows`, "ends too early"},
+		"more than one":              {header + end + strings.Repeat("x", 41), "follows its end"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g, p := NewWithT(t), streaming(t)
+			dump := dumpOf("printf '" + tt.dump + "'")
+			dump.Stream.Filter = v1alpha1.StreamFilterRedisCommands
+			_, result := p.run(t.Context(), backupTask("snap-1", dump))
+			if tt.says == "" {
+				g.Expect(result.Reason).To(Equal(v1alpha1.ReasonSucceeded), result.Message)
+				return
+			}
+			g.Expect(result.Reason).To(Equal(v1alpha1.ReasonDumpFailed))
+			g.Expect(result.Message).To(And(ContainSubstring("could not load this dump: "), ContainSubstring(tt.says)))
+		})
+	}
 }
 
 func TestAStreamHasNoFiles(t *testing.T) {

@@ -135,8 +135,7 @@ func (f *file) entry(mark byte) (err error) {
 			return err
 		}
 		return newError(
-			"module %s keeps data outside of keys in the RDB file, which no command can restore: load the file "+
-				"itself into a server", moduleName(id))
+			"module %s keeps data outside of keys in the RDB file, which no command can restore", moduleName(id))
 	}
 	if mark >= 240 || mark == markFunctionOld {
 		return newError("the RDB file, of version %d, has a part of kind %d, which this mover does not know",

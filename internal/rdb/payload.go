@@ -10,9 +10,7 @@ import (
 const maxValue = 512 << 20
 
 func tooLarge() error {
-	return newError(
-		"the RDB file has a value of more than %d MiB, which no command can restore: load the file itself into "+
-			"a server", maxValue>>20)
+	return newError("the RDB file has a value of more than %d MiB, which no command can restore", maxValue>>20)
 }
 
 // payload is the argument of RESTORE: a value with its type, the version of the file and a checksum. It consists of
