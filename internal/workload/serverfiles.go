@@ -41,6 +41,9 @@ func (r *Resolver) filesOfServer(dir string, v *v1alpha1.ResolvedVolume) (string
 			"%s: %s is on volume %s, which is mounted with subPathExpr: name a directory on a volume that is mounted "+
 				"without it", paramDataDirectory, dir, mount.Name)
 	}
+	if err := unseen(pod, container, dir, mount); err != nil {
+		return "", err
+	}
 	v.ClaimName, v.MountPath, v.SubPath = claimOf(pod.Spec.Volumes[i], pod.Name), path.Clean(mount.MountPath),
 		mount.SubPath
 	if catalog.CollidesWithMounts(v.MountPath) {
@@ -49,4 +52,22 @@ func (r *Resolver) filesOfServer(dir string, v *v1alpha1.ResolvedVolume) (string
 				"another path", paramDataDirectory, dir, mount.Name, v.MountPath)
 	}
 	return mount.Name, nil
+}
+
+// unseen refuses a directory in which the server keeps files that the mover would not see: those of another mount.
+func unseen(pod *corev1.Pod, server *corev1.Container, dir string, own corev1.VolumeMount) *v1alpha1.ResolvedError {
+	for _, m := range server.VolumeMounts {
+		at := path.Clean(m.MountPath)
+		i := slices.IndexFunc(pod.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == m.Name })
+		if i < 0 || at == path.Clean(own.MountPath) || !covers(dir, at) ||
+			claimOf(pod.Spec.Volumes[i], pod.Name) == "" && !canHoldData(&pod.Spec, &pod.Spec.Volumes[i]) ||
+			m.Name == own.Name && m.SubPathExpr == "" && dirOf(m, at) == dirOf(own, at) {
+			continue
+		}
+		return Fail(v1alpha1.ReasonInvalidParameters,
+			"%s: %s of container %s of pod %s is on volume %s, which the backup would leave out: back up the server "+
+				"with another task, such as logical-backup, or keep its files on one volume", paramDataDirectory, at,
+			server.Name, pod.Name, m.Name)
+	}
+	return nil
 }

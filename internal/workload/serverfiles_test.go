@@ -63,6 +63,27 @@ func TestTheFilesOfAServer(t *testing.T) {
 		},
 		"no path":            {dir: "data", reason: v1alpha1.ReasonInvalidParameters, says: "not an absolute path"},
 		"a path of each pod": {dir: "/by/pod", reason: v1alpha1.ReasonInvalidParameters, says: "subPathExpr"},
+		"another volume in it": {
+			dir: "/var/lib/mysql", edit: func(t *workload.Target) {
+				t.ServerContainer.VolumeMounts = append(t.ServerContainer.VolumeMounts,
+					workloadtest.Mount("other", "/var/lib/mysql/tablespaces"))
+			}, reason: v1alpha1.ReasonInvalidParameters,
+			says: "/var/lib/mysql/tablespaces of container db of pod db-0 is on volume other, which the backup would",
+		},
+		"another directory of its volume in it": {
+			dir: "/var/lib/mysql", edit: func(t *workload.Target) {
+				t.ServerContainer.VolumeMounts = append(t.ServerContainer.VolumeMounts,
+					corev1.VolumeMount{Name: "data", MountPath: "/var/lib/mysql/logs", SubPath: "logs"})
+			}, reason: v1alpha1.ReasonInvalidParameters, says: "/var/lib/mysql/logs of container db",
+		},
+		"mounts in it that hold none of its files": {
+			dir: "/var/lib/mysql", edit: func(t *workload.Target) {
+				t.ServerContainer.VolumeMounts = append(t.ServerContainer.VolumeMounts,
+					workloadtest.Mount("conf", "/var/lib/mysql/my.cnf"),
+					corev1.VolumeMount{Name: "data", MountPath: "/var/lib/mysql/a", SubPath: "mysql/a"})
+			},
+			want: v1alpha1.ResolvedVolume{ClaimName: "data-db-0", MountPath: "/var/lib/mysql", SubPath: "mysql"},
+		},
 		"a path that movers use": {
 			dir: "/tmp/other", reason: v1alpha1.ReasonInvalidParameters, says: "a path that movers use themselves",
 		},
