@@ -384,8 +384,9 @@ func TestARemovalOfVolumeSnapshotsWaits(t *testing.T) {
 	t.Run("for the CSI driver", func(t *testing.T) {
 		t.Parallel()
 		g, l := NewWithT(t), newLab(t)
-		s := l.snapshot(l.repository, 1, good, wipeOutSnapshot)
+		s := l.snapshot(l.repository, 1, v1alpha1.SnapshotRunning, wipeOutSnapshot)
 		v := l.volumeSnapshot(s, "web-1", held)
+		l.succeed(s, v, "")
 		content := l.contentOf(v)
 		before := content.DeepCopy()
 		content.Status = &snapshotv1.VolumeSnapshotContentStatus{
@@ -412,8 +413,9 @@ func TestARemovalOfVolumeSnapshotsWaits(t *testing.T) {
 	t.Run("until somebody gives up", func(t *testing.T) {
 		t.Parallel()
 		g, l := NewWithT(t), newLab(t)
-		s, _ := l.backup(1, "", wipeOutSnapshot)
-		v := l.volumeSnapshot(s, "web-2", held)
+		s := l.snapshot(l.repository, 1, v1alpha1.SnapshotRunning, wipeOutSnapshot)
+		v := l.volumeSnapshot(s, "web-1", held)
+		l.succeed(s, v, "")
 		del(t, s)
 		bed.Eventually(t, v, func(g Gomega) { g.Expect(v.DeletionTimestamp).NotTo(BeNil()) },
 			"the VolumeSnapshot is being deleted")
