@@ -54,13 +54,13 @@ func exclusive(m backup.Mover, claims map[string]*corev1.PersistentVolumeClaim) 
 	return out
 }
 
-// taken reports whether another Job of Cairn has one of the claims: one of this run, of another run, or of a hook. A
-// Job counts as long as its pod works or can still come, by the limits that its own run has for that.
-func (r *Reconciler) taken(ctx context.Context, namespace, name string, claims []string) (bool, error) {
+// taker returns the name of another Job of Cairn that has one of the claims, or "": one of this run, of another run, or
+// of a hook. A Job counts as long as its pod works or can still come, by the limits that its own run has for that.
+func (r *Reconciler) taker(ctx context.Context, namespace, name string, claims []string) (string, error) {
 	in, ours := client.InNamespace(namespace), client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn}
 	var jobs batchv1.JobList
 	if err := r.APIReader.List(ctx, &jobs, in, ours); err != nil {
-		return false, fmt.Errorf("list Jobs: %w", err)
+		return "", fmt.Errorf("list Jobs: %w", err)
 	}
 	others := slices.DeleteFunc(jobs.Items, func(job batchv1.Job) bool {
 		return job.Name == name || observe.Ended(&job) ||
@@ -69,14 +69,17 @@ func (r *Reconciler) taken(ctx context.Context, namespace, name string, claims [
 			})
 	})
 	if len(others) == 0 {
-		return false, nil
+		return "", nil
 	}
 	var pods corev1.PodList
 	if err := r.APIReader.List(ctx, &pods, in, ours); err != nil {
-		return false, fmt.Errorf("list Pods: %w", err)
+		return "", fmt.Errorf("list Pods: %w", err)
 	}
-	return slices.ContainsFunc(others, func(job batchv1.Job) bool {
-		state := observe.Observe(&job, pods.Items, r.Clock.Now()).State
-		return state == observe.StateWaiting || state == observe.StateRunning
-	}), nil
+	for i := range others {
+		switch observe.Observe(&others[i], pods.Items, r.Clock.Now()).State {
+		case observe.StateWaiting, observe.StateRunning:
+			return others[i].Name, nil
+		}
+	}
+	return "", nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	batchv1 "k8s.io/api/batch/v1"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/internal/kube/movers"
 	"github.com/cairn-backup/cairn/internal/kube/oneshot"
@@ -72,8 +73,14 @@ func (r *Reconciler) create(
 	if len(claims.onePod) > 0 {
 		r.taking.Lock()
 		defer r.taking.Unlock()
-		if waits, err = r.taken(ctx, in.Session.Namespace, m.Name, claims.onePod); waits || err != nil {
-			return waits, err
+		other, err := r.taker(ctx, in.Session.Namespace, m.Name, claims.onePod)
+		if err != nil {
+			return false, err
+		}
+		if other != "" {
+			logf.FromContext(ctx).V(1).Info("waits for another Job, which has the ReadWriteOncePod volume",
+				"job", m.Name, "other", other)
+			return true, nil
 		}
 	}
 	job, err := r.job(ctx, in, m, claims.oneNode)

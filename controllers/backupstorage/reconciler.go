@@ -149,7 +149,7 @@ func (r *Reconciler) initialise(
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	statusOf(storage).Follow(progress)
+	statusOf(storage).Follow(progress, r.Clock.Now())
 	if progress.State == observe.StateSucceeded {
 		storage.Status.InitializedSpec = digest
 		return r.later(storage), nil

@@ -96,7 +96,7 @@ func TestTheHoldOfARepositoryThatMovedEnds(t *testing.T) {
 	g.Eventually(func(g Gomega) {
 		g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(older), older)).To(Succeed())
 		g.Expect(older.DeletionTimestamp).NotTo(BeNil())
-		g.Expect(events.Of(s.namespace)).To(ContainElement(ContainSubstring("NotChecked removals go on")))
+		g.Expect(events.Of(s.namespace)).To(ContainElement(ContainSubstring("NotChecked removals no longer wait")))
 	}, testbed.Patience, testbed.Interval).Should(Succeed(), "it was held for eight days")
 }
 

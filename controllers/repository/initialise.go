@@ -78,7 +78,7 @@ func (r *Reconciler) initialise(
 		return ctrl.Result{}, err
 	}
 	if progress.State != observe.StateSucceeded {
-		status.Follow(progress)
+		status.Follow(progress, r.Clock.Now())
 		return ctrl.Result{RequeueAfter: progress.After}, nil
 	}
 	return r.proved(ctx, repository, status, progress, place, counts)
@@ -98,7 +98,7 @@ func (r *Reconciler) proved(
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	status.Follow(progress)
+	status.Follow(progress, r.Clock.Now())
 	repository.Status.InitializedSpec, repository.Status.ProvedAfter = place, counts.disprovedBy
 	return ctrl.Result{}, nil
 }

@@ -193,9 +193,9 @@ func (r *Reconciler) write(ctx context.Context, before, after *v1alpha1.Reposito
 	r.announce(before, after)
 	if was != nil && was.Reason == v1alpha1.ReasonNotChecked && is.Reason != was.Reason &&
 		is.Reason != v1alpha1.ReasonClockSkew && retention.Moved(after) {
-		r.Event(after, "Warning", v1alpha1.ReasonNotChecked, "removals go on, although no check has looked at each "+
-			"earlier Snapshot in the place that the BackupStorage and the path name now: the condition Checked says "+
-			"why")
+		r.Event(after, "Warning", v1alpha1.ReasonNotChecked, "removals no longer wait for a check that has looked at "+
+			"each earlier Snapshot in the place that the BackupStorage and the path name now: the condition Checked "+
+			"says why there is none")
 	}
 	if failed(is) && (was == nil || was.Reason != is.Reason) {
 		r.Event(after, "Warning", is.Reason, is.Message)

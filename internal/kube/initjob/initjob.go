@@ -17,6 +17,7 @@ import (
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/access"
 	"github.com/cairn-backup/cairn/internal/kube/movers"
 	"github.com/cairn-backup/cairn/internal/policy"
@@ -35,6 +36,8 @@ const (
 	takenAgain = 2 * time.Second
 	// refusedAgain is how soon the Runner tries again what the API server refuses.
 	refusedAgain = 15 * time.Second
+	// suspendedLimit is how long a Job is suspended as others are at first, where something like Kueue lets them in.
+	suspendedLimit = time.Minute
 )
 
 // Runner runs init Jobs. It is safe for concurrent use.
@@ -75,9 +78,11 @@ type Request struct {
 type Progress struct {
 	// State is observe.StateRunning while the outcome is not known.
 	State observe.State
-	// Reason and Message explain a failure. A Message alone explains what a Job waits for that was not created yet, or
-	// that somebody has suspended.
+	// Reason and Message explain a failure, or what keeps the Job from beginning and does not end by itself: the API
+	// server refuses it, or somebody has suspended it. A Message alone explains what a Job waits for as many do.
 	Reason, Message string
+	// Words follow the Message: those of the API server, which can differ at each try.
+	Words string
 	// After is when to look again; 0 means when the Job changes.
 	After time.Duration
 }
@@ -190,8 +195,8 @@ func (r Runner) create(ctx context.Context, req Request) (Progress, error) {
 		return notYet, nil
 	case movers.NeverAccepted(err), movers.RefusedForNow(err):
 		return Progress{
-			State: observe.StateRunning, Message: fmt.Sprintf("the API server refuses what it needs: %v", err),
-			After: refusedAgain,
+			State: observe.StateRunning, Reason: v1alpha1.ReasonCreationRefused,
+			Message: "the API server refuses what it needs: ", Words: err.Error(), After: refusedAgain,
 		}, nil
 	case err != nil:
 		return Progress{}, err
@@ -228,6 +233,9 @@ func (r Runner) observe(ctx context.Context, job *batchv1.Job) (Progress, error)
 	progress := Progress{State: observe.StateRunning, After: lookAgain} // pods are not watched here
 	if o.Suspended() {
 		progress.Message = o.Message
+		if observe.Lasted(job.CreationTimestamp.Time, now, suspendedLimit) {
+			progress.Reason = o.Reason
+		}
 	}
 	return progress, nil
 }

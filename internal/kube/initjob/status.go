@@ -2,6 +2,7 @@ package initjob
 
 import (
 	"cmp"
+	"time"
 
 	"github.com/fluxcd/pkg/runtime/conditions"
 
@@ -51,8 +52,9 @@ func (s Status) Stalled(reason, message string) {
 }
 
 // Follow reports the progress of the Job. While a Job for the same spec runs, the failure of its predecessor stays
-// visible.
-func (s Status) Follow(p Progress) {
+// visible. One that can't begin replaces it: nobody sees otherwise what to mend now. Suspended Jobs wait, as they are
+// meant to; what the API server refuses is a problem.
+func (s Status) Follow(p Progress, now time.Time) {
 	switch p.State {
 	case observe.StateSucceeded:
 		s.Ready()
@@ -62,12 +64,16 @@ func (s Status) Follow(p Progress) {
 		s.NotReady(p.Reason, p.Message)
 		return
 	}
-	keeps := status.Because(s.Object, s.Condition) || s.Proved && conditions.IsReady(s.Object)
+	keeps := status.Because(s.Object, s.Condition) && p.Reason == "" || s.Proved && conditions.IsReady(s.Object)
 	if keeps && *s.ObservedGeneration == s.Object.GetGeneration() {
 		return
 	}
-	begun := cmp.Or(p.Message, s.Begun)
+	begun := status.Message(s.Object, []status.Problem{{Text: cmp.Or(p.Message, s.Begun), Words: p.Words}}, now)
 	s.settle(v1alpha1.PhaseNotReady)
 	conditions.MarkUnknown(s.Object, s.Condition, v1alpha1.ReasonProgressing, "%s", begun)
+	if p.Reason == v1alpha1.ReasonCreationRefused {
+		status.NotReady(s.Object, p.Reason, begun)
+		return
+	}
 	status.Progressing(s.Object, begun)
 }
