@@ -42,9 +42,10 @@ func Release(
 		return
 	}
 	delete(annotations, v1alpha1.AnnotationRestoring)
-	_, by, _ := parseHalf(annotations)
+	_, by, of := parseHalf(annotations)
+	good := by == s.UID || of != target // nobody else has left this target half restored
 	switch whole, untouched := left(status, claim); {
-	case whole && (by == s.UID || ofEverything(s, claim)), untouched && by == s.UID:
+	case whole && (good || ofEverything(s, claim)), untouched && good:
 		delete(annotations, v1alpha1.AnnotationHalfRestored)
 	case !untouched:
 		markHalf(annotations, s, target) // a claim that the restore made had no UID to begin with
@@ -77,16 +78,27 @@ func left(s *v1alpha1.RestoreSessionStatus, claim string) (whole, untouched bool
 				continue
 			}
 			c := s.Components[h.Volumes[i].Component]
-			whole = whole && c.Phase == v1alpha1.RestoreSessionSucceeded
+			whole = whole && (c.Phase == v1alpha1.RestoreSessionSucceeded || filledLater(c))
 			untouched = untouched && (!wrote(c) || neverRan(c.Reason) && !c.TargetWritten)
 		}
 	}
 	return whole, untouched
 }
 
+// filledLater reports whether the storage system fills the volume of a component, at once, when a pod mounts it first.
+func filledLater(c v1alpha1.RestoredComponent) bool {
+	return c.Phase == v1alpha1.RestoreSessionUnknown && c.Reason == v1alpha1.ReasonVolumeNotBound
+}
+
 // neverRan reports whether the reason of a failed component says that no mover has worked.
 func neverRan(reason string) bool {
-	return reason == v1alpha1.ReasonUnschedulable || reason == v1alpha1.ReasonFailedToExecutePreRestoreHooks
+	switch reason {
+	case v1alpha1.ReasonUnschedulable, v1alpha1.ReasonPodNotCreated, v1alpha1.ReasonPodNotStarted,
+		v1alpha1.ReasonImagePullFailed, v1alpha1.ReasonFailedToExecutePreRestoreHooks:
+		return true
+	default:
+		return false
+	}
 }
 
 // HalfRestoredOf says that a Snapshot was made of what a restore had left half written. It returns "" for any other.

@@ -31,6 +31,10 @@ func TestAMarkOfAHalfRestoredClaimStaysUntilARestoreEndsWell(t *testing.T) {
 			[]v1alpha1.RestoredComponent{failed(v1alpha1.ReasonFailedToExecutePreRestoreHooks)}, "",
 		},
 		"its pod never ran":             {[]v1alpha1.RestoredComponent{failed(v1alpha1.ReasonUnschedulable)}, ""},
+		"its pod was refused":           {[]v1alpha1.RestoredComponent{failed(v1alpha1.ReasonPodNotCreated)}, ""},
+		"its image was not pulled":      {[]v1alpha1.RestoredComponent{failed(v1alpha1.ReasonImagePullFailed)}, ""},
+		"its volume was not mounted":    {[]v1alpha1.RestoredComponent{failed(v1alpha1.ReasonPodNotStarted)}, ""},
+		"its node was lost":             {[]v1alpha1.RestoredComponent{failed(v1alpha1.ReasonNodeLost)}, "first"},
 		"the next one broke off, too":   {[]v1alpha1.RestoredComponent{broken, broken}, "first"},
 		"the next one wrote nothing":    {[]v1alpha1.RestoredComponent{broken, refused}, "first"},
 		"the next one succeeded":        {[]v1alpha1.RestoredComponent{broken, succeeded}, ""},
@@ -58,6 +62,44 @@ func TestAMarkOfAHalfRestoredClaimStaysUntilARestoreEndsWell(t *testing.T) {
 			g.Expect(HalfRestored(annotations, target)).To(Equal(tt.want))
 			g.Expect(HalfRestored(annotations, "another claim")).To(BeEmpty(), "it was created again from an export")
 			g.Expect(annotations).NotTo(HaveKey(v1alpha1.AnnotationRestoring))
+		})
+	}
+}
+
+// A claim that a restore makes holds what the restore was to write, and nothing else.
+func TestAClaimThatARestoreMadeIsHalfRestoredOnlyIfTheRestoreBrokeOff(t *testing.T) {
+	for name, tt := range map[string]struct {
+		ends v1alpha1.RestoredComponent
+		want string
+	}{
+		"all that was asked for": {v1alpha1.RestoredComponent{Phase: v1alpha1.RestoreSessionSucceeded}, ""},
+		"its first pod gets the data": {v1alpha1.RestoredComponent{
+			Phase: v1alpha1.RestoreSessionUnknown, Reason: v1alpha1.ReasonVolumeNotBound,
+		}, ""},
+		"it broke off": {v1alpha1.RestoredComponent{
+			Phase: v1alpha1.RestoreSessionFailed, Reason: v1alpha1.ReasonUnreachable,
+		}, "back"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			annotations := map[string]string{
+				v1alpha1.AnnotationRestoring:    "1",
+				v1alpha1.AnnotationHalfRestored: "of-another/2/claim-that-was-exported",
+			}
+			s := &v1alpha1.RestoreSession{
+				ObjectMeta: metav1.ObjectMeta{Name: "back", UID: "1"},
+				Spec: v1alpha1.RestoreSessionSpec{Addon: &v1alpha1.AddonInfo{Tasks: []v1alpha1.TaskReference{{
+					Params: catalog.NewParams(map[string]string{"include": "/2025"}),
+				}}}},
+			}
+			Release(annotations, s, &v1alpha1.RestoreSessionStatus{
+				Attempt: 1,
+				Resolved: &v1alpha1.ResolvedRestore{Hosts: []v1alpha1.ResolvedRestoreHost{{
+					Volumes: []v1alpha1.ResolvedRestoreVolume{{Component: "pvc", ClaimName: "made"}},
+				}}},
+				Components: map[string]v1alpha1.RestoredComponent{"pvc": tt.ends},
+			}, "made", "made-1")
+			g.Expect(HalfRestored(annotations, "made-1")).To(Equal(tt.want))
 		})
 	}
 }
