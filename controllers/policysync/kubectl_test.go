@@ -197,6 +197,46 @@ func TestARetentionPolicyThatKubectlNamedStays(t *testing.T) {
 	}
 }
 
+// kubectl owns the object around a field that both have set, too. Without its only field it would be invalid.
+func TestAnObjectOfKubectlGoesWithItsLastField(t *testing.T) {
+	monthly, yearly := keeping("successfulSnapshots: {monthly: 12}"), keeping("maxRetentionPeriod: 1y")
+	for name, tt := range map[string]struct{ kind, object, field, before, edit, after, left string }{
+		"rules": {
+			kind: v1alpha1.RetentionPolicyKind, object: "keep", field: "successfulSnapshots",
+			before: monthly, after: yearly,
+		},
+		"rules and one that was added": {
+			kind: v1alpha1.RetentionPolicyKind, object: "keep", field: "successfulSnapshots",
+			before: monthly, edit: `{"spec":{"successfulSnapshots":{"yearly":5}}}`, after: yearly,
+			left: "successfulSnapshots:\n  yearly: 5\n",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRoom(t)
+			r.byKubectl(tt.before)
+			u := &unstructured.Unstructured{}
+			u.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(tt.kind))
+			sync := func(file string) string {
+				t.Helper()
+				revision := r.push(map[string]string{"policy/s.yaml": storage("local"), "policy/p.yaml": file})
+				r.reconcile()
+				r.expectReady(revision)
+				r.g.Expect(r.exists(u, tt.object)).To(BeTrue())
+				data, err := yaml.Marshal(u.Object["spec"])
+				r.g.Expect(err).NotTo(HaveOccurred())
+				return string(data)
+			}
+			r.g.Expect(sync(tt.before)).To(ContainSubstring(tt.field))
+			if tt.edit != "" {
+				r.patched(u, "kubectl-patch", tt.edit)
+			}
+			spec := sync(tt.after)
+			r.g.Expect(spec).To(ContainSubstring(tt.left))
+			r.g.Expect(strings.Contains(spec, tt.field)).To(Equal(tt.left != ""), spec)
+		})
+	}
+}
+
 // Git can leave the backends to defaults.
 func TestARetentionPolicyOfABackendThatGitLacksStays(t *testing.T) {
 	r := newRoom(t)

@@ -97,6 +97,17 @@ func TestTakeFromKubectl(t *testing.T) {
 			},
 			stays: managedfields.Added,
 		},
+		"shared in an object": {
+			before: []entry{
+				of("kubectl-edit", update, `{"f:spec":{".":{},"f:b":{".":{},"f:c":{}},"f:d":{".":{}}}}`),
+				of("cairn", apply, `{"f:spec":{"f:a":{},"f:b":{"f:c":{}}}}`),
+			},
+			after: []entry{
+				of("kubectl-edit", update, `{"f:spec":{"f:d":{}}}`),
+				of("cairn", apply, `{"f:spec":{".":{},"f:a":{},"f:b":{".":{},"f:c":{}}}}`),
+			},
+			stays: managedfields.Added,
+		},
 		"nothing shared": {
 			before: []entry{other, of("kubectl-edit", update, `{"f:spec":{"f:b":{}}}`), ours}, stays: managedfields.Added,
 		},

@@ -19,8 +19,15 @@ var (
 // Stays reports whether a field stays kubectl's. applied are the fields that the manager has applied.
 type Stays func(field fieldpath.Path, applied *fieldpath.Set) bool
 
-// Added reports whether the manager has not applied a field: it is what somebody added.
-func Added(field fieldpath.Path, applied *fieldpath.Set) bool { return !applied.Has(field) }
+// Added reports whether the manager has applied neither a field nor anything in it: it is what somebody added. What the
+// manager has filled would stay behind empty when the manager drops what is in it.
+func Added(field fieldpath.Path, applied *fieldpath.Set) bool {
+	within := applied
+	for _, element := range field {
+		within = within.WithPrefix(element)
+	}
+	return !applied.Has(field) && within.Empty()
+}
 
 // TakeFromKubectl returns the metadata.managedFields of an object as they are if a manager has applied, itself, all
 // fields that kubectl owns. Its next apply then removes those of them that it does not apply. The rest of the metadata
