@@ -53,9 +53,10 @@ var (
 
 // addedToPolicy returns which fields of a BackupConfiguration or BackupBatch stay with the person who added them:
 // paused, and the RetentionPolicy of a backend. Without them new backups begin, or the default RetentionPolicy applies,
-// and old backups go. A backend that Git drops, or does not have beside its own, goes with its policy: a second backend
-// would change what the repositories in Git mean that name none. If Git leaves all backends to defaults, one with a
-// RetentionPolicy stays.
+// and old backups go. The reference to a RetentionPolicy stays or goes whole: with a name of Git, the namespace of a
+// person would be that of another policy. A backend that Git drops, or does not have beside its own, goes with its
+// policy: a second backend would change what the repositories in Git mean that name none. If Git leaves all backends to
+// defaults, one with a RetentionPolicy stays.
 func addedToPolicy(wanted, have *unstructured.Unstructured) managedfields.Stays {
 	return func(field fieldpath.Path, applied *fieldpath.Set) bool {
 		n := len(backendsField)
@@ -65,11 +66,17 @@ func addedToPolicy(wanted, have *unstructured.Unstructured) managedfields.Stays 
 		case len(field) <= n || !field[:n].Equals(backendsField):
 			return field.Equals(pausedField)
 		case !applied.Has(field[:n+1]) && !hasBackends(wanted):
-			return backendOf(have, field[n])[*retentionField.FieldName] != nil
+			return namesRetention(backendOf(have, field[n]))
+		case len(field) == n+1 || !field[n+1].Equals(retentionField):
+			return false
 		}
-		return len(field) > n+1 && field[n+1].Equals(retentionField) && backendOf(wanted, field[n]) != nil
+		backend := backendOf(wanted, field[n])
+		return backend != nil && !namesRetention(backend) && managedfields.Added(field[:n+2], applied)
 	}
 }
+
+// namesRetention reports whether a backend names a RetentionPolicy.
+func namesRetention(backend map[string]any) bool { return backend[*retentionField.FieldName] != nil }
 
 // hasBackends reports whether a BackupConfiguration or BackupBatch has backends.
 func hasBackends(u *unstructured.Unstructured) bool {

@@ -197,10 +197,76 @@ func TestARetentionPolicyThatKubectlNamedStays(t *testing.T) {
 	}
 }
 
+// A name of Git with the namespace of a person would be an object that nobody has named.
+func TestAReferenceStaysOrGoesWhole(t *testing.T) {
+	for kind, file := range map[string]string{
+		v1alpha1.BackupConfigurationKind: configuration("web", "0 2 * * *"),
+		v1alpha1.BackupBatchKind:         batchFile("web", "web"),
+	} {
+		t.Run(kind, func(t *testing.T) {
+			r := newRoom(t)
+			files := map[string]string{"policy/s.yaml": storage("local"), "policy/p.yaml": file}
+			r.push(files)
+			r.reconcile()
+			u := &unstructured.Unstructured{}
+			u.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(kind))
+			u.SetName("web")
+			const local = "storageRef: {name: local}"
+			edited := func(file string) {
+				t.Helper()
+				data, err := yaml.YAMLToJSON([]byte(strings.NewReplacer("name: local}", "name: local, namespace: ops}",
+					"name: default}", "name: default, namespace: ops}", "name: enc}", "name: enc, namespace: ops}").
+					Replace(file)))
+				r.g.Expect(err).NotTo(HaveOccurred())
+				r.patched(u, kubectlEdit, string(data))
+				r.clock.Step(driftInterval)
+			}
+			spec := func() string {
+				t.Helper()
+				r.g.Expect(r.exists(u, "web")).To(BeTrue())
+				data, err := yaml.Marshal(u.Object["spec"])
+				r.g.Expect(err).NotTo(HaveOccurred())
+				return string(data)
+			}
+			edited(strings.Replace(file, local, local+", retentionPolicy: {name: keep, namespace: far}", 1))
+			r.reconcile()
+			r.g.Expect(spec()).To(And(ContainSubstring("name: keep\n"), ContainSubstring("namespace: far\n"),
+				Not(ContainSubstring("namespace: ops\n"))))
+
+			named := strings.Replace(file, local, local+", retentionPolicy: {name: default}", 1)
+			files["policy/p.yaml"] = named
+			revision := r.push(files)
+			r.reconcile()
+			r.expectReady(revision)
+			r.g.Expect(spec()).To(And(ContainSubstring("name: default\n"), Not(ContainSubstring("namespace:"))))
+			r.emitted()
+
+			edited(named)
+			r.g.Expect(spec()).To(ContainSubstring("namespace: ops"))
+			r.reconcile()
+			r.g.Expect(r.emitted()).To(ConsistOf(ContainSubstring("changed or deleted by hand")))
+			r.g.Expect(spec()).To(And(ContainSubstring("name: default\n"), Not(ContainSubstring("namespace:"))))
+
+			edited(named)
+			files["policy/p.yaml"] = file
+			revision = r.push(files)
+			r.reconcile()
+			r.expectReady(revision)
+			r.g.Expect(spec()).NotTo(Or(ContainSubstring("retentionPolicy"), ContainSubstring("namespace:")))
+		})
+	}
+}
+
 // kubectl owns the object around a field that both have set, too. Without its only field it would be invalid.
 func TestAnObjectOfKubectlGoesWithItsLastField(t *testing.T) {
+	file := configuration("web", "0 2 * * *")
 	monthly, yearly := keeping("successfulSnapshots: {monthly: 12}"), keeping("maxRetentionPeriod: 1y")
 	for name, tt := range map[string]struct{ kind, object, field, before, edit, after, left string }{
+		"a reference": {
+			kind: v1alpha1.BackupConfigurationKind, object: "web", field: "retentionPolicy", after: file,
+			before: strings.Replace(file, "storageRef: {name: local}",
+				"storageRef: {name: local}, retentionPolicy: {name: keep}", 1),
+		},
 		"rules": {
 			kind: v1alpha1.RetentionPolicyKind, object: "keep", field: "successfulSnapshots",
 			before: monthly, after: yearly,
