@@ -40,7 +40,8 @@ func newPausing(o command.Options, paused bool, verb, short string) *cobra.Comma
 		Short: short,
 		Long: short + `: set spec.paused. Runs that have started go on, and "trigger" still starts runs.
 A PolicySync leaves alone what "pause" sets.
-If the policy in Git sets spec.paused, the PolicySync sets it back: change it in Git instead.`,
+If the policy in Git sets spec.paused, the PolicySync sets it back: change it in Git instead.
+Where the policy in Git has paused already, "pause" changes nothing.`,
 		Example: fmt.Sprintf(pauseExample, o.Name()),
 		Args:    command.ArgsBetween(1, 1, "bc/NAME|batch/NAME"),
 	}
@@ -81,14 +82,14 @@ func pause(
 	if paused {
 		state = "is paused"
 	}
-	done := *field == paused
+	done, by := *field == paused, ""
 	if done && paused {
-		if done, err = isOurs(invoker); err != nil {
+		if done, by, err = pausedBy(invoker); err != nil {
 			return err
 		}
 	}
 	if done {
-		fmt.Fprintf(o.Out, "%s %s already\n", ref, state)
+		fmt.Fprintf(o.Out, "%s %s already%s\n", ref, state, by)
 		return nil
 	}
 	if err := setPaused(ctx, api, invoker, field, paused); err != nil {
@@ -108,11 +109,21 @@ func invokerOf(ref v1alpha1.TypedLocalObjectReference) (client.Object, *bool) {
 	return configuration, &configuration.Spec.Paused
 }
 
-// isOurs reports whether "cairn pause" has set spec.paused. What kubectl has set can go when somebody
-// applies again.
-func isOurs(invoker client.Object) (bool, error) {
+var pausedField = fieldpath.MakePathOrDie("spec", "paused")
+
+// pausedBy reports whether spec.paused needs no other owner: "cairn pause" has set it, or a source of policy, such as a
+// PolicySync, applies it. by names that source, because its pause ends when Git drops it. What kubectl has set can go
+// when somebody applies again.
+func pausedBy(invoker client.Object) (done bool, by string, err error) {
 	fields, err := managedfields.OwnedBy(pauser, invoker)
-	return err == nil && fields.Has(fieldpath.MakePathOrDie("spec", "paused")), err
+	if err != nil || fields.Has(pausedField) {
+		return true, "", err
+	}
+	applier, err := managedfields.Applier(pausedField, invoker)
+	if err != nil || applier == "" {
+		return false, "", err
+	}
+	return true, fmt.Sprintf(", by the policy that %s applies", applier), nil
 }
 
 // setPaused writes spec.paused. A pause is applied, so that it is Cairn's also where somebody has paused already. To

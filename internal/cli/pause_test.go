@@ -6,6 +6,7 @@ import (
 
 	. "github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
@@ -53,6 +54,33 @@ func TestAPauseIsCairnsAlsoWhereKubectlHasPaused(t *testing.T) {
 	g.Expect(owners()).To(BeEmpty())
 	g.Expect(runIn(t, "resume", "bc/photos", "-n", ns)).
 		To(Equal(result{out: "BackupConfiguration/photos goes on already\n"}))
+
+	// What a source of policy applies goes with that source.
+	apply := func(manager string, spec map[string]any) {
+		t.Helper()
+		u := &unstructured.Unstructured{Object: map[string]any{"spec": spec}}
+		u.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(v1alpha1.BackupConfigurationKind))
+		u.SetNamespace(ns)
+		u.SetName("photos")
+		g.Expect(bed.Client.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(u),
+			client.FieldOwner(manager))).To(Succeed())
+	}
+	for _, manager := range []string{"cairn-policysync", "kustomize-controller"} {
+		apply(manager, map[string]any{"paused": true})
+		g.Expect(runIn(t, "pause", "bc/photos", "-n", ns)).To(Equal(result{
+			out: "BackupConfiguration/photos is paused already, by the policy that " + manager + " applies\n",
+		}))
+		g.Expect(owners()).To(ConsistOf(manager))
+		apply(manager, nil)
+		g.Expect(owners()).To(BeEmpty())
+	}
+	apply("kubectl", map[string]any{"paused": true})
+	g.Expect(runIn(t, "pause", "bc/photos", "-n", ns)).To(Equal(result{out: "BackupConfiguration/photos is paused\n"}))
+	g.Expect(owners()).To(ConsistOf("kubectl", "cairn"))
+	apply("cairn-policysync", map[string]any{"paused": true})
+	g.Expect(runIn(t, "pause", "bc/photos", "-n", ns)).
+		To(Equal(result{out: "BackupConfiguration/photos is paused already\n"}))
+	g.Expect(runIn(t, "resume", "bc/photos", "-n", ns)).To(Equal(result{out: "BackupConfiguration/photos goes on\n"}))
 
 	// An earlier version has patched the field.
 	g.Expect(bed.Client.Patch(t.Context(), photos, client.RawPatch(types.MergePatchType,

@@ -21,6 +21,22 @@ func OwnedBy(manager string, o metav1.Object) (*fieldpath.Set, error) {
 	return fieldsOf(o, func(e *metav1.ManagedFieldsEntry) bool { return e.Manager == manager })
 }
 
+// Applier returns a manager that has applied a field of an object and is not kubectl, or "".
+func Applier(field fieldpath.Path, o metav1.Object) (string, error) {
+	entries := o.GetManagedFields()
+	for i := range entries {
+		e := &entries[i]
+		if e.Operation != metav1.ManagedFieldsOperationApply || e.Subresource != "" || ofKubectl(*e) {
+			continue
+		}
+		applied, err := AppliedBy(e.Manager, o)
+		if err != nil || applied.Has(field) {
+			return e.Manager, err
+		}
+	}
+	return "", nil
+}
+
 // fieldsOf returns the fields of some entries.
 func fieldsOf(o metav1.Object, counts func(*metav1.ManagedFieldsEntry) bool) (*fieldpath.Set, error) {
 	all, entries := fieldpath.NewSet(), o.GetManagedFields()

@@ -37,8 +37,15 @@ func TestAppliedBy(t *testing.T) {
 	for key, want := range map[string]bool{"a": true, "b": true, "c": true, "d": false} {
 		g.Expect(owned.Has(fieldpath.MakePathOrDie("data", key))).To(Equal(want), key)
 	}
+	for key, want := range map[string]string{"a": "cairn", "b": "cairn", "c": "", "d": ""} {
+		applier, err := managedfields.Applier(fieldpath.MakePathOrDie("data", key), secret)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(applier).To(Equal(want), key)
+	}
 	secret.ManagedFields[0].FieldsV1 = metav1.NewFieldsV1("{")
 	_, err = managedfields.AppliedBy("cairn", secret)
+	g.Expect(err).To(MatchError(HavePrefix("read managedFields of keys: ")))
+	_, err = managedfields.Applier(fieldpath.MakePathOrDie("data", "a"), secret)
 	g.Expect(err).To(MatchError(HavePrefix("read managedFields of keys: ")))
 }
 
