@@ -10,6 +10,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/task/observe"
 	"github.com/cairn-backup/cairn/internal/text"
 )
 
@@ -136,7 +137,28 @@ func (r *runner) retry() bool {
 	return true
 }
 
-// podLost reports whether the work of a sidecar ended because its pod did.
+// tellInterruption gives the components of a host whose mover was told to stop the reason why its pod was ended from
+// outside, and reports whether there are any. A mover can't know that reason and reports Cancelled, which is right only
+// if the restore ends. The components stay failed meanwhile: their mover is not allowed to report any more, and a pod
+// that a resumed Job makes would not know what the one before has written.
+func (r *runner) tellInterruption(h *v1alpha1.ResolvedRestoreHost, job run.Job) bool {
+	fromOutside := podLost(job.Reason) || job.Reason == v1alpha1.ReasonNodeLost
+	if job.Sidecar || job.State != observe.StateFailed || !fromOutside || r.stopReason() != "" {
+		return false
+	}
+	found := false
+	for _, v := range h.Volumes {
+		c := r.d.Status.Components[v.Component]
+		if c.Phase != v1alpha1.RestoreSessionFailed || c.Reason != v1alpha1.ReasonCancelled {
+			continue
+		}
+		c.Reason, c.Error, found = job.Reason, text.Shorten(job.Message+maybePartly), true
+		r.d.Status.Components[v.Component] = c
+	}
+	return found
+}
+
+// podLost reports whether the work of a mover ended because its pod did.
 func podLost(reason string) bool {
 	return reason == v1alpha1.ReasonPodDeleted || reason == v1alpha1.ReasonEvicted
 }

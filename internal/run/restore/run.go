@@ -99,6 +99,7 @@ func (r *runner) host(i int, h *v1alpha1.ResolvedRestoreHost) {
 	if unfinished {
 		r.step(i, h, name)
 	}
+	changed := r.tellInterruption(h, job) || unfinished
 	pending, _ := r.pending(h)
 	for _, v := range h.Volumes {
 		c := r.d.Status.Components[v.Component]
@@ -116,7 +117,7 @@ func (r *runner) host(i int, h *v1alpha1.ResolvedRestoreHost) {
 	if pending || exists && !job.Finished && !r.late() && r.Session.DeletionTimestamp == nil &&
 		!slices.Contains(r.d.Delete, name) {
 		r.open++
-		if !unfinished {
+		if !changed {
 			r.outlived(name, job)
 		} else if !pending {
 			r.d.After = run.EarlierOf(r.d.After, run.PollInterval)

@@ -34,7 +34,7 @@ func failed(c *batchv1.JobCondition, pod *corev1.Pod) Observation {
 		o.State, o.Reason, o.Message = StateSucceeded, v1alpha1.ReasonSucceeded, ""
 	case c.Reason == batchv1.JobReasonDeadlineExceeded:
 		o.Reason, o.Message = v1alpha1.ReasonDeadlineExceeded, "the Job did not end within its deadline"+inStep(pod)
-	case o.Result != nil && o.Result.Reason == v1alpha1.ReasonCancelled && fromOutside(pod) != "":
+	case o.Result != nil && interrupted(o.Result) && fromOutside(pod) != "":
 		o.Reason, o.Message = fromOutside(pod), outsideReasons[fromOutside(pod)]
 	case o.Result != nil:
 		o.Reason, o.Message = reasonOf(o.Result), o.Result.Message
@@ -67,6 +67,14 @@ func failed(c *batchv1.JobCondition, pod *corev1.Pod) Observation {
 
 // reasonOf returns the reason of a failed Result. A condition needs one, and a mover can leave it out.
 func reasonOf(r *task.Result) string { return cmp.Or(r.Reason, v1alpha1.ReasonFailed) }
+
+// interrupted reports whether a mover was told to stop before it was done. A component that had failed before gives the
+// Result its reason.
+func interrupted(r *task.Result) bool {
+	return r.Reason == v1alpha1.ReasonCancelled || slices.ContainsFunc(r.Components, func(c task.ComponentResult) bool {
+		return c.Reason == v1alpha1.ReasonCancelled
+	})
+}
 
 // isFunction reports whether a pod belongs to a moverjob.FunctionJob. A webhook can have added other containers.
 func isFunction(pod *corev1.Pod) bool {

@@ -253,6 +253,19 @@ func TestObserve(t *testing.T) {
 			pod:   both(podEnded(corev1.ContainerStateTerminated{ExitCode: 6, Message: bad}), deleted),
 			state: observe.StateFailed, reason: v1alpha1.ReasonWrongPassword, result: true,
 		},
+		"a pod that was evicted after one of its components had failed": {
+			job: jobFailed("BackoffLimitExceeded"),
+			pod: both(disruption("EvictionByEvictionAPI"), podEnded(corev1.ContainerStateTerminated{
+				ExitCode: 6, Message: message(t, task.Result{
+					Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonUnreachable,
+					Components: []task.ComponentResult{
+						{Name: "a", Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonUnreachable},
+						{Name: "b", Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonCancelled},
+					},
+				}),
+			})),
+			state: observe.StateFailed, reason: v1alpha1.ReasonEvicted, result: true,
+		},
 		"a mover that was told to stop": {
 			job:   jobFailed("BackoffLimitExceeded"),
 			pod:   podEnded(corev1.ContainerStateTerminated{ExitCode: task.ExitCancelled, Message: stopped}),
