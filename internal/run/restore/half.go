@@ -2,6 +2,7 @@ package restore
 
 import (
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
@@ -45,7 +46,7 @@ func Release(
 	_, by, of := parseHalf(annotations)
 	good := by == s.UID || of != target // nobody else has left this target half restored
 	switch whole, untouched := left(status, claim); {
-	case whole && (good || ofEverything(s, claim)), untouched && good:
+	case whole && (good || ofEverything(s, status.Resolved, claim)), untouched && good:
 		delete(annotations, v1alpha1.AnnotationHalfRestored)
 	case !untouched:
 		markHalf(annotations, s, target) // a claim that the restore made had no UID to begin with
@@ -54,11 +55,52 @@ func Release(
 
 // ofEverything reports whether a restore brings back all that its Snapshot has for a claim, or for a database if claim
 // is "". One of a part does not put in order what another restore has left.
-func ofEverything(s *v1alpha1.RestoreSession, claim string) bool {
+func ofEverything(s *v1alpha1.RestoreSession, resolved *v1alpha1.ResolvedRestore, claim string) bool {
 	params, source := catalog.RestoreParams(s.Spec.Addon), s.Spec.DataSource
-	return params["include"] == "" && params["exclude"] == "" &&
+	return params["include"] == "" && params["exclude"] == "" && !clientSelects(resolved, claim) &&
 		(claim != "" || source == nil || len(source.Components) == 0) &&
 		(s.Spec.OverwritePolicy == "" || s.Spec.OverwritePolicy == v1alpha1.OverwriteAlways)
+}
+
+// selecting are the options with which a client writes only a part of a dump into a database. All others, such as those
+// of the connection or --no-owner, leave no data out.
+var selecting = map[string][]string{
+	"mariadb": {"-o", "--one-database"},
+	"mysql":   {"-o", "--one-database"},
+	"pg_restore": {
+		"-a", "-I", "-L", "-n", "-N", "-P", "-s", "-t", "-T", "--data-only", "--exclude-schema", "--filter",
+		"--function", "--index", "--no-data", "--no-schema", "--schema", "--schema-only", "--section", "--table",
+		"--trigger", "--use-list",
+	},
+}
+
+// clientSelects reports whether an option tells the client of a database to leave out a part of what it reads.
+func clientSelects(resolved *v1alpha1.ResolvedRestore, claim string) bool {
+	for _, h := range resolved.Hosts {
+		for i := range h.Volumes {
+			stream := h.Volumes[i].Stream
+			if h.Volumes[i].ClaimName != claim || stream == nil || len(stream.Command) == 0 {
+				continue
+			}
+			options := selecting[path.Base(stream.Command[0])]
+			if slices.ContainsFunc(stream.Args, func(a v1alpha1.ResolvedStreamArgument) bool {
+				return slices.ContainsFunc(options, func(option string) bool { return isOption(a.Value, option) })
+			}) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// isOption reports whether an argument is this option. A short option can have its value right behind it, and the name
+// of a long one can be cut off, or have underscores.
+func isOption(argument, option string) bool {
+	name, _, _ := strings.Cut(argument, "=")
+	if !strings.HasPrefix(option, "--") {
+		return strings.HasPrefix(argument, option)
+	}
+	return len(name) > len("--") && strings.HasPrefix(option, strings.ReplaceAll(name, "_", "-"))
 }
 
 // markHalf marks a claim or a database as half restored, unless an earlier restore has left it so.

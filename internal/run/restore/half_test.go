@@ -142,3 +142,47 @@ func TestARestoreOfAPartEndsNoMark(t *testing.T) {
 		})
 	}
 }
+
+// The client of a database can be told to leave out most of the dump.
+func TestARestoreWhoseClientSelectsEndsNoMark(t *testing.T) {
+	for name, tt := range map[string]struct {
+		command string
+		args    []string
+		ends    bool
+	}{
+		"everything":                       {"mariadb", nil, true},
+		"options of the connection":        {"mariadb", []string{"--skip-ssl", "-P3307", "-n"}, true},
+		"one database of MariaDB":          {"mariadb", []string{"--one-database", "shop"}, false},
+		"one database of MySQL, in short":  {"/usr/bin/mysql", []string{"-o", "shop"}, false},
+		"one database, with an underscore": {"mysql", []string{"--one_data", "shop"}, false},
+		"without owners":                   {"pg_restore", []string{"--no-owner", "--no-privileges", "-Ox"}, true},
+		"one table":                        {"pg_restore", []string{"--no-owner", "--table=invoices"}, false},
+		"one table, in short":              {"pg_restore", []string{"-tinvoices"}, false},
+		"no rows":                          {"pg_restore", []string{"--schema-only"}, false},
+		"the option of another client":     {"psql", []string{"-t"}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g, stream := NewWithT(t), &v1alpha1.ResolvedStream{Command: []string{tt.command, "--quiet"}}
+			for _, value := range tt.args {
+				stream.Args = append(stream.Args, v1alpha1.ResolvedStreamArgument{Value: value})
+			}
+			status := &v1alpha1.RestoreSessionStatus{
+				Attempt: 1,
+				Resolved: &v1alpha1.ResolvedRestore{Hosts: []v1alpha1.ResolvedRestoreHost{{
+					Volumes: []v1alpha1.ResolvedRestoreVolume{{Component: "dump", Stream: stream}},
+				}}},
+				Components: map[string]v1alpha1.RestoredComponent{"dump": {Phase: v1alpha1.RestoreSessionSucceeded}},
+			}
+			annotations := map[string]string{v1alpha1.AnnotationHalfRestored: "first/1/target"}
+			next := &v1alpha1.RestoreSession{ObjectMeta: metav1.ObjectMeta{Name: "next", UID: "2"}}
+			Take(annotations, next, "target")
+			Release(annotations, next, status, "", "target")
+			g.Expect(HalfRestored(annotations, "target") == "").To(Equal(tt.ends))
+
+			annotations = map[string]string{}
+			Take(annotations, next, "target")
+			Release(annotations, next, status, "", "target")
+			g.Expect(HalfRestored(annotations, "target")).To(BeEmpty(), "it has written all that it was to write")
+		})
+	}
+}
