@@ -206,12 +206,16 @@ func (r *Resolver) awaitsNode(claim *corev1.PersistentVolumeClaim) *v1alpha1.Res
 	return Fail(v1alpha1.ReasonVolumeMoving, "pod %s uses PersistentVolumeClaim %s and %s", p.Name, claim.Name, what)
 }
 
-// NodesOf returns the nodes of the pods that mount a claim, each once, and first those of pods that stay.
+// NodesOf returns the nodes of the pods that mount a claim, each once, and first those of pods that stay. A mover whose
+// node was lost does not count: its pod would bind all later ones to that node until somebody deletes it.
 func (r *Resolver) NodesOf(claim string) []string {
 	var nodes []string
 	for _, leaves := range []bool{false, true} {
 		for i := range r.Pods {
 			p := &r.Pods[i]
+			if IsMover(p) && observe.Lost(p) {
+				continue
+			}
 			if keepsMounted(p) && Mounts(p, claim) && leaves == (p.DeletionTimestamp != nil) &&
 				!slices.Contains(nodes, p.Spec.NodeName) {
 				nodes = append(nodes, p.Spec.NodeName)

@@ -95,6 +95,16 @@ func TestResolveHosts(t *testing.T) {
 			target: workload.Target{Claim: &own, Pods: []corev1.Pod{mover}},
 			want:   []string{"target@node-b: pvc=web-data"},
 		},
+		"a claim whose reader stays on a node that was lost": {
+			target: workload.Target{Claim: &own, Pods: []corev1.Pod{deleted(mover)}},
+			want:   []string{"target@: pvc=web-data"},
+		},
+		"a shared claim whose reader stays on a node that was lost": {
+			target: workload.Target{
+				Claim: new(workloadtest.Claim("web-data", corev1.ReadWriteMany)), Pods: []corev1.Pod{deleted(mover)},
+			},
+			want: []string{"target@: pvc=web-data"},
+		},
 		"a claim whose pod has no node yet": {
 			target: workload.Target{
 				Claim: &own, AwaitNodes: true, Pods: []corev1.Pod{workloadtest.Pod("web-0", "", data)},

@@ -250,6 +250,13 @@ func patient(o Observation, since time.Time, limit time.Duration, now time.Time)
 	return o
 }
 
+// Lost reports whether the node of a pod no longer answers, or the pod is being deleted. A pod can stay like that for
+// ever.
+func Lost(pod *corev1.Pod) bool {
+	_, lost := lostSince(pod)
+	return lost
+}
+
 // lostSince returns since when the pod's node has not reported.
 func lostSince(pod *corev1.Pod) (time.Time, bool) {
 	if c := podCondition(pod, corev1.PodReady); c != nil && (c.Status == corev1.ConditionUnknown ||
