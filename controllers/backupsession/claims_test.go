@@ -70,6 +70,83 @@ func TestJobsOfAnUnmountedVolumeShareANode(t *testing.T) {
 	}
 }
 
+// pending gives a Job the pod that no node takes.
+func (w *world) pending(job *batchv1.Job) {
+	w.T.Helper()
+	trouble{w, job}.pod(func(p *corev1.Pod) {
+		p.Status.Conditions = []corev1.PodCondition{
+			waits(corev1.PodScheduled, corev1.ConditionFalse, w.Clock.Now()),
+		}
+	})
+}
+
+// On a full node, the second mover of a volume waits until the first one makes room for it.
+func TestAJobWaitsForRoomOnTheNodeItMustShare(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.twoRepositories()
+	w.claim(corev1.ReadWriteOnce)
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+	w.Reconcile("run")
+	jobs := w.Jobs()
+	w.Expect(jobs).To(HaveLen(2))
+	trouble{w, &jobs[0]}.pod(func(p *corev1.Pod) {
+		p.Status.Phase = corev1.PodRunning
+		p.Status.Conditions = []corev1.PodCondition{
+			waits(corev1.PodScheduled, corev1.ConditionTrue, w.Clock.Now()),
+		}
+	})
+	w.pending(&jobs[1])
+	for range 3 {
+		w.Clock.SetTime(w.Clock.Now().Add(8 * time.Minute))
+		w.Expect(w.Reconcile("run").RequeueAfter).To(Equal(run.PollInterval), "nothing wakes it")
+		w.Expect(w.unended()).To(Equal(2))
+	}
+	kubelet.Finish(t, w.Client, &jobs[0], kubelet.Succeed(&jobs[0]), w.Clock.Now())
+	w.Reconcile("run")
+	w.Expect(w.Jobs()).To(ContainElement(And(HaveField("Name", jobs[1].Name), HaveField("DeletionTimestamp", BeNil()))),
+		"the scheduler has not looked since")
+	w.Expect(summary(w.settle("run"))).To(Equal([]string{"Succeeded/Succeeded", "uploads: Succeeded/Succeeded"}))
+}
+
+// The pod of an earlier run stays on a node that was lost until somebody deletes the pod or the node.
+func TestAJobRunsElsewhereIfNobodyCanFollowAnEarlierOne(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.configuration()
+	w.claim(corev1.ReadWriteOnce)
+	lost := sessiontest.Pod(w.Namespace, "lost", "node-3", "uploads", map[string]string{
+		v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelReads: "uploads",
+	})
+	lost.Status.Conditions = []corev1.PodCondition{
+		waits(corev1.PodScheduled, corev1.ConditionTrue, w.Clock.Now()),
+	}
+	sessiontest.Create(t, w.Client, lost)
+	w.Expect(w.Client.Delete(t.Context(), lost)).To(Succeed())
+
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+	w.Reconcile("run")
+	jobs := w.Jobs()
+	w.Expect(jobs).To(HaveLen(1))
+	w.pending(&jobs[0])
+	w.Clock.SetTime(w.Clock.Now().Add(6 * time.Minute))
+	w.Reconcile("run")
+	var second []batchv1.Job
+	for _, job := range w.Jobs() {
+		if job.Name == jobs[0].Name {
+			w.Expect(job.DeletionTimestamp).NotTo(BeNil())
+			continue
+		}
+		second = append(second, job)
+		affinity := job.Spec.Template.Spec.Affinity.PodAffinity
+		w.Expect(affinity.RequiredDuringSchedulingIgnoredDuringExecution).To(BeEmpty())
+		w.Expect(affinity.PreferredDuringSchedulingIgnoredDuringExecution).To(HaveLen(1))
+	}
+	w.Expect(second).To(HaveLen(1))
+	kubelet.Finish(t, w.Client, &second[0], kubelet.Succeed(&second[0]), w.Clock.Now())
+	w.Expect(summary(w.settle("run"))).To(Equal([]string{"Succeeded/Succeeded", "uploads: Succeeded/Succeeded"}))
+}
+
 func TestJobsOfAVolumeForOnePodRunOneAfterTheOther(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -133,6 +133,9 @@ func (r kind) Observe(
 	if in.Jobs, in.Pods, err = movers.Observe(ctx, reader, s, v1alpha1.LabelBackupSession, in.Now); err != nil {
 		return in, err
 	}
+	if err := movers.FindRoom(ctx, reader, s.Namespace, in.Jobs, in.Now); err != nil {
+		return in, err
+	}
 	if in.Copies, err = r.copies().Observe(ctx, s, in.Now); err != nil {
 		return in, err
 	}

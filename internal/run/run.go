@@ -67,6 +67,9 @@ type Job struct {
 	Finished bool
 	// Sidecar means that this is the work of a sidecar, not a Job.
 	Sidecar bool
+	// Elsewhere means that the pod found no node, because it must share that of a pod for which the Job does not wait:
+	// another Job can run elsewhere.
+	Elsewhere bool
 }
 
 // Moves reports whether Jobs of movers exist among these, or sidecars are at work. A deleted Job counts until its pods

@@ -218,7 +218,9 @@ func (t *targetRun) ended(h *host, job run.Job) {
 	case job.Reason == v1alpha1.ReasonUnschedulable && t.underway(h) != nil:
 		reason, message = v1alpha1.ReasonCopyFailed, notMadeInTime(t.underway(h))+": "+message
 	}
-	if h.Attempt > 1 || !run.WorthRepeating(job) || t.stop != "" {
+	// No other attempt finds a node for a mover that the pods of the target bind to one.
+	elsewhere := job.Elsewhere && reason == v1alpha1.ReasonUnschedulable && h.Host.Node == ""
+	if h.Attempt > 1 || !run.WorthRepeating(job) && !elsewhere || t.stop != "" {
 		r.giveUp(h, reason, message)
 		return
 	}
