@@ -68,7 +68,7 @@ func (c *SidecarPods) Choose(host, node string, volumes []string, fits func(*cor
 	}
 	revision := slices.MaxFunc(fit, older).Labels[appsv1.DefaultDeploymentUniqueLabelKey]
 	rank := func(p *corev1.Pod) (n int) {
-		if !isReady(p) {
+		if !observe.PodReady(p) {
 			n += 2
 		}
 		if p.Labels[appsv1.DefaultDeploymentUniqueLabelKey] != revision {
@@ -111,12 +111,6 @@ func (c *SidecarPods) able(p *corev1.Pod, volumes []string) bool {
 		}
 	}
 	return true
-}
-
-func isReady(p *corev1.Pod) bool {
-	return slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
-		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
-	})
 }
 
 // isLost reports whether the pod's node has stopped reporting.

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -26,6 +27,13 @@ func TestAHostPathIsReadOnTheNodeOfItsPod(t *testing.T) {
 	leaves.DeletionTimestamp = &metav1.Time{}
 	zone := workloadtest.HostPaths("zone")
 	zone.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "zone", MountPath: "/etc/localtime", ReadOnly: true}}
+	zoned := *both.DeepCopy()
+	zoned.Containers[0].VolumeMounts[0].ReadOnly = true
+	rev := func(hash string, ready corev1.ConditionStatus, p corev1.Pod) corev1.Pod {
+		p.Labels = map[string]string{"app": "web", appsv1.DefaultDeploymentUniqueLabelKey: hash}
+		p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: ready}}
+		return p
+	}
 	for name, tt := range map[string]struct {
 		target workload.Target
 		want   []string
@@ -89,6 +97,87 @@ func TestAHostPathIsReadOnTheNodeOfItsPod(t *testing.T) {
 				},
 			},
 			want: []string{"target@: zone=/zone"},
+		},
+		"a time zone, without pods": {
+			target: workload.Target{Deployment: workloadtest.Deployment(zone)},
+			want:   []string{"target@: zone=/zone"},
+		},
+		"files that are only read": {
+			target: workload.Target{
+				Deployment: workloadtest.Deployment(zone),
+				Pods:       []corev1.Pod{workloadtest.Pod("web-0", "node-a", zone)},
+			},
+			want: []string{"target@node-a: zone=/zone"},
+		},
+		"files that are only read, in sidecars": {
+			target: workload.Target{
+				Deployment: workloadtest.Deployment(zone), Pods: []corev1.Pod{leaves}, Sidecar: true, AwaitNodes: true,
+			},
+			want: []string{"target@: zone=/zone"},
+		},
+		"files that are only read, by a pod that has no node yet": {
+			target: workload.Target{
+				Deployment: workloadtest.Deployment(zone), Pods: []corev1.Pod{pending}, AwaitNodes: true,
+			},
+			reason: v1alpha1.ReasonVolumeMoving, says: "pod web-2 has no node yet",
+		},
+		"files that are only read, and a claim on another node": {
+			target: workload.Target{
+				Deployment: workloadtest.Deployment(zoned), Pods: []corev1.Pod{a, elsewhere},
+				Claims: []corev1.PersistentVolumeClaim{workloadtest.Claim("web-data")},
+			},
+			want: []string{"target@node-b: logs=/logs data=web-data"},
+		},
+		"files that are only read, and a claim that another node can mount, too": {
+			target: workload.Target{
+				Deployment: workloadtest.Deployment(zoned), Pods: []corev1.Pod{a, elsewhere},
+				Claims: []corev1.PersistentVolumeClaim{shared},
+			},
+			want: []string{"target@node-a: logs=/logs data=web-data"},
+		},
+		"files that each pod of a StatefulSet only reads": {
+			target: workload.Target{
+				StatefulSet: workloadtest.StatefulSet(2, zone), Pods: []corev1.Pod{
+					workloadtest.Pod("db-0", "node-a", zone), workloadtest.Pod("db-1", "node-b", zone),
+				},
+			},
+			want: []string{"pod-0@node-a: pod-0=/zone", "pod-1@node-b: pod-1=/zone"},
+		},
+		"files that each pod of a StatefulSet only reads, in one Job": {
+			target: workload.Target{
+				StatefulSet: workloadtest.StatefulSet(2, zone), Singleton: true, Pods: []corev1.Pod{
+					workloadtest.Pod("db-0", "node-a", zone), workloadtest.Pod("db-1", "node-b", zone),
+				},
+			},
+			want: []string{"target@: pod-0=/zone pod-1=/zone"},
+		},
+		"a rollout whose new pod is not ready": {
+			target: workload.Target{
+				Deployment: workloadtest.Deployment(logs),
+				Pods:       []corev1.Pod{rev("1", corev1.ConditionTrue, a), rev("2", corev1.ConditionFalse, b)},
+			},
+			want: []string{"target@node-a: logs=/logs"},
+		},
+		"a rollout whose old pod is still there": {
+			target: workload.Target{
+				Deployment: workloadtest.Deployment(logs), AwaitNodes: true,
+				Pods: []corev1.Pod{rev("1", corev1.ConditionTrue, a), rev("2", corev1.ConditionTrue, b)},
+			},
+			reason: v1alpha1.ReasonVolumeMoving, says: "component logs is the host path /logs, and pod web-0",
+		},
+		"a rollout that does not end": {
+			target: workload.Target{
+				Deployment: workloadtest.Deployment(logs),
+				Pods:       []corev1.Pod{rev("1", corev1.ConditionTrue, a), rev("2", corev1.ConditionTrue, b)},
+			},
+			reason: v1alpha1.ReasonNoVolumes, says: "such as node-a and node-b",
+		},
+		"a Deployment on several nodes, one of whose pods is not ready": {
+			target: workload.Target{
+				Deployment: workloadtest.Deployment(logs), AwaitNodes: true,
+				Pods: []corev1.Pod{rev("1", corev1.ConditionTrue, a), rev("1", corev1.ConditionFalse, b)},
+			},
+			reason: v1alpha1.ReasonNoVolumes, says: "such as node-a and node-b",
 		},
 		"a claim on another node": {
 			target: workload.Target{

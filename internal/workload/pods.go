@@ -118,9 +118,9 @@ func (r *Resolver) mounter(claim string) *corev1.Pod {
 
 // node returns the node on which all these volumes can be mounted, or "" for any node. A claim that only one node can
 // mount decides. A shared claim that pods on several nodes use does not. If the volumes have host paths, at is their
-// node: then no claim may need another one.
-func (r *Resolver) node(volumes []v1alpha1.ResolvedVolume, at string) (string, *v1alpha1.ResolvedError) {
-	node, decidedBy, wish := at, "", ""
+// node: then no claim may need another one. wish is the node that is taken if no claim needs another one.
+func (r *Resolver) node(volumes []v1alpha1.ResolvedVolume, at, wish string) (string, *v1alpha1.ResolvedError) {
+	node, decidedBy := at, ""
 	if r.Sidecar {
 		return at, nil // a sidecar runs where its pod is
 	}

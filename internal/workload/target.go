@@ -160,7 +160,7 @@ func (r *Resolver) ofClaim() ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedError) 
 		Name:    HostTarget,
 		Volumes: []v1alpha1.ResolvedVolume{{Component: "pvc", ClaimName: r.Claim.Name, Path: dir}},
 	}
-	if host.Node, err = r.node(host.Volumes, ""); err != nil {
+	if host.Node, err = r.node(host.Volumes, "", ""); err != nil {
 		return nil, err
 	}
 	pod := r.mounter(r.Claim.Name)
@@ -194,11 +194,11 @@ func (r *Resolver) ofDeployment() ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedEr
 		host.Volumes = append(host.Volumes, r.Resolved(v, v.Name, podName))
 	}
 	all := r.ofSelector(d.Spec.Selector)
-	at, err := r.nodeOfHostPaths("Deployment/"+d.Name, &d.Spec.Template.Spec, host.Volumes, all)
+	at, wish, err := r.nodeOfHostPaths("Deployment/"+d.Name, &d.Spec.Template.Spec, host.Volumes, all)
 	if err != nil {
 		return nil, err
 	}
-	if host.Node, err = r.node(host.Volumes, at); err != nil {
+	if host.Node, err = r.node(host.Volumes, at, wish); err != nil {
 		return nil, err
 	}
 	host.SecurityContext = r.SecurityContext(spec, volumes[0].Name)
@@ -285,7 +285,7 @@ func (r *Resolver) ofDatabase() ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedErro
 		host.Volumes = append(host.Volumes, v)
 	}
 	var err *v1alpha1.ResolvedError
-	host.Node, err = r.node(host.Volumes, "")
+	host.Node, err = r.node(host.Volumes, "", "")
 	return []v1alpha1.ResolvedHost{host}, err
 }
 
@@ -302,11 +302,11 @@ func (r *Resolver) hostOfPod(
 		}
 		host.Volumes = append(host.Volumes, r.Resolved(v, component, podName))
 	}
-	at, err := r.nodeOfPod(podName, host.Volumes)
+	at, wish, err := r.nodeOfPod(podName, host.Volumes)
 	if err != nil {
 		return host, err
 	}
-	if host.Node, err = r.node(host.Volumes, at); err != nil {
+	if host.Node, err = r.node(host.Volumes, at, wish); err != nil {
 		return host, err
 	}
 	spec := template
