@@ -51,6 +51,8 @@ func TestLatestTakesNoDamagedSnapshot(t *testing.T) {
 func TestLatestIsRefusedAfterAHalfRestore(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
+	w.restore("clone", newClaims("copy"))
+	w.Expect(ending(w.settle("clone"))).To(Equal("Succeeded/Succeeded"))
 	second := &v1alpha1.Snapshot{}
 	w.Expect(w.Client.Get(t.Context(), client.ObjectKey{Namespace: w.Namespace, Name: "second"}, second)).To(Succeed())
 	second.Annotations = map[string]string{v1alpha1.AnnotationHalfRestored: "broke-off"}
@@ -60,6 +62,10 @@ func TestLatestIsRefusedAfterAHalfRestore(t *testing.T) {
 	w.Expect(ending(s)).To(Equal("Invalid/HalfRestored"))
 	w.Expect(message(s)).To(ContainSubstring("the newest Snapshot is second, but it was made after RestoreSession " +
 		"broke-off had written into its target and had not ended well; the newest from before is first: name"))
+	w.restore("again", newClaims("copy"))
+	w.Expect(ending(w.settle("again"))).To(Equal("Skipped/AlreadyRestored"), "a GitOps tool makes it again")
+	w.restore("other", newClaims("other"))
+	w.Expect(ending(w.settle("other"))).To(Equal("Invalid/HalfRestored"))
 	w.restore("named", func(s *v1alpha1.RestoreSession) {
 		s.Spec.DataSource = &v1alpha1.RestoreDataSource{Snapshot: "second"}
 	})

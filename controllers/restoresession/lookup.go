@@ -73,11 +73,21 @@ func (r *Reconciler) lookUp(ctx context.Context, s *v1alpha1.RestoreSession) (*r
 			break
 		}
 	}
-	if look.Error != nil && look.filled.Complete() && (look.Error.Reason == v1alpha1.ReasonSnapshotNotFound ||
-		look.Error.Reason == v1alpha1.ReasonSnapshotDamaged) {
-		look.AlreadyRestored = true // The Snapshot was deleted or damaged after the restore.
+	if look.Error != nil && look.filled.Complete() && saysNothingOfDone(look.Error.Reason) {
+		look.AlreadyRestored = true
 	}
 	return look.Start, nil
+}
+
+// saysNothingOfDone reports whether a reason says nothing about a restore that was done before: the Snapshot was
+// deleted or damaged since, or a newer one was made of what another restore had left half written.
+func saysNothingOfDone(reason string) bool {
+	switch reason {
+	case v1alpha1.ReasonSnapshotNotFound, v1alpha1.ReasonSnapshotDamaged, v1alpha1.ReasonHalfRestored:
+		return true
+	default:
+		return false
+	}
 }
 
 // resolveHosts assigns components to volumes, and checks whether the restore is allowed to write to them now.
