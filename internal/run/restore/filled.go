@@ -195,12 +195,16 @@ func keepsData(pod *corev1.PodSpec) bool {
 	return keeps
 }
 
-// holdsData reports whether database servers keep their data at a path, and neither settings, logs nor scratch files.
+// holdsData reports whether database servers keep their data at a path, and neither settings, logs nor scratch files. A
+// directory such as /.mongodb is the home of a client.
 func holdsData(path string) bool {
 	products, data := []string{"postgres", "pgsql", "mysql", "mariadb", "mongo", "redis", "valkey"}, false
 	for _, name := range strings.Split(path, "/") {
+		if len(name) > 1 && name[0] == '.' {
+			return false
+		}
 		switch name {
-		case "etc", "conf", "conf.d", "config", "tmp", "run", "log", "logs", "shm":
+		case "etc", "conf", "conf.d", "config", "certs", "tmp", "run", "log", "logs", "shm":
 			return false
 		case "data", "db", "pgdata", "bitnami":
 			data = true

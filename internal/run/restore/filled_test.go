@@ -128,6 +128,11 @@ func TestVolumesOfDatabase(t *testing.T) {
 				at("empty", "/tmp"), at("empty", "/controller"),
 			}, "uid-data+uid-logs",
 		},
+		"its data is on a claim, beside its home and its certificates": {
+			[]string{"data", "empty"}, []corev1.VolumeMount{
+				at("data", "/bitnami/mongodb"), at("empty", "/.mongodb"), at("empty", "/opt/bitnami/postgresql/certs"),
+			}, "uid-data",
+		},
 		"its data goes with the pod": {
 			[]string{"data", "empty"}, []corev1.VolumeMount{
 				at("data", "/etc/postgresql"), at("empty", "/var/lib/postgresql/data"),
