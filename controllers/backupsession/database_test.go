@@ -13,6 +13,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/run/restore"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 	"github.com/cairn-backup/cairn/internal/workload"
 )
@@ -234,11 +235,9 @@ func skipsWhatIsRestored(t *testing.T, target string, resolve func(types.UID, *v
 			HaveField("Reason", v1alpha1.ReasonRestoreInProgress)))
 }
 
-// A task that reads the files of its server runs on the server's node, as the user who wrote them, and sees them at the
-// server's paths.
-func TestTheFilesOfADatabaseAreBackedUp(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
+// databaseOnClaim creates the database db with its data on the claim data-db-0. It returns what names its server.
+func (w *world) databaseOnClaim() *discoveryv1.EndpointSlice {
+	w.T.Helper()
 	objects := sessiontest.Database(w.Namespace, "db", true)
 	pod := objects[1].(*corev1.Pod)
 	pod.Spec.NodeName = "node-a"
@@ -247,11 +246,53 @@ func TestTheFilesOfADatabaseAreBackedUp(t *testing.T) {
 		PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data-db-0"},
 	}}}
 	pod.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "data", MountPath: "/var/lib/mysql"}}
-	sessiontest.Create(t, w.Client, append(objects, sessiontest.Claim(w.Namespace, "data-db-0"))...)
-	w.configuration(ofDatabase(w, v1alpha1.KindService, "db", `{"secretName":"db-auth"}`),
-		func(c *v1alpha1.BackupConfiguration) {
-			c.Spec.Sessions[0].Addon.Name, c.Spec.Sessions[0].Addon.Tasks[0].Name = "mariadb-addon", "physical-backup"
-		})
+	sessiontest.Create(w.T, w.Client, append(objects, sessiontest.Claim(w.Namespace, "data-db-0"))...)
+	return objects[2].(*discoveryv1.EndpointSlice)
+}
+
+// physical makes a policy back up the files of a server.
+func physical(c *v1alpha1.BackupConfiguration) {
+	c.Spec.Sessions[0].Addon.Name, c.Spec.Sessions[0].Addon.Tasks[0].Name = "mariadb-addon", "physical-backup"
+}
+
+// A restore has left the files of a server half written. A backup of the server is no good state to restore, whichever
+// way it is made.
+func TestABackupOfAServerWithHalfRestoredFilesIsMarked(t *testing.T) {
+	t.Parallel()
+	for name, edit := range map[string]func(*v1alpha1.BackupConfiguration){
+		"a dump": func(*v1alpha1.BackupConfiguration) {}, "its files": physical,
+	} {
+		for _, half := range []bool{true, false} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t)
+				w.databaseOnClaim()
+				claim := &corev1.PersistentVolumeClaim{}
+				w.Get("data-db-0", claim)
+				target := string(claim.UID)
+				if !half {
+					target = "another"
+				}
+				bed.Edit(t, claim, func() {
+					claim.Annotations = map[string]string{v1alpha1.AnnotationHalfRestored: "broke-off/uid/" + target}
+				})
+				w.configuration(ofDatabase(w, v1alpha1.KindService, "db", `{"secretName":"db-auth"}`), edit)
+				w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+				w.Expect(summary(w.settle("run"))[0]).To(Equal("Succeeded/Succeeded"), "data is data")
+				snap := w.snapshot("db-run")
+				w.Expect(restore.HalfRestoredOf(snap) != "").To(Equal(half))
+			})
+		}
+	}
+}
+
+// A task that reads the files of its server runs on the server's node, as the user who wrote them, and sees them at the
+// server's paths.
+func TestTheFilesOfADatabaseAreBackedUp(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	slice := w.databaseOnClaim()
+	w.configuration(ofDatabase(w, v1alpha1.KindService, "db", `{"secretName":"db-auth"}`), physical)
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
 	s := w.settle("run")
 	w.Expect(summary(s)).To(Equal([]string{"Succeeded/Succeeded", "uploads: Succeeded/Succeeded"}))
@@ -267,7 +308,6 @@ func TestTheFilesOfADatabaseAreBackedUp(t *testing.T) {
 	w.Expect(job.Containers[0].Image).To(Equal(sessiontest.DatabaseImage))
 
 	// Nobody knows which of two servers would answer.
-	slice := objects[2].(*discoveryv1.EndpointSlice)
 	slice.Endpoints = append(slice.Endpoints, *slice.Endpoints[0].DeepCopy())
 	slice.Endpoints[1].TargetRef.Name = "db-1"
 	w.Expect(w.Client.Update(t.Context(), slice)).To(Succeed())

@@ -3,6 +3,8 @@ package backupsession
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -11,6 +13,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/run/restore"
+	"github.com/cairn-backup/cairn/internal/workload"
 )
 
 // markHalfRestored marks the Snapshot of a target that a restore has left half written: latest must not take it without
@@ -28,36 +31,73 @@ func (r *Reconciler) markHalfRestored(
 // halfRestored returns the name of a RestoreSession that has left a claim, or the database, of a target half written.
 // It returns "" if there is none.
 func (r *Reconciler) halfRestored(ctx context.Context, namespace string, t *v1alpha1.ResolvedTarget) (string, error) {
+	claims := workload.ClaimsOf(t.Hosts)
 	if t.AppRef.IsDatabase() {
-		database, refusal, err := read.DatabaseObject(ctx, r.APIReader, namespace, t.AppRef)
-		if refusal != nil || err != nil {
+		by, err := r.halfRestoredDatabase(ctx, namespace, t)
+		if by != "" || err != nil {
+			return by, err
+		}
+		// A physical backup is restored into the claim of a server, whatever then backs up the server.
+		files, err := r.claimsOfServer(ctx, namespace, t)
+		if err != nil {
 			return "", err
 		}
-		mark, err := read.DatabaseMark(ctx, r.APIReader, namespace, database.GetUID())
-		if mark == nil || err != nil {
-			return "", err
-		}
-		return restore.HalfRestored(mark.Annotations, database.GetUID()), nil
+		claims = append(claims, files...)
 	}
-	for i := range t.Hosts {
-		for _, v := range t.Hosts[i].Volumes {
-			if v.ClaimName == "" {
-				continue
-			}
-			claim := &corev1.PersistentVolumeClaim{}
-			err := read.Get(ctx, r.APIReader, client.ObjectKey{Namespace: namespace, Name: v.ClaimName}, claim)
-			if apierrors.IsNotFound(err) {
-				continue
-			}
-			if err != nil {
-				return "", fmt.Errorf("get PersistentVolumeClaim %s: %w", v.ClaimName, err)
-			}
-			if by := restore.HalfRestored(claim.Annotations, claim.UID); by != "" {
-				return by, nil
-			}
+	slices.Sort(claims)
+	for _, name := range slices.Compact(claims) {
+		claim := &corev1.PersistentVolumeClaim{}
+		err := read.Get(ctx, r.APIReader, client.ObjectKey{Namespace: namespace, Name: name}, claim)
+		if apierrors.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return "", fmt.Errorf("get PersistentVolumeClaim %s: %w", name, err)
+		}
+		if by := restore.HalfRestored(claim.Annotations, claim.UID); by != "" {
+			return by, nil
 		}
 	}
 	return "", nil
+}
+
+// halfRestoredDatabase returns what halfRestored returns, for the database alone.
+func (r *Reconciler) halfRestoredDatabase(
+	ctx context.Context, namespace string, t *v1alpha1.ResolvedTarget,
+) (string, error) {
+	database, refusal, err := read.DatabaseObject(ctx, r.APIReader, namespace, t.AppRef)
+	if refusal != nil || err != nil {
+		return "", err
+	}
+	mark, err := read.DatabaseMark(ctx, r.APIReader, namespace, database.GetUID())
+	if mark == nil || err != nil {
+		return "", err
+	}
+	return restore.HalfRestored(mark.Annotations, database.GetUID()), nil
+}
+
+// claimsOfServer returns the claims of the pod of a frozen database. It returns none where the pod is unknown or gone.
+// The manager may list pods, but not get one.
+func (r *Reconciler) claimsOfServer(
+	ctx context.Context, namespace string, t *v1alpha1.ResolvedTarget,
+) ([]string, error) {
+	if t.Task.Database == nil {
+		return nil, nil
+	}
+	name, known := strings.CutPrefix(t.Task.Database.Server, "Pod/")
+	if !known {
+		return nil, nil
+	}
+	var pods corev1.PodList
+	err := r.APIReader.List(ctx, &pods, client.InNamespace(namespace), client.MatchingFields{"metadata.name": name})
+	if err != nil {
+		return nil, fmt.Errorf("list Pod %s: %w", name, err)
+	}
+	var out []string
+	for i := range pods.Items {
+		out = append(out, workload.ClaimsOfPod(&pods.Items[i])...)
+	}
+	return out, nil
 }
 
 // halfRestoredMessage explains a Snapshot of a half restored target. half is what restore.HalfRestoredOf says.

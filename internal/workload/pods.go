@@ -23,6 +23,17 @@ func Mounts(p *corev1.Pod, claim string) bool {
 	return slices.ContainsFunc(p.Spec.Volumes, func(v corev1.Volume) bool { return claimOf(v, p.Name) == claim })
 }
 
+// ClaimsOfPod returns the names of the PersistentVolumeClaims that a pod uses.
+func ClaimsOfPod(p *corev1.Pod) []string {
+	var out []string
+	for _, v := range p.Spec.Volumes {
+		if claim := claimOf(v, p.Name); claim != "" {
+			out = append(out, claim)
+		}
+	}
+	return out
+}
+
 // claimOf returns the name of the claim behind a volume of a pod, or "".
 func claimOf(v corev1.Volume, pod string) string {
 	switch {
