@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
@@ -40,7 +39,7 @@ func (r *resolution) batch(ctx context.Context, b *v1alpha1.BackupBatch) ([]back
 			t.Resolved.Timeout = does.BackupTimeout.DeepCopy()
 			t.Resolved.Hooks, t.HookError, err = r.hooksOf(ctx, r.session, does.Hooks.BackupHooks(), &t.Resolved.AppRef)
 		}
-		if lasting(err) {
+		if movers.Lasting(err) {
 			t, err = notLookedUp(bt.Name, bt.AppRef, policy.ChildName(b.Name, bt.Name), err), nil
 		}
 		if err != nil {
@@ -172,12 +171,6 @@ func childRefused(b *v1alpha1.BackupBatch, bt policy.Target, what string) backup
 		what += ", because the API server refuses the change: " + conditions.GetMessage(b, meta.ReadyCondition)
 	}
 	return refusedTarget(bt.Name, bt.AppRef, name, run.WaitForChild, reason, "BackupConfiguration %s %s", name, what)
-}
-
-// lasting reports whether the API server answers with an error that concerns what was asked for, and that can last:
-// the manager has no right to it, or the conversion webhook of its kind is broken.
-func lasting(err error) bool {
-	return movers.Refused(err) || apierrors.IsInternalError(err) && strings.Contains(err.Error(), "conversion webhook")
 }
 
 // notLookedUp returns a target that can't be looked up. It does not hold up the other targets for long.

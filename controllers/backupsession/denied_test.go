@@ -11,15 +11,18 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/testbed"
+	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
@@ -173,4 +176,100 @@ func TestATargetThatCannotBeLookedUpFailsAlone(t *testing.T) {
 			}))
 		})
 	}
+}
+
+// The run has begun, and its applications are frozen, when one of its targets can no longer be looked up: that holds up
+// no other target, and does not keep the applications frozen.
+func TestATargetThatCannotBeLookedUpLaterFailsAlone(t *testing.T) {
+	t.Parallel()
+	for name, broken := range map[string]error{
+		"a conversion webhook": apierrors.NewInternalError(errors.New("conversion webhook for v1 failed: no answer")),
+		"a right":              testbed.Denied(http.StatusForbidden),
+	} {
+		for _, passes := range []bool{true, false} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t)
+				l := sessiontest.Listen(t)
+				w.batchWithDatabase(l)
+				w.run(v1alpha1.BackupBatchKind, "shop", "run")
+				whole := w.Client
+				w.Client = interceptor.NewClient(whole, interceptor.Funcs{Get: func(
+					ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object,
+					opts ...client.GetOption,
+				) error {
+					if _, ok := o.(*corev1.Service); ok && len(l.Heard()) > 0 {
+						return broken
+					}
+					return c.Get(ctx, key, o, opts...)
+				}})
+				w.Eventually(func() []string { // the hook takes its time
+					w.Reconcile("run")
+					w.Cluster()
+					return summary(w.session("run"))
+				}).WithTimeout(testbed.Patience).WithPolling(5 * time.Millisecond).Should(Equal([]string{
+					"Running/Running", "web: Succeeded/Succeeded", "uploads: Succeeded/Succeeded",
+					"db: Succeeded/Succeeded", "sql: Running/CreationRefused",
+				}))
+				w.Expect(w.session("run").Status.Targets[3].Message).To(ContainSubstring(broken.Error()))
+				outcome, phase := "Failed/TargetsFailed", "Failed"
+				if passes {
+					w.Client, outcome, phase = whole, "Succeeded/Succeeded", "Succeeded"
+				}
+				w.Clock.SetTime(w.Clock.Now().Add(run.WaitForRefused))
+				w.Expect(summary(w.drive("run"))[0]).To(Equal(outcome))
+				w.Expect(l.Heard()).To(Equal([]string{"freeze Running", "thaw " + phase}))
+			})
+		}
+	}
+}
+
+// batchWithDatabase is the batch with a database as fourth target, and with the hooks freeze and thaw.
+func (w *world) batchWithDatabase(l *sessiontest.Listener) {
+	w.T.Helper()
+	sql := v1alpha1.TypedObjectReference{Kind: v1alpha1.KindService, Name: "sql"}
+	sessiontest.Create(w.T, w.Client, append(sessiontest.Database(w.Namespace, "sql", true),
+		sessiontest.Repository(w.Namespace, "shop-sql", w.Storage, sql),
+		l.Template(w.Namespace, "freeze", "{{.Status.Phase}}"),
+		l.Template(w.Namespace, "thaw", "{{.Status.Phase}}"))...)
+	w.batch(func(b *v1alpha1.BackupBatch) {
+		b.Spec.Targets = append(b.Spec.Targets, v1alpha1.BatchTarget{Name: "sql", AppRef: sql})
+		dump := addon("postgres-addon")
+		dump.Tasks[0].Params = &apiextensionsv1.JSON{Raw: []byte(`{"secretName":"a"}`)}
+		b.Spec.Sessions[0].Targets = append(b.Spec.Sessions[0].Targets, v1alpha1.BatchSessionTarget{
+			Name: "sql", Addon: dump, Repositories: []v1alpha1.RepositoryInfo{repository("shop-sql")},
+		})
+		b.Spec.Sessions[0].Hooks = &v1alpha1.BackupHooks{
+			PreBackup:  []v1alpha1.HookInfo{sessiontest.UseTemplate("freeze")},
+			PostBackup: []v1alpha1.HookInfo{sessiontest.UseTemplate("thaw")},
+		}
+	})
+}
+
+// The Job goes on while its Snapshot can't be read.
+func TestASnapshotThatCannotBeReadEndsNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.configuration()
+	w.Outcome = func(*batchv1.Job) kubelet.Outcome { return kubelet.Outcome{Hang: true} }
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+	before := w.steps("run").Status.Targets
+	w.Expect(w.Jobs()).To(HaveLen(1))
+	whole, denied := w.Client, testbed.Denied(http.StatusForbidden)
+	w.Client = interceptor.NewClient(whole, interceptor.Funcs{Get: func(
+		ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, opts ...client.GetOption,
+	) error {
+		if _, ok := o.(*v1alpha1.Snapshot); ok {
+			return denied
+		}
+		return c.Get(ctx, key, o, opts...)
+	}})
+	_, err := reconciler(w.World).Reconcile(t.Context(), ctrl.Request{
+		NamespacedName: client.ObjectKey{Namespace: w.Namespace, Name: "run"},
+	})
+	w.Expect(err).To(MatchError(denied))
+	w.Client, w.Outcome = whole, kubelet.Succeed
+	w.Expect(w.session("run").Status.Targets).To(Equal(before))
+	w.Expect(w.Jobs()).To(HaveLen(1))
+	w.Expect(summary(w.settle("run"))[0]).To(Equal("Succeeded/Succeeded"))
 }

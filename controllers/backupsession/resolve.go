@@ -15,6 +15,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/catalog"
 	"github.com/cairn-backup/cairn/internal/kube/defaults"
+	"github.com/cairn-backup/cairn/internal/kube/movers"
 	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/run/backup"
@@ -29,7 +30,7 @@ func (r *Reconciler) targets(
 	switch o := invoker.(type) {
 	case *v1alpha1.BackupConfiguration:
 		t, err := res.alone(ctx, o)
-		if lasting(err) {
+		if movers.Lasting(err) {
 			t, err = notLookedUp(o.Name, *o.Spec.Target, o.Name, err), nil
 		}
 		return []backup.StartTarget{t}, err

@@ -86,19 +86,11 @@ func (r *Reconciler) snapshot(
 		if err := r.checkRepository(ctx, s.Namespace, repo); err != nil {
 			return nil, err
 		}
-		if err := r.markHalfRestored(ctx, s, t, want); err != nil {
+		if snap, err = r.makeSnapshot(ctx, s, t, want); err != nil {
 			return nil, err
 		}
-		snap = want
-		if err = r.Create(ctx, snap, client.FieldOwner(r.FieldManager)); apierrors.IsAlreadyExists(err) {
-			snap = &v1alpha1.Snapshot{} // another one than want, with which it is compared
-			err = r.APIReader.Get(ctx, client.ObjectKeyFromObject(want), snap)
-		} else if half := restore.HalfRestoredOf(snap); err == nil && half != "" {
-			r.Event(snap, corev1.EventTypeWarning, v1alpha1.ReasonHalfRestored, halfRestoredMessage(half))
-		}
-	}
-	if err != nil {
-		return nil, movers.AsDenial(fmt.Errorf("create Snapshot %s: %w", want.Name, err))
+	} else if err != nil { // no refusal, also if the right to read is missing: its Jobs can go on
+		return nil, fmt.Errorf("get Snapshot %s: %w", want.Name, err)
 	}
 	if _, rebuilt := snap.Annotations[v1alpha1.AnnotationRebuilt]; rebuilt ||
 		snap.Spec.SnapshotID != want.Spec.SnapshotID || v1alpha1.HasRecordAnnotation(snap.Annotations) {
@@ -106,6 +98,31 @@ func (r *Reconciler) snapshot(
 	}
 	if listed := backup.Listed(s, want.Name); listed != "" && listed != snap.UID && !run.TargetEnded(s, t.Name) {
 		return nil, deletedDuringRun(want.Name)
+	}
+	return snap, nil
+}
+
+// makeSnapshot creates a Snapshot like want. If there is another one of its name, it returns that one.
+func (r *Reconciler) makeSnapshot(
+	ctx context.Context, s *v1alpha1.BackupSession, t *v1alpha1.ResolvedTarget, want *v1alpha1.Snapshot,
+) (*v1alpha1.Snapshot, error) {
+	snap := want.DeepCopy()
+	if err := r.markHalfRestored(ctx, s, t, snap); err != nil {
+		return nil, movers.NotLookedUp(err)
+	}
+	err := r.Create(ctx, snap, client.FieldOwner(r.FieldManager))
+	if apierrors.IsAlreadyExists(err) {
+		other := &v1alpha1.Snapshot{}
+		if err := r.APIReader.Get(ctx, client.ObjectKeyFromObject(want), other); err != nil {
+			return nil, fmt.Errorf("get Snapshot %s: %w", want.Name, err)
+		}
+		return other, nil
+	}
+	if err != nil {
+		return nil, movers.AsDenial(fmt.Errorf("create Snapshot %s: %w", want.Name, err))
+	}
+	if half := restore.HalfRestoredOf(snap); half != "" {
+		r.Event(snap, corev1.EventTypeWarning, v1alpha1.ReasonHalfRestored, halfRestoredMessage(half))
 	}
 	return snap, nil
 }

@@ -69,6 +69,8 @@ func (r *Reconciler) usableDatabase(
 ) error {
 	target, refusal, err := read.DatabaseObject(ctx, r.APIReader, s.Namespace, *s.Spec.Target)
 	switch {
+	case err != nil && take:
+		return movers.NotLookedUp(err)
 	case err != nil:
 		return err
 	case refusal != nil || target.GetUID() != resolved.TargetUID:

@@ -1,11 +1,16 @@
 package restoresession
 
 import (
+	"context"
+	"errors"
 	"net/http"
 	"testing"
 
 	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -59,4 +64,29 @@ func TestWhatTheAPIServerRefusesIsTriedAgain(t *testing.T) {
 				To(ContainSubstring("rules.example.com"))
 		})
 	}
+}
+
+// The applications of a restore can wait, scaled down or frozen, when its database can no longer be looked up.
+func TestADatabaseThatCannotBeLookedUpLaterFailsItsRestore(t *testing.T) {
+	t.Parallel()
+	w, _ := databaseWorld(t, true)
+	w.restore("restore", intoService(auth))
+	whole, broken := w.Client, apierrors.NewInternalError(errors.New("conversion webhook for v1 failed: no answer"))
+	w.Client = interceptor.NewClient(whole, interceptor.Funcs{Get: func(
+		ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, opts ...client.GetOption,
+	) error {
+		if _, ok := o.(*corev1.Service); ok && w.session("restore").Status.Resolved != nil {
+			return broken
+		}
+		return c.Get(ctx, key, o, opts...)
+	}})
+	w.Reconcile("restore")
+	w.Reconcile("restore")
+	s := w.session("restore")
+	w.Expect(s.Status.Phase).To(Equal(v1alpha1.RestoreSessionRunning))
+	w.Expect(s.Status.Conditions).To(ContainElement(And(HaveField("Type", v1alpha1.ConditionCreationRefused),
+		HaveField("Message", ContainSubstring(broken.Error())))))
+	w.Clock.SetTime(w.Clock.Now().Add(run.WaitForRefused))
+	w.Expect(ending(w.settle("restore"))).To(Equal("Failed/CreationRefused"))
+	w.Expect(w.Jobs()).To(BeEmpty())
 }

@@ -77,6 +77,21 @@ func AsDenial(err error) error {
 	return AsRefusal(err)
 }
 
+// Lasting reports whether the API server answers a look-up with an error that concerns what was asked for, and that can
+// last: the manager has no right to it, or the conversion webhook of its kind is broken.
+func Lasting(err error) bool {
+	return Refused(err) || apierrors.IsInternalError(err) && strings.Contains(err.Error(), "conversion webhook")
+}
+
+// NotLookedUp turns the Lasting error of looking up a target into a refusal that can pass: see run.CanPass. Such an
+// error must not hold up a run or restore whose applications are frozen. It returns any other error unchanged.
+func NotLookedUp(err error) error {
+	if Lasting(err) {
+		return Refuse(v1alpha1.ReasonCreationRefused, "the target can't be looked up: %v", err)
+	}
+	return err
+}
+
 // denial is a refusal that can pass. It still shows the error of the API server.
 type denial struct{ error }
 
