@@ -31,6 +31,24 @@ const (
 	StreamFilterPostgresRoles StreamFilter = "PostgresRoles"
 )
 
+// StreamFormat is the form of a dump that a restore can read.
+// +kubebuilder:validation:Enum=None;Tar;PostgresArchive;MariaDBStream;SQL
+type StreamFormat string
+
+// The values of StreamFormat.
+const (
+	// StreamFormatNone is any form.
+	StreamFormatNone StreamFormat = "None"
+	// StreamFormatTar is a tar archive with the mark ustar, not compressed.
+	StreamFormatTar StreamFormat = "Tar"
+	// StreamFormatPostgresArchive is an archive in the custom format of pg_dump.
+	StreamFormatPostgresArchive StreamFormat = "PostgresArchive"
+	// StreamFormatMariaDBStream is files for mbstream, not compressed.
+	StreamFormatMariaDBStream StreamFormat = "MariaDBStream"
+	// StreamFormatSQL is SQL. It has no mark: only XML is told from it.
+	StreamFormatSQL StreamFormat = "SQL"
+)
+
 // FunctionStream makes the mover run a program in the Function's own image. A backup stores the program's standard
 // output, a restore feeds the program's standard input. The data passes over no disk and no shell. A backup succeeds
 // only if the program wrote something and ended with exit code 0. If the Function of a restore has the argument
@@ -117,6 +135,15 @@ type FunctionStream struct {
 	// Filter of a restore. A backup with a filter fails if the filter can't turn its dump. The default is None.
 	// +optional
 	Filter StreamFilter `json:"filter,omitempty"`
+
+	// Format that the restore reads. A backup fails if the first bytes of the program's output show another one. The
+	// default is None, which allows any.
+	// +optional
+	Format StreamFormat `json:"format,omitempty"`
+
+	// EachFormat replaces format when each names values.
+	// +optional
+	EachFormat StreamFormat `json:"eachFormat,omitempty"`
 }
 
 // StreamProbe is a program that reports what a database holds. A restore without confirm reads its standard output
@@ -304,6 +331,10 @@ type ResolvedStream struct {
 	// Filter of a restore. A backup with a filter fails if the filter can't turn its dump. The default is None.
 	// +optional
 	Filter StreamFilter `json:"filter,omitempty"`
+	// Format that the restore reads. A backup fails if the first bytes of the program's output show another one. The
+	// default is None, which allows any.
+	// +optional
+	Format StreamFormat `json:"format,omitempty"`
 }
 
 // ResolvedStreamArgument is one argument of a program.

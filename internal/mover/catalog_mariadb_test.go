@@ -208,7 +208,6 @@ func TestTheHistoryOfATableIsInTheDump(t *testing.T) {
 			HaveField("Message", ContainSubstring("Cannot use --dump-history for table `exact`"))))
 		base.with("databases", "shop", "args", "--skip-dump-history").backedUp(p, "exact, without")
 		base.with("databases", "shop", "args", "--skip-dump-history --replace").backedUp(p, "replacing")
-		base.with("databases", "shop", "args", "--xml --skip-dump-history").backedUp(p, "as XML")
 		g.Expect(base.with("databases", "shop", "tables", "prices", "args", "--replace").backup(p, "both").Message).
 			To(ContainSubstring("--replace"))
 	})

@@ -1,8 +1,10 @@
 package mover
 
 import (
+	"bytes"
 	"cmp"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -43,6 +45,10 @@ func (m *Mover) dump(ctx context.Context, s *v1alpha1.ResolvedStream) (*dumpStre
 	if f := m.filesOfServer(s.DataDirectory); f != nil {
 		return nil, f
 	}
+	wanted, known := formats[s.Format]
+	if !known {
+		return nil, failure.New(v1alpha1.ReasonInvalidTask, fmt.Sprintf("this mover has no format %q", s.Format))
+	}
 	spec, f := m.prepare(s)
 	if f != nil {
 		return nil, f
@@ -53,7 +59,7 @@ func (m *Mover) dump(ctx context.Context, s *v1alpha1.ResolvedStream) (*dumpStre
 		return nil, programFailure(err, v1alpha1.ReasonDumpFailed)
 	}
 	m.Log.Info("started a program", "program", filepath.Base(spec.Args[0]))
-	return &dumpStream{m: m, out: out, check: checkFor(s.Filter)}, nil
+	return &dumpStream{m: m, out: out, form: formatCheck{wanted: wanted}, check: checkFor(s.Filter)}, nil
 }
 
 // filesOfServer returns a failure if a program would not find the files of its server. Its message is clearer than
@@ -80,17 +86,22 @@ func (m *Mover) filesOfServer(dir string) *failure.Failure {
 type dumpStream struct {
 	m     *Mover
 	out   *program.Output
+	form  formatCheck
 	check *dumpCheck
 }
 
-// Read returns what the program writes. It returns io.EOF only if the program ended well, and a restore can turn the
-// output.
+// Read returns what the program writes. It returns io.EOF only if the program ended well, and a restore can read and
+// turn the output.
 func (d *dumpStream) Read(b []byte) (int, error) {
 	n, err := d.out.Read(b)
 	if f := programFailure(err, v1alpha1.ReasonDumpFailed); f != nil {
 		return n, f
 	}
-	if f := d.check.see(b[:n], errors.Is(err, io.EOF)); f != nil {
+	last := errors.Is(err, io.EOF)
+	if f := d.form.see(b[:n], last); f != nil {
+		return n, f
+	}
+	if f := d.check.see(b[:n], last); f != nil {
 		return n, f
 	}
 	return n, err
@@ -102,6 +113,75 @@ func (d *dumpStream) Close() {
 	d.check.stop()
 	d.m.tidy()
 	d.m.logOutput(d.out.LastLines())
+}
+
+// format is a form that a dump must have, because the program of the restore reads no other one.
+type format struct {
+	has            func(first []byte) bool
+	name, unwanted string
+}
+
+// formats are those that this mover can tell by the first bytes.
+var formats = map[v1alpha1.StreamFormat]format{
+	"":                        {},
+	v1alpha1.StreamFormatNone: {},
+	v1alpha1.StreamFormatTar: {
+		has: func(first []byte) bool {
+			return len(first) > archiveAt && bytes.HasPrefix(first[archiveAt:], []byte(archiveMark))
+		},
+		name: "an uncompressed tar archive", unwanted: "--gzip",
+	},
+	v1alpha1.StreamFormatPostgresArchive: {
+		has:  func(first []byte) bool { return bytes.HasPrefix(first, []byte("PGDMP")) },
+		name: "an archive in the custom format of pg_dump", unwanted: "--format",
+	},
+	v1alpha1.StreamFormatMariaDBStream: {
+		has: uncompressedFile, name: "uncompressed files for mbstream", unwanted: "--compress",
+	},
+	v1alpha1.StreamFormatSQL: {
+		has:  func(first []byte) bool { return !bytes.HasPrefix(first, []byte("<?xml")) },
+		name: "SQL", unwanted: "--xml",
+	},
+}
+
+// uncompressedFile tells whether a stream begins with a file that mariadb-backup has not compressed. A part of a file
+// begins with a mark, two bytes, the length of the name in four bytes, and the name. The program compresses all files
+// but a few that come last, and .qp ends their names: those of tables have no other dot than that of their kind.
+func uncompressedFile(first []byte) bool {
+	const lengthAt, nameAt = 10, 14
+	if len(first) < nameAt || !bytes.HasPrefix(first, []byte("XBSTCK01")) {
+		return false
+	}
+	name, length := first[nameAt:], binary.LittleEndian.Uint32(first[lengthAt:])
+	return uint64(length) > uint64(len(name)) || !bytes.HasSuffix(name[:length], []byte(".qp"))
+}
+
+// formatCheck compares the first bytes of a dump with the format that it must have.
+type formatCheck struct {
+	wanted format
+	first  []byte
+	done   bool
+}
+
+// firstBytes are enough for every format, also for a long name of a file.
+const firstBytes = 2048
+
+// see looks at the next part of the dump. Once it has the first bytes, or all, it returns why no restore could read
+// the dump, or nil.
+func (c *formatCheck) see(part []byte, last bool) *failure.Failure {
+	if c.done || c.wanted.has == nil {
+		return nil
+	}
+	c.first = append(c.first, part[:min(len(part), firstBytes-len(c.first))]...)
+	if len(c.first) < firstBytes && !last {
+		return nil
+	}
+	c.done = true
+	if c.wanted.has(c.first) {
+		return nil
+	}
+	return failure.New(v1alpha1.ReasonDumpFailed, fmt.Sprintf("a restore could not read this dump: it is not %s. "+
+		"Leave out of the parameter args what changes the format, such as %s", c.wanted.name, c.wanted.unwanted))
 }
 
 // dumpCheck turns a dump as the filter of a restore will, and keeps nothing of it.

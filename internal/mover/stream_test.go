@@ -3,6 +3,7 @@ package mover_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -409,6 +410,59 @@ func TestADumpThatNoRestoreCouldLoadIsNone(t *testing.T) {
 			g.Expect(result.Message).To(And(ContainSubstring("could not load this dump: "), ContainSubstring(tt.says)))
 		})
 	}
+}
+
+// A dump in a format that the restore does not read is no backup either. The programs themselves end well.
+func TestADumpInAnotherFormatIsNone(t *testing.T) {
+	const (
+		tar   = v1alpha1.StreamFormatTar
+		pg    = v1alpha1.StreamFormatPostgresArchive
+		maria = v1alpha1.StreamFormatMariaDBStream
+		sql   = v1alpha1.StreamFormatSQL
+	)
+	file := func(name string) string {
+		return `printf 'XBSTCK01\000P\` + fmt.Sprintf("%03o", len(name)) + `\0\0\0` + name + `'`
+	}
+	for name, tt := range map[string]struct {
+		format v1alpha1.StreamFormat
+		dump   string
+		wrong  bool
+	}{
+		"any form":                     {"", "echo rows", false},
+		"any form, on purpose":         {v1alpha1.StreamFormatNone, "echo rows", false},
+		"a tar archive":                {tar, "tar -cf - -C / etc/hostname", false},
+		"a compressed tar archive":     {tar, "tar -czf - -C / etc/hostname", true},
+		"no tar archive, and short":    {tar, "echo rows", true},
+		"an archive of PostgreSQL":     {pg, "printf PGD; printf MPrest", false},
+		"text instead of an archive":   {pg, "echo '--'; yes rows | head -c 5000", true},
+		"shorter than any archive":     {pg, "printf PGD", true},
+		"files of MariaDB":             {maria, file("ibdata1") + "; yes | head -c 5000", false},
+		"a file with a very long name": {maria, `printf 'XBSTCK01\000P\377\377\377\377name'`, false},
+		"compressed files of MariaDB":  {maria, file("ibdata1.qp") + "; yes | head -c 5000", true},
+		"a part of a mark":             {maria, "printf 'XBSTCK01'", true},
+		"no files of MariaDB":          {maria, "yes | head -c 5000", true},
+		"SQL":                          {sql, "echo 'CREATE TABLE a (x int);'", false},
+		"XML":                          {sql, "printf '<?x'; echo 'ml version=\"1.0\"?>'", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g, p := NewWithT(t), streaming(t)
+			dump := dumpOf(tt.dump)
+			dump.Stream.Format = tt.format
+			_, result := p.run(t.Context(), backupTask("snap-1", dump))
+			if !tt.wrong {
+				g.Expect(result.Reason).To(Equal(v1alpha1.ReasonSucceeded), result.Message)
+				return
+			}
+			g.Expect(result.Reason).To(Equal(v1alpha1.ReasonDumpFailed))
+			g.Expect(result.Message).To(And(ContainSubstring("could not read this dump"),
+				ContainSubstring("the parameter args")))
+			g.Expect(result.Components[0].ID).To(BeEmpty())
+		})
+	}
+	dump := dumpOf("echo rows")
+	dump.Stream.Format = "Tomorrow"
+	_, result := streaming(t).run(t.Context(), backupTask("snap-1", dump))
+	NewWithT(t).Expect(result.Reason).To(Equal(v1alpha1.ReasonInvalidTask))
 }
 
 func TestAStreamHasNoFiles(t *testing.T) {

@@ -39,7 +39,12 @@ func (v Values) Each(s *v1alpha1.FunctionStream) ([]string, error) {
 func (v Values) Stream(s *v1alpha1.FunctionStream, value string) (*v1alpha1.ResolvedStream, error) {
 	v = v.With(map[string]string{eachValue: value})
 	s = s.DeepCopy()
-	out := &v1alpha1.ResolvedStream{Env: s.Env, Files: s.Files, FileName: s.FileName, Filter: s.Filter}
+	out := &v1alpha1.ResolvedStream{
+		Env: s.Env, Files: s.Files, FileName: s.FileName, Filter: s.Filter, Format: s.Format,
+	}
+	if value != "" && s.EachFormat != "" {
+		out.Format = s.EachFormat
+	}
 	var err error
 	if out.Command, out.Args, err = v.program(s.Command, s.EachCommand, arguments(s, value), value); err != nil {
 		return nil, fmt.Errorf("stream.%w", err)
