@@ -23,8 +23,10 @@ import (
 	"github.com/cairn-backup/cairn/config"
 )
 
-// installCRDs is what to do about CRDs that do not fit.
-const installCRDs = "install the CRDs of this version with \"kubectl apply --server-side -k config/crd\""
+// installAll is what to do about CRDs that do not fit. They are never alone: the Addons, the rights and the admission
+// policies are as old as they are.
+const installAll = "install all of this version with \"kubectl apply --server-side -k config/crd\" and then " +
+	"\"kubectl apply --server-side -k config/default\", or your own kustomization of it"
 
 // crdPatience is how long a manager waits for the fields of its version: the API server tells of a new CRD only after
 // some seconds.
@@ -72,7 +74,7 @@ func checkKinds(scheme *runtime.Scheme, mapper meta.RESTMapper) error {
 	if len(missing) > 0 {
 		slices.Sort(missing)
 		return fmt.Errorf(
-			"the cluster lacks the kinds %s: "+installCRDs, strings.Join(missing, ", "))
+			"the cluster lacks the kinds %s: "+installAll, strings.Join(missing, ", "))
 	}
 	return nil
 }
@@ -106,7 +108,7 @@ func checkFields(client discovery.OpenAPIV3SchemaInterface, want map[string]*pro
 	if more := len(missing) - shown; more > 0 {
 		rest = fmt.Sprintf(" and %d more", more)
 	}
-	return fmt.Errorf("the CRDs of the cluster are of an older version and lack the fields %s%s: "+installCRDs,
+	return fmt.Errorf("the CRDs of the cluster are of an older version and lack the fields %s%s: "+installAll,
 		strings.Join(missing[:min(shown, len(missing))], ", "), rest)
 }
 

@@ -45,7 +45,7 @@ func TestMain(m *testing.M) {
 	os.Exit(bed.Run(m, testbed.WithoutKinds()))
 }
 
-// install does the same as "kubectl apply -k config/default".
+// install applies config/default, and what refuses because its kind is too new once more.
 func install(t testing.TB) {
 	t.Helper()
 	g := NewWithT(t)
@@ -93,6 +93,12 @@ func served(t testing.TB, crds []string) {
 
 // kubeconfig writes a file with the rights of the manager's ServiceAccount, or of the administrator if there is none.
 func kubeconfig(t testing.TB, asAdministrator bool) string {
+	t.Helper()
+	return kubeconfigOf(t, &bed, asAdministrator)
+}
+
+// kubeconfigOf is kubeconfig for any API server.
+func kubeconfigOf(t testing.TB, bed *testbed.Bed, asAdministrator bool) string {
 	t.Helper()
 	g := NewWithT(t)
 	user := &clientcmdapi.AuthInfo{ClientCertificateData: bed.Config.CertData, ClientKeyData: bed.Config.KeyData}

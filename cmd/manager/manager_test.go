@@ -64,6 +64,9 @@ func TestThePodsGraceIsLongerThanTheShutdown(t *testing.T) {
 }
 
 func TestManager(t *testing.T) {
+	// as the log quotes it
+	const advice = `install all of this version with \"kubectl apply --server-side -k config/crd\" and then ` +
+		`\"kubectl apply --server-side -k config/default\", or your own kustomization of it`
 	t.Run("without the CRDs it says what to do", func(t *testing.T) {
 		g := NewWithT(t)
 		p := begin(t, kubeconfig(t, true))
@@ -75,8 +78,7 @@ func TestManager(t *testing.T) {
 						"BackupStorage, " +
 						"Function, HookTemplate, Ledger, PolicySync, Repository, RestoreBatch, RestoreSession, " +
 						"RetentionPolicy, " +
-						`Snapshot: install the CRDs of this version with ` +
-						`\"kubectl apply --server-side -k config/crd\"`))
+						"Snapshot: " + advice))
 	})
 	install(t)
 	t.Run("with CRDs of an older version it says what to do", func(t *testing.T) {
@@ -101,7 +103,7 @@ func TestManager(t *testing.T) {
 		g.Expect(p.code(t)).To(Equal(1))
 		g.Expect(p.log.String()).To(ContainSubstring("are of an older version and lack the fields " +
 			"BackupSession.status.hooks.preHooks.pod: " +
-			`install the CRDs of this version with \"kubectl apply --server-side -k config/crd\"`))
+			advice))
 		whole := older.DeepCopy()
 		whole.Spec = crd.Spec
 		g.Expect(crds.Patch(t.Context(), whole, client.MergeFrom(older))).To(Succeed())
