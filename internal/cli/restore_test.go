@@ -243,32 +243,41 @@ func TestRestoreWait(t *testing.T) {
 		reason   string
 		code     int
 		out, err string
+		more     []string
 	}{
 		"succeeded is 0": {
 			v1alpha1.RestoreSessionSucceeded, "Succeeded", 0,
 			"component data: succeeded, 12.0 MiB in 40 files, 2 owners not restored\nrestoresession/NAME succeeded " +
-				"in 3s\n", "",
+				"in 3s\n",
+			"warning: 2 files and directories belong to the user that the restore ran as, and not to their owners: " +
+				"if a program needs them as another user, restore again with --run-as-user\n",
+			nil,
+		},
+		"whoever names a user needs no warning": {
+			v1alpha1.RestoreSessionSucceeded, "Succeeded", 0,
+			"component data: succeeded, 12.0 MiB in 40 files, 2 owners not restored\nrestoresession/NAME succeeded " +
+				"in 3s\n", "", []string{"--run-as-user", "1000"},
 		},
 		"failed is 3": {
 			v1alpha1.RestoreSessionFailed, "VolumeNotEmpty", 3,
 			"component data: failed (VolumeNotEmpty): it holds files\n",
-			"error: restoresession/NAME failed in 3s (VolumeNotEmpty): it holds files\n",
+			"error: restoresession/NAME failed in 3s (VolumeNotEmpty): it holds files\n", nil,
 		},
 		"invalid is 3": {
 			v1alpha1.RestoreSessionInvalid, "SnapshotNotFound", 3,
 			"component data: invalid (SnapshotNotFound): it holds files\n",
-			"error: restoresession/NAME invalid in 3s (SnapshotNotFound): it holds files\n",
+			"error: restoresession/NAME invalid in 3s (SnapshotNotFound): it holds files\n", nil,
 		},
 		"skipped is 4": {
 			v1alpha1.RestoreSessionSkipped, "AlreadyRestored", 4,
 			"component data: skipped (AlreadyRestored): it holds files\n",
-			"error: restoresession/NAME skipped in 3s (AlreadyRestored): it holds files\n",
+			"error: restoresession/NAME skipped in 3s (AlreadyRestored): it holds files\n", nil,
 		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			name := strings.ToLower(string(tt.phase))
+			name := strings.ToLower(string(tt.phase)) + strings.Join(tt.more, "")
 			s := &v1alpha1.RestoreSession{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}}
 			whenThere(t, s, func(ctx context.Context) error {
 				c := v1alpha1.RestoredComponent{
@@ -285,8 +294,10 @@ func TestRestoreWait(t *testing.T) {
 				}
 				return bed.Client.Status().Update(ctx, s)
 			})
-			r := runIn(t, "restore", name, "-n", ns, "--repository", "shop-web", "--target", "web-restored", "--wait",
-				"--timeout", "30s")
+			r := runIn(t, append([]string{
+				"restore", name, "-n", ns, "--repository", "shop-web", "--target", "web-restored", "--wait",
+				"--timeout", "30s",
+			}, tt.more...)...)
 			g.Expect(r.code).To(Equal(tt.code))
 			out := strings.Replace(strings.TrimPrefix(r.out, "restoresession/"+name+" created\n"), "pending\n", "", 1)
 			g.Expect(out).To(Equal(strings.ReplaceAll(tt.out, "NAME", name)))

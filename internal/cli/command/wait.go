@@ -43,8 +43,8 @@ type Progress struct {
 	// Phase is the phase of the whole. ended is true for a terminal phase.
 	Phase string
 	Ended bool
-	// End describes how it ended.
-	End string
+	// End describes how it ended, and Warning what is to be known of a success.
+	End, Warning string
 }
 
 // Part is one line of progress: the prefix of the line and its text.
@@ -98,6 +98,9 @@ func (p Progress) result(o Options, what string) error {
 	switch p.Phase {
 	case "Succeeded":
 		fmt.Fprintln(o.Out, OneLine(line))
+		if p.Warning != "" {
+			fmt.Fprintln(o.ErrOut, OneLine("warning: "+p.Warning))
+		}
 		return nil
 	case "Skipped":
 		return &CodedError{exitSkipped, line}

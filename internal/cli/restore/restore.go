@@ -120,7 +120,7 @@ func runRestore(
 	if err := restore(cmd.Context(), o, api, key, spec, f.dryRun); err != nil || !w.Wait {
 		return err
 	}
-	return followRestore(cmd.Context(), o, api, key, w.Timeout)
+	return followRestore(cmd.Context(), o, api, key, withUser, w.Timeout)
 }
 
 // runRestoreBatch restores the targets of a BackupBatch.
@@ -217,9 +217,9 @@ func showManifest(o command.Options, object runtime.Object) error {
 	return command.Encode(o.Out, command.OutputYAML, manifest)
 }
 
-// followRestore waits for the end of a RestoreSession.
+// followRestore waits for the end of a RestoreSession. withUser tells that somebody has chosen as whom it runs.
 func followRestore(
-	ctx context.Context, o command.Options, api client.Client, key client.ObjectKey,
+	ctx context.Context, o command.Options, api client.Client, key client.ObjectKey, withUser bool,
 	timeout time.Duration,
 ) error {
 	return command.Follow(ctx, o, "restoresession/"+key.Name, timeout,
@@ -240,9 +240,32 @@ func followRestore(
 			}
 			if p.Ended {
 				p.End = command.Ending(p.Phase, s.Status.Reason, s.Status.Duration, get.NotReady(s.Status.Conditions))
+				if !withUser {
+					p.Warning = wrongOwners(&s)
+				}
 			}
 			return p, nil
 		})
+}
+
+// wrongOwners returns a warning if the files of a restored claim belong to the default user, or "". A workload is
+// restored as its own user.
+func wrongOwners(s *v1alpha1.RestoreSession) string {
+	if t := s.Spec.Target; t != nil && t.Kind != v1alpha1.KindPersistentVolumeClaim {
+		return ""
+	}
+	wrong := int64(0)
+	for _, c := range s.Status.Components {
+		// The root directory of most volumes belongs to root: its owner alone says nothing.
+		if c.OwnersNotRestored > 1 {
+			wrong += c.OwnersNotRestored
+		}
+	}
+	if wrong == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d files and directories belong to the user that the restore ran as, and not to their owners: "+
+		"if a program needs them as another user, restore again with --run-as-user", wrong)
 }
 
 // componentNames returns the components of the chosen Snapshot, else of all Snapshots of the chosen Repository.
