@@ -51,7 +51,10 @@ var faults = []struct {
 	stalled bool
 	todo    string
 }{
-	{errNameTaken, v1alpha1.ReasonClusterNameTaken, true, "choose another spec.clusterName"},
+	{
+		errNameTaken, v1alpha1.ReasonClusterNameTaken, true,
+		"choose another spec.clusterName, or, if this cluster takes the place of that one, write its UID into the file",
+	},
 	{
 		gitstore.ErrHistoryRewritten, v1alpha1.ReasonHistoryRewritten, true,
 		"records are kept in the cluster; bring the old " +
