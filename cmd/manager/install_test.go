@@ -6,11 +6,16 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -42,6 +47,62 @@ func TestTheReadmeInstallsCairn(t *testing.T) {
 		"--enable-leader-election", "--mover-image=registry.example.com/cairn/mover:1", "--data-dir=/data",
 		"--cluster-name=home",
 	))
+
+	// No controller rolls the Deployment out here.
+	u.runs(t, without(commands(section(t, "docs/guides/operations.md", "Upgrade")), "rollout")...)
+}
+
+// TestCairnIsUninstalledAsItsPageSays runs the commands of the page in a cluster with an object of each kind that a
+// finalizer can hold. The manager runs until it is deleted.
+func TestCairnIsUninstalledAsItsPageSays(t *testing.T) {
+	g := NewWithT(t)
+	u := newUser(t)
+	u.runs(t, commands(section(t, "README.md", "Install it"))...)
+	manager := begin(t, kubeconfigOf(t, u.bed, false), "--enable-leader-election")
+	u.used(t)
+
+	steps := commands(section(t, "docs/guides/operations.md", "Uninstall"))
+	last := slices.Index(steps, "kubectl delete --ignore-not-found -k config/default")
+	g.Expect(last).To(BeNumerically(">", 0))
+	look := slices.IndexFunc(steps, func(step string) bool { return strings.Contains(step, "WipeOut") })
+	g.Expect(u.output(t, steps[look])).To(ContainSubstring("BackupConfiguration shop/web: WipeOut"))
+	u.runs(t, steps[:last]...)
+	g.Expect(manager.end(t)).To(Equal(0), "its Deployment goes with the rest")
+	go u.finalizeNamespace(t.Context(), "cairn-system")
+	u.runs(t, steps[last:]...)
+	g.Expect(u.output(t, "kubectl get crd -o name")).NotTo(ContainSubstring(v1alpha1.Group))
+	g.Expect(u.output(t, "kubectl get serviceaccount,rolebinding,lease -n shop -o name")).
+		NotTo(ContainSubstring("cairn"))
+}
+
+// used makes objects of all kinds with finalizers, and waits until the manager holds them.
+func (u user) used(t *testing.T) {
+	t.Helper()
+	objects, err := filepath.Abs(filepath.Join("testdata", "used.yaml"))
+	g := NewWithT(t)
+	g.Expect(err).NotTo(HaveOccurred())
+	u.runs(t, "kubectl apply -f '"+objects+"'")
+	const held = "kubectl get backupstorages,repositories,backupconfigurations,restoresessions,policysyncs,ledgers " +
+		"-n shop -o custom-columns=KIND:.kind,BY:.metadata.finalizers --no-headers"
+	g.Eventually(func() string { return u.output(t, held) }, testbed.Patience, testbed.Interval).Should(And(
+		Not(ContainSubstring("none")), ContainSubstring("RestoreSession"), ContainSubstring("Ledger"),
+	))
+}
+
+// finalizeNamespace lets a namespace go that is being deleted, as the namespace controller does.
+func (u user) finalizeNamespace(ctx context.Context, name string) {
+	for ctx.Err() == nil {
+		ns := &corev1.Namespace{}
+		err := u.bed.Client.Get(ctx, client.ObjectKey{Name: name}, ns)
+		if err == nil && ns.DeletionTimestamp != nil {
+			ns.Spec.Finalizers = nil
+			err = u.bed.Client.SubResource("finalize").Update(ctx, ns)
+		}
+		if apierrors.IsNotFound(err) {
+			return
+		}
+		time.Sleep(testbed.Interval)
+	}
 }
 
 // user is somebody with kubectl, a cluster, and a copy of what Cairn is installed from.
@@ -78,23 +139,39 @@ func section(t *testing.T, page, title string) string {
 // commands returns the indented lines of a text that call kubectl.
 func commands(text string) []string {
 	var out []string
-	for _, line := range regexp.MustCompile(`(?m)^ {4}(.*\bkubectl .*)$`).FindAllStringSubmatch(text, -1) {
+	for _, line := range regexp.MustCompile(`(?m)^ {4,}(\S*.*\bkubectl .*)$`).FindAllStringSubmatch(text, -1) {
 		out = append(out, line[1])
 	}
 	return out
 }
 
+// without leaves out the commands with a word.
+func without(commands []string, word string) []string {
+	return slices.DeleteFunc(commands, func(command string) bool { return strings.Contains(command, word) })
+}
+
 // runs runs the commands of a page, one after the other.
 func (u user) runs(t *testing.T, commands ...string) {
 	t.Helper()
-	g := NewWithT(t)
-	g.Expect(commands).NotTo(BeEmpty())
+	NewWithT(t).Expect(commands).NotTo(BeEmpty())
 	for _, command := range commands {
-		cmd := exec.CommandContext(t.Context(), "bash", "-euo", "pipefail", "-c", command)
-		cmd.Dir = u.dir
-		cmd.Env = append(os.Environ(), "KUBECONFIG="+u.bed.Kubeconfig,
-			"PATH="+os.Getenv("KUBEBUILDER_ASSETS")+string(filepath.ListSeparator)+os.Getenv("PATH"))
-		out, err := cmd.CombinedOutput()
-		g.Expect(err).NotTo(HaveOccurred(), "$ %s\n%s", command, out)
+		t.Logf("$ %s\n%s", command, u.output(t, command))
 	}
+}
+
+// output runs a command, which has to succeed.
+func (u user) output(t *testing.T, command string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), testbed.Patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", command)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	// With what the shell has begun.
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.Dir = u.dir
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+u.bed.Kubeconfig,
+		"PATH="+os.Getenv("KUBEBUILDER_ASSETS")+string(filepath.ListSeparator)+os.Getenv("PATH"))
+	out, err := cmd.CombinedOutput()
+	NewWithT(t).Expect(err).NotTo(HaveOccurred(), "$ %s\n%s", command, out)
+	return string(out)
 }
