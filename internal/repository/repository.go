@@ -147,7 +147,9 @@ type RestoreResult struct {
 	ExtraKept int64
 	// Unmatched are the patterns of Include and Exclude that matched nothing, in the snapshot or in the target.
 	Unmatched []string
-	Problems  []Problem
+	// Touched is set if anything of the target was changed, also what is gone again.
+	Touched  bool
+	Problems []Problem
 }
 
 // VerifyResult counts what was checked.

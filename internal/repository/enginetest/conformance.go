@@ -49,6 +49,7 @@ func Run(t *testing.T, c Config) {
 		"existing files are kept, skipped or replaced as asked":     c.conflicts,
 		"newer files are kept, others replaced":                     c.newer,
 		"extra entries are deleted as asked":                        c.extra,
+		"a restore says whether it touched its target":              c.touched,
 		"what a backup left out is not extra":                       c.leftOut,
 		"absolute patterns mean paths of a container":               c.names,
 		"a restore writes what is included and not excluded":        c.selection,

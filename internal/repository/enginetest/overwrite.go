@@ -206,3 +206,50 @@ func (c Config) resumed(t *testing.T) {
 	out.Expect(last).To(Equal(repository.RestoreProgress{FilesDone: 3, BytesDone: int64(2 * len("backup"))}))
 	Same(t, src.dir, out.dir)
 }
+
+func (c Config) touched(t *testing.T) {
+	e, src := c.fresh(t), newTree(t)
+	src.file("dir/a", "backup", 5)
+	src.file("b", "backup", 5)
+	id := src.snapshot(e)
+	for name, tt := range map[string]struct {
+		opt  repository.RestoreOptions
+		also func(out tree)
+		want bool
+	}{
+		"patterns of nothing": {
+			repository.RestoreOptions{OnConflict: repository.ConflictReplace, Include: []string{"/nosuch"}}, nil, false,
+		},
+		"patterns of nothing, extra entries deleted": {repository.RestoreOptions{
+			OnConflict: repository.ConflictReplace, DeleteExtra: true, Include: []string{"/nosuch"},
+		}, nil, false},
+		"a file": {
+			repository.RestoreOptions{OnConflict: repository.ConflictReplace, Include: []string{"/b"}}, nil, true,
+		},
+		"all, which is kept": {repository.RestoreOptions{OnConflict: repository.ConflictSkip}, nil, false},
+		"an existing file": {
+			repository.RestoreOptions{OnConflict: repository.ConflictFail, Include: []string{"/b"}}, nil, false,
+		},
+		"a file in the place of a directory": {
+			repository.RestoreOptions{OnConflict: repository.ConflictSkip, Include: []string{"/dir/a"}},
+			func(out tree) {
+				out.Expect(os.RemoveAll(out.path("dir"))).To(Succeed())
+				out.file("dir", "volume", 5)
+			}, false,
+		},
+		"an extra file": {repository.RestoreOptions{
+			OnConflict: repository.ConflictReplace, DeleteExtra: true, Include: []string{"/b", "/extra"},
+		}, func(out tree) { out.file("extra", "volume", 5) }, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			out := newTree(t)
+			out.file("dir/a", "volume", 5)
+			out.file("b", "volume", 5)
+			if tt.also != nil {
+				tt.also(out)
+			}
+			res, _ := e.Restore(t.Context(), id, out.dir, tt.opt)
+			out.Expect(res.Touched).To(Equal(tt.want))
+		})
+	}
+}

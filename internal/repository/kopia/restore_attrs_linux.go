@@ -41,7 +41,7 @@ const aclAccess, aclDefault = "system.posix_acl_access", "system.posix_acl_defau
 // attributes of the snapshot: else every new entry inherits it. The ACL of the snapshot is set at the end. If it stays,
 // each new entry loses what it inherits.
 func (r *restorer) dropDefaultACL(fd int, may bool) {
-	if may && unix.Fremovexattr(fd, aclDefault) == nil {
+	if may && r.did(unix.Fremovexattr(fd, aclDefault)) == nil {
 		return
 	}
 	if _, err := unix.Fgetxattr(fd, aclDefault, nil); err == nil {
@@ -79,7 +79,8 @@ func (r *restorer) setOwner(p place, de *snapshot.DirEntry) {
 		return
 	}
 	r.step()
-	if err := unix.Fchownat(p.dfd, p.name, int(de.UserID), int(de.GroupID), unix.AT_SYMLINK_NOFOLLOW); err != nil {
+	err := unix.Fchownat(p.dfd, p.name, int(de.UserID), int(de.GroupID), unix.AT_SYMLINK_NOFOLLOW)
+	if r.did(err) != nil {
 		r.lost(&r.ownersLost, p.rel, fmt.Errorf("set owner: %w", err))
 	}
 }
@@ -107,7 +108,7 @@ func (r *restorer) setXattrs(p place, rec *record, afterMode bool) {
 		} else {
 			err = unix.Lsetxattr(p.proc(), x.name, []byte(x.value), 0)
 		}
-		if err != nil {
+		if r.did(err) != nil {
 			r.lost(&r.attrsLost, p.rel, fmt.Errorf("set attribute %s: %w", x.name, err))
 		}
 	}
@@ -126,7 +127,7 @@ func (r *restorer) setMode(p place, de *snapshot.DirEntry) {
 	} else {
 		err = unix.Fchmodat(p.dfd, p.name, mode, 0) // a FIFO or device just made by mknod in a private directory
 	}
-	if err != nil {
+	if r.did(err) != nil {
 		r.lost(&r.modesLost, p.rel, fmt.Errorf("set mode: %w", err))
 	}
 }
@@ -135,7 +136,8 @@ func (r *restorer) setTime(p place, de *snapshot.DirEntry, rec *record) {
 	t := changed(de, rec)
 	r.step()
 	ts := unix.Timespec{Sec: t.sec, Nsec: t.nsec}
-	if err := unix.UtimesNanoAt(p.dfd, p.name, []unix.Timespec{ts, ts}, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+	err := unix.UtimesNanoAt(p.dfd, p.name, []unix.Timespec{ts, ts}, unix.AT_SYMLINK_NOFOLLOW)
+	if r.did(err) != nil {
 		r.lost(&r.attrsLost, p.rel, fmt.Errorf("set time: %w", err))
 	}
 }

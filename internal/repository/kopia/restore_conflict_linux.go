@@ -120,7 +120,7 @@ func (r *restorer) enter(
 		return -1, at, &repository.Error{Op: "restore", Kind: repository.ErrInTheWay, Err: unix.ENOTDIR}
 	default:
 		r.step()
-		if err := unix.Unlinkat(dfd, name, 0); err != nil {
+		if err := r.did(unix.Unlinkat(dfd, name, 0)); err != nil {
 			return -1, at, err
 		}
 		r.overwritten.Add(1)
@@ -151,7 +151,7 @@ func openDir(dfd int, name string) (int, error) {
 func (r *restorer) mkdir(dfd int, name string, de *snapshot.DirEntry) (int, error) {
 	tmp := repository.NewUnfinishedName()
 	r.step()
-	if err := unix.Mkdirat(dfd, tmp, 0o700); err != nil {
+	if err := r.did(unix.Mkdirat(dfd, tmp, 0o700)); err != nil {
 		return -1, err
 	}
 	fd, err := openDir(dfd, tmp)
@@ -197,7 +197,7 @@ func (r *restorer) clear(dfd int, rel, name string) error {
 		r.removeEntry(dfd, rel, name, true)
 	}
 	r.step()
-	err := unix.Unlinkat(dfd, name, unix.AT_REMOVEDIR)
+	err := r.did(unix.Unlinkat(dfd, name, unix.AT_REMOVEDIR))
 	switch err {
 	case nil, unix.ENOENT:
 		return nil

@@ -119,7 +119,7 @@ func (r *restorer) removeEntry(dfd int, rel, name string, replaced bool) {
 		return
 	}
 	r.step()
-	switch err := unix.Unlinkat(dfd, name, flags); err {
+	switch err := r.did(unix.Unlinkat(dfd, name, flags)); err {
 	case nil:
 		r.deleted.Add(1)
 	case unix.ENOENT:

@@ -97,6 +97,8 @@ type restorer struct {
 	dev   uint64 // of the target
 	// inherits is set once new entries can have an ACL from a directory of the target.
 	inherits atomic.Bool
+	// touched is set once something of the target was changed.
+	touched atomic.Bool
 
 	waiting waiting
 	end     error // nothing more can be restored
@@ -118,7 +120,7 @@ func (r *restorer) result() repository.RestoreResult {
 		ModesNotRestored: r.modesLost.Load(), AttributesNotRestored: r.attrsLost.Load(),
 		DevicesNotRestored: r.devicesLost.Load(), Problems: r.problems,
 		Overwritten: r.overwritten.Load(), Deleted: r.deleted.Load(), LinksNotRestored: r.linksLost(),
-		ExtraKept: r.extraKept.Load(), Unmatched: r.sel.Unmatched(),
+		ExtraKept: r.extraKept.Load(), Unmatched: r.sel.Unmatched(), Touched: r.touched.Load(),
 	}
 }
 
@@ -168,7 +170,7 @@ func (r *restorer) dir(
 	r.dirs.Add(1)
 	if at.marked && hasMark(dm, recs) { // the snapshot needs the name
 		r.step()
-		_ = unix.Unlinkat(fd, repository.RestoreMark, 0)
+		_ = r.did(unix.Unlinkat(fd, repository.RestoreMark, 0))
 		at.marked = false
 	}
 	err = r.each(ctx, rel, dm, func(x *snapshot.DirEntry, err error) error {

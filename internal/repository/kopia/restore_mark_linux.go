@@ -30,15 +30,15 @@ func (r *restorer) mark(fd int, de *snapshot.DirEntry) bool {
 	}
 	text := fmt.Sprintf("%s %o %d %d", duty(de), st.Mode&0o7777, st.Uid, st.Gid)
 	r.step()
-	err := unix.Symlinkat(text, fd, repository.RestoreMark)
+	err := r.did(unix.Symlinkat(text, fd, repository.RestoreMark))
 	if err == unix.EEXIST {
 		switch old, ok := readMark(fd); {
 		case !ok: // it is not ours
 		case old.counts(&st, de): // it says how the directory was made
 			return true
 		default: // of another snapshot, or the directory was changed since
-			_ = unix.Unlinkat(fd, repository.RestoreMark, 0)
-			err = unix.Symlinkat(text, fd, repository.RestoreMark)
+			_ = r.did(unix.Unlinkat(fd, repository.RestoreMark, 0))
+			err = r.did(unix.Symlinkat(text, fd, repository.RestoreMark))
 		}
 	}
 	return err == nil
@@ -99,15 +99,15 @@ var storedMark = encodeName(repository.RestoreMark)
 // its mark before it has its name.
 func (r *restorer) dropUnfinished(dfd int, name string) {
 	r.step()
-	if unix.Unlinkat(dfd, name, 0) == nil {
+	if r.did(unix.Unlinkat(dfd, name, 0)) == nil {
 		return
 	}
 	if fd, err := openDir(dfd, name); err == nil {
 		if _, ours := readMark(fd); ours {
-			_ = unix.Unlinkat(fd, repository.RestoreMark, 0)
+			_ = r.did(unix.Unlinkat(fd, repository.RestoreMark, 0))
 		}
 		_ = unix.Close(fd)
-		_ = unix.Unlinkat(dfd, name, unix.AT_REMOVEDIR)
+		_ = r.did(unix.Unlinkat(dfd, name, unix.AT_REMOVEDIR))
 	}
 }
 
@@ -118,9 +118,9 @@ const writableBits = 0o300
 // whether it had to set the mode again.
 func (r *restorer) unmark(fd int, de *snapshot.DirEntry) (again bool, err error) {
 	r.step()
-	err = unix.Unlinkat(fd, repository.RestoreMark, 0)
+	err = r.did(unix.Unlinkat(fd, repository.RestoreMark, 0))
 	if mode := unixMode(de.Permissions); err == unix.EACCES && mode&writableBits != writableBits {
-		if err = unix.Fchmod(fd, mode|writableBits); err == nil {
+		if err = r.did(unix.Fchmod(fd, mode|writableBits)); err == nil {
 			err = unix.Unlinkat(fd, repository.RestoreMark, 0)
 			_ = unix.Fchmod(fd, mode)
 			again = true

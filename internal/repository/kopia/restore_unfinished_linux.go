@@ -74,6 +74,14 @@ func (r *restorer) step() {
 	}
 }
 
+// did notes that a change of the target was made, unless err says that it was not. It returns err.
+func (r *restorer) did(err error) error {
+	if err == nil {
+		r.touched.Store(true)
+	}
+	return err
+}
+
 // put calls create with a name that must not exist, and moves the result into place as OnConflict says. The entry
 // of the snapshot was modified at t.
 func (r *restorer) put(dfd int, rel, name string, t timeRec, create func(name string) error) error {
@@ -94,9 +102,9 @@ func (r *restorer) make(
 	}
 	tmp := repository.NewUnfinishedName()
 	r.step()
-	if err := create(tmp); err != nil {
+	if err := r.did(create(tmp)); err != nil {
 		r.step()
-		_ = unix.Unlinkat(dfd, tmp, 0)
+		_ = r.did(unix.Unlinkat(dfd, tmp, 0)) // else it was never there
 		return nil, err
 	}
 	return func(disk error) error {
