@@ -121,8 +121,9 @@ const (
 	AnnotationRestoring = Group + "/restoring"
 	// AnnotationHalfRestored on a PersistentVolumeClaim, or on a database's Lease, says that a restore began to write
 	// into it and has not ended well: the name of the RestoreSession, its UID and the UID of the claim or database,
-	// with slashes in between. A restore that ends well removes it. On a Snapshot that was made meanwhile it is the
-	// name of the RestoreSession: latest and pitr do not take that Snapshot without a word.
+	// with slashes in between. The first UID is empty if another restore has left a part, too. A restore that ends well
+	// removes it. On a Snapshot that was made meanwhile it is the name of the RestoreSession: latest and pitr do not
+	// take that Snapshot without a word.
 	AnnotationHalfRestored = Group + "/half-restored"
 	// AnnotationRestoreSession on a PersistentVolumeClaim is the UID of the RestoreSession that made it.
 	AnnotationRestoreSession = Group + "/restore-session"

@@ -79,6 +79,13 @@ type RestoredComponent struct {
 	// TargetWritten is whether the mover began to write into the volume, which can contain part of the data since then.
 	// +optional
 	TargetWritten bool `json:"targetWritten,omitempty"`
+	// TargetUntouched is whether a mover that failed has told that it changed nothing in the volume, nor in the
+	// database. One that was killed tells nothing.
+	// +optional
+	TargetUntouched bool `json:"targetUntouched,omitempty"`
+	// UntouchedAttempts is how many attempts, from the first on, have changed nothing there.
+	// +optional
+	UntouchedAttempts int32 `json:"untouchedAttempts,omitempty"`
 	// StartTime is when writing began.
 	// +optional
 	StartTime *metav1.Time `json:"startTime,omitempty"`

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -232,9 +233,32 @@ func (r *Reconciler) release(
 		return r.releaseDatabase(ctx, s, status)
 	}
 	return r.eachClaim(ctx, s, func(claim *corev1.PersistentVolumeClaim, _ *v1alpha1.ResolvedRestoreVolume) error {
-		restore.Release(claim.Annotations, s, status, claim.Name, claim.UID)
-		return nil
+		earlier, err := r.earlier(ctx, s, claim.Annotations, claim.UID)
+		if err == nil {
+			restore.Release(claim.Annotations, s, earlier, status, claim.Name, claim.UID)
+		}
+		return err
 	})
+}
+
+// earlier returns the other restore that has left a claim, or a database, half restored. It returns nil if there is
+// none, or if it is gone.
+func (r *Reconciler) earlier(
+	ctx context.Context, s *v1alpha1.RestoreSession, annotations map[string]string, target types.UID,
+) (*v1alpha1.RestoreSession, error) {
+	name, by := restore.HalfRestoredBy(annotations, target)
+	if by == "" || by == s.UID {
+		return nil, nil
+	}
+	other := &v1alpha1.RestoreSession{}
+	err := read.Get(ctx, r.APIReader, client.ObjectKey{Namespace: s.Namespace, Name: name}, other)
+	if apierrors.IsNotFound(err) || err == nil && other.UID != by {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("get RestoreSession %s: %w", name, err)
+	}
+	return other, nil
 }
 
 // eachClaim changes the metadata of the claims that a frozen restore works with.

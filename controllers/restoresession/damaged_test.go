@@ -60,8 +60,8 @@ func TestLatestIsRefusedAfterAHalfRestore(t *testing.T) {
 	w.restore("restore")
 	s := w.settle("restore")
 	w.Expect(ending(s)).To(Equal("Invalid/HalfRestored"))
-	w.Expect(message(s)).To(ContainSubstring("the newest Snapshot is second, but it was made after RestoreSession " +
-		"broke-off had written into its target and had not ended well; the newest from before is first: name"))
+	w.Expect(message(s)).To(ContainSubstring("the newest Snapshot is second, but before it was made, RestoreSession " +
+		"broke-off may have written into its target and did not end well; the newest from before is first: name"))
 	w.restore("again", newClaims("copy"))
 	w.Expect(ending(w.settle("again"))).To(Equal("Skipped/AlreadyRestored"), "a GitOps tool makes it again")
 	w.restore("other", newClaims("other"))

@@ -188,7 +188,12 @@ func (r *Reconciler) releaseDatabase(
 	if err != nil || mark == nil || !restore.Holds(mark.Annotations, s.UID) {
 		return err
 	}
+	target := s.Status.Resolved.TargetUID
+	earlier, err := r.earlier(ctx, s, mark.Annotations, target)
+	if err != nil {
+		return err
+	}
 	return client.IgnoreNotFound(r.writeMark(ctx, mark, func(annotations map[string]string) {
-		restore.Release(annotations, s, status, "", s.Status.Resolved.TargetUID)
+		restore.Release(annotations, s, earlier, status, "", target)
 	}))
 }

@@ -297,6 +297,52 @@ func TestAMoverOfARestoreReportsToItsRestoreSession(t *testing.T) {
 	g.Expect(own.Restore(t.Context(), ref(r), "data", done)).To(Succeed())
 }
 
+// The first mover of an attempt was killed in the middle, and the next one could not begin.
+func TestAMoverKnowsOfAnotherOneOfItsAttempt(t *testing.T) {
+	began, later := metav1.NewTime(time.Unix(100, 0)), metav1.NewTime(time.Unix(200, 0))
+	running, failed := v1alpha1.RestoreSessionRunning, v1alpha1.RestoreSessionFailed
+	untouched := v1alpha1.RestoredComponent{Phase: failed, StartTime: &later, TargetUntouched: true}
+	for name, tt := range map[string]struct {
+		reports []v1alpha1.RestoredComponent
+		want    bool
+	}{
+		"it is the only one":    {[]v1alpha1.RestoredComponent{{Phase: running, StartTime: &later}, untouched}, true},
+		"it began with nothing": {[]v1alpha1.RestoredComponent{untouched}, true},
+		"another one began":     {[]v1alpha1.RestoredComponent{{Phase: running, StartTime: &began}, untouched}, false},
+		"another one began, and it did, too": {[]v1alpha1.RestoredComponent{
+			{Phase: running, StartTime: &began}, {Phase: running, StartTime: &later}, untouched,
+		}, false},
+		"another one ended": {[]v1alpha1.RestoredComponent{{Phase: failed, StartTime: &began}, untouched}, false},
+		"another one ended, and touched nothing": {[]v1alpha1.RestoredComponent{
+			{Phase: failed, StartTime: &began, TargetUntouched: true}, untouched,
+		}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			ns := namespace(t)
+			r := &v1alpha1.RestoreSession{
+				ObjectMeta: metav1.ObjectMeta{
+					Namespace: ns, Name: "r",
+					Annotations: map[string]string{v1alpha1.AnnotationMovers: "data=restore-a"},
+				},
+				Spec: v1alpha1.RestoreSessionSpec{
+					Target:     &v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "data"},
+					DataSource: &v1alpha1.RestoreDataSource{Snapshot: "s"},
+				},
+			}
+			g.Expect(bed.Client.Create(t.Context(), r)).To(Succeed())
+			own := report.APIStatus{Client: as(t, ns, v1alpha1.MoverServiceAccount, "restore-a-vwxyz"), Namespace: ns}
+			for _, c := range tt.reports {
+				g.Eventually(func() error { return own.Restore(t.Context(), ref(r), "data", c) }).
+					WithTimeout(testbed.Patience).Should(Succeed())
+			}
+			g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(r), r)).To(Succeed())
+			g.Expect(r.Status.Components["data"].Phase).To(Equal(failed))
+			g.Expect(r.Status.Components["data"].TargetUntouched).To(Equal(tt.want))
+		})
+	}
+}
+
 func TestAMoverOfAnotherNamespaceIsRefusedEvenWithTheRight(t *testing.T) {
 	g := NewWithT(t)
 	home, away := namespace(t), namespace(t)

@@ -27,7 +27,7 @@ func (m *Mover) Restore(ctx context.Context, t task.Task, flags Flags) task.Resu
 	var results []task.ComponentResult
 	for _, c := range t.Components {
 		began := m.Now()
-		r, f := task.ComponentResult{Name: c.Name, Path: c.Path, ID: c.ID, TargetWritten: c.Resume}, setup
+		r, f := unrestored(c), setup
 		switch {
 		case f != nil:
 		case flags.Unpack != "":
@@ -37,11 +37,19 @@ func (m *Mover) Restore(ctx context.Context, t task.Task, flags Flags) task.Resu
 		default:
 			r, f = m.restoreComponent(ctx, t, flags, engine, c, began)
 		}
+		r.TargetUntouched = r.TargetUntouched && f != nil
 		r = ended(r, f, began, m.Now())
 		m.reportRestore(ctx, t, r.Name, r.Restored())
 		results = append(results, r)
 	}
 	return summary(results, "restored")
+}
+
+// unrestored is the result of a component into whose target this mover has not written.
+func unrestored(c task.Component) task.ComponentResult {
+	return task.ComponentResult{
+		Name: c.Name, Path: c.Path, ID: c.ID, TargetWritten: c.Resume, TargetUntouched: true,
+	}
 }
 
 // openForRestore connects to the repository read-only.
@@ -78,8 +86,8 @@ func (m *Mover) restoreComponent(
 	ctx context.Context, t task.Task, flags Flags, engine repository.Engine,
 	c task.Component, began time.Time,
 ) (task.ComponentResult, *failure.Failure) {
-	r, rules := task.ComponentResult{Name: c.Name, Path: c.Path, ID: c.ID, TargetWritten: c.Resume}, rulesOf(t)
-	dir, empty, f := m.target(c, rules)
+	r, rules := unrestored(c), rulesOf(t)
+	dir, empty, f := m.target(c, rules, &r)
 	if f != nil {
 		r.TargetEmpty = empty && !rules.Group
 		return r, f
@@ -102,6 +110,7 @@ func (m *Mover) restoreComponent(
 		options.Kept, options.Again = new(repository.Kept), rules.Again
 	}
 	got, err := engine.Restore(ctx, c.ID, dir.path(), options)
+	r.TargetUntouched = r.TargetUntouched && !got.Touched
 	r.Files, r.SizeBytes = got.Files+got.Links, got.Bytes
 	r.DevicesNotRestored, r.LinksNotRestored = got.DevicesNotRestored, got.LinksNotRestored
 	r.ExtraKept, r.UnmatchedPatterns = got.ExtraKept, task.Patterns(got.Unmatched)

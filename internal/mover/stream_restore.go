@@ -25,7 +25,7 @@ func (m *Mover) restoreStream(
 	ctx context.Context, t task.Task, engine repository.Engine, c task.Component,
 	began time.Time,
 ) (task.ComponentResult, *failure.Failure) {
-	r := task.ComponentResult{Name: c.Name, ID: c.ID}
+	r := task.ComponentResult{Name: c.Name, ID: c.ID, TargetUntouched: true}
 	if f := m.probe(ctx, t, c); f != nil {
 		return r, f
 	}
@@ -35,6 +35,7 @@ func (m *Mover) restoreStream(
 	if err := l.start(); err != nil { // before reading from the repository, in case the database can't be reached
 		return r, loadFailure(err)
 	}
+	r.TargetUntouched = false // a program can change its database before it gets data
 	report := restoring{m: m, t: t, c: c, began: began, last: began}
 	ctx, end, f := report.begin(ctx)
 	if f != nil {

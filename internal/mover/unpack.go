@@ -60,8 +60,8 @@ func (m *Mover) restoreArchive(
 	c task.Component, began time.Time,
 ) (task.ComponentResult, *failure.Failure) {
 	c.Path = judge.Below(path.Join(c.Path, flags.Unpack))
-	r, rules := task.ComponentResult{Name: c.Name, Path: c.Path, ID: c.ID, TargetWritten: c.Resume}, rulesOf(t)
-	dir, volumeEmpty, f := m.target(c, rules)
+	r, rules := unrestored(c), rulesOf(t)
+	dir, volumeEmpty, f := m.target(c, rules, &r)
 	if f != nil {
 		r.TargetEmpty = volumeEmpty && !rules.Group
 		return r, f
@@ -101,6 +101,8 @@ func (m *Mover) restoreArchive(
 	}
 	r.SizeBytes = kept.bytes
 	if err != nil {
+		// Without data nothing is unpacked. A program is started even then if the backup has none.
+		r.TargetUntouched = r.TargetUntouched && kept.bytes == 0 && c.Stream == nil
 		return r, loadFailure(err)
 	}
 	return r, nil

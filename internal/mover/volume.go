@@ -107,8 +107,8 @@ const volumeUnwritable = "the volume can't be written to: run as a user who is a
 
 // target returns the directory into which a component is restored, and whether its volume is empty. A volume that is
 // not empty is written to only if the user confirmed it, or if an earlier attempt wrote its content. target creates
-// the path in the volume.
-func (m *Mover) target(c task.Component, rules task.Restore) (place, bool, *failure.Failure) {
+// the path in the volume, and notes that in r.
+func (m *Mover) target(c task.Component, rules task.Restore, r *task.ComponentResult) (place, bool, *failure.Failure) {
 	volume := m.volume(c.Name)
 	top, err := openPlace(volume, "")
 	if err != nil {
@@ -130,7 +130,8 @@ func (m *Mover) target(c task.Component, rules task.Restore) (place, bool, *fail
 		return top, empty, nil
 	}
 	defer func() { _ = top.Close() }()
-	dir, err := createVolumeDir(top.path(), judge.Below(c.Path))
+	dir, made, err := createVolumeDir(top.path(), judge.Below(c.Path))
+	r.TargetUntouched = r.TargetUntouched && !made
 	if err != nil {
 		return place{}, empty, failure.New(v1alpha1.ReasonTargetUnwritable,
 			fmt.Sprintf("path %s can't be created in the volume: run as a user who is allowed to write to it "+
@@ -142,17 +143,22 @@ func (m *Mover) target(c task.Component, rules task.Restore) (place, bool, *fail
 // accessWrite is W_OK and X_OK of access(2).
 const accessWrite = 2 | 1
 
-// createVolumeDir creates a directory of a volume and opens it.
-func createVolumeDir(volume, below string) (place, error) {
+// createVolumeDir opens a directory of a volume. If there is none, it makes it, or a part of its path: made.
+func createVolumeDir(volume, below string) (dir place, made bool, err error) {
+	dir, err = openPlace(volume, below)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return dir, false, err
+	}
 	root, err := os.OpenRoot(volume)
 	if err != nil {
-		return place{}, err
+		return place{}, false, err
 	}
 	defer func() { _ = root.Close() }()
 	if err := root.MkdirAll(below, 0o755); err != nil {
-		return place{}, err
+		return place{}, true, err
 	}
-	return openPlace(volume, below)
+	dir, err = openPlace(volume, below)
+	return dir, true, err
 }
 
 // leftEmpty reports whether the volume of a component that was not restored holds nothing.

@@ -67,6 +67,7 @@ type ComponentResult struct {
 	Scan                  *Scan        `json:"scan,omitempty"`
 	TargetEmpty           bool         `json:"empty,omitempty"`
 	TargetWritten         bool         `json:"written,omitempty"`
+	TargetUntouched       bool         `json:"untouched,omitempty"`
 	StartTime             *metav1.Time `json:"start,omitempty"`
 	CompletionTime        *metav1.Time `json:"end,omitempty"`
 	Duration              string       `json:"took,omitempty"`
@@ -154,7 +155,7 @@ func (c ComponentResult) Restored() v1alpha1.RestoredComponent {
 		OwnersNotRestored: c.OwnersNotRestored, AttributesNotRestored: c.AttributesNotRestored,
 		DevicesNotRestored: c.DevicesNotRestored, LinksNotRestored: c.LinksNotRestored,
 		ExtraKept: c.ExtraKept, UnmatchedPatterns: c.UnmatchedPatterns,
-		TargetEmpty: c.TargetEmpty, TargetWritten: c.TargetWritten,
+		TargetEmpty: c.TargetEmpty, TargetWritten: c.TargetWritten, TargetUntouched: c.TargetUntouched,
 		StartTime: c.StartTime, CompletionTime: c.CompletionTime, Duration: c.Duration,
 		Reason: c.Reason, Error: c.Error,
 	}

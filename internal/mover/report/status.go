@@ -94,6 +94,9 @@ func (s APIStatus) apply(
 		if !task.TellsPatterns(componentsWith(now, name)) {
 			delete(fields, "unmatchedPatterns")
 		}
+		if kind == v1alpha1.RestoreSessionKind {
+			joinAttempt(componentOf(now, name), fields)
+		}
 		_, err = api.ApplyStatus(ctx, object.Name, patch,
 			metav1.ApplyOptions{FieldManager: manager(cmp.Or(s.Manager, FieldManager), name), Force: true})
 		if err == nil {
@@ -138,6 +141,26 @@ func fences(err error) bool {
 
 // ownComponents is what the policy says of a Job that has other components of the object.
 const ownComponents = "can change only its own components: "
+
+// joinAttempt makes a report of a component go with what is there. now is what the status says of the component. If
+// that is of another mover of the same attempt, the component was begun when that one did, and its target counts as
+// untouched only if that one left it so: a Job that was suspended gets another pod, and a sidecar another container.
+func joinAttempt(now, report map[string]any) {
+	began, _ := now["startTime"].(string)
+	if untouched, _ := now["targetUntouched"].(bool); began == "" || began == report["startTime"] || untouched {
+		return
+	}
+	delete(report, "targetUntouched")
+	if report["phase"] == string(v1alpha1.RestoreSessionRunning) {
+		report["startTime"] = began
+	}
+}
+
+// componentOf returns a component of an object's status.
+func componentOf(o *unstructured.Unstructured, name string) map[string]any {
+	c, _, _ := unstructured.NestedMap(o.Object, "status", "components", name)
+	return c
+}
 
 // componentsWith returns how many components an object has once this one is among them.
 func componentsWith(o *unstructured.Unstructured, name string) int {

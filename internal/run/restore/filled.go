@@ -58,6 +58,9 @@ func Take(annotations map[string]string, s *v1alpha1.RestoreSession, target type
 	if Holds(annotations, s.UID) {
 		return
 	}
+	if last := annotations[v1alpha1.AnnotationRestoring]; last != "" { // it is gone, and was never released
+		widenHalf(annotations, types.UID(last))
+	}
 	annotations[v1alpha1.AnnotationRestoring] = string(s.UID)
 	markHalf(annotations, s, target)
 	delete(annotations, v1alpha1.AnnotationMade)

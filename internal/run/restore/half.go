@@ -34,10 +34,11 @@ func parseHalf(annotations map[string]string) (name string, by, target types.UID
 
 // Release makes the annotations of a claim, or of the Lease of a database, say that a restore ends. status is the one
 // it ends with. claim is the name of the claim, or "" for a database, and target the UID of either. What stays half
-// restored keeps its mark, also if an earlier restore has left it so and this one wrote nothing or only a part.
+// restored keeps its mark, also if an earlier restore has left it so and this one wrote nothing or only another part.
+// earlier is the restore that the mark names, or nil if it is gone: see HalfRestoredBy.
 func Release(
-	annotations map[string]string, s *v1alpha1.RestoreSession, status *v1alpha1.RestoreSessionStatus, claim string,
-	target types.UID,
+	annotations map[string]string, s, earlier *v1alpha1.RestoreSession, status *v1alpha1.RestoreSessionStatus,
+	claim string, target types.UID,
 ) {
 	if !Holds(annotations, s.UID) {
 		return
@@ -46,10 +47,13 @@ func Release(
 	_, by, of := parseHalf(annotations)
 	good := by == s.UID || of != target // nobody else has left this target half restored
 	switch whole, untouched := left(status, claim); {
-	case whole && (good || ofEverything(s, status.Resolved, claim)), untouched && good:
+	case whole && (good || ofEverything(s, status.Resolved, claim) || fulfils(s, earlier, claim)), untouched && good:
 		delete(annotations, v1alpha1.AnnotationHalfRestored)
 	case !untouched:
 		markHalf(annotations, s, target) // a claim that the restore made had no UID to begin with
+		if !whole && !fulfils(earlier, s, claim) {
+			widenHalf(annotations, s.UID)
+		}
 	}
 }
 
@@ -112,8 +116,8 @@ func markHalf(annotations map[string]string, s *v1alpha1.RestoreSession, target 
 
 // left reports whether a claim has all the data that a restore was to write into it, and whether it is as it was
 // before. What a hook did is not known: hooks do not count.
-func left(s *v1alpha1.RestoreSessionStatus, claim string) (whole, untouched bool) {
-	whole, untouched = true, s.Attempt <= 1 && stepThatWritesFirst(s.Resolved.Task) == ""
+func left(s *v1alpha1.RestoreSessionStatus, claim string) (whole, intact bool) {
+	whole, intact = true, stepThatWritesFirst(s.Resolved.Task) == ""
 	for _, h := range s.Resolved.Hosts {
 		for i := range h.Volumes {
 			if h.Volumes[i].ClaimName != claim {
@@ -121,10 +125,13 @@ func left(s *v1alpha1.RestoreSessionStatus, claim string) (whole, untouched bool
 			}
 			c := s.Components[h.Volumes[i].Component]
 			whole = whole && (c.Phase == v1alpha1.RestoreSessionSucceeded || filledLater(c))
-			untouched = untouched && (!wrote(c) || neverRan(c.Reason) && !c.TargetWritten)
+			if h.Volumes[i].Template > 0 { // an empty claim in the place of data is not as it was
+				c.TargetUntouched, c.UntouchedAttempts = false, 0
+			}
+			intact = intact && untouched(c, s.Attempt)
 		}
 	}
-	return whole, untouched
+	return whole, intact
 }
 
 // filledLater reports whether the storage system fills the volume of a component, at once, when a pod mounts it first.
@@ -149,7 +156,7 @@ func HalfRestoredOf(s *v1alpha1.Snapshot) string {
 	if by == "" {
 		return ""
 	}
-	return fmt.Sprintf("it was made after RestoreSession %s had written into its target and had not ended well", by)
+	return "before it was made, RestoreSession " + by + " may have written into its target and did not end well"
 }
 
 // WithoutHalfRestored returns the Snapshots that were not made of what a restore had left half written.

@@ -49,7 +49,7 @@ func TestAMarkOfAHalfRestoredClaimStaysUntilARestoreEndsWell(t *testing.T) {
 				}}
 				Take(annotations, s, target)
 				g.Expect(HalfRestored(annotations, target)).NotTo(BeEmpty(), "it can be killed at any moment")
-				Release(annotations, s, &v1alpha1.RestoreSessionStatus{
+				Release(annotations, s, nil, &v1alpha1.RestoreSessionStatus{
 					Attempt: 1,
 					Resolved: &v1alpha1.ResolvedRestore{Hosts: []v1alpha1.ResolvedRestoreHost{{
 						Volumes: []v1alpha1.ResolvedRestoreVolume{
@@ -92,7 +92,7 @@ func TestAClaimThatARestoreMadeIsHalfRestoredOnlyIfTheRestoreBrokeOff(t *testing
 					Params: catalog.NewParams(map[string]string{"include": "/2025"}),
 				}}}},
 			}
-			Release(annotations, s, &v1alpha1.RestoreSessionStatus{
+			Release(annotations, s, nil, &v1alpha1.RestoreSessionStatus{
 				Attempt: 1,
 				Resolved: &v1alpha1.ResolvedRestore{Hosts: []v1alpha1.ResolvedRestoreHost{{
 					Volumes: []v1alpha1.ResolvedRestoreVolume{{Component: "pvc", ClaimName: "made"}},
@@ -131,7 +131,7 @@ func TestARestoreOfAPartEndsNoMark(t *testing.T) {
 			annotations := map[string]string{v1alpha1.AnnotationHalfRestored: "first/1/target"}
 			s := &v1alpha1.RestoreSession{ObjectMeta: metav1.ObjectMeta{Name: "next", UID: "2"}, Spec: tt.spec}
 			Take(annotations, s, "target")
-			Release(annotations, s, &v1alpha1.RestoreSessionStatus{
+			Release(annotations, s, nil, &v1alpha1.RestoreSessionStatus{
 				Attempt: 1,
 				Resolved: &v1alpha1.ResolvedRestore{Hosts: []v1alpha1.ResolvedRestoreHost{{
 					Volumes: []v1alpha1.ResolvedRestoreVolume{{Component: "pvc", ClaimName: tt.claim}},
@@ -176,12 +176,12 @@ func TestARestoreWhoseClientSelectsEndsNoMark(t *testing.T) {
 			annotations := map[string]string{v1alpha1.AnnotationHalfRestored: "first/1/target"}
 			next := &v1alpha1.RestoreSession{ObjectMeta: metav1.ObjectMeta{Name: "next", UID: "2"}}
 			Take(annotations, next, "target")
-			Release(annotations, next, status, "", "target")
+			Release(annotations, next, nil, status, "", "target")
 			g.Expect(HalfRestored(annotations, "target") == "").To(Equal(tt.ends))
 
 			annotations = map[string]string{}
 			Take(annotations, next, "target")
-			Release(annotations, next, status, "", "target")
+			Release(annotations, next, nil, status, "", "target")
 			g.Expect(HalfRestored(annotations, "target")).To(BeEmpty(), "it has written all that it was to write")
 		})
 	}

@@ -44,6 +44,10 @@ func (r *runner) waitsForRetry() bool {
 		if c.Phase == v1alpha1.RestoreSessionFailed {
 			again := v1alpha1.RestoredComponent{
 				TargetEmpty: c.TargetEmpty, TargetWritten: c.TargetWritten, VolumeUID: c.VolumeUID,
+				UntouchedAttempts: c.UntouchedAttempts,
+			}
+			if untouched(c, s.Attempt-1) {
+				again.UntouchedAttempts++
 			}
 			if !ProvisionsClaims(s.Resolved) { // there, the UID means that the claim was made
 				again.ClaimUID = c.ClaimUID

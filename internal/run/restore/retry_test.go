@@ -356,3 +356,54 @@ func TestAMoverThatWroteNothingLeavesNothingToResume(t *testing.T) {
 	g.Expect(c.TargetWritten).To(BeFalse())
 	g.Expect(c.ClaimUID).To(BeEquivalentTo("uid-claim"))
 }
+
+// A mover that refused its task names no component, and has touched none.
+func TestAMoverThatRefusedItsTaskTouchedNothing(t *testing.T) {
+	for name, tt := range map[string]struct {
+		before  v1alpha1.RestoredComponent
+		reason  string
+		omitted int
+		want    bool
+	}{
+		"it began with none":      {reason: v1alpha1.ReasonInvalidTask, want: true},
+		"it says nothing of them": {reason: v1alpha1.ReasonUnreachable},
+		"another mover had begun": {reason: v1alpha1.ReasonInvalidTask, before: v1alpha1.RestoredComponent{
+			Phase: restoreRunning, StartTime: &metav1.Time{Time: runtest.Now},
+		}},
+		"the Result had no room for them": {reason: v1alpha1.ReasonInvalidTask, omitted: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g, r := NewWithT(t), newRestoring(nil)
+			r.step()
+			r.session.Status.Components["pod-0"] = tt.before
+			job := restored("pod-0", task.ComponentResult{Outcome: task.OutcomeFailed})
+			job.Result = &task.Result{
+				Outcome: task.OutcomeFailed, Reason: tt.reason, Omitted: tt.omitted,
+			}
+			r.jobs[restore.JobName("r", "pod-0", 1)] = job
+			c := r.step().Status.Components["pod-0"]
+			g.Expect(c.Reason).To(Equal(tt.reason))
+			g.Expect(c.TargetUntouched).To(Equal(tt.want))
+		})
+	}
+}
+
+// The pod of a Job that was suspended was killed in the middle. The next one could not begin.
+func TestWhatAnotherMoverOfTheAttemptBeganIsNotUntouched(t *testing.T) {
+	began, later := metav1.NewTime(runtest.Now), metav1.NewTime(runtest.Now.Add(time.Minute))
+	for name, tt := range map[string]struct {
+		now  *metav1.Time
+		want bool
+	}{"the same mover": {&began, true}, "another one": {&later, false}} {
+		t.Run(name, func(t *testing.T) {
+			g, r := NewWithT(t), newRestoring(nil)
+			r.step()
+			r.session.Status.Components["pod-0"] = v1alpha1.RestoredComponent{Phase: restoreRunning, StartTime: &began}
+			r.jobs[restore.JobName("r", "pod-0", 1)] = restored("pod-0", task.ComponentResult{
+				Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonUnreachable, TargetUntouched: true,
+				StartTime: tt.now,
+			})
+			g.Expect(r.step().Status.Components["pod-0"].TargetUntouched).To(Equal(tt.want))
+		})
+	}
+}

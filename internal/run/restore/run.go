@@ -294,7 +294,7 @@ func (r *runner) report(h *v1alpha1.ResolvedRestoreHost, result *task.Result) {
 				out.UnmatchedPatterns = nil
 			}
 		} else {
-			out.TargetWritten = before.TargetWritten
+			out.TargetWritten, out.TargetUntouched = before.TargetWritten, refused(result)
 		}
 		if out.Phase != v1alpha1.RestoreSessionSucceeded {
 			out.Reason = cmp.Or(out.Reason, run.FailureReason(result), v1alpha1.ReasonFailed)
@@ -305,6 +305,8 @@ func (r *runner) report(h *v1alpha1.ResolvedRestoreHost, result *task.Result) {
 			continue
 		}
 		out.ID, out.ClaimUID, out.VolumeUID = v.ID, before.ClaimUID, before.VolumeUID
+		out.TargetUntouched = out.TargetUntouched && !anotherBegan(before, out)
+		out.UntouchedAttempts = before.UntouchedAttempts
 		r.d.Status.Components[v.Component] = out
 	}
 }
