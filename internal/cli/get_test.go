@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -14,10 +15,13 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
 var relativeTime = regexp.MustCompile(`"@([+-][0-9a-z]+)"`)
@@ -178,4 +182,27 @@ func TestGet(t *testing.T) {
 			g.Expect(r.out).To(Equal(x.want+":4\n"), x.args)
 		}
 	})
+}
+
+// The column names the restore that broke off. Without such a Snapshot there is no column.
+func TestGetShowsWhatWasMadeOfAHalfRestoredTarget(t *testing.T) {
+	g, ns := NewWithT(t), namespace(t, "half")
+	for i, by := range []string{"", "broke-off"} {
+		snap := &v1alpha1.Snapshot{
+			ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: fmt.Sprintf("s-%d", i)},
+			Spec: v1alpha1.SnapshotSpec{
+				SnapshotID: "s", Repository: "photos", Session: "s", BackupSession: "b",
+				Version: v1alpha1.SnapshotLayoutVersion,
+				AppRef:  v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "photos"},
+			},
+		}
+		if by != "" {
+			snap.Annotations = map[string]string{v1alpha1.AnnotationHalfRestored: by}
+		}
+		g.Expect(bed.Client.Create(t.Context(), snap)).To(Succeed())
+	}
+	out := runIn(t, "get", "snapshots", "-n", ns).out
+	g.Expect(out).To(MatchRegexp(`PHASE +HALF-RESTORED +AGE`))
+	g.Expect(out).To(MatchRegexp(`(?m)^s-0 .* - +\S+$`))
+	g.Expect(out).To(MatchRegexp(`(?m)^s-1 .* broke-off +\S+$`))
 }

@@ -20,7 +20,8 @@ func loadSnapshots(ctx context.Context, s scope) (resourceView, error) {
 	newestFirst(list.Items)
 	t := &command.Table{
 		Header: s.header("NAME", "REPOSITORY", "TARGET", "COMPONENTS", "SIZE", "UPLOADED", "FILES", "PHASE",
-			"AGE"),
+			"HALF-RESTORED", "AGE"),
+		Optional: []string{"HALF-RESTORED"},
 	}
 	for i := range list.Items {
 		snapshot := &list.Items[i]
@@ -28,7 +29,9 @@ func loadSnapshots(ctx context.Context, s scope) (resourceView, error) {
 		t.Add(s.cells(snapshot.Namespace, snapshot.Name, snapshot.Spec.Repository,
 			snapshot.Spec.AppRef.String(), c.done,
 			c.size, c.uploaded, c.files,
-			command.Phase(string(snapshot.Status.Phase)), command.Age(s.now, &snapshot.CreationTimestamp))...)
+			command.Phase(string(snapshot.Status.Phase)),
+			command.OrNone(snapshot.Annotations[v1alpha1.AnnotationHalfRestored]),
+			command.Age(s.now, &snapshot.CreationTimestamp))...)
 		if snapshot.Status.Phase == v1alpha1.SnapshotFailed {
 			t.Note(NotReady(snapshot.Status.Conditions))
 		}
