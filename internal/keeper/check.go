@@ -24,8 +24,11 @@ func ToCheck(snapshots []*v1alpha1.Snapshot, now time.Time) []task.Checked {
 		return s.Status.Phase != v1alpha1.SnapshotSucceeded
 	})
 	slow, others := splitSlow(snapshots, now)
-	if slow.due(now) || len(others) == 0 {
-		return slow.first(now)
+	if due := slow.due(now); len(due) > 0 {
+		return due
+	}
+	if len(others) == 0 {
+		return firstOf(slow.all, now)
 	}
 	var out []task.Checked
 	for _, s := range inOrder(others, now) {
@@ -93,9 +96,13 @@ func (v Verdict) WriteTo(s *v1alpha1.Snapshot, at metav1.Time) {
 		component.Integrity, wrote = &c.intact, true
 		s.Status.Components[name] = component
 	}
-	if wrote && !lacks(s, nil) {
+	slow := apimeta.FindStatusCondition(s.Status.Conditions, v1alpha1.ConditionChecked)
+	switch {
+	case wrote && !lacks(s, nil):
 		apimeta.RemoveStatusCondition(&s.Status.Conditions, v1alpha1.ConditionChecked)
 		s.Status.LastCheckTime = &at
+	case wrote && slow != nil:
+		slow.LastTransitionTime = at // The rest of it has its turn like any other try.
 	}
 	s.Status.Integrity = integrityOf(s.Status.Components)
 }

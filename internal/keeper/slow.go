@@ -2,6 +2,7 @@ package keeper
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 
@@ -55,37 +56,55 @@ func triedAt(s *v1alpha1.Snapshot, now time.Time) time.Time {
 
 // slowSnapshots are Snapshots that have a component whose check takes too long: they would hold up all others.
 type slowSnapshots struct {
-	// all are in the order in which they are tried.
+	// all begin with the series that was tried first, and in it with what was never tried, the newest first.
 	all []*v1alpha1.Snapshot
+	// marked are those whose own check took too long, in the order of the tries of their series, and of their own.
+	marked []*v1alpha1.Snapshot
 	// next is when one of the first one's series was tried last, and last when one of any series was.
 	next, last time.Time
 }
 
 // splitSlow splits off the slow Snapshots: those whose check took too long, and what was never checked of their series.
-// They come in the order of the last tries of their series, and then of their own.
+// A series is slow until one of its Snapshots was checked after that.
 func splitSlow(all []*v1alpha1.Snapshot, now time.Time) (slow slowSnapshots, others []*v1alpha1.Snapshot) {
-	tried := map[series]time.Time{}
+	tried := triedSeries(all, now)
 	for _, s := range all {
-		if at := triedAt(s, now); isSlow(s) {
-			tried[seriesOf(s)] = later(tried[seriesOf(s)], at)
-			slow.last = later(slow.last, at)
-		}
-	}
-	for _, s := range all {
-		if _, known := tried[seriesOf(s)]; isSlow(s) || known && lacks(s, nil) {
+		_, known := tried[seriesOf(s)]
+		switch {
+		case known && isSlow(s):
+			slow.marked = append(slow.marked, s)
 			slow.all = append(slow.all, s)
-		} else {
+			slow.last = later(slow.last, triedAt(s, now))
+		case known && lacks(s, nil):
+			slow.all = append(slow.all, s)
+		default:
 			others = append(others, s)
 		}
 	}
-	slices.SortFunc(slow.all, func(a, b *v1alpha1.Snapshot) int {
+	inTurn := func(a, b *v1alpha1.Snapshot) int {
 		return cmp.Or(tried[seriesOf(a)].Compare(tried[seriesOf(b)]), triedAt(a, now).Compare(triedAt(b, now)),
 			madeBy(b, now).Compare(madeBy(a, now)), cmp.Compare(a.Name, b.Name))
-	})
-	if len(slow.all) > 0 {
-		slow.next = tried[seriesOf(slow.all[0])]
+	}
+	slices.SortFunc(slow.all, inTurn)
+	slices.SortFunc(slow.marked, inTurn)
+	if len(slow.marked) > 0 {
+		slow.next = tried[seriesOf(slow.marked[0])]
 	}
 	return slow, others
+}
+
+// triedSeries returns the slow series, and when one of their Snapshots was tried last.
+func triedSeries(all []*v1alpha1.Snapshot, now time.Time) map[series]time.Time {
+	tried, done := map[series]time.Time{}, map[series]time.Time{}
+	for _, s := range all {
+		of := seriesOf(s)
+		if isSlow(s) {
+			tried[of] = later(tried[of], triedAt(s, now))
+		}
+		done[of] = later(done[of], checkedAt(s, now))
+	}
+	maps.DeleteFunc(tried, func(of series, at time.Time) bool { return done[of].After(at) })
+	return tried
 }
 
 func later(a, b time.Time) time.Time {
@@ -95,16 +114,20 @@ func later(a, b time.Time) time.Time {
 	return a
 }
 
-// due reports whether one of the slow Snapshots is tried again although there are others.
-func (s slowSnapshots) due(now time.Time) bool {
-	return len(s.all) > 0 && now.Sub(s.next) >= slowAgain && now.Sub(s.last) >= slowPause
-}
-
-// first returns one component of the first slow Snapshot: another one each day.
-func (s slowSnapshots) first(now time.Time) []task.Checked {
-	if len(s.all) == 0 {
+// due returns one component of a slow Snapshot that is tried again although there are others, or none. It is one of a
+// Snapshot whose check took too long before, because only that tells whether the series is still slow.
+func (s slowSnapshots) due(now time.Time) []task.Checked {
+	if now.Sub(s.next) < slowAgain || now.Sub(s.last) < slowPause {
 		return nil
 	}
-	all := turned(s.all[0], componentsOf(s.all[0], now), now)
+	return firstOf(s.marked, now)
+}
+
+// firstOf returns one component of the first Snapshot: another one each day.
+func firstOf(snapshots []*v1alpha1.Snapshot, now time.Time) []task.Checked {
+	if len(snapshots) == 0 {
+		return nil
+	}
+	all := turned(snapshots[0], componentsOf(snapshots[0], now), now)
 	return all[:min(len(all), 1)]
 }

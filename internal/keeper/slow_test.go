@@ -2,6 +2,7 @@ package keeper
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -110,4 +111,80 @@ func TestWhatWasSlowIsCheckedLikeOthersOnceItHasTime(t *testing.T) {
 	v.WriteTo(s, at)
 	g.Expect(s.Status.Conditions).To(BeEmpty())
 	g.Expect(ToCheck(others, start.Add(slowAgain))).To(HaveLen(3), "like others")
+}
+
+// What was slow for some time, such as a storage that was being repaired, is checked like others afterwards. What is
+// slow in one component of many takes no more than its turns.
+func TestASlowSeriesTakesNoMoreThanItsTurns(t *testing.T) {
+	for name, tt := range map[string]struct {
+		components int
+		slowUntil  int // the day
+		most       int // checks of the series alone, from day 30 on
+	}{
+		"slow for some time":     {components: 1, slowUntil: 30, most: 3},
+		"slow for ever":          {components: 1, slowUntil: 1000, most: 14},
+		"one component of many":  {components: 10, slowUntil: 1000, most: 14},
+		"of many, for some time": {components: 10, slowUntil: 60, most: 14},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g, r, attempts := NewWithT(t), usedRepository(func(r *v1alpha1.Repository) { r.Name = "web" }), Attempts{}
+			all, alone := []*v1alpha1.Snapshot{}, 0
+			for day := 1; day < 400; day++ {
+				big, small := aged(fmt.Sprint("big-", day), day, 0), aged(fmt.Sprint("small-", day), day, 0)
+				big.Spec.AppRef.Name, small.Spec.AppRef.Name = "big", "small"
+				for i := range tt.components {
+					name := fmt.Sprint("x", i)
+					big.Status.Components[name] = v1alpha1.Component{ID: name}
+				}
+				delete(big.Status.Components, "x")
+				all = append(all, big, small)
+				if day > 60 { // retention, which keeps the first ones
+					all = append(all[:6:6], all[8:]...)
+				}
+				if day%7 != 0 {
+					continue
+				}
+				// Two hours are soon over: the next attempt of a check follows on the same day.
+				for attempt := range 12 {
+					at := start.Add(time.Duration(day)*24*time.Hour + time.Duration(attempt)*2*time.Hour)
+					w := Work{Repository: r, Maintain: task.MaintainFull, Checks: true, Check: ToCheck(all, at)}
+					job, _ := attempts.Ready([]Work{w}, at)
+					if len(job) == 0 {
+						continue
+					}
+					w = job[0]
+					if day >= 30 && len(w.Check) == 1 && strings.HasPrefix(w.Check[0].Snapshot, "big-") {
+						alone++
+					}
+					result := task.ComponentResult{Outcome: task.OutcomeSucceeded, Verified: int64(len(w.Check))}
+					for _, c := range w.Check {
+						if day < tt.slowUntil && strings.HasPrefix(c.Snapshot, "big-") && c.Component == "x0" {
+							result = task.ComponentResult{Outcome: task.OutcomeFailed}
+							result.Check = &task.Step{Reason: v1alpha1.ReasonDeadlineExceeded}
+						}
+					}
+					for _, s := range all {
+						if v, ok := w.Verdict(result); ok && result.Check == nil {
+							v.WriteTo(s, metav1.NewTime(at))
+						} else if len(w.Check) == 1 && s.Name == w.Check[0].Snapshot {
+							MarkSlow(s, w.Check[0], "too long", metav1.NewTime(at))
+						}
+					}
+					id := fmt.Sprint(day, attempt)
+					attempts.Count(id, metav1.NewTime(at), map[string]Ended{"web": w.Ended(result)})
+					if result.Check == nil {
+						break
+					}
+				}
+			}
+			unchecked := 0
+			for _, s := range all {
+				if s.Spec.AppRef.Name == "small" && s.Status.Integrity == nil {
+					unchecked++
+				}
+			}
+			g.Expect(unchecked).To(BeNumerically("<=", 20), "the checks grow again by and by")
+			g.Expect(alone).To(BeNumerically("<=", tt.most))
+		})
+	}
 }
