@@ -149,6 +149,34 @@ func TestAFailedInitialisationSaysWhy(t *testing.T) {
 	expect(t, r, v1alpha1.ReasonReady)
 }
 
+// The user mends what the first Job said, and a quota refuses the next one.
+func TestARefusedInitialisationDoesNotHideBehindTheLastFailure(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	r := repositoryOf(t, storageOf(t))
+	job := kubelet.Job(t, bed.Client, r.Namespace, v1alpha1.LabelRepository)
+	kubelet.Finish(t, bed.Client, job, kubelet.Report(task.Result{
+		Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonWrongPassword, Message: "wrong",
+	}), now.Now())
+	expect(t, r, v1alpha1.ReasonWrongPassword)
+
+	extra := job.DeepCopy()
+	extra.ObjectMeta = metav1.ObjectMeta{Namespace: job.Namespace, Name: "extra"}
+	extra.Spec.Selector, extra.Spec.ManualSelector, extra.Spec.Template.Labels = nil, nil, nil
+	bed.Forbid(t, r.Namespace, "jobs", "count/jobs.batch", 1, extra)
+	secret := testbed.Secret(r.Namespace, "enc", nil)
+	bed.Edit(t, secret, func() { secret.Data = map[string][]byte{"password": []byte("right")} })
+	bed.Edit(t, r, func() { r.Labels = map[string]string{"touched": "x"} })
+	bed.ExpectReason(t, r, v1alpha1.PhaseNotReady, v1alpha1.ReasonCreationRefused, "exceeded quota")
+	g.Expect(conditions.IsUnknown(r, v1alpha1.ConditionRepositoryInitialized)).To(BeTrue())
+	events.Eventually(t, r.Namespace, ContainElement(HavePrefix("Warning CreationRefused ")))
+
+	quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: "jobs"}}
+	g.Expect(bed.Client.Delete(t.Context(), quota)).To(Succeed())
+	kubelet.Job(t, bed.Client, r.Namespace, v1alpha1.LabelRepository, job)
+	expect(t, r, v1alpha1.ReasonProgressing)
+}
+
 func TestARepositoryWhoseStorageMovedIsLookedForAndNotCreated(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)

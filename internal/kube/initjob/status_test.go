@@ -1,0 +1,66 @@
+package initjob
+
+import (
+	"testing"
+	"time"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	"github.com/fluxcd/pkg/runtime/conditions"
+	. "github.com/onsi/gomega"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/task/observe"
+)
+
+// What Ready says once a Job follows another one.
+func TestFollow(t *testing.T) {
+	t.Parallel()
+	refused := Progress{
+		State: observe.StateRunning, Reason: v1alpha1.ReasonCreationRefused, Message: "refused: ", Words: "quota",
+	}
+	failed := Progress{State: observe.StateFailed, Reason: v1alpha1.ReasonUnreachable, Message: "no route"}
+	const failure, refusal = "False Unreachable no route", "False CreationRefused refused: quota"
+	for name, c := range map[string]struct {
+		before func(s Status)
+		p      Progress
+		proved bool
+		want   string
+	}{
+		"the next one runs":   {p: Progress{State: observe.StateRunning}, want: failure},
+		"it waits its turn":   {p: Progress{State: observe.StateRunning, Message: "turn"}, want: failure},
+		"it is refused":       {p: refused, want: refusal},
+		"it stays suspended":  {p: suspended(v1alpha1.ReasonSuspended), want: "Unknown Progressing suspended"},
+		"it begins suspended": {p: suspended(""), want: failure},
+		"it runs at last": {
+			before: func(s Status) { s.Follow(refused, time.Now()) }, p: Progress{State: observe.StateRunning},
+			want: "Unknown Progressing begun",
+		},
+		"it is refused in other words": {
+			before: func(s Status) { s.Follow(refused, time.Now()) },
+			p:      Progress{State: refused.State, Reason: refused.Reason, Message: refused.Message, Words: "port 2"},
+			want:   refusal,
+		},
+		"the owner is proved": {before: Status.Ready, p: refused, proved: true, want: "True Ready usable"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := &v1alpha1.Repository{}
+			s := Status{
+				Object: r, Phase: &r.Status.Phase, ObservedGeneration: &r.Status.ObservedGeneration,
+				Condition: v1alpha1.ConditionRepositoryInitialized, Succeeded: "Done", Failed: "Failed",
+				Done: "done", Usable: "usable", Begun: "begun", Proved: c.proved,
+			}
+			s.Follow(failed, time.Now())
+			if c.before != nil {
+				c.before(s)
+			}
+			s.Follow(c.p, time.Now())
+			is := conditions.Get(r, meta.ReadyCondition)
+			NewWithT(t).Expect(string(is.Status) + " " + is.Reason + " " + is.Message).To(Equal(c.want))
+		})
+	}
+}
+
+func suspended(reason string) Progress {
+	return Progress{State: observe.StateRunning, Reason: reason, Message: "suspended"}
+}
