@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/keeper"
 	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/testbed"
 	"github.com/cairn-backup/cairn/internal/testbed/loglines"
@@ -114,4 +115,29 @@ func TestAnEndedKeeperIsLoggedOnce(t *testing.T) {
 		And(ContainSubstring(`"msg"="keeper ended"`), ContainSubstring(`"name"="web"`), ContainSubstring(`"Failed"`)),
 		And(ContainSubstring(`"msg"="keeper ended"`), ContainSubstring(`"name"="db"`), ContainSubstring(`"Failed"`)),
 	))
+}
+
+// A refused Job is tried each minute: the log has a line when that begins, and when it begins again.
+func TestARefusedKeeperIsLoggedOnce(t *testing.T) {
+	g := NewWithT(t)
+	scheme := runtime.NewScheme()
+	g.Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
+	one := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"}}
+	c := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(one).WithObjects(one).Build()
+	r := &Reconciler{Client: c, APIReader: c, EventRecorder: record.NewFakeRecorder(10), FieldManager: "test"}
+	refusal := &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonCreationRefused, Message: "exceeded quota"}
+	ctx, lines := loglines.Record(t.Context(), 0)
+	refuse := func(w keeper.Work) {
+		w.Repository = &v1alpha1.Repository{}
+		g.Expect(c.Get(ctx, client.ObjectKeyFromObject(one), w.Repository)).To(Succeed())
+		_, err := r.refused(ctx, []keeper.Work{w}, refusal)
+		g.Expect(err).NotTo(HaveOccurred())
+	}
+	for range 2 {
+		refuse(keeper.Work{Scan: "now"})
+	}
+	g.Expect(*lines).To(HaveExactElements(And(ContainSubstring(`"msg"="the keeper is refused"`),
+		ContainSubstring(`"reason"="CreationRefused" "message"="exceeded quota"`))))
+	refuse(keeper.Work{Scan: "now", Maintain: task.MaintainQuick})
+	g.Expect(*lines).To(HaveLen(2), "something else is refused, too")
 }

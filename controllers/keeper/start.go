@@ -57,17 +57,40 @@ func (r *Reconciler) start(
 		err = r.create(ctx, job, usable)
 	}
 	if refusal := movers.RefusalOf(movers.AsDenial(err)); refusal != nil {
-		for i := range usable {
-			if err := r.fail(ctx, &usable[i], refusal.Reason, refusal.Message); err != nil {
-				return ctrl.Result{}, err
-			}
-		}
-		return ctrl.Result{RequeueAfter: storageInterval}, nil
+		return r.refused(ctx, usable, refusal)
 	}
 	if err != nil {
 		return ctrl.Result{}, err
 	}
 	return ctrl.Result{RequeueAfter: lookAgain}, nil
+}
+
+// refused says on the objects of the work why the API server does not take the Job, and logs that when it begins.
+func (r *Reconciler) refused(
+	ctx context.Context, work []keeper.Work, refusal *v1alpha1.ResolvedError,
+) (ctrl.Result, error) {
+	if slices.ContainsFunc(work, func(w keeper.Work) bool { return !says(&w, refusal.Reason) }) {
+		logf.FromContext(ctx).Info("the keeper is refused", "repositories", len(work), "reason", refusal.Reason,
+			"message", refusal.Message)
+	}
+	for i := range work {
+		if err := r.fail(ctx, &work[i], refusal.Reason, refusal.Message); err != nil {
+			return ctrl.Result{}, err
+		}
+	}
+	return ctrl.Result{RequeueAfter: storageInterval}, nil
+}
+
+// says reports whether all objects of the work say already that it fails for a reason.
+func says(w *keeper.Work, reason string) bool {
+	for _, condition := range w.Conditions() {
+		if conditions.GetReason(w.Repository, condition) != reason {
+			return false
+		}
+	}
+	return !slices.ContainsFunc(w.Snapshots, func(s *v1alpha1.Snapshot) bool {
+		return conditions.GetReason(s, v1alpha1.ConditionWiped) != reason
+	})
 }
 
 // build makes what the Job needs, and returns the Job.

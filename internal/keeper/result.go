@@ -107,6 +107,9 @@ func (w *Work) Conditions() []string {
 	if w.Checks {
 		out = append(out, v1alpha1.ConditionChecked)
 	}
+	if w.Scan != "" {
+		out = append(out, v1alpha1.ConditionScanned)
+	}
 	return out
 }
 
