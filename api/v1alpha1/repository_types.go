@@ -97,9 +97,16 @@ type RepositoryStatus struct {
 	InitializedSpec string `json:"initializedSpec,omitempty"`
 
 	// MovedTime is when Cairn last found the repository in another place than before. It goes once a check has looked
-	// at each Snapshot that was made earlier. Until then retention removes nothing, for eight days at most.
+	// at each Snapshot that was made earlier. Until then retention removes nothing, but see checkTriedTime.
 	// +optional
 	MovedTime *metav1.Time `json:"movedTime,omitempty"`
+
+	// CheckTriedTime is when a check was first tried in that place, and took too long, left out some of these
+	// Snapshots, or failed for a reason that Cairn does not know. Eight days later retention goes on without one. A
+	// check that could not run, for example because the Repository was paused, or that did not reach the storage, is no
+	// try.
+	// +optional
+	CheckTriedTime *metav1.Time `json:"checkTriedTime,omitempty"`
 
 	// ProvedAfter is the Snapshot that failed because the password had changed, and after which Cairn saw a password
 	// fit again.

@@ -2953,6 +2953,10 @@ func (in *RepositoryStatus) DeepCopyInto(out *RepositoryStatus) {
 		in, out := &in.MovedTime, &out.MovedTime
 		*out = (*in).DeepCopy()
 	}
+	if in.CheckTriedTime != nil {
+		in, out := &in.CheckTriedTime, &out.CheckTriedTime
+		*out = (*in).DeepCopy()
+	}
 	if in.LastBackupTime != nil {
 		in, out := &in.LastBackupTime, &out.LastBackupTime
 		*out = (*in).DeepCopy()

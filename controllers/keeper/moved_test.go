@@ -6,6 +6,7 @@ import (
 
 	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
+	batchv1 "k8s.io/api/batch/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -19,11 +20,17 @@ import (
 // moved gives the Repository another place, and a check there to come. It returns the Snapshot that its policy lets go.
 func (s *shop) moved() (older *v1alpha1.Snapshot) {
 	s.t.Helper()
-	s.snapshot(s.repository, 1, good)
-	older = s.snapshot(s.repository, 2, good)
+	return s.movedBefore(0)
+}
+
+// movedBefore does so as if it was so many days ago.
+func (s *shop) movedBefore(days int) (older *v1alpha1.Snapshot) {
+	s.t.Helper()
+	s.snapshot(s.repository, 24*days+1, good)
+	older = s.snapshot(s.repository, 24*days+2, good)
 	bed.EditStatus(s.t, s.repository, func() {
 		s.repository.Status.LastBackupTime = &metav1.Time{Time: now.Now()}
-		retention.Leave(s.repository, metav1.NewTime(now.Now()))
+		retention.Leave(s.repository, metav1.NewTime(now.Now().AddDate(0, 0, -days)))
 	})
 	s.policy("c", last(1), "web")
 	s.expectRetention(s.repository, v1alpha1.ReasonNotChecked, "until a check has looked")
@@ -37,14 +44,7 @@ func TestNothingIsRemovedBeforeACheckInANewPlace(t *testing.T) {
 	g, s := NewWithT(t), newShop(t)
 	older := s.moved()
 	job, _ := s.job()
-	kubelet.Finish(t, bed.Client, job, kubelet.Report(task.Result{
-		Outcome: task.OutcomeSucceeded,
-		Components: []task.ComponentResult{{
-			Name: "0", Outcome: task.OutcomeSucceeded, Steps: task.Steps{
-				Maintenance: &task.Step{}, Check: &task.Step{Reason: v1alpha1.ReasonUnreachable, Error: "no answer"},
-			},
-		}},
-	}), now.Now())
+	s.checkFails(job, v1alpha1.ReasonUnreachable)
 	bed.Eventually(t, s.repository, func(g Gomega) {
 		g.Expect(conditions.GetReason(s.repository, v1alpha1.ConditionChecked)).To(Equal(v1alpha1.ReasonUnreachable))
 	}, "the check failed")
@@ -81,20 +81,63 @@ func TestACheckOfAPartOfTheNewPlaceIsNotEnough(t *testing.T) {
 // A Snapshot that no check can look at must not end all removals.
 func TestTheHoldOfARepositoryThatMovedEnds(t *testing.T) {
 	t.Parallel()
-	g, s := NewWithT(t), newShop(t)
+	s := newShop(t)
 	older := s.moved()
-	bed.EditStatus(t, s.repository, func() {
-		conditions.MarkFalse(s.repository, v1alpha1.ConditionChecked, v1alpha1.ReasonDeadlineExceeded, "too slow")
-	})
-	bed.Quiet(t, s.namespace)
+	job, _ := s.job()
+	s.checkFails(job, v1alpha1.ReasonDeadlineExceeded)
 	s.expectRetention(s.repository, v1alpha1.ReasonNotChecked, "but at most until")
 	expectKept(t, older)
+	s.eightDaysAfterTheCheck(older)
+}
 
-	bed.EditStatus(t, s.repository, func() {
-		s.repository.Status.MovedTime = &metav1.Time{Time: now.Now().AddDate(0, 0, -8)}
+// Whoever copies a bucket pauses the Repository meanwhile, for as long as it takes.
+func TestTheHoldLastsWhileNoCheckCanRun(t *testing.T) {
+	t.Parallel()
+	g, s := NewWithT(t), newShop(t)
+	bed.Edit(t, s.repository, func() { s.repository.Spec.Paused = true })
+	older := s.movedBefore(10)
+	s.expectRetention(s.repository, v1alpha1.ReasonNotChecked, "none runs while Repository web is paused")
+	bed.Edit(t, s.repository, func() { s.repository.Spec.Paused = false })
+	job, keep := s.job()
+	g.Expect(keep.Keep[0].Check).To(HaveLen(2))
+	s.expectRetention(s.repository, v1alpha1.ReasonNotChecked, "eight days after one was tried there")
+	bed.Quiet(t, s.namespace)
+	expectKept(t, older)
+
+	s.checkFails(job, v1alpha1.ReasonUnreachable)
+	gone(t, job, "the Job is removed")
+	bed.Quiet(t, s.namespace)
+	s.expectRetention(s.repository, v1alpha1.ReasonNotChecked, "eight days after one was tried there")
+	s.dueFor(task.MaintainFull)
+	again, _ := s.job(job)
+	s.found(again, 1) // a part
+	s.expectRetention(s.repository, v1alpha1.ReasonNotChecked, "but at most until")
+	bed.Quiet(t, s.namespace)
+	expectKept(t, older)
+	s.eightDaysAfterTheCheck(older)
+}
+
+// checkFails ends the keeper's Job: the maintenance was done, and the check failed.
+func (s *shop) checkFails(job *batchv1.Job, reason string) {
+	s.t.Helper()
+	kubelet.Finish(s.t, bed.Client, job, kubelet.Report(task.Result{
+		Outcome: task.OutcomeSucceeded,
+		Components: []task.ComponentResult{{
+			Name: "0", Outcome: task.OutcomeSucceeded, Steps: task.Steps{
+				Maintenance: &task.Step{}, Check: &task.Step{Reason: reason, Error: "it failed"},
+			},
+		}},
+	}), now.Now())
+}
+
+// eightDaysAfterTheCheck waits until the policy lets a Snapshot go, that long after a check was tried.
+func (s *shop) eightDaysAfterTheCheck(older *v1alpha1.Snapshot) {
+	s.t.Helper()
+	bed.EditStatus(s.t, s.repository, func() {
+		s.repository.Status.CheckTriedTime = &metav1.Time{Time: now.Now().AddDate(0, 0, -8)}
 	})
-	g.Eventually(func(g Gomega) {
-		g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(older), older)).To(Succeed())
+	NewWithT(s.t).Eventually(func(g Gomega) {
+		g.Expect(bed.Client.Get(s.t.Context(), client.ObjectKeyFromObject(older), older)).To(Succeed())
 		g.Expect(older.DeletionTimestamp).NotTo(BeNil())
 		g.Expect(events.Of(s.namespace)).To(ContainElement(ContainSubstring("NotChecked removals no longer wait")))
 	}, testbed.Patience, testbed.Interval).Should(Succeed(), "it was held for eight days")
@@ -140,7 +183,7 @@ func TestNothingOfABatchIsRemovedBeforeACheckInANewPlace(t *testing.T) {
 	s.snapshot(db, 2, good, batch)
 	bed.EditStatus(t, db, func() {
 		db.Status.LastBackupTime = &metav1.Time{Time: now.Now()}
-		retention.Leave(db, metav1.NewTime(now.Now()))
+		retention.Leave(db, metav1.NewTime(now.Now().AddDate(0, 0, -10)))
 	})
 	bed.Cached(t, db)
 	bed.Create(t, &v1alpha1.RetentionPolicy{

@@ -44,9 +44,10 @@ func (r *Reconciler) writeResult(
 		e := w.Ended(result)
 		e.Failed = e.Failed || !scanned
 		done, undone := w.Split(result)
+		tried := w.TriedCheck(result)
 		if w.Repository != nil && w.Repository.Status.InitializedSpec != placeOfWork(t, k) {
 			// It has moved meanwhile, and nothing was checked in its new place.
-			e = keeper.Ended{Failed: true}
+			e, tried = keeper.Ended{Failed: true}, false
 			done.Maintain, done.Checks, done.Check = "", false, nil
 			undone = slices.DeleteFunc(undone, func(f keeper.Undone) bool { return f.Maintain != "" || f.Checks })
 		}
@@ -60,6 +61,14 @@ func (r *Reconciler) writeResult(
 			}
 		}
 		if err := r.succeed(ctx, done, result, at); err != nil {
+			return err
+		}
+		if !tried || w.Repository == nil {
+			continue
+		}
+		if err := r.writeRepository(ctx, w.Repository, func(repository *v1alpha1.Repository) {
+			retention.TriedCheck(repository, at)
+		}); err != nil {
 			return err
 		}
 	}
@@ -142,12 +151,12 @@ func (r *Reconciler) succeed(
 			}
 			if w.Checks {
 				w.Checked(&repository.Status, whole)
-				if unjudged && at.Time.Before(retention.HeldUntil(repository)) {
+				if _, held := retention.Held(repository, at.Time); unjudged && held {
 					conditions.MarkUnknown(repository, v1alpha1.ConditionChecked, v1alpha1.ReasonNotChecked,
 						"the last check has not looked at each Snapshot in the new place")
 					return
 				}
-				repository.Status.MovedTime = nil
+				retention.ForgetMove(repository)
 				conditions.MarkTrue(repository, v1alpha1.ConditionChecked, v1alpha1.ReasonChecked,
 					"the last check could be done: status.integrity has its result")
 			}

@@ -45,8 +45,9 @@ func (r *Reconciler) confirmRepository(ctx context.Context, cached *v1alpha1.Rep
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("get Repository %s: %w", cached.Name, err)
 	}
-	if err != nil || live.UID != cached.UID || live.Generation != cached.Generation ||
-		!v1alpha1.InForce(&live) || r.Clock.Now().Before(retention.HeldUntil(&live)) {
+	_, held := retention.Held(&live, r.Clock.Now())
+	if err != nil || held || live.UID != cached.UID || live.Generation != cached.Generation ||
+		!v1alpha1.InForce(&live) {
 		return behind(v1alpha1.RepositoryKind, cached.Name)
 	}
 	return nil
@@ -75,7 +76,8 @@ func (r *Reconciler) confirmSiblings(ctx context.Context, s *state) error {
 
 // holds reports whether nothing is removed from the siblings of a Repository, because it has moved.
 func holds(sibling *v1alpha1.Repository, now time.Time) bool {
-	return sibling.DeletionTimestamp.IsZero() && v1alpha1.InForce(sibling) && now.Before(retention.HeldUntil(sibling))
+	_, held := retention.Held(sibling, now)
+	return held && sibling.DeletionTimestamp.IsZero() && v1alpha1.InForce(sibling)
 }
 
 // confirmPolicy finds the policy once more, in the same way.

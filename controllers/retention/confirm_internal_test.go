@@ -73,8 +73,12 @@ func TestASiblingThatHasMovedMeanwhileHoldsUpRemovals(t *testing.T) {
 	}{
 		"it has not": {func(*v1alpha1.Repository) {}, false},
 		"it has":     {func(r *v1alpha1.Repository) { r.Status.MovedTime = &metav1.Time{Time: time.Now()} }, true},
-		"it has long ago": {func(r *v1alpha1.Repository) {
+		"it has long ago, and no check could run": {func(r *v1alpha1.Repository) {
 			r.Status.MovedTime = &metav1.Time{Time: time.Now().AddDate(0, 0, -9)}
+		}, true},
+		"it has, and checks fail for long": {func(r *v1alpha1.Repository) {
+			r.Status.MovedTime = &metav1.Time{Time: time.Now().AddDate(0, 0, -10)}
+			r.Status.CheckTriedTime = &metav1.Time{Time: time.Now().AddDate(0, 0, -9)}
 		}, false},
 		"it has, and is no sibling": {func(r *v1alpha1.Repository) {
 			r.Name, r.Status.MovedTime = "other", &metav1.Time{Time: time.Now()}

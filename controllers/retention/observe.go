@@ -49,21 +49,23 @@ type state struct {
 	// doubt is why the clock must not let any Snapshot go now; "" if there is no doubt.
 	doubt string
 	// heldUntil is until when nothing is removed, because not each Snapshot was checked in the place where the
-	// Repository is now, or a sibling, whose name heldBy is.
-	heldUntil time.Time
-	heldBy    string
+	// Repository is now, or a sibling, whose name heldBy is. It is zero if the end is not known. heldPaused reports
+	// that this one is paused: then no check runs.
+	heldUntil  time.Time
+	heldBy     string
+	heldPaused bool
 	// more reports that a pass removed as many Snapshots as it is allowed to, held that the default is too new to
-	// remove any, moved that heldUntil is still to come.
+	// remove any, moved that it is held until heldUntil.
 	more, held, moved bool
 }
 
 // observe reads everything and decides.
 func (r *Reconciler) observe(ctx context.Context, repository *v1alpha1.Repository) (*state, error) {
 	s := &state{
-		repository: repository, snapshots: map[string]*v1alpha1.Snapshot{}, heldUntil: retention.HeldUntil(repository),
+		repository: repository, snapshots: map[string]*v1alpha1.Snapshot{}, heldPaused: repository.Spec.Paused,
 	}
 	now := r.Clock.Now()
-	s.moved = now.Before(s.heldUntil)
+	s.heldUntil, s.moved = retention.Held(repository, now)
 	all, err := snapshotsByRepository.Of(ctx, r.Client, repository.Namespace, repository.Name)
 	if err != nil {
 		return nil, err
@@ -212,8 +214,12 @@ func (r *Reconciler) holdWithSiblings(ctx context.Context, s *state, now time.Ti
 		if client.IgnoreNotFound(err) != nil {
 			return fmt.Errorf("get Repository %s: %w", name, err)
 		}
-		if err == nil && holds(&sibling, now) && retention.HeldUntil(&sibling).After(s.heldUntil) {
-			s.heldUntil, s.heldBy, s.moved = retention.HeldUntil(&sibling), name, true
+		if err != nil || !holds(&sibling, now) {
+			continue
+		}
+		until, _ := retention.Held(&sibling, now)
+		if !s.moved || !s.heldUntil.IsZero() && (until.IsZero() || until.After(s.heldUntil)) {
+			s.heldUntil, s.heldBy, s.heldPaused, s.moved = until, name, sibling.Spec.Paused, true
 		}
 	}
 	return nil

@@ -8,6 +8,7 @@
 package retention
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -25,6 +26,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/kube/logs"
 	"github.com/cairn-backup/cairn/internal/kube/status"
 	"github.com/cairn-backup/cairn/internal/retention"
+	"github.com/cairn-backup/cairn/internal/run"
 )
 
 // Reconciler applies the RetentionPolicy of a Repository.
@@ -116,24 +118,20 @@ func (r *Reconciler) enforce(ctx context.Context, s *state) (ctrl.Result, error)
 	}
 	switch {
 	case s.moved:
-		after := max(s.heldUntil.Sub(r.Clock.Now()), time.Second)
+		result := later(s.heldUntil, r.Clock.Now())
 		if s.heldBy != "" { // a check of a sibling does not change this Repository
-			after = min(after, siblingInterval)
+			result.RequeueAfter = run.EarlierOf(result.RequeueAfter, siblingInterval)
 		}
-		return ctrl.Result{RequeueAfter: after}, nil
+		return result, nil
 	case s.doubt != "":
 		return ctrl.Result{RequeueAfter: clockInterval}, nil
 	case s.held:
-		return ctrl.Result{RequeueAfter: max(s.repository.Status.DefaultRetention.RemovesAfter.Sub(r.Clock.Now()),
-			time.Second)}, nil
+		return later(s.repository.Status.DefaultRetention.RemovesAfter.Time, r.Clock.Now()), nil
 	}
 	if err := r.apply(ctx, s); err != nil {
 		return ctrl.Result{}, err
 	}
-	var result ctrl.Result
-	if next := retention.Next(s.verdicts); !next.IsZero() {
-		result.RequeueAfter = max(next.Sub(r.Clock.Now()), time.Second)
-	}
+	result := later(retention.Next(s.verdicts), r.Clock.Now())
 	switch {
 	case s.doubt != "":
 		result.RequeueAfter = clockInterval
@@ -143,19 +141,36 @@ func (r *Reconciler) enforce(ctx context.Context, s *state) (ctrl.Result, error)
 	return result, nil
 }
 
+// later requeues at a time; the zero time means never.
+func later(at, now time.Time) ctrl.Result {
+	if at.IsZero() {
+		return ctrl.Result{}
+	}
+	return ctrl.Result{RequeueAfter: max(at.Sub(now), time.Second)}
+}
+
+// movedMessage says why nothing is removed from a Repository that is held because one has moved, and until when.
+func movedMessage(s *state) string {
+	whose, end := "", ", or until eight days after one was tried there"
+	if s.heldBy != "" {
+		whose = " of Repository " + s.heldBy + ", which has Snapshots of the same restore points"
+	}
+	if !s.heldUntil.IsZero() {
+		end = ", but at most until " + s.heldUntil.UTC().Format(time.RFC3339)
+	} else if s.heldPaused {
+		end += ": none runs while Repository " + cmp.Or(s.heldBy, s.repository.Name) + " is paused"
+	}
+	return "nothing is removed until a check has looked at each earlier Snapshot in the place that the BackupStorage " +
+		"and the path" + whose + " name now" + end
+}
+
 // summarize writes to the status which policy is in force and how far it was applied.
 func (r *Reconciler) summarize(repository *v1alpha1.Repository, s *state) {
 	repository.Status.RetentionPolicy = s.ref
 	const condition = v1alpha1.ConditionRetentionApplied
 	switch {
 	case s.moved && s.ref != nil:
-		whose := ""
-		if s.heldBy != "" {
-			whose = " of Repository " + s.heldBy + ", which has Snapshots of the same restore points"
-		}
-		conditions.MarkFalse(repository, condition, v1alpha1.ReasonNotChecked, "nothing is removed until a check has "+
-			"looked at each earlier Snapshot in the place that the BackupStorage and the path%s name now, but at most "+
-			"until %s", whose, s.heldUntil.UTC().Format(time.RFC3339))
+		conditions.MarkFalse(repository, condition, v1alpha1.ReasonNotChecked, "%s", movedMessage(s))
 	case s.refusal != nil:
 		conditions.MarkFalse(repository, condition, s.refusal.reason, "%s", s.refusal.message)
 	case repository.Spec.Paused:

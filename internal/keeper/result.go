@@ -79,6 +79,20 @@ func (w *Work) Split(result task.ComponentResult) (done *Work, failed []Undone) 
 	return done, failed
 }
 
+// TriedCheck reports whether a check came to an end of its own: it was done, it took too long, or it fails for a reason
+// that nobody knows. Whatever keeps it from running, or from the storage, can pass.
+func (w *Work) TriedCheck(result task.ComponentResult) bool {
+	switch step := result.Check; {
+	case !w.Checks:
+		return false
+	case step == nil:
+		return result.Outcome == task.OutcomeSucceeded
+	default:
+		return step.Reason == "" || step.Reason == v1alpha1.ReasonDeadlineExceeded ||
+			reasonOf(step.Reason) == v1alpha1.ReasonFailed
+	}
+}
+
 // Ended returns how the work ended.
 func (w *Work) Ended(result task.ComponentResult) Ended {
 	out := Ended{Failed: result.Outcome != task.OutcomeSucceeded}

@@ -192,3 +192,31 @@ func parts(w *Work) string {
 	}
 	return strings.Join(out, " ")
 }
+
+func TestTriedCheck(t *testing.T) {
+	t.Parallel()
+	fails := func(reason string) task.ComponentResult {
+		return task.ComponentResult{
+			Outcome: task.OutcomeFailed, Steps: task.Steps{Check: &task.Step{Reason: reason}},
+		}
+	}
+	for name, c := range map[string]struct {
+		result task.ComponentResult
+		tried  bool
+	}{
+		"it is done":                 {fails(""), true},
+		"there was nothing to check": {task.ComponentResult{Outcome: task.OutcomeSucceeded}, true},
+		"it took too long":           {fails(v1alpha1.ReasonDeadlineExceeded), true},
+		"nobody knows why it fails":  {fails(v1alpha1.ReasonFailed), true},
+		"the storage is gone":        {fails(v1alpha1.ReasonUnreachable), false},
+		"it was stopped":             {fails(v1alpha1.ReasonCancelled), false},
+		"it was not reached": {
+			task.ComponentResult{Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonDeadlineExceeded}, false,
+		},
+	} {
+		w := Work{Checks: true}
+		NewWithT(t).Expect(w.TriedCheck(c.result)).To(Equal(c.tried), name)
+		w.Checks = false
+		NewWithT(t).Expect(w.TriedCheck(c.result)).To(BeFalse(), "no check belongs to it")
+	}
+}

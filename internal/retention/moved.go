@@ -24,7 +24,7 @@ func Leave(r *v1alpha1.Repository, at metav1.Time) {
 	if status.LastBackupTime == nil { // there is nothing to check
 		return
 	}
-	status.MovedTime = &at
+	status.MovedTime, status.CheckTriedTime = &at, nil
 	conditions.MarkUnknown(r, v1alpha1.ConditionChecked, v1alpha1.ReasonNotChecked,
 		"the BackupStorage or the path names another place now, where nothing was checked yet")
 }
@@ -51,14 +51,30 @@ func Moved(r *v1alpha1.Repository) bool {
 	return r.Status.MovedTime != nil && !conditions.IsTrue(r, v1alpha1.ConditionChecked)
 }
 
-// HeldUntil returns until when nothing is removed because a Repository has moved, or zero if it has not: its checks can
-// fail for ever, as those of one Snapshot that is too large. A Snapshot that a scan made is held as long.
-func HeldUntil(r *v1alpha1.Repository) time.Time {
+// Held reports whether nothing is removed because a Repository has moved. The end is not known, and until zero, before
+// a check was tried there: the Repository can be paused, or its keeper refused. From then on it lasts as long as for a
+// Snapshot that a scan made: checks can fail for ever, as those of one Snapshot that is too large.
+func Held(r *v1alpha1.Repository, now time.Time) (until time.Time, held bool) {
 	if !Moved(r) {
-		return time.Time{}
+		return time.Time{}, false
 	}
-	return r.Status.MovedTime.Add(checkedWithin)
+	if r.Status.CheckTriedTime == nil {
+		return time.Time{}, true
+	}
+	until = r.Status.CheckTriedTime.Add(checkedWithin)
+	return until, now.Before(until)
 }
+
+// TriedCheck notes that a check which ended at a time has not looked at each Snapshot of a Repository that has moved.
+// The first one counts. A time that is still to come is none: a clock was ahead.
+func TriedCheck(r *v1alpha1.Repository, at metav1.Time) {
+	if t := r.Status.CheckTriedTime; Moved(r) && (t == nil || t.After(at.Time)) {
+		r.Status.CheckTriedTime = &at
+	}
+}
+
+// ForgetMove notes that a Repository need not be checked any more because it has moved.
+func ForgetMove(r *v1alpha1.Repository) { r.Status.MovedTime, r.Status.CheckTriedTime = nil, nil }
 
 // MadeBeforeMove reports whether a Snapshot can lack data in the place that its Repository has moved to. One that a
 // scan has made, or that came back, is younger than its data.

@@ -1,0 +1,48 @@
+package retention_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/fluxcd/pkg/runtime/conditions"
+	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/retention"
+)
+
+// The hold of a Repository that moved ends after a check, or eight days after the first one was tried.
+func TestHeld(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	moved := time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
+	r := &v1alpha1.Repository{}
+	r.Status.LastBackupTime = &metav1.Time{Time: moved}
+	held := func(days int) bool {
+		_, held := retention.Held(r, moved.AddDate(0, 0, days))
+		return held
+	}
+	tried := func(days int) { retention.TriedCheck(r, metav1.NewTime(moved.AddDate(0, 0, days))) }
+	tried(0)
+	g.Expect(held(0)).To(BeFalse(), "it has not moved")
+	g.Expect(r.Status.CheckTriedTime).To(BeNil())
+
+	retention.Leave(r, metav1.NewTime(moved))
+	g.Expect(held(400)).To(BeTrue(), "it is paused, or its keeper is refused")
+	tried(600) // a clock was ahead
+	tried(400)
+	tried(403)
+	g.Expect(held(407)).To(BeTrue())
+	g.Expect(held(408)).To(BeFalse(), "checks that fail for ever end no removals for ever")
+	until, _ := retention.Held(r, moved)
+	g.Expect(until).To(Equal(moved.AddDate(0, 0, 408)))
+
+	retention.Leave(r, metav1.NewTime(moved.AddDate(0, 0, 500)))
+	g.Expect(held(900)).To(BeTrue(), "nothing was tried in the next place")
+	conditions.MarkTrue(r, v1alpha1.ConditionChecked, v1alpha1.ReasonChecked, "done")
+	g.Expect(held(500)).To(BeFalse())
+	retention.ForgetMove(r)
+	g.Expect(r.Status.MovedTime).To(BeNil())
+	g.Expect(r.Status.CheckTriedTime).To(BeNil())
+}
