@@ -256,7 +256,8 @@ func TestRestoreWait(t *testing.T) {
 		"whoever names a user needs no warning": {
 			v1alpha1.RestoreSessionSucceeded, "Succeeded", 0,
 			"component data: succeeded, 12.0 MiB in 40 files, 2 owners not restored\nrestoresession/NAME succeeded " +
-				"in 3s\n", "", []string{"--run-as-user", "1000"},
+				"in 3s\n", "",
+			[]string{"--run-as-user", "1000"},
 		},
 		"failed is 3": {
 			v1alpha1.RestoreSessionFailed, "VolumeNotEmpty", 3,

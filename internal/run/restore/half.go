@@ -125,10 +125,8 @@ func left(s *v1alpha1.RestoreSessionStatus, claim string) (whole, intact bool) {
 			}
 			c := s.Components[h.Volumes[i].Component]
 			whole = whole && (c.Phase == v1alpha1.RestoreSessionSucceeded || filledLater(c))
-			if h.Volumes[i].Template > 0 { // an empty claim in the place of data is not as it was
-				c.TargetUntouched, c.UntouchedAttempts = false, 0
-			}
-			intact = intact && untouched(c, s.Attempt)
+			// A claim that the restore made is empty in the place of data, whatever its mover did.
+			intact = intact && h.Volumes[i].Template == 0 && untouched(c, s.Attempt)
 		}
 	}
 	return whole, intact
@@ -139,12 +137,14 @@ func filledLater(c v1alpha1.RestoredComponent) bool {
 	return c.Phase == v1alpha1.RestoreSessionUnknown && c.Reason == v1alpha1.ReasonVolumeNotBound
 }
 
-// neverRan reports whether the reason of a failed component says that no mover has worked.
-func neverRan(reason string) bool {
-	switch reason {
-	case v1alpha1.ReasonUnschedulable, v1alpha1.ReasonPodNotCreated, v1alpha1.ReasonPodNotStarted,
-		v1alpha1.ReasonImagePullFailed, v1alpha1.ReasonFailedToExecutePreRestoreHooks:
-		return true
+// neverRan reports whether a failed component says that no mover has worked on it: neither the last one nor, if the Job
+// was suspended, one before.
+func neverRan(c v1alpha1.RestoredComponent) bool {
+	switch c.Reason {
+	case v1alpha1.ReasonUnschedulable, v1alpha1.ReasonPodNotCreated, v1alpha1.ReasonQuotaExceeded,
+		v1alpha1.ReasonPodNotStarted, v1alpha1.ReasonVolumeMountFailed, v1alpha1.ReasonImagePullFailed,
+		v1alpha1.ReasonFailedToExecutePreRestoreHooks:
+		return c.StartTime == nil && !c.TargetWritten
 	default:
 		return false
 	}

@@ -47,7 +47,7 @@ func wrote(c v1alpha1.RestoredComponent) bool {
 
 // untouched reports whether no mover has changed the target of a component in so many attempts.
 func untouched(c v1alpha1.RestoredComponent, attempts int32) bool {
-	return c.UntouchedAttempts >= attempts-1 && (!wrote(c) || neverRan(c.Reason) && !c.TargetWritten)
+	return c.UntouchedAttempts >= attempts-1 && (!wrote(c) || neverRan(c))
 }
 
 // refused reports whether the Result of a mover says that it refused its task, before it began with any component.

@@ -135,12 +135,28 @@ func noPod(job *batchv1.Job, now time.Time) Observation {
 	o := patient(Observation{
 		Reason:  v1alpha1.ReasonPodNotCreated,
 		Message: "no pod could be created: see the events of the Job (most often a quota or an admission policy)",
-	}, job.CreationTimestamp.Time, noPodLimit, now)
+	}, releasedAt(job, now), noPodLimit, now)
 	if o.State == StateWaiting { // Every Job starts this way.
 		o.Reason = v1alpha1.ReasonPending
 		o.Message = "the Job has no pod yet: if that lasts, see the events of the Job"
 	}
 	return o
+}
+
+// releasedAt returns since when a Job can have a pod: since it was made, or since it is suspended no longer, which its
+// controller may not have seen yet.
+func releasedAt(job *batchv1.Job, now time.Time) time.Time {
+	since := job.CreationTimestamp.Time
+	for _, c := range job.Status.Conditions {
+		switch {
+		case c.Type != batchv1.JobSuspended:
+		case c.Status == corev1.ConditionTrue:
+			return now
+		default:
+			since = latest(since, c.LastTransitionTime.Time)
+		}
+	}
+	return since
 }
 
 // alive observes a Job that has not ended.

@@ -447,3 +447,17 @@ func TestASuspendedJobSaysThatItWaits(t *testing.T) {
 	o = observe.Observe(job, nil, began)
 	g.Expect(o.Suspended()).To(BeFalse())
 }
+
+func TestAJobThatWasSuspendedHasTimeForItsPod(t *testing.T) {
+	g, resumed := NewWithT(t), began.Add(time.Hour)
+	job := jobWith()
+	job.Status.Conditions = []batchv1.JobCondition{{Type: batchv1.JobSuspended, Status: corev1.ConditionTrue}}
+	o := observe.Observe(job, nil, resumed)
+	g.Expect(o.State).To(Equal(observe.StateWaiting), "its controller has not seen yet that it goes on")
+	job.Status.Conditions[0].Status = corev1.ConditionFalse
+	job.Status.Conditions[0].LastTransitionTime = metav1.NewTime(resumed)
+	o = observe.Observe(job, nil, resumed.Add(time.Second))
+	g.Expect(o).To(And(HaveField("State", observe.StateWaiting), HaveField("Recheck", BeNumerically(">", 0))))
+	o = observe.Observe(job, nil, resumed.Add(time.Hour))
+	g.Expect(o).To(HaveField("Reason", v1alpha1.ReasonPodNotCreated))
+}
