@@ -34,25 +34,18 @@ const trailer = 40
 // error, w has received only a part.
 func Commands(r io.Reader, w io.Writer) (keys int64, _ error) {
 	f := &file{in: newReader(r), out: bufio.NewWriterSize(w, bufferSize)}
-	if err := f.header(); err != nil {
-		return 0, err
-	}
-	for {
-		mark, err := f.in.byte()
-		if err != nil {
-			return f.keys, err
-		}
-		if mark == markEnd {
-			break
-		}
-		if err := f.entry(mark); err != nil {
-			return f.keys, err
-		}
-	}
-	if err := f.end(); err != nil {
+	if err := f.read(); err != nil {
 		return f.keys, err
 	}
 	return f.keys, f.out.Flush()
+}
+
+// Check reads an RDB file as Commands does, and returns the error that Commands would return. It keeps no value, so
+// it needs little memory however large the values are.
+func Check(r io.Reader) (keys int64, _ error) {
+	f := &file{in: newReader(r), out: bufio.NewWriter(io.Discard), value: payload{sizeOnly: true}}
+	err := f.read()
+	return f.keys, err
 }
 
 // file is an RDB file that is being read.
@@ -70,6 +63,25 @@ type file struct {
 type attributes struct {
 	expires    int64 // in milliseconds since 1970; 0 means never
 	idle, freq []byte
+}
+
+// read reads the whole file, and writes its commands.
+func (f *file) read() error {
+	if err := f.header(); err != nil {
+		return err
+	}
+	for {
+		mark, err := f.in.byte()
+		if err != nil {
+			return err
+		}
+		if mark == markEnd {
+			return f.end()
+		}
+		if err := f.entry(mark); err != nil {
+			return err
+		}
+	}
 }
 
 // header reads the magic word and the version.
@@ -134,11 +146,11 @@ func (f *file) entry(mark byte) (err error) {
 		if err != nil {
 			return err
 		}
-		return newError(
+		return unsupportedError(
 			"module %s keeps data outside of keys in the RDB file, which no command can restore", moduleName(id))
 	}
 	if mark >= 240 || mark == markFunctionOld {
-		return newError("the RDB file, of version %d, has a part of kind %d, which this mover does not know",
+		return unsupportedError("the RDB file, of version %d, has a part of kind %d, which this mover does not know",
 			f.version, mark)
 	}
 	return f.key(mark)

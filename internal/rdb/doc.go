@@ -7,5 +7,6 @@
 // unknown, is an error and never left out. The server must know the file's version: a server that is older than the
 // dumped one refuses every key.
 //
-// The package is pure and has no state between calls. The largest value bounds its memory.
+// The package is pure and has no state between calls. The largest value bounds the memory of Commands; Check keeps no
+// value.
 package rdb

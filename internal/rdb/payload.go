@@ -2,7 +2,6 @@ package rdb
 
 import (
 	"encoding/binary"
-	"errors"
 	"io"
 )
 
@@ -10,12 +9,17 @@ import (
 const maxValue = 512 << 20
 
 func tooLarge() error {
-	return newError("the RDB file has a value of more than %d MiB, which no command can restore", maxValue>>20)
+	return unsupportedError("the RDB file has a value of more than %d MiB, which no command can restore "+
+		"(redis-cli --memkeys finds the largest keys of a server)", maxValue>>20)
 }
 
 // payload is the argument of RESTORE: a value with its type, the version of the file and a checksum. It consists of
 // pieces that are reused: growing one buffer would take several times the memory of a large value.
+//
+// With sizeOnly it keeps nothing but the size.
 type payload struct {
+	sizeOnly bool
+
 	pieces [][]byte
 	used   int // pieces in use; the last one is filled up to its len
 	size   uint64
@@ -41,6 +45,9 @@ func (p *payload) add(b []byte) error {
 	if p.size += uint64(len(b)); p.size > maxValue {
 		return tooLarge()
 	}
+	if p.sizeOnly {
+		return nil
+	}
 	p.crc = checksum(p.crc, b)
 	for len(b) > 0 {
 		if p.used == 0 || len(p.pieces[p.used-1]) == pieceSize {
@@ -60,8 +67,10 @@ func (p *payload) add(b []byte) error {
 
 // end adds the version and the checksum of everything to a value.
 func (p *payload) end(version uint16) error {
-	return errors.Join(p.add(binary.LittleEndian.AppendUint16(nil, version)),
-		p.add(binary.LittleEndian.AppendUint64(nil, p.crc)))
+	if err := p.add(binary.LittleEndian.AppendUint16(nil, version)); err != nil {
+		return err
+	}
+	return p.add(binary.LittleEndian.AppendUint64(nil, p.crc))
 }
 
 func (p *payload) writeTo(w io.Writer) error {

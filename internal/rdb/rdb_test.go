@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"hash/crc64"
 	"io"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -59,6 +61,8 @@ func TestEachKeyIsRestoredAsItStands(t *testing.T) {
 		"\x01\x02\x03" +
 		"\x01" + strings.Repeat("i", 16) + fixed(9) + "\x03" + "\x01" + text("reader") + fixed(8) + fixed(7) + "\x01" +
 		strings.Repeat("i", 16)
+	producers := "\x40\x64\x40\x64" + "\x02" + text("producer") + "\x02" + text("first") + "\x81" + fixed(1) + "\x02" +
+		text("second") + "\x03\x04" + text("idle") + "\x00" + "\x07\x01"
 	for name, tc := range map[string]struct {
 		kind  byte
 		value string
@@ -91,6 +95,12 @@ func TestEachKeyIsRestoredAsItStands(t *testing.T) {
 		"a quicklist of version 7": {18, "\x02\x01" + text("plain") + "\x02" + text("packed")},
 		"a packed set":             {20, text("lp")},
 		"a stream of version 7.2":  {21, stream3},
+		"a stream of Redis 8.6":    {26, stream3 + producers},
+		"a stream of Redis 8.6 without groups": {
+			26, "\x00" + strings.Repeat("\x05", 8) + "\x00" + "\x40\x64\x40\x64\x00\x00\x00",
+		},
+		"a stream of Redis 8.8":                {27, stream3 + "\x02" + strings.Repeat("i", 32) + producers},
+		"a stream of Redis 8.8, none returned": {27, stream3 + "\x00" + producers},
 		"a hash with fields that expire": {24, fixed(1) + "\x02" + "\x00" + text("f") + text("v") + "\x05" + text("g") +
 			text("w")},
 		"a packed hash with such fields": {25, fixed(1) + text("lp")},
@@ -107,6 +117,9 @@ func TestEachKeyIsRestoredAsItStands(t *testing.T) {
 			g.Expect(out.String()).To(Equal(command("SELECT", "0") +
 				command("RESTORE", "key", "0", payload(tc.kind, tc.value), "REPLACE", "ABSTTL") +
 				command("RESTORE", "after", "0", payload(0, text("it")), "REPLACE", "ABSTTL")))
+			keys, err = rdb.Check(strings.NewReader(file))
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(keys).To(BeEquivalentTo(2))
 			for cut := range len(file) {
 				_, err := rdb.Commands(strings.NewReader(file[:cut]), io.Discard)
 				g.Expect(err).To(BeAssignableToTypeOf(&rdb.Error{}), "cut at %d", cut)
@@ -177,7 +190,7 @@ func TestWhatNoCommandRestoresIsAnError(t *testing.T) {
 			"the RDB file, of version 10, has a part of kind 246",
 		},
 		"a mark of tomorrow": {dump("REDIS0013", "\xf3\x01"), "a part of kind 243"},
-		"a type of tomorrow": {dump("REDIS0013", "\x1a"+text("k")+text("v")), "a value of type 26"},
+		"a type of tomorrow": {dump("REDIS0013", "\x1c"+text("k")+text("v")), "a value of type 28"},
 		"a hash of a release candidate": {
 			dump("REDIS0012", "\x16"+text("k")+"\x01\x00"+text("f")+text("v")),
 			"a value of type 22",
@@ -187,6 +200,7 @@ func TestWhatNoCommandRestoresIsAnError(t *testing.T) {
 			dump("VALKEY080", "\x18"+text("k")+fixed(0)+"\x00"),
 			"a value of type 24",
 		},
+		"another family's stream": {dump("VALKEY080", "\x1a"+text("k")+"\x00"), "a value of type 26"},
 		"a wrong checksum":        {whole[:len(whole)-1] + "x", "its checksum is wrong"},
 		"something after the end": {whole + strings.Repeat("x", 41), "data follows its end"},
 		"another file":            {"-- PostgreSQL database dump\n", "its header is wrong"},
@@ -222,6 +236,10 @@ func TestWhatNoCommandRestoresIsAnError(t *testing.T) {
 			_, err := rdb.Commands(strings.NewReader(tc.file), io.Discard)
 			g.Expect(err).To(BeAssignableToTypeOf(&rdb.Error{}))
 			g.Expect(err).To(MatchError(ContainSubstring(tc.says)))
+			_, checked := rdb.Check(strings.NewReader(tc.file))
+			g.Expect(checked).To(Equal(err))
+			damaged := strings.HasPrefix(err.Error(), "the RDB file is damaged: ")
+			g.Expect(err).To(HaveField("Unsupported", !damaged), "another dump can be well")
 		})
 	}
 }
@@ -267,6 +285,53 @@ type brokenPipe struct{ err error }
 
 func (b brokenPipe) Write([]byte) (int, error) { return 0, b.err }
 
+// large is an RDB file with one value of this size, without its checksum.
+func large(size uint32) io.Reader {
+	return io.MultiReader(
+		strings.NewReader("REDIS0011\x00"+text("k")+"\x80"+string(binary.BigEndian.AppendUint32(nil, size))),
+		io.LimitReader(endless{}, int64(size)),
+		strings.NewReader("\xff"+fixed(0)),
+	)
+}
+
+// endless is an endless value.
+type endless struct{}
+
+func (endless) Read(b []byte) (int, error) { return len(b), nil }
+
+func TestACheckKeepsNoValue(t *testing.T) {
+	g := NewWithT(t)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	keys, err := rdb.Check(large(200 << 20))
+	runtime.ReadMemStats(&after)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(keys).To(BeEquivalentTo(1))
+	g.Expect(after.TotalAlloc-before.TotalAlloc).To(BeNumerically("<", 16<<20), "all that was allocated meanwhile")
+}
+
+// A value that is too large for a restore is too large for a check: by a byte, as type, version and checksum count.
+func TestACheckHasTheLimitsOfARestore(t *testing.T) {
+	g := NewWithT(t)
+	const most = 512<<20 - 1 - 5 - 10
+	_, err := rdb.Check(large(most))
+	g.Expect(err).NotTo(HaveOccurred())
+	_, err = rdb.Check(large(most + 1))
+	g.Expect(err).To(MatchError(ContainSubstring("redis-cli --memkeys finds")))
+	g.Expect(err).To(HaveField("Unsupported", true))
+}
+
+func BenchmarkCheck(b *testing.B) {
+	const size = 64 << 20
+	b.SetBytes(size)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := rdb.Check(large(size)); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 // FuzzCommands looks for files that cause a panic, or that allocate memory for missing data.
 func FuzzCommands(f *testing.F) {
 	f.Add(
@@ -279,6 +344,9 @@ func FuzzCommands(f *testing.F) {
 		_, err := rdb.Commands(bytes.NewReader(file), io.Discard)
 		if err != nil && !errors.As(err, new(*rdb.Error)) {
 			t.Errorf("%v", err)
+		}
+		if _, checked := rdb.Check(bytes.NewReader(file)); fmt.Sprint(checked) != fmt.Sprint(err) {
+			t.Errorf("a check says %v, a restore %v", checked, err)
 		}
 	})
 }

@@ -21,17 +21,21 @@ func checksum(crc uint64, b []byte) uint64 { return ^crc64.Update(^crc, jones, b
 type Error struct {
 	// Message says what is wrong. It names no key.
 	Message string
+	// Unsupported means that the file is well as far as it was read: another dump of the same data fails, too.
+	Unsupported bool
 }
 
 // Error returns the message.
 func (e *Error) Error() string { return e.Message }
 
-// newError returns an Error.
-func newError(format string, args ...any) error { return &Error{Message: fmt.Sprintf(format, args...)} }
+// unsupportedError returns the Error of a file with data that can't be turned into commands.
+func unsupportedError(format string, args ...any) error {
+	return &Error{Message: fmt.Sprintf(format, args...), Unsupported: true}
+}
 
 // damagedError returns the Error of a file that is damaged or no RDB file.
 func damagedError(format string, args ...any) error {
-	return newError("the RDB file is damaged: "+format, args...)
+	return &Error{Message: "the RDB file is damaged: " + fmt.Sprintf(format, args...)}
 }
 
 // reader reads an RDB file, computes its checksum and, while value is set, keeps what it reads.

@@ -22,6 +22,8 @@ const (
 	typeValkeyHash2     = 22
 	typeRedisHashTTL    = 24
 	typeRedisHashPackEx = 25
+	typeRedisStream4    = 26
+	typeRedisStream5    = 27
 )
 
 // skipValue reads a value of a type, to find its end.
@@ -41,7 +43,8 @@ func (f *file) skipValue(kind byte) error {
 		return r.each(r.skipString, r.skipFixed)
 	case kind == typeQuicklist2:
 		return r.each(r.skipNumber, r.skipString)
-	case kind == typeStream, kind == typeStream2, kind == typeStream3:
+	case kind == typeStream, kind == typeStream2, kind == typeStream3,
+		(kind == typeRedisStream4 || kind == typeRedisStream5) && !f.valkey:
 		return r.skipStream(kind)
 	case kind == typeModule2:
 		if err := r.skipNumber(); err != nil { // its type
@@ -61,7 +64,7 @@ func (f *file) skipValue(kind byte) error {
 		}
 		return r.skipString()
 	}
-	return newError("the RDB file, of version %d, has a value of type %d, which this mover does not know",
+	return unsupportedError("the RDB file, of version %d, has a value of type %d, which this mover does not know",
 		f.version, kind)
 }
 
@@ -96,7 +99,7 @@ func (r *reader) skipOldFloat() error {
 // streamID is the size in bytes of the ID of a stream's entry, in the lists of delivered entries.
 const streamID = 16
 
-// skipStream reads the entries of a stream, its properties and its consumer groups.
+// skipStream reads the entries of a stream, its properties, its consumer groups and its producers.
 func (r *reader) skipStream(kind byte) error {
 	if err := r.each(r.skipString, r.skipString); err != nil {
 		return err
@@ -112,14 +115,33 @@ func (r *reader) skipStream(kind byte) error {
 		return err
 	}
 	id := func() error { return r.skip(streamID) }
-	return r.each(
-		r.skipString, // a group
+	group := []func() error{
+		r.skipString,
 		func() error { return r.numbers(2 + offset) },
 		func() error { return r.each(id, r.skipFixed, r.skipNumber) },
 		func() error {
 			return r.each(r.skipString, func() error { return r.skip(8 * times) }, func() error { return r.each(id) })
 		},
-	)
+	}
+	if kind >= typeRedisStream5 {
+		group = append(group, func() error { return r.each(id) }) // entries that a consumer gave back
+	}
+	if err := r.each(group...); err != nil || kind < typeRedisStream4 {
+		return err
+	}
+	return r.skipProducers()
+}
+
+// skipProducers reads what a stream knows of the entries that its producers may send again.
+func (r *reader) skipProducers() error {
+	if err := r.numbers(2); err != nil { // how long, and how many
+		return err
+	}
+	sent := func() error { return r.each(r.skipString, func() error { return r.numbers(2) }) } // with its entry's ID
+	if err := r.each(r.skipString, sent); err != nil {
+		return err
+	}
+	return r.numbers(2) // counters
 }
 
 // skipModule reads what a module wrote, part by part.
