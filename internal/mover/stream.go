@@ -184,10 +184,11 @@ func (c *formatCheck) see(part []byte, last bool) *failure.Failure {
 		"Leave out of the parameter args what changes the format, such as %s", c.wanted.name, c.wanted.unwanted))
 }
 
-// dumpCheck turns a dump as the filter of a restore will, and keeps nothing of it.
+// dumpCheck reads a dump as the filter of a restore will, and keeps nothing of it.
 type dumpCheck struct {
 	in    *io.PipeWriter
-	ended chan error
+	ended chan struct{} // closed once err is set: whoever reads after an error gets it again
+	err   error
 }
 
 // checkFor returns the check that belongs to a filter. It is nil for a filter that turns every dump.
@@ -196,11 +197,11 @@ func checkFor(filter v1alpha1.StreamFilter) *dumpCheck {
 		return nil
 	}
 	r, w := io.Pipe()
-	c := &dumpCheck{in: w, ended: make(chan error, 1)}
+	c := &dumpCheck{in: w, ended: make(chan struct{})}
 	go func() {
-		_, err := rdb.Commands(r, io.Discard)
-		r.CloseWithError(errors.Join(errStopped, err))
-		c.ended <- err
+		_, c.err = rdb.Check(r)
+		r.CloseWithError(errors.Join(errStopped, c.err))
+		close(c.ended)
 	}()
 	return c
 }
@@ -214,11 +215,16 @@ func (c *dumpCheck) see(part []byte, last bool) *failure.Failure {
 		return nil
 	}
 	c.stop()
-	if err := <-c.ended; err != nil {
-		return failure.New(v1alpha1.ReasonDumpFailed,
-			fmt.Sprintf("a restore could not load this dump: %s. Back up the server's volume instead", err))
+	<-c.ended
+	if c.err == nil {
+		return nil
 	}
-	return nil
+	message := fmt.Sprintf("a restore could not load this dump: %s", c.err)
+	var unfit *rdb.Error
+	if errors.As(c.err, &unfit) && unfit.Unsupported { // the next dump of anything else can be well
+		message += ". Back up the server's volume instead"
+	}
+	return failure.New(v1alpha1.ReasonDumpFailed, message)
 }
 
 // stop says that nothing more comes.

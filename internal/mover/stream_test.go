@@ -408,6 +408,9 @@ func TestADumpThatNoRestoreCouldLoadIsNone(t *testing.T) {
 			}
 			g.Expect(result.Reason).To(Equal(v1alpha1.ReasonDumpFailed))
 			g.Expect(result.Message).To(And(ContainSubstring("could not load this dump: "), ContainSubstring(tt.says)))
+			// A dump that is cut off says nothing of the next one.
+			advised := strings.HasSuffix(result.Message, ". Back up the server's volume instead")
+			g.Expect(advised).To(Equal(!strings.Contains(result.Message, "is damaged")), result.Message)
 		})
 	}
 }
