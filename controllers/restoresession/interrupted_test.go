@@ -14,10 +14,11 @@ import (
 	"github.com/cairn-backup/cairn/internal/mover/report"
 	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
+	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
 // The node is drained while the mover writes: the mover reports that it was told to stop, and ends. That is no end of
-// the restore.
+// the restore. The next mover goes where the application's pod has the volume by then.
 func TestARestoreWhoseNodeIsDrainedIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -31,7 +32,9 @@ func TestARestoreWhoseNodeIsDrainedIsTriedAgain(t *testing.T) {
 			Components: []task.ComponentResult{stopped},
 		})
 	}
-	w.restore("restore", once)
+	app := sessiontest.Pod(w.Namespace, "web-1", "node-a", "target", nil)
+	sessiontest.Create(t, w.Client, app)
+	w.restore("restore", w.confirmed("target"), once)
 	w.Reconcile("restore")
 	movers, err := dynamic.NewForConfig(bed.Config)
 	w.Expect(err).NotTo(HaveOccurred())
@@ -42,7 +45,8 @@ func TestARestoreWhoseNodeIsDrainedIsTriedAgain(t *testing.T) {
 
 	w.Cluster()
 	var pods corev1.PodList
-	w.Expect(w.Client.List(t.Context(), &pods, client.InNamespace(w.Namespace))).To(Succeed())
+	w.Expect(w.Client.List(t.Context(), &pods, client.InNamespace(w.Namespace),
+		client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn})).To(Succeed())
 	w.Expect(pods.Items).To(HaveLen(1))
 	pods.Items[0].Status.Conditions = append(pods.Items[0].Status.Conditions, corev1.PodCondition{
 		Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: "EvictionByEvictionAPI",
@@ -52,6 +56,8 @@ func TestARestoreWhoseNodeIsDrainedIsTriedAgain(t *testing.T) {
 	s := w.session("restore")
 	w.Expect(ending(s)).To(Equal("Running/Retrying"))
 	w.Expect(s.Status.Components["pvc"].Reason).To(Equal(v1alpha1.ReasonEvicted))
+	w.Expect(w.Client.Delete(t.Context(), app, client.GracePeriodSeconds(0))).To(Succeed())
+	sessiontest.Create(t, w.Client, sessiontest.Pod(w.Namespace, "web-2", "node-b", "target", nil))
 
 	w.Outcome = func(job *batchv1.Job) kubelet.Outcome {
 		w.Expect(kubelet.TaskOf(job).Components[0].Resume).To(BeTrue(), "the volume holds what the first mover wrote")
@@ -59,5 +65,11 @@ func TestARestoreWhoseNodeIsDrainedIsTriedAgain(t *testing.T) {
 	}
 	w.Clock.SetTime(w.Clock.Now().Add(2 * time.Minute))
 	w.Expect(ending(w.settle("restore"))).To(Equal("Succeeded/Succeeded"))
-	w.Expect(w.Jobs()).To(HaveLen(2))
+	var nodes []string
+	for _, job := range w.Jobs() {
+		nodes = append(nodes, job.Spec.Template.Spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.
+			NodeSelectorTerms[0].MatchFields[0].Values...)
+	}
+	w.Expect(nodes).To(ConsistOf("node-a", "node-b"), "where the volume is when the attempt begins")
+	w.Expect(w.session("restore").Status.Resolved.Hosts[0].Node).To(Equal("node-a"), "what is frozen stays")
 }

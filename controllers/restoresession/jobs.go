@@ -20,6 +20,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/run/restore"
 	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/task/moverjob"
+	"github.com/cairn-backup/cairn/internal/workload/destination"
 )
 
 // create creates the Job of one host of a frozen restore. The state can have been frozen long ago, and another restore
@@ -141,6 +142,9 @@ func (r *Reconciler) job(
 	if err != nil {
 		return nil, err
 	}
+	if in.Host.Node, err = r.node(ctx, s, h, status.Attempt); err != nil {
+		return nil, err
+	}
 	in.Restore.Again = status.Attempt > 1
 	in.Restore.Group = empty && moverjob.CanTakeGroup(h.SecurityContext, resolved.Task, &granted.Storage)
 	in.Storage, in.Credentials, in.Privileged = &granted.Storage, granted.Credentials, granted.Privileged
@@ -150,6 +154,26 @@ func (r *Reconciler) job(
 		return nil, fmt.Errorf("build Job of RestoreSession %s: %w", s.Name, err)
 	}
 	return job, nil
+}
+
+// node returns the node of the Job of one host. Between two attempts the pods that use its claims can have moved, for
+// example because the frozen node is drained. The node of a DaemonSet's host says which data it is, and stays.
+func (r *Reconciler) node(
+	ctx context.Context, s *v1alpha1.RestoreSession, h *v1alpha1.ResolvedRestoreHost, attempt int32,
+) (string, error) {
+	target := s.Spec.Target
+	if attempt <= 1 || intoDatabase(s.Status.Resolved) || target != nil && target.Kind == v1alpha1.KindDaemonSet {
+		return h.Node, nil
+	}
+	var claims corev1.PersistentVolumeClaimList
+	if err := r.APIReader.List(ctx, &claims, client.InNamespace(s.Namespace)); err != nil {
+		return "", fmt.Errorf("list PersistentVolumeClaims: %w", err)
+	}
+	var pods corev1.PodList
+	if err := r.APIReader.List(ctx, &pods, client.InNamespace(s.Namespace)); err != nil {
+		return "", fmt.Errorf("list Pods: %w", err)
+	}
+	return destination.NodeAgain(h, claims.Items, pods.Items), nil
 }
 
 // empty reports whether the volumes of a host are known to be empty: a mover found them so, or they are made for the

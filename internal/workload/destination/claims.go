@@ -191,6 +191,38 @@ func (r *resolver) node(h *v1alpha1.ResolvedRestoreHost) (string, *v1alpha1.Reso
 	return node, nil
 }
 
+// NodeAgain returns the node of the Job of a later attempt: the one on which the pods that stay use the host's claims by
+// now, or "" for any node. A pod that leaves does not count, because its node can be the one that is drained. If a pod
+// on the frozen node stays, or no single node fits, the frozen node is kept.
+func NodeAgain(
+	h *v1alpha1.ResolvedRestoreHost, claims []corev1.PersistentVolumeClaim, pods []corev1.Pod,
+) string {
+	pods = slices.DeleteFunc(slices.Clone(pods), func(p corev1.Pod) bool { return p.DeletionTimestamp != nil })
+	slices.SortStableFunc(pods, func(a, b corev1.Pod) int { // the first node of a claim decides
+		switch onA, onB := a.Spec.NodeName == h.Node, b.Spec.NodeName == h.Node; {
+		case onA == onB:
+			return 0
+		case onA:
+			return -1
+		default:
+			return 1
+		}
+	})
+	target := workload.Target{Pods: pods}
+	r := resolver{
+		Target: Target{Target: target}, resolver: workload.Resolver{Target: target},
+		claims: map[string]*corev1.PersistentVolumeClaim{},
+	}
+	for i := range claims {
+		r.claims[claims[i].Name] = &claims[i]
+	}
+	node, err := r.node(h)
+	if err != nil {
+		return h.Node
+	}
+	return node
+}
+
 // InUse returns the first pod, by name, that has not ended and uses a claim, except pods for which except returns true.
 // It returns nil if there is none.
 func InUse(pods []corev1.Pod, claim string, except func(*corev1.Pod) bool) *corev1.Pod {

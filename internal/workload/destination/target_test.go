@@ -241,3 +241,58 @@ func TestWhereComponentsAreRestoredTo(t *testing.T) {
 		})
 	}
 }
+
+func TestTheNodeOfALaterAttempt(t *testing.T) {
+	claims := []corev1.PersistentVolumeClaim{
+		workloadtest.Claim("pages"), workloadtest.Claim("uploads"),
+		workloadtest.Claim("once", corev1.ReadWriteOncePod), workloadtest.Claim("many", corev1.ReadWriteMany),
+	}
+	pod := func(name, node, claim string) corev1.Pod {
+		return workloadtest.Pod(name, node, workloadtest.PodSpec(workloadtest.ClaimVolume("x", claim)))
+	}
+	leaving := pod("a", "n1", "pages")
+	leaving.DeletionTimestamp = &metav1.Time{}
+	tests := map[string]struct {
+		frozen string
+		claims []string
+		pods   []corev1.Pod
+		want   string
+	}{
+		"no pod uses the claim any more": {frozen: "n1", claims: []string{"pages"}},
+		"its pod leaves the frozen node": {frozen: "n1", claims: []string{"pages"}, pods: []corev1.Pod{leaving}},
+		"its next pod has no node yet": {
+			frozen: "n1", claims: []string{"pages"}, pods: []corev1.Pod{pod("b", "", "pages")},
+		},
+		"the claim is gone": {
+			frozen: "n1", claims: []string{"gone"}, pods: []corev1.Pod{pod("b", "n2", "gone")},
+		},
+		"the claim is shared": {claims: []string{"many"}, pods: []corev1.Pod{pod("b", "n2", "many")}},
+		"a pod has started to use a claim": {
+			claims: []string{"pages"}, pods: []corev1.Pod{pod("b", "n2", "pages")}, want: "n2",
+		},
+		"its pod moved": {
+			frozen: "n1", claims: []string{"pages"}, pods: []corev1.Pod{leaving, pod("b", "n2", "pages")}, want: "n2",
+		},
+		"a pod on the frozen node stays": {
+			frozen: "n1", claims: []string{"pages"}, want: "n1",
+			pods: []corev1.Pod{pod("b", "n2", "pages"), pod("c", "n1", "pages")},
+		},
+		"two claims are in use on different nodes": {
+			frozen: "n1", claims: []string{"pages", "uploads"}, want: "n1",
+			pods: []corev1.Pod{pod("b", "n2", "pages"), pod("c", "n3", "uploads")},
+		},
+		"a claim of one pod is in use": {
+			frozen: "n1", claims: []string{"once"}, pods: []corev1.Pod{pod("b", "n2", "once")}, want: "n1",
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			h := v1alpha1.ResolvedRestoreHost{Node: tt.frozen}
+			for _, c := range tt.claims {
+				h.Volumes = append(h.Volumes, v1alpha1.ResolvedRestoreVolume{ClaimName: c})
+			}
+			NewWithT(t).Expect(destination.NodeAgain(&h, claims, tt.pods)).To(Equal(tt.want))
+			NewWithT(t).Expect(h.Node).To(Equal(tt.frozen))
+		})
+	}
+}
