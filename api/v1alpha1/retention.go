@@ -8,7 +8,7 @@ import (
 // +kubebuilder:validation:Enum=Delete;WipeOut
 type DeletionPolicy string
 
-// The values of DeletionPolicy. Nothing is ever wiped because a namespace is being deleted.
+// The values of DeletionPolicy. Nothing is ever wiped because a namespace or a CRD is being deleted.
 const (
 	// DeleteObjects removes objects from the cluster. The data in the backend stays.
 	DeleteObjects DeletionPolicy = "Delete"

@@ -88,6 +88,11 @@ func managerRights(t *testing.T) {
 		"delete policysyncs.backup.cairn.dev":                       false,
 		"patch snapshots/status.backup.cairn.dev":                   true,
 		"update backupsessions/finalizers.backup.cairn.dev":         true,
+
+		"get customresourcedefinitions.apiextensions.k8s.io":                            false,
+		"list customresourcedefinitions.apiextensions.k8s.io":                           false,
+		"delete customresourcedefinitions.apiextensions.k8s.io":                         false,
+		"get customresourcedefinitions.apiextensions.k8s.io snapshots.backup.cairn.dev": true,
 	} {
 		t.Run(ask, func(t *testing.T) {
 			g := NewWithT(t)

@@ -37,19 +37,20 @@ func (r *Reconciler) finalize(ctx context.Context, storage *v1alpha1.BackupStora
 	if err != nil {
 		return ctrl.Result{}, err
 	}
+	if len(repositories) == 0 {
+		return ctrl.Result{}, r.release(ctx, storage, "", 0)
+	}
 	why, err := read.WhyKept(ctx, r.APIReader, storage)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	if why != "" && len(repositories) > 0 {
+	if why != "" {
 		because := string(why)
 		if why == retention.NamespaceGoes {
 			because = "the storage's namespace is being deleted" // its Repositories can be in other namespaces
 		}
 		r.Event(storage, corev1.EventTypeWarning, v1alpha1.ReasonDataKept,
 			"the data stays in the backend, and its Repositories can't be used: "+because)
-	}
-	if why != "" || len(repositories) == 0 {
 		return ctrl.Result{}, r.release(ctx, storage, string(why), len(repositories))
 	}
 	users, err := r.holders(ctx, storage, repositories)

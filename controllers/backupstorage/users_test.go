@@ -12,7 +12,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/record"
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -45,9 +44,6 @@ func goingStorage(
 ) (*Reconciler, *v1alpha1.BackupStorage, *v1alpha1.Repository) {
 	t.Helper()
 	g := NewWithT(t)
-	scheme := runtime.NewScheme()
-	g.Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
-	g.Expect(corev1.AddToScheme(scheme)).To(Succeed())
 	s := testbed.S3("shop")
 	s.Finalizers, s.DeletionTimestamp = []string{v1alpha1.FinalizerWipe}, new(metav1.Now())
 	s.Spec.DeletionPolicy, s.Spec.Default = v1alpha1.WipeOut, isDefault
@@ -59,13 +55,14 @@ func goingStorage(
 		},
 	}
 	build := func(objects ...client.Object) client.WithWatch {
-		return fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithStatusSubresource(s).
+		return fake.NewClientBuilder().WithScheme(testbed.Scheme()).WithObjects(objects...).WithStatusSubresource(s).
 			WithIndex(&v1alpha1.Repository{}, indexRepositories, func(o client.Object) []string {
 				return []string{o.(*v1alpha1.Repository).Spec.StorageRef.In(o.GetNamespace()).String()}
 			}).WithIndex(&v1alpha1.BackupConfiguration{}, indexConfigurations, storagesOf).
 			WithIndex(s, indexGoing, goes).Build()
 	}
-	cache := build(s, r, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}})
+	cache := build(s, r, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}},
+		testbed.Definition("backupstorages", false))
 	g.Expect(cache.Get(t.Context(), client.ObjectKeyFromObject(s), s)).To(Succeed())
 	return &Reconciler{
 		Client: cache, APIReader: staleReader{cache, build(policy...)}, EventRecorder: record.NewFakeRecorder(10),

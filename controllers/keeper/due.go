@@ -109,6 +109,10 @@ func (r *Reconciler) toRemove(
 // cache: a restore or a backup can have begun after the decision to remove, and the cache of a manager that was paused
 // is old. One that begins still later finds that decision.
 func (r *Reconciler) idle(ctx context.Context, all []keeper.Work) ([]keeper.Work, error) {
+	all, err := r.meant(ctx, all)
+	if err != nil {
+		return nil, err
+	}
 	if !slices.ContainsFunc(all, func(w keeper.Work) bool { return w.Removes() }) {
 		return all, nil
 	}
@@ -140,6 +144,34 @@ func (r *Reconciler) idle(ctx context.Context, all []keeper.Work) ([]keeper.Work
 			"the data is removed later: %s", user)
 		if err := r.writer().Status(ctx, before, w.Repository); client.IgnoreNotFound(err) != nil {
 			return nil, fmt.Errorf("write status of Repository %s: %w", w.Repository.Name, err)
+		}
+	}
+	return out, nil
+}
+
+// meant leaves out the removals of Repositories and Snapshots that go with their namespace or kind: nobody meant to
+// delete these, and their controllers release them. All work is in one namespace, so one of each kind tells of all.
+func (r *Reconciler) meant(ctx context.Context, all []keeper.Work) ([]keeper.Work, error) {
+	var repositories, snapshots retention.Kept
+	var err error
+	if i := slices.IndexFunc(all, func(w keeper.Work) bool { return w.Wipe }); i >= 0 {
+		if repositories, _, err = read.TakenAlong(ctx, r.APIReader, all[i].Repository); err != nil {
+			return nil, err
+		}
+	}
+	if i := slices.IndexFunc(all, func(w keeper.Work) bool { return len(w.Snapshots) > 0 }); i >= 0 {
+		if snapshots, _, err = read.TakenAlong(ctx, r.APIReader, all[i].Snapshots[0]); err != nil {
+			return nil, err
+		}
+	}
+	var out []keeper.Work
+	for _, w := range all {
+		w.Wipe = w.Wipe && repositories == ""
+		if snapshots != "" {
+			w.Snapshots = nil
+		}
+		if !w.Empty() {
+			out = append(out, w)
 		}
 	}
 	return out, nil

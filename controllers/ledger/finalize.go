@@ -9,21 +9,22 @@ import (
 
 	"github.com/fluxcd/pkg/runtime/conditions"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/kube/status"
+	"github.com/cairn-backup/cairn/internal/retention"
 	"github.com/cairn-backup/cairn/internal/task/observe"
 	"github.com/cairn-backup/cairn/internal/text"
 )
 
 const (
 	// giveUpAfter is how long a Ledger, or an object without its record, is allowed to block the deletion of its
-	// namespace.
+	// namespace or kind.
 	giveUpAfter = 2 * time.Minute
 	// flushRetry is the longest pause between two pushes of a Ledger that is being deleted.
 	flushRetry = 30 * time.Second
@@ -31,8 +32,8 @@ const (
 	leaveWithin = 15 * time.Second
 )
 
-// reconcileDelete pushes the records that wait. It gives them up if that was asked for, or if the namespace is being
-// deleted and the push fails for too long.
+// reconcileDelete pushes the records that wait. It gives them up if that was asked for, or if the namespace or the kind
+// is being deleted and the push fails for too long.
 func (r *Reconciler) reconcileDelete(
 	ctx context.Context, patcher *status.Patcher, l *v1alpha1.Ledger,
 ) (ctrl.Result, error) {
@@ -52,13 +53,12 @@ func (r *Reconciler) reconcileDelete(
 		return ctrl.Result{}, r.drop(ctx, l, parcels, "as the annotation "+v1alpha1.AnnotationDropRecords+" asks")
 	}
 	s := r.memories.of(l)
-	overdue, err := r.overdue(ctx, l, s)
+	why, err := r.overdue(ctx, l, s)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	if overdue {
-		return ctrl.Result{},
-			r.drop(ctx, l, parcels, "because the namespace is being deleted and the branch can't be reached")
+	if why != "" {
+		return ctrl.Result{}, r.drop(ctx, l, parcels, "because "+string(why)+" and the branch can't be reached")
 	}
 	result, err := r.flush(ctx, patcher, l, s, parcels)
 	if err != nil {
@@ -136,24 +136,24 @@ func (r *Reconciler) flush(
 	return r.attempt(ctx, patcher, l, s, where, parcels)
 }
 
-// overdue reports whether the Ledger has blocked the deletion of its namespace for too long. A deletion that a clock
-// that was ahead has dated counts from when this process first saw it.
-func (r *Reconciler) overdue(ctx context.Context, l *v1alpha1.Ledger, s *memory) (bool, error) {
-	var ns corev1.Namespace
-	if err := r.APIReader.Get(ctx, types.NamespacedName{Name: l.Namespace}, &ns); err != nil {
-		return false, fmt.Errorf("get Namespace %s: %w", l.Namespace, err)
+// overdue returns the deletion that the Ledger has blocked for too long: that of its namespace or kind. It returns ""
+// if there is none. A deletion that a clock that was ahead has dated counts from when this process first saw it.
+func (r *Reconciler) overdue(ctx context.Context, l *v1alpha1.Ledger, s *memory) (retention.Kept, error) {
+	why, at, err := read.TakenAlong(ctx, r.APIReader, l)
+	if err != nil || why == "" {
+		return "", err
 	}
-	if ns.DeletionTimestamp == nil {
-		return false, nil
-	}
-	at, now := ns.DeletionTimestamp.Time, r.Clock.Now()
+	now := r.Clock.Now()
 	if observe.FarAhead(at, now) {
 		if s.going.IsZero() {
 			s.going = now
 		}
 		at = s.going
 	}
-	return now.Sub(at) > giveUpAfter, nil
+	if now.Sub(at) <= giveUpAfter {
+		return "", nil
+	}
+	return why, nil
 }
 
 // drop gives up the records that were not pushed.

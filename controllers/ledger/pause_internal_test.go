@@ -9,9 +9,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	clocktesting "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/retention"
+	"github.com/cairn-backup/cairn/internal/testbed"
 	"github.com/cairn-backup/cairn/internal/testbed/loglines"
 )
 
@@ -108,18 +111,31 @@ func TestLineOfAFailure(t *testing.T) {
 	}
 }
 
-// A clock that was a year ahead has dated the deletion of a namespace. Records that can't be pushed must not block it
-// for a year, and are tried to be pushed first.
+// A clock that was a year ahead has dated the deletion of a namespace or kind. Records that can't be pushed must not
+// block it for a year, and are tried to be pushed first.
 func TestRecordsDoNotBlockADeletionThatAWrongClockHasDated(t *testing.T) {
 	t.Parallel()
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop", Finalizers: []string{"kubernetes"}}}
+	for kept, going := range map[retention.Kept]client.Object{
+		retention.NamespaceGoes: namespace.DeepCopy(), retention.KindGoes: testbed.Definition("ledgers", true),
+	} {
+		t.Run(string(kept), func(t *testing.T) { recordsThatAWrongClockDated(t, kept, namespace.DeepCopy(), going) })
+	}
+}
+
+func recordsThatAWrongClockDated(t *testing.T, kept retention.Kept, namespace, going client.Object) {
+	t.Helper()
 	g := NewWithT(t)
 	now := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
 	ahead := new(metav1.NewTime(now.AddDate(1, 0, 0)))
-	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
-		Name: "shop", DeletionTimestamp: ahead, Finalizers: []string{"kubernetes"},
-	}}
+	going.SetDeletionTimestamp(ahead)
+	objects := []client.Object{going}
+	if kept == retention.KindGoes {
+		objects = append(objects, namespace)
+	}
 	clock := clocktesting.NewFakePassiveClock(now)
-	r := &Reconciler{APIReader: fake.NewClientBuilder().WithObjects(namespace).Build(), Clock: clock}
+	live := fake.NewClientBuilder().WithScheme(testbed.Scheme()).WithObjects(objects...).Build()
+	r := &Reconciler{APIReader: live, Clock: clock}
 	l := &v1alpha1.Ledger{ObjectMeta: metav1.ObjectMeta{
 		Namespace: "shop", Name: "l", UID: "u", DeletionTimestamp: ahead,
 	}}
@@ -132,7 +148,7 @@ func TestRecordsDoNotBlockADeletionThatAWrongClockHasDated(t *testing.T) {
 		clock.SetTime(now.Add(tt.after))
 		overdue, err := r.overdue(t.Context(), l, s)
 		g.Expect(err).NotTo(HaveOccurred())
-		g.Expect(overdue).To(Equal(tt.late))
+		g.Expect(overdue == kept).To(Equal(tt.late), string(overdue))
 		g.Expect(c.givenUp(&ended{object: l, urgent: true}, why)).To(Equal(tt.late))
 	}
 	g.Expect(c.givenUp(&ended{object: l}, why)).To(BeFalse(), "nothing waits for it")

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/read"
+	"github.com/cairn-backup/cairn/internal/retention"
 )
 
 // finalize carries out the deletion policy and removes the finalizer. A suspended PolicySync changes nothing, not even
@@ -29,11 +30,21 @@ func (s *reconciling) finalize(ctx context.Context) (ctrl.Result, error) {
 }
 
 func (s *reconciling) deleteAll(ctx context.Context) *fault {
+	why, _, err := read.TakenAlong(ctx, s.APIReader, s.obj)
+	switch {
+	case err != nil:
+		return applyFault(ctx, err, nil)
+	case why == retention.KindGoes: // nobody has asked for the deletion of anything else
+		s.event(corev1.EventTypeWarning, v1alpha1.ReasonDataKept, string(why)+": what was applied stays")
+		return nil
+	}
 	if f := s.readInventory(); f != nil {
 		return f
 	}
-	if f := s.keepOutside(ctx); f != nil {
-		return f
+	if why == retention.NamespaceGoes {
+		if f := s.keepOutside(); f != nil {
+			return f
+		}
 	}
 	a, f := s.applier(ctx)
 	if f != nil && f.reason == v1alpha1.ReasonServiceAccountAbsent {
@@ -61,16 +72,9 @@ func (s *reconciling) deleteAll(ctx context.Context) *fault {
 	return f
 }
 
-// keepOutside takes what is outside the own namespace off the inventory if that namespace is being deleted: nobody has
-// asked for the deletion of anything else.
-func (s *reconciling) keepOutside(ctx context.Context) *fault {
-	goes, err := read.NamespaceGoes(ctx, s.APIReader, s.obj.Namespace)
-	switch {
-	case err != nil:
-		return applyFault(ctx, err, nil)
-	case !goes:
-		return nil
-	}
+// keepOutside takes what is outside the own namespace, which is being deleted, off the inventory: nobody has asked for
+// the deletion of anything else.
+func (s *reconciling) keepOutside() *fault {
 	var inside []v1alpha1.ResourceRef
 	var outside []string
 	for _, ref := range s.inventory {
@@ -82,7 +86,7 @@ func (s *reconciling) keepOutside(ctx context.Context) *fault {
 	}
 	if len(outside) > 0 {
 		s.event(corev1.EventTypeWarning, v1alpha1.ReasonDataKept,
-			"the namespace is being deleted: what was applied elsewhere stays: "+strings.Join(outside, ", "))
+			string(retention.NamespaceGoes)+": what was applied elsewhere stays: "+strings.Join(outside, ", "))
 	}
 	return s.setInventory(inside)
 }

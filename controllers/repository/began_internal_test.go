@@ -35,7 +35,8 @@ func TestAHalfRemovedRepositoryIsNotSaidToStay(t *testing.T) {
 	retention.MarkRemovalBegan(o) // as a keeper does before it starts a Job
 	conditions.MarkFalse(o, v1alpha1.ConditionWiped, v1alpha1.ReasonUnreachable, "the storage can't be reached")
 	b := fake.NewClientBuilder().WithScheme(testbed.Scheme()).WithStatusSubresource(o).
-		WithObjects(o, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}})
+		WithObjects(o, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}},
+			testbed.Definition("repositories", false))
 	g.Expect(snapshotsByRepository.Register(t.Context(), testbed.Indexes{ClientBuilder: b})).To(Succeed())
 	g.Expect(restores.Register(t.Context(), testbed.Indexes{ClientBuilder: b})).To(Succeed())
 	c := b.Build()
@@ -44,12 +45,13 @@ func TestAHalfRemovedRepositoryIsNotSaidToStay(t *testing.T) {
 		Client: c, APIReader: c, EventRecorder: events, FieldManager: "test",
 		Clock: clocktesting.NewFakePassiveClock(time.Now()),
 	}
-	look := func() {
+	look := func() time.Duration {
 		g.Expect(c.Get(t.Context(), client.ObjectKeyFromObject(o), o)).To(Succeed())
-		_, err := r.finalize(t.Context(), o)
+		result, err := r.finalize(t.Context(), o)
 		g.Expect(err).NotTo(HaveOccurred())
+		return result.RequeueAfter
 	}
-	look()
+	g.Expect(look()).To(Equal(stuckInterval), "its namespace or kind can begin to go")
 	g.Expect(c.Get(t.Context(), client.ObjectKeyFromObject(o), o)).To(Succeed())
 	g.Expect(conditions.GetReason(o, v1alpha1.ConditionWiped)).To(Equal(v1alpha1.ReasonStorageNotFound))
 	o.Annotations = map[string]string{v1alpha1.AnnotationGiveUp: string(o.UID)}

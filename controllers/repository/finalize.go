@@ -25,6 +25,10 @@ import (
 // keeper is being stopped.
 const wipeInterval = 2 * time.Second
 
+// stuckInterval is the delay before a Repository is checked again whose keeper has not wiped it. Nothing else tells
+// that its namespace or kind begins to go, and takes it along.
+const stuckInterval = time.Minute
+
 // inUseInterval is the delay before a Repository is checked again that can't be wiped yet.
 const inUseInterval = 15 * time.Second
 
@@ -48,7 +52,7 @@ func (r *Reconciler) finalize(ctx context.Context, repository *v1alpha1.Reposito
 	switch { // Once it is wiped, it is too late: nothing is left to keep.
 	case why != "" && !wiped:
 		return r.keep(ctx, repository, why)
-	case why == retention.NamespaceGoes:
+	case why.TakenAlong():
 		return ctrl.Result{}, r.release(ctx, repository, "removed", "its data is gone already")
 	}
 	snapshots, err := snapshotsByRepository.Of(ctx, r.Client, repository.Namespace, repository.Name)
@@ -123,7 +127,7 @@ func (r *Reconciler) wipe(ctx context.Context, repository *v1alpha1.Repository, 
 		conditions.MarkUnknown(repository, v1alpha1.ConditionWiped, v1alpha1.ReasonProgressing,
 			"the directory in the backend is being removed")
 	}
-	result := ctrl.Result{}
+	result := ctrl.Result{RequeueAfter: stuckInterval}
 	if reason == v1alpha1.ReasonInUse {
 		result.RequeueAfter = inUseInterval
 	}

@@ -37,6 +37,9 @@ func (r *Reconciler) mark(ctx context.Context, s *v1alpha1.Snapshot) error {
 			return err
 		}
 	}
+	if keeps, err := r.keepsAll(ctx, &repository); keeps || err != nil {
+		return err
+	}
 	before := s.DeepCopy()
 	retention.MarkRepositoryWiped(s)
 	if err := r.writer().Status(ctx, before, s); err != nil {
@@ -45,6 +48,16 @@ func (r *Reconciler) mark(ctx context.Context, s *v1alpha1.Snapshot) error {
 	before = s.DeepCopy()
 	s.Spec.DeletionPolicy = v1alpha1.WipeOut
 	return r.writer().Object(ctx, before, s)
+}
+
+// keepsAll reports whether a Repository that is being deleted keeps its data because all Repositories go. Its
+// controller can be about to say so.
+func (r *Reconciler) keepsAll(ctx context.Context, repository *v1alpha1.Repository) (bool, error) {
+	if conditions.IsTrue(repository, v1alpha1.ConditionWiped) {
+		return false, nil // It is too late.
+	}
+	why, err := read.WhyKept(ctx, r.APIReader, repository)
+	return why == retention.KindGoes, err
 }
 
 // takesAlong reports whether the data of a Snapshot goes with its Repository.

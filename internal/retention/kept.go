@@ -2,7 +2,6 @@ package retention
 
 import (
 	"github.com/fluxcd/pkg/runtime/conditions"
-	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -19,6 +18,8 @@ const (
 	GivenUp Kept = "its removal was given up"
 	// NamespaceGoes means that the namespace is being deleted: then Cairn never removes data.
 	NamespaceGoes Kept = "the namespace is being deleted"
+	// KindGoes means the same for all objects of a kind, in every namespace, for example when Cairn is uninstalled.
+	KindGoes Kept = "the CustomResourceDefinition of its kind is being deleted"
 	// RepositoryGone means that no Repository says any more where the data is.
 	RepositoryGone Kept = "its Repository is gone"
 	// Unasked means that the deletionPolicy no longer asks for a removal.
@@ -39,17 +40,8 @@ func HowToGiveUp(o metav1.Object) string {
 	return ". Cairn tries again; to release the object and leave its data, annotate it with " + GiveUp(o)
 }
 
-// WhyKept returns why the data of a deleted object stays, as far as its namespace and its annotations tell. namespace
-// is the object's, or nil if it does not exist.
-func WhyKept(o metav1.Object, namespace *corev1.Namespace) Kept {
-	switch {
-	case IsGivenUp(o):
-		return GivenUp
-	case namespace == nil || !namespace.DeletionTimestamp.IsZero():
-		return NamespaceGoes
-	}
-	return ""
-}
+// TakenAlong reports whether the deletion was meant for something else, which takes the object along.
+func (k Kept) TakenAlong() bool { return k == NamespaceGoes || k == KindGoes }
 
 // Owns reports whether the data of a Snapshot lies in the directory of this Repository: another one can have had the
 // name when the Snapshot was made.

@@ -2,56 +2,48 @@ package retention
 
 import (
 	"testing"
-	"time"
 
 	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-func TestWhyKept(t *testing.T) {
-	givenUp := map[string]string{v1alpha1.AnnotationGiveUp: "uid"}
-	going := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{DeletionTimestamp: &metav1.Time{Time: time.Unix(1, 0)}}}
-	for name, tt := range map[string]struct {
-		annotations map[string]string
-		namespace   *corev1.Namespace
-		want        Kept
-		backend     string
-		snapshots   string
+func TestWhatIsSaidOfDataThatStays(t *testing.T) {
+	for kept, want := range map[Kept]struct {
+		backend, snapshots string
+		along              bool
 	}{
-		"the data goes": {namespace: &corev1.Namespace{}},
-		"somebody gave the removal up": {
-			annotations: givenUp, namespace: &corev1.Namespace{}, want: GivenUp,
+		GivenUp: {
 			backend:   "the data stays in the backend: its removal was given up",
 			snapshots: "the VolumeSnapshots stay: its removal was given up",
 		},
-		"the namespace is being deleted": {
-			namespace: going, want: NamespaceGoes,
+		NamespaceGoes: {
 			backend: "the data stays in the backend: the namespace is being deleted",
 			snapshots: "Cairn removes nothing: the namespace is being deleted, and its VolumeSnapshots with it; " +
 				"data stays if its VolumeSnapshotContent has deletionPolicy Retain",
+			along: true,
 		},
-		"the namespace is gone": {want: NamespaceGoes},
-		"both":                  {annotations: givenUp, namespace: going, want: GivenUp},
-		"the annotation names no object": {
-			annotations: map[string]string{v1alpha1.AnnotationGiveUp: "true"}, namespace: &corev1.Namespace{},
-		},
-		"the annotation was for another object": {
-			annotations: map[string]string{v1alpha1.AnnotationGiveUp: "other"}, namespace: &corev1.Namespace{},
+		KindGoes: {
+			backend: "the data stays in the backend: the CustomResourceDefinition of its kind is being deleted",
+			snapshots: "the VolumeSnapshots stay: the CustomResourceDefinition of its kind is being " +
+				"deleted",
+			along: true,
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			g := NewWithT(t)
-			got := WhyKept(&metav1.ObjectMeta{UID: "uid", Annotations: tt.annotations}, tt.namespace)
-			g.Expect(got).To(Equal(tt.want))
-			if tt.backend != "" {
-				g.Expect(got.Message(false)).To(Equal(tt.backend))
-				g.Expect(got.Message(true)).To(Equal(tt.snapshots))
-			}
-		})
+		g := NewWithT(t)
+		g.Expect(kept.Message(false)).To(Equal(want.backend))
+		g.Expect(kept.Message(true)).To(Equal(want.snapshots))
+		g.Expect(kept.TakenAlong()).To(Equal(want.along), string(kept))
+	}
+}
+
+// The annotation names the UID, so it does not count for an object that was made again.
+func TestWhoGaveUp(t *testing.T) {
+	for says, want := range map[string]bool{"uid": true, "true": false, "other": false, "": false} {
+		o := &metav1.ObjectMeta{UID: "uid", Annotations: map[string]string{v1alpha1.AnnotationGiveUp: says}}
+		NewWithT(t).Expect(IsGivenUp(o)).To(Equal(want), says)
 	}
 }
 

@@ -16,15 +16,15 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// MayGo reports whether a deleted policy lets its Repositories go, or returns why they stay: its namespace is being
-// deleted too, or the deletion keeps the policy's dependents.
+// MayGo reports whether a deleted policy lets its Repositories go, or returns why they stay: something takes the policy
+// along, or the deletion keeps its dependents.
 func (b Binder) MayGo(ctx context.Context, invoker client.Object) (why string, err error) {
-	goes, err := read.NamespaceGoes(ctx, b.Live, invoker.GetNamespace())
+	kept, _, err := read.TakenAlong(ctx, b.Live, invoker)
 	switch {
 	case err != nil:
 		return "", err
-	case goes:
-		return "the namespace is being deleted", nil
+	case kept != "":
+		return string(kept), nil
 	case slices.Contains(invoker.GetFinalizers(), metav1.FinalizerOrphanDependents):
 		return "the deletion keeps the dependents of the policy", nil
 	}
