@@ -10,7 +10,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/discovery"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
@@ -83,16 +82,13 @@ func TestManager(t *testing.T) {
 	install(t)
 	t.Run("with CRDs of an older version it says what to do", func(t *testing.T) {
 		g := NewWithT(t)
-		scheme := runtime.NewScheme()
-		g.Expect(apiextensionsv1.AddToScheme(scheme)).To(Succeed())
-		crds, err := client.New(bed.Config, client.Options{Scheme: scheme})
-		g.Expect(err).NotTo(HaveOccurred())
 		crd := &apiextensionsv1.CustomResourceDefinition{}
-		g.Expect(crds.Get(t.Context(), client.ObjectKey{Name: "backupsessions." + v1alpha1.Group}, crd)).To(Succeed())
+		key := client.ObjectKey{Name: "backupsessions." + v1alpha1.Group}
+		g.Expect(bed.Client.Get(t.Context(), key, crd)).To(Succeed())
 		older := crd.DeepCopy()
 		hooks := older.Spec.Versions[0].Schema.OpenAPIV3Schema.Properties["status"].Properties["hooks"]
 		delete(hooks.Properties["preHooks"].Items.Schema.Properties, "pod")
-		g.Expect(crds.Patch(t.Context(), older, client.MergeFrom(crd))).To(Succeed())
+		g.Expect(bed.Client.Patch(t.Context(), older, client.MergeFrom(crd))).To(Succeed())
 		api, err := discovery.NewDiscoveryClientForConfig(bed.Config)
 		g.Expect(err).NotTo(HaveOccurred())
 		want, err := ownSchemas()
@@ -106,7 +102,7 @@ func TestManager(t *testing.T) {
 			advice))
 		whole := older.DeepCopy()
 		whole.Spec = crd.Spec
-		g.Expect(crds.Patch(t.Context(), whole, client.MergeFrom(older))).To(Succeed())
+		g.Expect(bed.Client.Patch(t.Context(), whole, client.MergeFrom(older))).To(Succeed())
 		g.Eventually(func() error { return checkFields(api, want) }, testbed.Patience).Should(Succeed(),
 			"the API server tells of the CRD")
 	})
@@ -143,4 +139,5 @@ func TestManager(t *testing.T) {
 	t.Run("which VolumeSnapshots the manager may delete", volumeSnapshotRights)
 	t.Run("what a mover may write", moverRights)
 	t.Run("what a trigger may create", triggerRights)
+	t.Run("the deletion of its kinds removes no data", uninstall)
 }

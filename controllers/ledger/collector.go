@@ -2,11 +2,13 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	kerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/client-go/tools/record"
@@ -117,6 +119,15 @@ func (c *Collector) collect(
 	return ctrl.Result{}, kerrors.NewAggregate(errs)
 }
 
+// noLedgers reports whether Ledgers can't be listed because their kind is gone: then nothing is to be recorded. What is
+// left of an uninstall would wait for ever otherwise.
+func (c *Collector) noLedgers(ctx context.Context, err error) (bool, error) {
+	if !apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	return read.KindGone(ctx, c.APIReader, &v1alpha1.Ledger{})
+}
+
 // wanted splits what is pending into the objects that no Ledger wants any more, and the others.
 func wanted(pending []*ended) (unwanted, waiting []*ended) {
 	for _, e := range pending {
@@ -137,7 +148,9 @@ func (c *Collector) match(ctx context.Context, reader client.Reader, pending []*
 	}
 	var list v1alpha1.LedgerList
 	if err := reader.List(ctx, &list); err != nil {
-		return fmt.Errorf("list Ledgers: %w", err)
+		if gone, unknown := c.noLedgers(ctx, err); !gone {
+			return errors.Join(fmt.Errorf("list Ledgers: %w", err), unknown)
+		}
 	}
 	namespaces := namespaces{read.NewNamespaceLabels(reader)}
 	for i := range list.Items {

@@ -84,6 +84,30 @@ func TestANotFoundDropsNoRecord(t *testing.T) {
 	}
 }
 
+// An uninstall takes the kind of Ledgers before the runs. These must not wait for records for ever. But a list that is
+// not found alone does not say that there are no Ledgers.
+func TestRunsDoNotWaitForAKindThatIsGone(t *testing.T) {
+	for name, kept := range map[string]bool{"the kind is gone": false, "a proxy answers": true} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			b := &v1alpha1.RestoreBatch{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "r"}}
+			builder := fake.NewClientBuilder().WithScheme(testbed.Scheme())
+			if kept {
+				builder.WithObjects(testbed.Definition("ledgers", false))
+			}
+			c := builder.WithInterceptorFuncs(interceptor.Funcs{
+				List: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) error {
+					return noPage("list")
+				},
+			}).Build()
+			e := endedRun(v1alpha1.RestoreBatchKind, b, nil, nil)
+			err := (&Collector{Client: c, APIReader: c}).match(t.Context(), c, []*ended{e})
+			g.Expect(err != nil).To(Equal(kept), "%v", err)
+			g.Expect(e.ledgers).To(BeEmpty())
+		})
+	}
+}
+
 // A parcel without records would be removed after the next push.
 func TestAParcelThatAProxyHidesIsNotEmpty(t *testing.T) {
 	g := NewWithT(t)
