@@ -57,7 +57,7 @@ type ResolvedRestore struct {
 type ResolvedRestoreHost struct {
 	// Name is pod-<n> for a StatefulSet, the node for a DaemonSet, the component for new claims, else target.
 	Name string `json:"name"`
-	// Node that the Job must run on. Empty means any node.
+	// Node that the Job of the first attempt must run on. Empty means any node.
 	// +optional
 	Node string `json:"node,omitempty"`
 	// SecurityContext that the Job runs with.

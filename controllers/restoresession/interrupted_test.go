@@ -67,8 +67,9 @@ func TestARestoreWhoseNodeIsDrainedIsTriedAgain(t *testing.T) {
 	w.Expect(ending(w.settle("restore"))).To(Equal("Succeeded/Succeeded"))
 	var nodes []string
 	for _, job := range w.Jobs() {
-		nodes = append(nodes, job.Spec.Template.Spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.
-			NodeSelectorTerms[0].MatchFields[0].Values...)
+		affinity := job.Spec.Template.Spec.Affinity.NodeAffinity
+		terms := affinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms
+		nodes = append(nodes, terms[0].MatchFields[0].Values...)
 	}
 	w.Expect(nodes).To(ConsistOf("node-a", "node-b"), "where the volume is when the attempt begins")
 	w.Expect(w.session("restore").Status.Resolved.Hosts[0].Node).To(Equal("node-a"), "what is frozen stays")

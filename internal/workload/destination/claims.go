@@ -191,9 +191,9 @@ func (r *resolver) node(h *v1alpha1.ResolvedRestoreHost) (string, *v1alpha1.Reso
 	return node, nil
 }
 
-// NodeAgain returns the node of the Job of a later attempt: the one on which the pods that stay use the host's claims by
-// now, or "" for any node. A pod that leaves does not count, because its node can be the one that is drained. If a pod
-// on the frozen node stays, or no single node fits, the frozen node is kept.
+// NodeAgain returns the node of the Job of a later attempt: the one on which the pods that stay use the host's claims
+// by now, or "" for any node. A pod that leaves does not count, because its node can be the one that is drained. The
+// frozen node is kept if a pod that uses the claim stays on it, or if no single node fits.
 func NodeAgain(
 	h *v1alpha1.ResolvedRestoreHost, claims []corev1.PersistentVolumeClaim, pods []corev1.Pod,
 ) string {
