@@ -74,7 +74,7 @@ func splitSlow(all []*v1alpha1.Snapshot, now time.Time) (slow slowSnapshots, oth
 		case known && isSlow(s):
 			slow.marked = append(slow.marked, s)
 			slow.all = append(slow.all, s)
-			slow.last = later(slow.last, triedAt(s, now))
+			slow.last = latest(slow.last, triedAt(s, now))
 		case known && lacks(s, nil):
 			slow.all = append(slow.all, s)
 		default:
@@ -99,19 +99,12 @@ func triedSeries(all []*v1alpha1.Snapshot, now time.Time) map[series]time.Time {
 	for _, s := range all {
 		of := seriesOf(s)
 		if isSlow(s) {
-			tried[of] = later(tried[of], triedAt(s, now))
+			tried[of] = latest(tried[of], triedAt(s, now))
 		}
-		done[of] = later(done[of], checkedAt(s, now))
+		done[of] = latest(done[of], checkedAt(s, now))
 	}
 	maps.DeleteFunc(tried, func(of series, at time.Time) bool { return done[of].After(at) })
 	return tried
-}
-
-func later(a, b time.Time) time.Time {
-	if b.After(a) {
-		return b
-	}
-	return a
 }
 
 // due returns one component of a slow Snapshot that is tried again although there are others, or none. It is one of a
