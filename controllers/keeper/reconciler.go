@@ -133,7 +133,7 @@ func (r *Reconciler) reconcile(ctx context.Context, p place) (ctrl.Result, error
 	}
 	if len(work) == 0 {
 		withNext(ctx, next).V(1).Info("nothing to do: no work is due")
-		return later(next, now), nil
+		return status.RequeueAt(next, now), nil
 	}
 	lease, err := r.lease(ctx, p)
 	if err != nil {
@@ -143,7 +143,7 @@ func (r *Reconciler) reconcile(ctx context.Context, p place) (ctrl.Result, error
 	next = keeper.EarlierOf(next, retry)
 	if len(work) == 0 {
 		withNext(ctx, next).V(1).Info("waits: the work failed and is not due again yet")
-		return later(next, now), nil
+		return status.RequeueAt(next, now), nil
 	}
 	return r.start(ctx, p, &storage, lease, work)
 }
@@ -172,14 +172,6 @@ func withNext(ctx context.Context, at time.Time) logr.Logger {
 		return log
 	}
 	return log.WithValues("next", at)
-}
-
-// later requeues at a time; the zero time means never.
-func later(at, now time.Time) ctrl.Result {
-	if at.IsZero() {
-		return ctrl.Result{}
-	}
-	return ctrl.Result{RequeueAfter: max(at.Sub(now), time.Second)}
 }
 
 // job returns the keeper's Job, or nil if it does not exist.

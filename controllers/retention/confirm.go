@@ -67,17 +67,19 @@ func (r *Reconciler) confirmSiblings(ctx context.Context, s *state) error {
 		return err
 	}
 	for i := range changed {
-		if live := &changed[i]; slices.Contains(s.siblings, live.Name) && holds(live, r.Clock.Now()) {
+		live := &changed[i]
+		if _, held := holds(live, r.Clock.Now()); held && slices.Contains(s.siblings, live.Name) {
 			return behind(v1alpha1.RepositoryKind, live.Name)
 		}
 	}
 	return nil
 }
 
-// holds reports whether nothing is removed from the siblings of a Repository, because it has moved.
-func holds(sibling *v1alpha1.Repository, now time.Time) bool {
-	_, held := retention.Held(sibling, now)
-	return held && sibling.DeletionTimestamp.IsZero() && v1alpha1.InForce(sibling)
+// holds reports whether nothing is removed from the siblings of a Repository because it has moved, and until when: see
+// retention.Held.
+func holds(sibling *v1alpha1.Repository, now time.Time) (until time.Time, held bool) {
+	until, held = retention.Held(sibling, now)
+	return until, held && sibling.DeletionTimestamp.IsZero() && v1alpha1.InForce(sibling)
 }
 
 // confirmPolicy finds the policy once more, in the same way.

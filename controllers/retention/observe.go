@@ -214,10 +214,10 @@ func (r *Reconciler) holdWithSiblings(ctx context.Context, s *state, now time.Ti
 		if client.IgnoreNotFound(err) != nil {
 			return fmt.Errorf("get Repository %s: %w", name, err)
 		}
-		if err != nil || !holds(&sibling, now) {
+		until, held := holds(&sibling, now)
+		if err != nil || !held {
 			continue
 		}
-		until, _ := retention.Held(&sibling, now)
 		if !s.moved || !s.heldUntil.IsZero() && (until.IsZero() || until.After(s.heldUntil)) {
 			s.heldUntil, s.heldBy, s.heldPaused, s.moved = until, name, sibling.Spec.Paused, true
 		}

@@ -118,7 +118,7 @@ func (r *Reconciler) enforce(ctx context.Context, s *state) (ctrl.Result, error)
 	}
 	switch {
 	case s.moved:
-		result := later(s.heldUntil, r.Clock.Now())
+		result := status.RequeueAt(s.heldUntil, r.Clock.Now())
 		if s.heldBy != "" { // a check of a sibling does not change this Repository
 			result.RequeueAfter = run.EarlierOf(result.RequeueAfter, siblingInterval)
 		}
@@ -126,12 +126,12 @@ func (r *Reconciler) enforce(ctx context.Context, s *state) (ctrl.Result, error)
 	case s.doubt != "":
 		return ctrl.Result{RequeueAfter: clockInterval}, nil
 	case s.held:
-		return later(s.repository.Status.DefaultRetention.RemovesAfter.Time, r.Clock.Now()), nil
+		return status.RequeueAt(s.repository.Status.DefaultRetention.RemovesAfter.Time, r.Clock.Now()), nil
 	}
 	if err := r.apply(ctx, s); err != nil {
 		return ctrl.Result{}, err
 	}
-	result := later(retention.Next(s.verdicts), r.Clock.Now())
+	result := status.RequeueAt(retention.Next(s.verdicts), r.Clock.Now())
 	switch {
 	case s.doubt != "":
 		result.RequeueAfter = clockInterval
@@ -139,14 +139,6 @@ func (r *Reconciler) enforce(ctx context.Context, s *state) (ctrl.Result, error)
 		result.RequeueAfter = conflictInterval
 	}
 	return result, nil
-}
-
-// later requeues at a time; the zero time means never.
-func later(at, now time.Time) ctrl.Result {
-	if at.IsZero() {
-		return ctrl.Result{}
-	}
-	return ctrl.Result{RequeueAfter: max(at.Sub(now), time.Second)}
 }
 
 // movedMessage says why nothing is removed from a Repository that is held because one has moved, and until when.

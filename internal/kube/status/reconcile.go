@@ -77,3 +77,11 @@ func (w Writer) announceReadiness(was *metav1.Condition, object conditions.Sette
 	}
 	w.announce(object, is)
 }
+
+// RequeueAt returns the result that looks again at a time, but not within a second; the zero time means never.
+func RequeueAt(at, now time.Time) ctrl.Result {
+	if at.IsZero() {
+		return ctrl.Result{}
+	}
+	return ctrl.Result{RequeueAfter: max(at.Sub(now), time.Second)}
+}
