@@ -32,21 +32,16 @@ func WhyKept(ctx context.Context, live client.Reader, o client.Object) (retentio
 func TakenAlong(
 	ctx context.Context, live client.Reader, o client.Object,
 ) (why retention.Kept, since time.Time, err error) {
+	why = retention.NamespaceGoes
 	goes, since, err := going(ctx, live, "Namespace", o.GetNamespace(), &corev1.Namespace{})
-	switch {
-	case err != nil:
-		return "", time.Time{}, err
-	case goes:
-		return retention.NamespaceGoes, since, nil
+	if err == nil && !goes {
+		why = retention.KindGoes
+		goes, since, err = kindGoes(ctx, live, o)
 	}
-	goes, since, err = kindGoes(ctx, live, o)
-	switch {
-	case err != nil:
+	if err != nil || !goes {
 		return "", time.Time{}, err
-	case goes:
-		return retention.KindGoes, since, nil
 	}
-	return "", time.Time{}, nil
+	return why, since, nil
 }
 
 // KindGone reports whether the CustomResourceDefinition of an object's kind is gone, so that no such object exists. A
