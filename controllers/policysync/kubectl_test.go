@@ -152,6 +152,20 @@ func TestAFieldThatKubectlAddedIsReverted(t *testing.T) {
 	}
 }
 
+// appliedPolicy applies a file with the policy "web" of a kind. It returns all files of the repository, and an object
+// that stands for the policy.
+func appliedPolicy(t *testing.T, kind, file string) (*testNamespace, map[string]string, *unstructured.Unstructured) {
+	t.Helper()
+	r := newRoom(t)
+	files := map[string]string{"policy/s.yaml": storage("local"), "policy/p.yaml": file}
+	r.push(files)
+	r.reconcile()
+	u := &unstructured.Unstructured{}
+	u.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(kind))
+	u.SetName("web")
+	return r, files, u
+}
+
 // The RetentionPolicy that a person named with kubectl can be the only thing that keeps old backups. Its backend goes
 // with Git all the same, and a backend beside those of Git goes: repositories in Git that name no backend mean Git's.
 func TestARetentionPolicyThatKubectlNamedStays(t *testing.T) {
@@ -161,13 +175,7 @@ func TestARetentionPolicyThatKubectlNamedStays(t *testing.T) {
 		v1alpha1.BackupBatchKind:         batchFile("web", "web"),
 	} {
 		t.Run(kind, func(t *testing.T) {
-			r := newRoom(t)
-			files := map[string]string{"policy/s.yaml": storage("local"), "policy/p.yaml": file}
-			r.push(files)
-			r.reconcile()
-			u := &unstructured.Unstructured{}
-			u.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(kind))
-			u.SetName("web")
+			r, files, u := appliedPolicy(t, kind, file)
 			r.patched(u, "kubectl-patch", `{"spec":{"backends":[{"name":"main","storageRef":{"name":"local"},`+keep+
 				`},{"name":"more",`+keep+`},{"name":"other"}]}}`)
 			names := func() (out []string) {
@@ -204,13 +212,7 @@ func TestAReferenceStaysOrGoesWhole(t *testing.T) {
 		v1alpha1.BackupBatchKind:         batchFile("web", "web"),
 	} {
 		t.Run(kind, func(t *testing.T) {
-			r := newRoom(t)
-			files := map[string]string{"policy/s.yaml": storage("local"), "policy/p.yaml": file}
-			r.push(files)
-			r.reconcile()
-			u := &unstructured.Unstructured{}
-			u.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(kind))
-			u.SetName("web")
+			r, files, u := appliedPolicy(t, kind, file)
 			const local = "storageRef: {name: local}"
 			edited := func(file string) {
 				t.Helper()

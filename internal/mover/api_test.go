@@ -274,9 +274,9 @@ func TestOfManyComponentsNoneTellsItsPatterns(t *testing.T) {
 	g.Expect(tells()).To(BeEmpty())
 }
 
-func TestAMoverOfARestoreReportsToItsRestoreSession(t *testing.T) {
-	g := NewWithT(t)
-	ns := namespace(t)
+// restored creates a RestoreSession, and returns it with the status that its mover writes.
+func restored(t *testing.T, ns string) (*v1alpha1.RestoreSession, report.APIStatus) {
+	t.Helper()
 	r := &v1alpha1.RestoreSession{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: ns, Name: "r",
@@ -287,8 +287,14 @@ func TestAMoverOfARestoreReportsToItsRestoreSession(t *testing.T) {
 			DataSource: &v1alpha1.RestoreDataSource{Snapshot: "s"},
 		},
 	}
-	g.Expect(bed.Client.Create(t.Context(), r)).To(Succeed())
-	own := report.APIStatus{Client: as(t, ns, v1alpha1.MoverServiceAccount, "restore-a-vwxyz"), Namespace: ns}
+	NewWithT(t).Expect(bed.Client.Create(t.Context(), r)).To(Succeed())
+	return r, report.APIStatus{Client: as(t, ns, v1alpha1.MoverServiceAccount, "restore-a-vwxyz"), Namespace: ns}
+}
+
+func TestAMoverOfARestoreReportsToItsRestoreSession(t *testing.T) {
+	g := NewWithT(t)
+	ns := namespace(t)
+	r, own := restored(t, ns)
 	other := report.APIStatus{Client: as(t, ns, v1alpha1.MoverServiceAccount, "restore-b-vwxyz"), Namespace: ns}
 	done := v1alpha1.RestoredComponent{Phase: v1alpha1.RestoreSessionSucceeded, Files: 3}
 	g.Eventually(func() error { return other.Restore(t.Context(), ref(r), "data", done) }).
@@ -320,18 +326,7 @@ func TestAMoverKnowsOfAnotherOneOfItsAttempt(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			ns := namespace(t)
-			r := &v1alpha1.RestoreSession{
-				ObjectMeta: metav1.ObjectMeta{
-					Namespace: ns, Name: "r",
-					Annotations: map[string]string{v1alpha1.AnnotationMovers: "data=restore-a"},
-				},
-				Spec: v1alpha1.RestoreSessionSpec{
-					Target:     &v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "data"},
-					DataSource: &v1alpha1.RestoreDataSource{Snapshot: "s"},
-				},
-			}
-			g.Expect(bed.Client.Create(t.Context(), r)).To(Succeed())
-			own := report.APIStatus{Client: as(t, ns, v1alpha1.MoverServiceAccount, "restore-a-vwxyz"), Namespace: ns}
+			r, own := restored(t, ns)
 			for _, c := range tt.reports {
 				g.Eventually(func() error { return own.Restore(t.Context(), ref(r), "data", c) }).
 					WithTimeout(testbed.Patience).Should(Succeed())
