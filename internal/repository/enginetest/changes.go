@@ -128,6 +128,7 @@ func (c Config) fullRead(t *testing.T) {
 	g.Expect(p.FilesUnchanged).To(BeEquivalentTo(400))
 	g.Expect(s.FullRead).To(BeTemporally("==", first.FullRead))
 
+	end := Endless(t, src)
 	ctx, cancel := context.WithCancel(t.Context())
 	_, err := e.Backup(ctx, repository.Source{Name: "data", Dir: src}, repository.BackupOptions{
 		Parallel: 1, ProgressEvery: 1, FullReadEvery: time.Since(first.FullRead),
@@ -139,6 +140,7 @@ func (c Config) fullRead(t *testing.T) {
 		},
 	})
 	g.Expect(err).To(MatchError(repository.ErrCanceled))
+	end()
 	s, p = progressOf(t, e, src, repository.BackupOptions{FullReadEvery: time.Since(first.FullRead)})
 	g.Expect(p.FilesUnchanged).To(And(BeNumerically(">", 0), BeNumerically("<", 400)))
 	g.Expect(s.FullRead).To(BeTemporally(">", first.FullRead))

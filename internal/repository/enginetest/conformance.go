@@ -240,6 +240,7 @@ func (c Config) missingSource(t *testing.T) {
 func (c Config) cancel(t *testing.T) {
 	g, e, src := NewWithT(t), c.fresh(t), t.TempDir()
 	Incompressible(t, src, 400, 100<<10)
+	end := Endless(t, src)
 	ctx, cancel := context.WithCancel(t.Context())
 	_, err := e.Backup(ctx, repository.Source{Name: "t", Dir: src}, repository.BackupOptions{
 		Parallel: 1, ProgressEvery: 1,
@@ -251,6 +252,7 @@ func (c Config) cancel(t *testing.T) {
 	})
 	g.Expect(err).To(MatchError(repository.ErrCanceled))
 	g.Expect(e.List(t.Context(), "")).To(BeEmpty())
+	end()
 	s, err := e.Backup(t.Context(), repository.Source{Name: "t", Dir: src}, repository.BackupOptions{})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(s.Files).To(BeEquivalentTo(400))

@@ -40,6 +40,19 @@ func Incompressible(t testing.TB, dir string, n, size int) {
 	}
 }
 
+// endlessSize is more than a backup reads while a test runs. A file of this size needs no room: it is a hole.
+const endlessSize = 4 << 40
+
+// Endless writes a file among those of Incompressible, so large that no backup comes to its end before the test cancels
+// it. It returns what removes the file.
+func Endless(t testing.TB, dir string) func() {
+	t.Helper()
+	g, name := NewWithT(t), filepath.Join(dir, "1", "endless")
+	g.Expect(os.WriteFile(name, nil, 0o644)).To(Succeed())
+	g.Expect(os.Truncate(name, endlessSize)).To(Succeed())
+	return func() { g.Expect(os.Remove(name)).To(Succeed()) }
+}
+
 // InMemory returns a directory in memory if there is room for one. There, a disk does not slow down a writer, so it
 // writes while another process reads.
 func InMemory(t testing.TB) string {

@@ -58,6 +58,7 @@ func TestAnUnfinishedSnapshotIsNone(t *testing.T) {
 	t.Parallel()
 	g, src, out := NewWithT(t), t.TempDir(), t.TempDir()
 	enginetest.Incompressible(t, src, 400, 100<<10)
+	enginetest.Endless(t, src)
 	e := enginetest.Open(t, kopia.Driver{}, initialized(t))
 	ctx, cancel := context.WithCancel(t.Context())
 	_, err := e.Backup(ctx, repository.Source{Name: "d", Dir: src},
