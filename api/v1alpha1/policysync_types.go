@@ -129,6 +129,12 @@ type PolicySyncStatus struct {
 	// +optional
 	LastAppliedRevision string `json:"lastAppliedRevision,omitempty"`
 
+	// ApplyingRevision is a revision of which a part of the objects was written, while others can still be as an older
+	// one says. It is empty once the revision is in force. Until then, RetentionPolicies remove nothing where policy of
+	// this PolicySync decides.
+	// +optional
+	ApplyingRevision string `json:"applyingRevision,omitempty"`
+
 	// Inventory of the applied objects.
 	// +optional
 	Inventory *ResourceInventory `json:"inventory,omitempty"`

@@ -233,7 +233,7 @@ func account() string {
 func (s *shared) retention() reconciler {
 	return &retention.Reconciler{
 		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), EventRecorder: s.recorder, Clock: clock.RealClock{},
-		FieldManager: name, ServerTime: s.serverTime,
+		FieldManager: name, ServerTime: s.serverTime, SettleTime: retention.SettleTime,
 		Stopwatch: func() time.Duration { return time.Since(s.began) },
 	}
 }

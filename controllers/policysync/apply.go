@@ -58,7 +58,8 @@ func (a *applier) applySet(
 ) (int, error) {
 	wanted := make(map[key][sha256.Size]byte, len(set))
 	p := &planner{
-		Client: a.client, current: a.current, live: live, encoded: make(map[key][]byte, len(set)), wanted: wanted,
+		Client: a.client, current: a.current, announce: a.announce, live: live,
+		encoded: make(map[key][]byte, len(set)), wanted: wanted,
 	}
 	manager := ssa.NewResourceManager(p, nil, owner)
 	manager.SetConcurrency(concurrency)
@@ -109,9 +110,12 @@ func (a *applier) applySet(
 type planner struct {
 	client.Client
 	current func(context.Context) error
-	live    liveObjects
-	encoded map[key][]byte // the encoded objects to apply
-	wanted  map[key][sha256.Size]byte
+	// announce is called before the first of several writes: until the last one, the cluster holds parts of two
+	// revisions.
+	announce func(context.Context) error
+	live     liveObjects
+	encoded  map[key][]byte // the encoded objects to apply
+	wanted   map[key][sha256.Size]byte
 
 	mu     sync.Mutex
 	writes []*write
@@ -170,6 +174,11 @@ func (p *planner) apply(ctx context.Context, k key, opts []client.PatchOption) (
 
 // send sends the writes, stage by stage.
 func (p *planner) send(ctx context.Context) error {
+	if len(p.writes) > 1 && p.announce != nil {
+		if err := p.announce(ctx); err != nil {
+			return err
+		}
+	}
 	for stage := range stages {
 		g, ctx := errgroup.WithContext(ctx)
 		g.SetLimit(concurrency)

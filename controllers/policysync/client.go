@@ -30,6 +30,8 @@ type applier struct {
 	client client.Client
 	// stays are the objects that no prune deletes.
 	stays []v1alpha1.ResourceRef
+	// announce writes to the status that a revision is applied in part. It is nil in a pass that writes no status.
+	announce func(context.Context) error
 }
 
 func (s *reconciling) applier(ctx context.Context) (*applier, *fault) {

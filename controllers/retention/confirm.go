@@ -26,6 +26,8 @@ const maxSelected = 50
 // names it, and every Snapshot. A stale cache can hold a policy that keeps less, or a Snapshot that was found damaged
 // since as if it were intact. confirm returns a conflict if anything differs. It reads nothing for a new decision: the
 // one that it confirms is the one that is carried out.
+//
+// Policy that was just changed lets nothing go, either: see settled.go.
 func (r *Reconciler) confirm(ctx context.Context, s *state) error {
 	if err := r.confirmRepository(ctx, s.repository); err != nil {
 		return err
@@ -97,7 +99,12 @@ func (r *Reconciler) confirmPolicy(ctx context.Context, s *state) error {
 		!slices.Equal(live.siblings, s.siblings) {
 		return behind(v1alpha1.RetentionPolicyKind, s.spec.Name)
 	}
-	return nil
+	s.restsOn = append(live.restsOn, live.spec)
+	for i := range users {
+		s.restsOn = append(s.restsOn, &users[i])
+	}
+	s.unsettled, err = r.findUnsettled(ctx, s.restsOn)
+	return err
 }
 
 // liveUsers returns the BackupConfigurations that can use the Repository, as the API server has them. The others of the

@@ -48,6 +48,10 @@ type state struct {
 	failure  *trouble
 	// doubt is why the clock must not let any Snapshot go now; "" if there is no doubt.
 	doubt string
+	// unsettled is why the policy must not let any Snapshot go yet, nil if nothing speaks against it.
+	unsettled *unsettled
+	// restsOn is the policy in force and what names it, as the API server has it.
+	restsOn []client.Object
 	// heldUntil is until when nothing is removed, because not each Snapshot was checked in the place where the
 	// Repository is now, or a sibling, whose name heldBy is. It is zero if the end is not known. heldPaused reports
 	// that this one is paused: then no check runs.
@@ -181,6 +185,7 @@ func (r *Reconciler) findSiblings(
 	if err != nil {
 		return nil, fmt.Errorf("get BackupBatch %s: %w", owner.Name, err)
 	}
+	s.restsOn = append(s.restsOn, &batch)
 	children, err := policy.KnownChildren(&batch)
 	if err != nil { // the children stay as they were
 		return childrensRepositories(ctx, reader, s, child, fallback)

@@ -3,8 +3,8 @@
 //
 // A Reconciler is safe for concurrent use; one goroutine at a time reconciles a Repository. Invariants: the newest good
 // Snapshot stays, a removal rests on reads past the cache (TestAStaleCacheRemovesNothing), a refused policy removes
-// nothing, and a new default removes nothing before its notice is over. A clock in doubt removes nothing
-// (TestAWrongClockRemovesNothing).
+// nothing, a new default removes nothing before its notice is over, and neither does policy that was just changed. A
+// clock in doubt removes nothing (TestAWrongClockRemovesNothing).
 package retention
 
 import (
@@ -42,6 +42,9 @@ type Reconciler struct {
 	ServerTime func(context.Context) (time.Time, error)
 	// Stopwatch is the time since the start of the process, whatever its clock does.
 	Stopwatch func() time.Duration
+	// SettleTime is how long policy must have been unchanged before it lets Snapshots go: see the constant. 0 means no
+	// time at all.
+	SettleTime time.Duration
 	// FieldManager owns all writes.
 	FieldManager string
 
@@ -57,6 +60,8 @@ const (
 	clockInterval = 5 * time.Minute
 	// siblingInterval is the delay before the Repositories of the same restore points are looked at again.
 	siblingInterval = 10 * time.Minute
+	// partInterval is the delay before a PolicySync that has applied a part of a revision is looked at again.
+	partInterval = 30 * time.Second
 )
 
 func (r *Reconciler) writer() status.Writer {
@@ -135,6 +140,8 @@ func (r *Reconciler) enforce(ctx context.Context, s *state) (ctrl.Result, error)
 	switch {
 	case s.doubt != "":
 		result.RequeueAfter = clockInterval
+	case s.unsettled != nil:
+		result.RequeueAfter = s.unsettled.again
 	case s.more:
 		result.RequeueAfter = conflictInterval
 	}
@@ -172,6 +179,8 @@ func (r *Reconciler) summarize(repository *v1alpha1.Repository, s *state) {
 		conditions.MarkFalse(repository, condition, v1alpha1.ReasonClockSkew, "nothing is removed: %s", s.doubt)
 	case s.failure != nil:
 		conditions.MarkFalse(repository, condition, s.failure.reason, "%s", s.failure.message)
+	case s.unsettled != nil:
+		conditions.MarkFalse(repository, condition, v1alpha1.ReasonRemovalHeld, "%s", s.unsettled.message)
 	case s.removing > 0:
 		conditions.MarkFalse(repository, condition, v1alpha1.ReasonRemovalPending, "Snapshots are being removed")
 	case s.held:

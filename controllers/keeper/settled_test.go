@@ -1,0 +1,85 @@
+package keeper_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	clocktesting "k8s.io/utils/clock/testing"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// A commit can change a RetentionPolicy and move configurations to it. A part of it must let nothing go.
+func TestAPartOfARevisionLetsNothingGo(t *testing.T) {
+	t.Parallel()
+	for name, label := range map[string]func(s *shop, labels map[string]string){
+		"of the configuration": func(s *shop, labels map[string]string) {
+			s.configuration("c", &v1alpha1.ObjectReference{Name: "keep"}, labels, "web")
+		},
+		"of the RetentionPolicy": func(s *shop, labels map[string]string) {
+			p := &v1alpha1.RetentionPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "keep"}}
+			bed.Edit(s.t, p, func() { p.Labels = labels })
+			s.configuration("c", &v1alpha1.ObjectReference{Name: "keep"}, nil, "web")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newShop(t)
+			s.snapshot(s.repository, 1, good)
+			older := s.snapshot(s.repository, 2, good)
+			bed.Create(t, &v1alpha1.RetentionPolicy{
+				ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "keep"}, Spec: last(1),
+			})
+			sync := &v1alpha1.PolicySync{
+				ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "policy"},
+				Spec:       v1alpha1.PolicySyncSpec{URL: "https://git.example.com/policy", Path: "."},
+			}
+			bed.Create(t, sync)
+			bed.EditStatus(t, sync, func() { sync.Status.ApplyingRevision = "main@sha1:0123" })
+			label(s, map[string]string{v1alpha1.LabelSyncNamespace: s.namespace, v1alpha1.LabelSyncName: sync.Name})
+
+			s.expectRetention(s.repository, v1alpha1.ReasonRemovalHeld,
+				"until PolicySync/"+s.namespace+"/policy has applied all of revision main@sha1:0123")
+			expectKept(t, older)
+			bed.EditStatus(t, sync, func() { sync.Status.ApplyingRevision = "" })
+			job, _ := s.job()
+			s.did(job, "")
+			released(t, older)
+		})
+	}
+}
+
+// kubectl and Flux apply one object after the other.
+func TestPolicyThatWasJustChangedLetsNothingGo(t *testing.T) {
+	t.Parallel()
+	g, s := NewWithT(t), newShop(t)
+	s.snapshot(s.repository, 1, good)
+	older := s.snapshot(s.repository, 3, good)
+	s.policy("c", v1alpha1.RetentionPolicySpec{MaxRetentionPeriod: "4h"}, "web")
+	s.expectRetention(s.repository, v1alpha1.ReasonApplied, "")
+
+	later := clocktesting.NewFakePassiveClock(now.Now().Add(2 * time.Hour)) // the older one is five hours old
+	r := staleRetention()
+	r.Clock, r.SettleTime = later, 10*time.Hour
+	r.ServerTime = func(context.Context) (time.Time, error) { return later.Now(), nil }
+	request := ctrl.Request{NamespacedName: client.ObjectKeyFromObject(s.repository)}
+	g.Eventually(func(g Gomega) {
+		result, err := r.Reconcile(t.Context(), request)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(result.RequeueAfter).To(BeNumerically("~", 8*time.Hour, 10*time.Minute))
+	}).Should(Succeed(), "it looks again once the policy has settled")
+	expectKept(t, older)
+
+	r.SettleTime = time.Hour
+	g.Eventually(func(g Gomega) {
+		_, err := r.Reconcile(t.Context(), request)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(older), older)).To(Succeed())
+		g.Expect(older.DeletionTimestamp).NotTo(BeNil())
+	}).Should(Succeed(), "the policy has settled")
+}

@@ -1,0 +1,79 @@
+package policysync
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// Others must know when the cluster holds parts of two revisions, also if the process is killed in between.
+func TestAPartOfARevisionIsAnnounced(t *testing.T) {
+	setup := func(t *testing.T) (*testNamespace, string) {
+		r := newRoom(t)
+		r.push(map[string]string{"policy/a.yaml": configuration("a", "0 1 * * *"), "policy/b.yaml": storage("b")})
+		r.reconcile()
+		r.g.Expect(r.sync.Status.ApplyingRevision).To(BeEmpty())
+		return r, r.push(map[string]string{
+			"policy/a.yaml": configuration("a", "0 2 * * *"), "policy/b.yaml": storage("b"),
+			"policy/c.yaml": storage("c"),
+		})
+	}
+	// refuse refuses an object, or only its dry run.
+	refuse := func(r *testNamespace, name string, dryRun bool) {
+		r.answer("/"+name, http.StatusInternalServerError, "no room")
+		refused := r.api.around
+		r.api.around = func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
+			if (req.URL.Query().Get("dryRun") != "") != dryRun {
+				return next.RoundTrip(req)
+			}
+			return refused(req, next)
+		}
+	}
+	t.Run("a write fails", func(t *testing.T) {
+		r, revision := setup(t)
+		refuse(r, "backupconfigurations/a", false)
+		r.reconcile()
+		r.expectNotReady(v1alpha1.ReasonReconcileFailed, "no room")
+		r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, "c")).To(BeTrue())
+		r.g.Expect(r.sync.Status.ApplyingRevision).To(Equal(revision))
+
+		r.api.around = nil
+		r.reconcile()
+		r.expectReady(revision)
+		r.g.Expect(r.sync.Status.ApplyingRevision).To(BeEmpty())
+	})
+	t.Run("a dry run fails", func(t *testing.T) {
+		r, _ := setup(t)
+		refuse(r, "backupconfigurations/a", true)
+		r.reconcile()
+		r.expectNotReady(v1alpha1.ReasonReconcileFailed, "no room")
+		r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, "c")).To(BeFalse(), "nothing was written")
+		r.g.Expect(r.sync.Status.ApplyingRevision).To(BeEmpty())
+	})
+	t.Run("the process is killed", func(t *testing.T) {
+		r, revision := setup(t)
+		dead := false
+		r.api.around = func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
+			write := req.Method != http.MethodGet && req.URL.Query().Get("dryRun") == ""
+			if dead = dead || write && strings.Contains(req.URL.Path, "backupconfigurations/a"); dead {
+				return nil, http.ErrServerClosed
+			}
+			return next.RoundTrip(req)
+		}
+		_, _ = r.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(r.sync)})
+		r.api.around = nil
+		r.g.Expect(r.Get(t.Context(), client.ObjectKeyFromObject(r.sync), r.sync)).To(Succeed())
+		r.g.Expect(dead).To(BeTrue())
+		r.g.Expect(r.sync.Status.ApplyingRevision).To(Equal(revision))
+		r.restart()
+		r.reconcile()
+		r.expectReady(revision)
+		r.g.Expect(r.sync.Status.ApplyingRevision).To(BeEmpty())
+	})
+}
