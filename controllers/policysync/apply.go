@@ -25,11 +25,15 @@ import (
 )
 
 // apply applies the objects that differ from the cluster, after the API server accepted all of them in a dry run, and
-// returns how many it wrote. Namespaces are written before the dry run of the rest, which needs them.
+// returns how many it wrote. Namespaces are written before the dry run of the rest, which needs them. What is being
+// deleted is left out.
 func (a *applier) apply(ctx context.Context, objects []build.Object, live liveObjects) (changed int, err error) {
 	var namespaces, rest []*unstructured.Unstructured
 	for _, o := range objects {
 		u := o.Unstructured
+		if a.going[keyOf(u)] {
+			continue
+		}
 		if stageOf(u.GroupVersionKind()) == 0 {
 			namespaces = append(namespaces, u)
 		} else {

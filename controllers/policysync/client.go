@@ -32,6 +32,10 @@ type applier struct {
 	stays []v1alpha1.ResourceRef
 	// announce writes to the status that a revision is applied in part. It is nil in a pass that writes no status.
 	announce func(context.Context) error
+	// going are the objects of the revision that are being deleted, or whose Namespace is: they can't be applied now.
+	// waits says in words what is being deleted, and what it waits for.
+	going map[key]bool
+	waits []string
 }
 
 func (s *reconciling) applier(ctx context.Context) (*applier, *fault) {

@@ -27,6 +27,8 @@
 //     TestAConsentThatDeletedNothingCountsForNoLaterRevision), and for nothing else
 //     (TestAConsentCountsForNothingThatStayed).
 //   - Nothing that only a removal needs stops an apply (TestAStaleObjectHoldsUpOnlyItself).
+//   - An object that is being deleted holds up no other, and is applied again once it is gone
+//     (TestAnObjectThatIsBeingDeletedHoldsUpOnlyItself).
 //   - What data that stays depends on stays too (TestASecretThatARepositoryNeedsIsKept,
 //     TestANamespaceWithWhatIsKeptStays), and so does a Repository that policy names
 //     (TestARepositoryThatPolicyNamesIsKept).

@@ -92,7 +92,7 @@ func (a *applier) choosers(
 	batches := map[string]bool{}
 	err := read.Pages(ctx, a.APIReader, func(page *v1alpha1.BackupBatchList) error {
 		for i := range page.Items {
-			if b := &page.Items[i]; v1alpha1.InForce(b) {
+			if b := &page.Items[i]; a.counts(v1alpha1.BackupBatchKind, b) {
 				batches[b.Name] = true
 				choose(policy.Invoker{Kind: v1alpha1.BackupBatchKind, Name: b.Name},
 					policy.BatchRepositories(b, policy.KnownTargets(b)))
@@ -107,7 +107,8 @@ func (a *applier) choosers(
 		for i := range page.Items {
 			c := &page.Items[i]
 			by := policy.InvokerOf(c)
-			if v1alpha1.InForce(c) && (by.Kind != v1alpha1.BackupBatchKind || batches[by.Name]) {
+			goes := by.Kind == v1alpha1.BackupBatchKind && !batches[by.Name] // with its batch
+			if a.counts(v1alpha1.BackupConfigurationKind, c) && !goes {
 				choose(by, policy.ConfigurationRepositories(c))
 			}
 		}
@@ -117,6 +118,11 @@ func (a *applier) choosers(
 		return fmt.Errorf("list BackupConfigurations: %w", err)
 	}
 	return nil
+}
+
+// counts reports whether policy counts as a user: it is in force, or it is being deleted and Cairn makes it again.
+func (a *applier) counts(kind string, o client.Object) bool {
+	return v1alpha1.InForce(o) || a.going[key{v1alpha1.GroupVersion.WithKind(kind), client.ObjectKeyFromObject(o)}]
 }
 
 // needed lists what needs storages and Secrets. A Repository needs its storage and its password, and a BackupStorage

@@ -8,7 +8,11 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/fluxcd/cli-utils/pkg/object"
+	"github.com/fluxcd/pkg/apis/meta"
+	"github.com/fluxcd/pkg/runtime/conditions"
 	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -20,6 +24,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/build"
 	"github.com/cairn-backup/cairn/internal/managedfields"
+	"github.com/cairn-backup/cairn/internal/text"
 )
 
 const (
@@ -42,9 +47,13 @@ func keyOf(u *unstructured.Unstructured) key {
 // liveObjects holds the objects of the cluster that have the names of the objects to apply.
 type liveObjects map[key]*unstructured.Unstructured
 
-// observe reads the live objects, and returns a fault if one of them belongs to somebody else.
+// observe reads the live objects, and returns a fault if one of them belongs to somebody else. What is being deleted is
+// not among them.
 func (a *applier) observe(ctx context.Context, objects []build.Object) (liveObjects, *fault) {
 	live, err := a.read(ctx, objects)
+	if err == nil {
+		err = a.leaveOut(ctx, objects, live)
+	}
 	if err != nil {
 		return nil, applyFault(ctx, err, objects)
 	}
@@ -56,12 +65,6 @@ func (a *applier) observe(ctx context.Context, objects []build.Object) (liveObje
 			continue
 		}
 		name := fmt.Sprintf("%s/%s/%s", u.GetKind(), u.GetNamespace(), u.GetName())
-		if u.GetDeletionTimestamp() != nil {
-			return nil, &fault{
-				reason:  v1alpha1.ReasonReconcileFailed,
-				message: name + " is being deleted: Cairn applies it again once it is gone",
-			}
-		}
 		by, err := a.otherOwner(ctx, u)
 		if err != nil {
 			return nil, applyFault(ctx, err, nil)
@@ -87,6 +90,84 @@ func (a *applier) observe(ctx context.Context, objects []build.Object) (liveObje
 		message: strings.Join(foreign[:min(len(foreign), 5)], ", ") + more +
 			": nothing was applied. Remove it from one of the two sources",
 	}
+}
+
+// leaveOut takes out of live what is being deleted, or is in a Namespace that is being deleted: what is written into it
+// goes with it, and the API server refuses new objects there. Such an object holds up no other.
+func (a *applier) leaveOut(ctx context.Context, objects []build.Object, live liveObjects) error {
+	ends, err := a.endingNamespaces(ctx, objects, live)
+	if err != nil {
+		return err
+	}
+	a.going = map[key]bool{}
+	for _, o := range objects {
+		k := keyOf(o.Unstructured)
+		u := live[k]
+		inside := ends[k.Namespace]
+		if !inside && (u == nil || u.GetDeletionTimestamp() == nil) {
+			continue
+		}
+		a.going[k] = true
+		delete(live, k)
+		if !inside { // otherwise its Namespace is named
+			a.waits = append(a.waits, waitsFor(u))
+		}
+	}
+	kind := corev1.SchemeGroupVersion.WithKind(namespaceKind)
+	for namespace, ending := range ends {
+		if ending && !a.going[key{kind, types.NamespacedName{Name: namespace}}] {
+			a.waits = append(a.waits, "Namespace/"+namespace+
+				" is being deleted: Cairn applies what policy has in it once it is there again")
+		}
+	}
+	slices.Sort(a.waits)
+	return nil
+}
+
+// endingNamespaces reports which Namespaces of the objects are being deleted. Those that policy does not have come from
+// the cache: if it is outdated, the API server refuses the objects, and the pass is tried again.
+func (a *applier) endingNamespaces(
+	ctx context.Context, objects []build.Object, live liveObjects,
+) (map[string]bool, error) {
+	ends := map[string]bool{"": false}
+	for k, u := range live {
+		if k.gvk.Group == "" && k.gvk.Kind == namespaceKind {
+			ends[k.Name] = u.GetDeletionTimestamp() != nil
+		}
+	}
+	for _, o := range objects {
+		name := o.Unstructured.GetNamespace()
+		if _, known := ends[name]; known {
+			continue
+		}
+		namespace := &corev1.Namespace{}
+		err := a.Get(ctx, types.NamespacedName{Name: name}, namespace)
+		if client.IgnoreNotFound(err) != nil {
+			return nil, fmt.Errorf("get Namespace %s: %w", name, err)
+		}
+		ends[name] = err == nil && !namespace.DeletionTimestamp.IsZero()
+	}
+	return ends, nil
+}
+
+// maxWait is how much of the words of an object that is being deleted a message holds.
+const maxWait = 1000
+
+// waitsFor says that an object is being deleted, and what it waits for as its own conditions say it.
+func waitsFor(u *unstructured.Unstructured) string {
+	name := describe(v1alpha1.ResourceRef{ID: object.UnstructuredToObjMetadata(u).String()})
+	if u.GetKind() == namespaceKind {
+		return name + " is being deleted: Cairn applies it, and what policy has in it, again once it is gone. Its " +
+			"status says what it waits for"
+	}
+	name += " is being deleted: Cairn applies it again once it is gone. "
+	for _, kind := range []string{v1alpha1.ConditionWiped, meta.ReadyCondition} {
+		c := conditions.Get(conditions.UnstructuredGetter(u), kind)
+		if c != nil && c.Status != metav1.ConditionTrue && c.Message != "" {
+			return name + "It says: " + text.Cut(c.Message, maxWait)
+		}
+	}
+	return name + "Check its finalizers"
 }
 
 // otherOwner returns who else manages an object, or "". A deleted PolicySync owns nothing.

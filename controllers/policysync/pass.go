@@ -54,54 +54,80 @@ func (s *reconciling) pass(ctx context.Context, o origin) *fault {
 		uid: s.obj.UID, at: s.Clock.Now(), revision: o.revision,
 		generation: s.obj.Generation,
 	})
-	applied := passResult{revision: o.revision.String(), objects: len(built.Objects), changed: changed}
+	applied := passResult{
+		revision: o.revision.String(), objects: len(built.Objects) - len(a.going), going: len(a.going),
+		changed: changed,
+	}
 	if s.drifted(applied) {
 		s.announceDrift()
 	}
-	return s.remove(ctx, a, applied, wanted, lacks)
+	message, fault := s.remove(ctx, a, applied, wanted, lacks)
+	if fault = a.incomplete(message, fault); fault != nil {
+		return fault
+	}
+	s.succeed(message)
+	return nil
 }
 
-// remove deletes what is stale, unless the guard or the spec holds it back, and ends the pass.
+// maxWaits is the number of objects that are being deleted which a message names.
+const maxWaits = 3
+
+// incomplete returns how a pass ends that ended with a message, or with a fault, for everything that is not being
+// deleted. The others are tried again, so a fault that would stay until something else changes does not.
+func (a *applier) incomplete(message string, f *fault) *fault {
+	if len(a.going) == 0 {
+		return f
+	}
+	waits := strings.Join(a.waits[:min(len(a.waits), maxWaits)], "; ")
+	if len(a.waits) > maxWaits {
+		waits += "; and others"
+	}
+	if f != nil {
+		return &fault{reason: f.reason, message: f.message + "; " + waits}
+	}
+	return &fault{reason: v1alpha1.ReasonReconcileFailed, message: waits + "; apart from that: " + message}
+}
+
+// remove deletes what is stale, unless the guard or the spec holds it back. It returns what to say if nothing failed.
 func (s *reconciling) remove(
 	ctx context.Context, a *applier, applied passResult, wanted []v1alpha1.ResourceRef, lacks *removal,
-) *fault {
+) (message string, f *fault) {
+	message = "applied revision " + applied.revision
 	switch {
 	case !s.obj.Spec.Prune:
 		s.logApplied(ctx, applied)
-		s.succeed("applied revision " + applied.revision)
-		return nil
+		return message, nil
 	case lacks.held:
 		applied.stale = len(lacks.left())
 		s.logApplied(ctx, applied)
-		return s.blocked(lacks)
+		return "", s.blocked(lacks)
 	}
 	pruned, fault := a.prune(ctx, lacks.goes)
 	left := union(lacks.stays, pruned.left)
 	applied.stale, applied.deleted = len(left), pruned.deleted
 	s.logApplied(ctx, applied)
 	if f := s.setInventory(union(wanted, left)); f != nil { // it is not larger than before
-		return f
+		return "", f
 	}
 	s.completeConsent()
 	if fault == nil && lacks.failed != nil {
 		fault = pruneFault(ctx, nil, lacks.failed)
 	}
 	if fault != nil {
-		return fault
+		return "", fault
 	}
-	message := "applied revision " + applied.revision
 	if kept := append(lacks.kept(), pruned.kept...); len(kept) > 0 {
 		message += "; not deleted: " + strings.Join(kept, ", ")
 	}
-	s.succeed(message)
-	return nil
+	return message, nil
 }
 
-// passResult is what one pass over a revision did. deleted counts the objects whose deletion began, stale those that
-// the revision lacks and that the inventory still holds.
+// passResult is what one pass over a revision did. objects counts what was applied, and going what could not be applied
+// because it is being deleted. deleted counts the objects whose deletion began, stale those that the revision lacks and
+// that the inventory still holds.
 type passResult struct {
-	revision                         string
-	objects, changed, deleted, stale int
+	revision                                string
+	objects, going, changed, deleted, stale int
 }
 
 // drifted reports whether a pass reverted edits by hand: it changed objects of the revision that was in force.
@@ -117,6 +143,7 @@ func (s *reconciling) logApplied(ctx context.Context, p passResult) {
 	switch {
 	case unchanged && p.stale > 0:
 		log.V(1).Info("waits to delete what the revision lacks", "stale", p.stale)
+	case unchanged && p.going > 0: // the fault at the end of the pass says so
 	case unchanged:
 		log.V(1).Info("nothing to do: all objects are as the revision says", "objects", p.objects)
 	case p.deleted == 0 && s.drifted(p):

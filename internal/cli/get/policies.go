@@ -88,7 +88,7 @@ func syncTable(s scope, syncs []v1alpha1.PolicySync) *command.Table {
 		}
 		t.Note(NotReady(p.Status.Conditions))
 		if c := apimeta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionDeletionBlocked); c != nil &&
-			c.Status == metav1.ConditionTrue && c.Message != ReadyMessage(p.Status.Conditions) {
+			c.Status == metav1.ConditionTrue && !strings.HasPrefix(ReadyMessage(p.Status.Conditions), c.Message) {
 			t.Note(c.Reason + ": " + c.Message)
 		}
 	}

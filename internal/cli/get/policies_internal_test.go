@@ -2,8 +2,12 @@ package get
 
 import (
 	"fmt"
+	"strings"
 	"testing"
+	"time"
 
+	"github.com/fluxcd/pkg/apis/meta"
+	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -29,4 +33,23 @@ func TestInventoriesAreReadable(t *testing.T) {
 	p := &v1alpha1.PolicySync{}
 	unpack(p)
 	NewWithT(t).Expect(p.Status.Inventory).To(BeNil())
+}
+
+// What the guard holds back is said once: by the condition Ready, alone or with more, or by its own condition.
+func TestABlockedDeletionIsSaidOnce(t *testing.T) {
+	for _, ready := range []string{
+		"3 objects were not deleted", "3 objects were not deleted; s3 is being deleted", "the server does not answer",
+	} {
+		t.Run(ready, func(t *testing.T) {
+			g := NewWithT(t)
+			p := v1alpha1.PolicySync{}
+			conditions.MarkFalse(&p, meta.ReadyCondition, v1alpha1.ReasonDeletionBlocked, "%s", ready)
+			conditions.MarkTrue(&p, v1alpha1.ConditionDeletionBlocked, v1alpha1.ReasonDeletionBlocked,
+				"3 objects were not deleted")
+			out := &strings.Builder{}
+			g.Expect(syncTable(scope{now: time.Now()}, []v1alpha1.PolicySync{p}).Write(out, 200)).To(Succeed())
+			g.Expect(out.String()).To(ContainSubstring(ready))
+			g.Expect(strings.Count(out.String(), "3 objects were not deleted")).To(Equal(1), out.String())
+		})
+	}
 }
