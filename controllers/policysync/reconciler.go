@@ -171,6 +171,8 @@ func (s *reconciling) sync(ctx context.Context) ctrl.Result {
 		result := s.fail(ctx, fault)
 		if fault.stalled {
 			s.remember(origin.revision, fault)
+		} else { // an earlier pass over this revision is outdated
+			s.passes.forget(client.ObjectKeyFromObject(s.obj))
 		}
 		if fault.early {
 			s.keep(ctx, origin)

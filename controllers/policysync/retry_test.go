@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fluxcd/pkg/apis/meta"
 	. "github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -63,4 +64,26 @@ func TestAFaultIsTriedAgainWithinTheRetryInterval(t *testing.T) {
 		r.g.Expect(r.reconcile().RequeueAfter).To(Equal(20 * time.Second))
 		r.expectNotReady(v1alpha1.ReasonReconcileFailed, "down")
 	}
+}
+
+// A pass that somebody asked for finds the object earlier than the regular look. It is tried again until the object is
+// back.
+func TestAPassThatFailedReplacesTheLastOne(t *testing.T) {
+	r := newRoom(t)
+	revision := r.push(map[string]string{"policy/a.yaml": storage("a"), "policy/b.yaml": storage("b")})
+	r.reconcile()
+	s := &v1alpha1.BackupStorage{}
+	r.deleted(s, "a")
+	before := r.sync.DeepCopy() // an update would also change the generation
+	r.sync.Annotations = map[string]string{meta.ReconcileRequestAnnotation: "now"}
+	r.g.Expect(r.Patch(t.Context(), r.sync, client.MergeFrom(before))).To(Succeed())
+	for range 2 {
+		r.reconcile()
+		r.expectNotReady(v1alpha1.ReasonReconcileFailed, "/a is being deleted: Cairn applies it again once it is gone."+
+			" Check its finalizers")
+	}
+	r.releases(s, "a")
+	r.reconcile()
+	r.expectReady(revision)
+	r.g.Expect(r.exists(s, "a")).To(BeTrue())
 }
