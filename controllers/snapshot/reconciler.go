@@ -175,21 +175,25 @@ func (r *Reconciler) ofRepository(ctx context.Context, s *v1alpha1.Snapshot) (ct
 	case released(&repository):
 		return r.keep(ctx, s, retention.RepositoryGone)
 	}
-	return ctrl.Result{}, r.ofStorage(ctx, s, &repository)
+	return r.ofStorage(ctx, s, &repository)
 }
 
 // ofStorage waits for the keeper to remove the data of a Snapshot. If the storage of its Repository is gone, no keeper
-// can, and the Snapshot says so.
-func (r *Reconciler) ofStorage(ctx context.Context, s *v1alpha1.Snapshot, repository *v1alpha1.Repository) error {
+// can, and the Snapshot says so. It looks again, because nothing tells that the storage or the kind of Snapshots goes.
+// Thousands can wait, and each look reads from the API server: so the longer one waits, the less often it looks.
+func (r *Reconciler) ofStorage(
+	ctx context.Context, s *v1alpha1.Snapshot, repository *v1alpha1.Repository,
+) (ctrl.Result, error) {
+	again := ctrl.Result{RequeueAfter: min(max(r.Clock.Since(s.DeletionTimestamp.Time)/4, seldom), rarely)}
 	storage := repository.Spec.StorageRef.In(repository.Namespace)
 	switch err := r.Get(ctx, storage, &v1alpha1.BackupStorage{}); {
 	case err == nil:
 		logf.FromContext(ctx).V(1).Info("waits for the keeper to remove its data")
-		return nil
+		return again, nil
 	case !apierrors.IsNotFound(err):
-		return err
+		return ctrl.Result{}, err
 	}
-	return r.markWaiting(ctx, s, wait{reason: v1alpha1.ReasonStorageNotFound, cause: fmt.Sprintf(
+	return again, r.markWaiting(ctx, s, wait{reason: v1alpha1.ReasonStorageNotFound, cause: fmt.Sprintf(
 		"there is no BackupStorage %s: create it again, or annotate the Snapshot with %s to release it and "+
 			"leave its data", storage, retention.GiveUp(s))})
 }

@@ -25,6 +25,8 @@ const (
 	inUseInterval = 15 * time.Second
 	// soon and seldom limit how often VolumeSnapshots that are being deleted are checked.
 	soon, seldom = time.Second, time.Minute
+	// rarely is the longest delay before a Snapshot is checked again that waits for a keeper.
+	rarely = 5 * time.Minute
 	// stuckAfter is the default of StuckAfter.
 	stuckAfter = time.Minute
 )
