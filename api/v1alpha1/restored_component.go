@@ -79,8 +79,8 @@ type RestoredComponent struct {
 	// TargetWritten is whether the mover began to write into the volume, which can contain part of the data since then.
 	// +optional
 	TargetWritten bool `json:"targetWritten,omitempty"`
-	// TargetUntouched is whether a mover that failed has told that it changed nothing in the volume, nor in the
-	// database. One that was killed tells nothing.
+	// TargetUntouched is whether nothing was changed in the volume, nor in the database, when the component failed: its
+	// mover has told so, or is known not to have begun. A mover that was killed tells nothing.
 	// +optional
 	TargetUntouched bool `json:"targetUntouched,omitempty"`
 	// UntouchedAttempts is how many attempts, from the first on, have changed nothing there.

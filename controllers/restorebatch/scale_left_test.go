@@ -2,12 +2,16 @@ package restorebatch
 
 import (
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 	batchv1 "k8s.io/api/batch/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/testbed"
 	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
+	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
 // fromSecond names the restore point.
@@ -58,12 +62,50 @@ func TestAWorkloadComesBackWhereEveryTargetRefused(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.gone(w.deployment("kubectl"))
-	w.Outcome = func(*batchv1.Job) kubelet.Outcome { return kubelet.Fail(v1alpha1.ReasonVolumeNotEmpty) }
+	w.Outcome = func(job *batchv1.Job) kubelet.Outcome {
+		o := kubelet.Fail(v1alpha1.ReasonVolumeNotEmpty)
+		for _, c := range kubelet.TaskOf(job).Components {
+			o.Result.Components = append(o.Result.Components, task.ComponentResult{
+				Name: c.Name, Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonVolumeNotEmpty, TargetUntouched: true,
+			})
+		}
+		return o
+	}
 	w.restore("back", scalesWeb)
 	b := w.settle("back")
 	w.Expect(b.Status.Targets).To(HaveEach(And(
 		HaveField("Reason", v1alpha1.ReasonVolumeNotEmpty), HaveField("Message", ContainSubstring("confirm")))))
 	w.Expect(w.replicas()).To(Equal(int32(2)))
+}
+
+// A quota, or a cluster that is full, must not take an application down that has all its data.
+func TestAWorkloadComesBackWhereNoMoverBegan(t *testing.T) {
+	t.Parallel()
+	for name, hooks := range map[string]bool{"without hooks": false, "after a hook, which can have written": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.gone(w.deployment("kubectl"))
+			w.restore("back", scalesWeb, func(b *v1alpha1.RestoreBatch) {
+				if hooks {
+					b.Spec.Hooks = w.RestoreHooks(sessiontest.Listen(t))
+				}
+			})
+			w.Eventually(func() []batchv1.Job {
+				w.Reconcile("back")
+				return w.Jobs()
+			}).WithTimeout(testbed.Patience).WithPolling(5 * time.Millisecond).Should(HaveLen(3))
+			w.Expect(w.replicas()).To(BeZero())
+			w.Clock.SetTime(w.Clock.Now().Add(10 * time.Minute))
+			b := w.drive()
+			w.Expect(b.Status.Targets).To(HaveEach(HaveField("Reason", v1alpha1.ReasonPodNotCreated)))
+			if hooks {
+				w.Expect(w.replicas()).To(BeZero())
+			} else {
+				w.Expect(w.replicas()).To(Equal(int32(2)))
+			}
+		})
+	}
 }
 
 // The first of them to end would start the application while the other one restores.

@@ -15,12 +15,13 @@ import (
 	"github.com/cairn-backup/cairn/internal/run/restore"
 	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
+	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
-// halfRestored returns the restore that the claim target is marked with.
-func (w *world) halfRestored() string {
+// halfRestored returns the restore that a claim is marked with.
+func (w *world) halfRestored(name string) string {
 	var claim corev1.PersistentVolumeClaim
-	w.Get("target", &claim)
+	w.Get(name, &claim)
 	return restore.HalfRestored(claim.Annotations, claim.UID)
 }
 
@@ -63,14 +64,75 @@ func TestATargetThatNoMoverTouchedIsNotHalfRestored(t *testing.T) {
 			}
 			w.restore("restore", once)
 			w.Reconcile("restore")
-			w.Expect(w.halfRestored()).To(Equal("restore"), "its mover can be killed at any moment")
+			w.Expect(w.halfRestored("target")).To(Equal("restore"), "its mover can be killed at any moment")
 			w.Cluster()
 			w.Reconcile("restore")
 			w.Clock.SetTime(w.Clock.Now().Add(2 * time.Minute))
 			s := w.settle("restore")
 			w.Expect(ending(s)).To(Equal("Failed/TargetUnwritable"), message(s))
 			w.Expect(s.Status.Attempt).To(BeEquivalentTo(2))
-			w.Expect(w.halfRestored()).To(Equal(tt.want))
+			w.Expect(w.halfRestored("target")).To(Equal(tt.want))
+		})
+	}
+}
+
+// What never begins, and what is refused after it has taken its claims, leaves them as they were.
+func TestATargetWhoseMoverNeverBeganIsNotHalfRestored(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		restore func(*world) func(*v1alpha1.RestoreSession)
+		late    bool // its Job was made long ago, and has no pod
+		step    bool // fails
+		want    string
+		half    string
+	}{
+		"no pod is made": {late: true, want: "Failed/PodNotCreated"},
+		"a step fails": {restore: func(w *world) func(*v1alpha1.RestoreSession) {
+			info := w.stepsTask(v1alpha1.TargetAccessReadOnly)
+			return func(s *v1alpha1.RestoreSession) { s.Spec.Addon = info }
+		}, step: true, want: "Failed/StepFailed"},
+		"a step that can write fails": {restore: func(w *world) func(*v1alpha1.RestoreSession) {
+			info, confirm := w.stepsTask(""), w.confirmed("target")
+			return func(s *v1alpha1.RestoreSession) { s.Spec.Addon = info; confirm(s) }
+		}, step: true, want: "Failed/StepFailed", half: "restore"},
+		"its Job is refused": {restore: func(*world) func(*v1alpha1.RestoreSession) {
+			return func(s *v1alpha1.RestoreSession) {
+				s.Spec.Addon = &v1alpha1.AddonInfo{
+					Name: catalog.VolumeAddon, Tasks: []v1alpha1.TaskReference{{Name: catalog.RestoreTask}},
+					JobTemplate: sessiontest.MoreThanItsLimit(),
+				}
+			}
+		}, want: "Failed/InvalidTask"},
+		"its other claim is in use": {restore: func(w *world) func(*v1alpha1.RestoreSession) {
+			w.Killer = &sessiontest.Killer{At: 3} // right after the restore was frozen
+			return w.twoClaims()
+		}, want: "Failed/VolumeInUse"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			if tt.step {
+				w.Outcome = func(*batchv1.Job) kubelet.Outcome { return kubelet.Outcome{Step: w.Namespace + "-0"} }
+			}
+			edit := func(*v1alpha1.RestoreSession) {}
+			if tt.restore != nil {
+				edit = tt.restore(w)
+			}
+			w.restore("restore", edit)
+			w.Reconcile("restore")
+			if tt.want == "Failed/VolumeInUse" {
+				sessiontest.Create(t, w.Client, sessiontest.Pod(w.Namespace, "app", "node-a", "other", nil))
+				w.Reconcile("restore")
+			}
+			if tt.late {
+				w.Expect(w.Jobs()).To(HaveLen(1))
+				w.Expect(w.halfRestored("target")).To(Equal("restore"), "its mover can begin at any moment")
+				w.Clock.SetTime(w.Clock.Now().Add(10 * time.Minute))
+				w.Reconcile("restore")
+			}
+			s := w.settle("restore")
+			w.Expect(ending(s)).To(Equal(tt.want), message(s))
+			w.Expect(w.halfRestored("target")).To(Equal(tt.half))
 		})
 	}
 }
@@ -99,6 +161,6 @@ func TestARestoreOfTheSamePartEndsTheMark(t *testing.T) {
 			s.Spec.DataSource.Snapshot, s.Spec.Verify = next.snapshot, true
 		})
 		s := w.settle(next.name)
-		w.Expect(w.halfRestored()).To(Equal(next.want), "%s: %s", next.name, message(s))
+		w.Expect(w.halfRestored("target")).To(Equal(next.want), "%s: %s", next.name, message(s))
 	}
 }

@@ -50,12 +50,11 @@ func ofClaim(name, claim string) corev1.Volume {
 	}}
 }
 
-// A volume that an earlier attempt restored can be in use by the time of the next.
-func TestOfAHostOnlyWhatFailedIsRestoredAgain(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
+// twoClaims makes a restore write into a workload with the claims target and other.
+func (w *world) twoClaims() func(*v1alpha1.RestoreSession) {
+	w.T.Helper()
 	template := mounting(ofClaim("a", "target"), ofClaim("b", "other"))
-	sessiontest.Create(t, w.Client, sessiontest.Claim(w.Namespace, "other"),
+	sessiontest.Create(w.T, w.Client, sessiontest.Claim(w.Namespace, "other"),
 		w.newSnapshot("both", v1alpha1.SnapshotSucceeded, 4, "a", "b"),
 		&appsv1.Deployment{
 			ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "web"},
@@ -64,16 +63,23 @@ func TestOfAHostOnlyWhatFailedIsRestoredAgain(t *testing.T) {
 				Template: template,
 			},
 		})
+	return func(s *v1alpha1.RestoreSession) {
+		s.Spec.Target = &v1alpha1.TypedObjectReference{APIGroup: "apps", Kind: v1alpha1.KindDeployment, Name: "web"}
+		s.Spec.DataSource = &v1alpha1.RestoreDataSource{Snapshot: "both"}
+	}
+}
+
+// A volume that an earlier attempt restored can be in use by the time of the next.
+func TestOfAHostOnlyWhatFailedIsRestoredAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
 	w.Outcome = func(job *batchv1.Job) kubelet.Outcome {
 		if o := kubelet.Succeed(job); len(o.Result.Components) == 2 {
 			return unreachable(o, 1)
 		}
 		return kubelet.Succeed(job)
 	}
-	w.restore("restore", once, func(s *v1alpha1.RestoreSession) {
-		s.Spec.Target = &v1alpha1.TypedObjectReference{APIGroup: "apps", Kind: v1alpha1.KindDeployment, Name: "web"}
-		s.Spec.DataSource = &v1alpha1.RestoreDataSource{Snapshot: "both"}
-	})
+	w.restore("restore", once, w.twoClaims())
 	w.Reconcile("restore")
 	w.Cluster()
 	w.Reconcile("restore")

@@ -117,7 +117,7 @@ func markHalf(annotations map[string]string, s *v1alpha1.RestoreSession, target 
 // left reports whether a claim has all the data that a restore was to write into it, and whether it is as it was
 // before. What a hook did is not known: hooks do not count.
 func left(s *v1alpha1.RestoreSessionStatus, claim string) (whole, intact bool) {
-	whole, intact = true, stepThatWritesFirst(s.Resolved.Task) == ""
+	whole, intact = true, true
 	for _, h := range s.Resolved.Hosts {
 		for i := range h.Volumes {
 			if h.Volumes[i].ClaimName != claim {
@@ -125,8 +125,7 @@ func left(s *v1alpha1.RestoreSessionStatus, claim string) (whole, intact bool) {
 			}
 			c := s.Components[h.Volumes[i].Component]
 			whole = whole && (c.Phase == v1alpha1.RestoreSessionSucceeded || filledLater(c))
-			// A claim that the restore made is empty in the place of data, whatever its mover did.
-			intact = intact && h.Volumes[i].Template == 0 && untouched(c, s.Attempt)
+			intact = intact && untouched(s, &h.Volumes[i])
 		}
 	}
 	return whole, intact
@@ -135,19 +134,6 @@ func left(s *v1alpha1.RestoreSessionStatus, claim string) (whole, intact bool) {
 // filledLater reports whether the storage system fills the volume of a component, at once, when a pod mounts it first.
 func filledLater(c v1alpha1.RestoredComponent) bool {
 	return c.Phase == v1alpha1.RestoreSessionUnknown && c.Reason == v1alpha1.ReasonVolumeNotBound
-}
-
-// neverRan reports whether a failed component says that no mover has worked on it: neither the last one nor, if the Job
-// was suspended, one before.
-func neverRan(c v1alpha1.RestoredComponent) bool {
-	switch c.Reason {
-	case v1alpha1.ReasonUnschedulable, v1alpha1.ReasonPodNotCreated, v1alpha1.ReasonQuotaExceeded,
-		v1alpha1.ReasonPodNotStarted, v1alpha1.ReasonVolumeMountFailed, v1alpha1.ReasonImagePullFailed,
-		v1alpha1.ReasonFailedToExecutePreRestoreHooks:
-		return c.StartTime == nil && !c.TargetWritten
-	default:
-		return false
-	}
 }
 
 // HalfRestoredOf says that a Snapshot was made of what a restore had left half written. It returns "" for any other.

@@ -176,12 +176,16 @@ func TestRunOfARestore(t *testing.T) {
 			job: new(runtest.Died(v1alpha1.ReasonImagePullFailed, false)), phase: restoreFailed,
 			reason: v1alpha1.ReasonImagePullFailed, remove: true, fenced: true, verify: true, maybePartly: true,
 		},
+		"an image that can't be pulled, and its mover has not begun": {
+			job: new(unbegun(v1alpha1.ReasonImagePullFailed)), phase: restoreFailed,
+			reason: v1alpha1.ReasonImagePullFailed, remove: true, fenced: true, verify: true,
+		},
 		"a pod that no node takes": {
-			job: new(runtest.Died(v1alpha1.ReasonUnschedulable, false)), phase: restoreFailed,
+			job: new(unbegun(v1alpha1.ReasonUnschedulable)), phase: restoreFailed,
 			reason: v1alpha1.ReasonUnschedulable, remove: true, fenced: true, verify: true,
 		},
 		"a second pod that no node takes": {
-			job: new(runtest.Died(v1alpha1.ReasonUnschedulable, false)), attempt: 2, phase: restoreFailed,
+			job: new(unbegun(v1alpha1.ReasonUnschedulable)), attempt: 2, phase: restoreFailed,
 			reason: v1alpha1.ReasonUnschedulable, remove: true, fenced: true, verify: true, maybePartly: true,
 		},
 		"a Job that vanished": {
@@ -198,8 +202,11 @@ func TestRunOfARestore(t *testing.T) {
 		},
 		"deleted: then the pods": {pods: 1, deleted: true, phase: restoreRunning, reason: "Running"},
 		"deleted: then it has failed": {
-			deleted: true, phase: restoreFailed, reason: v1alpha1.ReasonCancelled,
-			fenced: true, verify: true, maybePartly: true,
+			component: v1alpha1.RestoredComponent{Phase: restorePending}, deleted: true, phase: restoreFailed,
+			reason: v1alpha1.ReasonCancelled, fenced: true, verify: true, maybePartly: true,
+		},
+		"deleted before its Job was made": {
+			deleted: true, phase: restoreFailed, reason: v1alpha1.ReasonCancelled, fenced: true, verify: true,
 		},
 		"deleted: a pod that never goes is not waited for": {
 			pods: 1, deleted: true, later: run.WaitForPods, phase: restoreFailed, reason: v1alpha1.ReasonCancelled,

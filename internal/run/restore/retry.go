@@ -46,7 +46,7 @@ func (r *runner) waitsForRetry() bool {
 				TargetEmpty: c.TargetEmpty, TargetWritten: c.TargetWritten, VolumeUID: c.VolumeUID,
 				UntouchedAttempts: c.UntouchedAttempts,
 			}
-			if untouched(c, s.Attempt-1) {
+			if unchanged(c, s.Attempt-1) {
 				again.UntouchedAttempts++
 			}
 			if !ProvisionsClaims(s.Resolved) { // there, the UID means that the claim was made

@@ -169,21 +169,20 @@ func (r *runner) step(i int, h *v1alpha1.ResolvedRestoreHost, name string) {
 		if job.State == observe.StateSucceeded {
 			reason = v1alpha1.ReasonJobFailed
 		}
-		message := cmp.Or(job.Message, "the mover ended without saying how") + r.unbound(h)
-		if reason != v1alpha1.ReasonUnschedulable || r.d.Status.Attempt > 1 { // else nothing ever ran
-			message += maybePartly
-		}
-		r.giveUp(h, reason, message)
+		r.giveUp(h, reason, cmp.Or(job.Message, "the mover ended without saying how")+r.unbound(h)+r.partly(h))
 	case deleted != nil:
+		if exists {
+			r.mark(h)
+		}
 		if r.stops(deleted.Time) {
 			return
 		}
-		r.giveUp(h, v1alpha1.ReasonCancelled, "the RestoreSession was deleted"+maybePartly)
+		r.giveUp(h, v1alpha1.ReasonCancelled, "the RestoreSession was deleted"+r.partly(h))
 	case r.late():
 		if exists {
 			r.d.Delete = append(r.d.Delete, name)
 		}
-		r.giveUp(h, v1alpha1.ReasonDeadlineExceeded, "the deadline of the restore passed"+maybePartly)
+		r.giveUp(h, v1alpha1.ReasonDeadlineExceeded, "the deadline of the restore passed"+r.partly(h))
 	case exists:
 		r.mark(h)
 		if job.Suspended() {
@@ -257,16 +256,49 @@ func (r *runner) mark(h *v1alpha1.ResolvedRestoreHost) {
 	}
 }
 
+// unbegun reports whether it is known that no mover has begun in this attempt with what is unfinished of a host: the
+// API server and the pods say so, and no mover has reported a begin. Whoever believes this must have looked past the
+// cache, as giveUp asks for. A mover that begins later is fenced before it writes.
+func (r *runner) unbegun(h *v1alpha1.ResolvedRestoreHost) bool {
+	for _, v := range h.Volumes {
+		if c := r.d.Status.Components[v.Component]; !c.Phase.Terminal() && c.StartTime != nil {
+			return false
+		}
+	}
+	if job, exists := r.Jobs[r.jobName(h)]; exists {
+		return job.Unbegun
+	}
+	_, seen := r.pending(h)
+	stuck := r.Pods > 0 && !run.Moves(r.Jobs, r.Now) // on a dead node, after their Job
+	return !seen && !stuck
+}
+
+// partly ends the message about a host that is given up, unless none of its targets can hold a part of the data.
+func (r *runner) partly(h *v1alpha1.ResolvedRestoreHost) string {
+	if !r.unbegun(h) {
+		return maybePartly
+	}
+	for i := range h.Volumes {
+		v := &h.Volumes[i]
+		if c := r.d.Status.Components[v.Component]; !c.Phase.Terminal() &&
+			(c.UntouchedAttempts < r.d.Status.Attempt-1 || stepsMayWrite(r.d.Status.Resolved.Task, v)) {
+			return maybePartly
+		}
+	}
+	return ""
+}
+
 // giveUp fails the unfinished components of a host. Their mover is no longer allowed to write.
 func (r *runner) giveUp(h *v1alpha1.ResolvedRestoreHost, reason, message string) {
 	r.d.Verify = true
+	unbegun := r.unbegun(h)
 	for _, v := range h.Volumes {
 		c := r.d.Status.Components[v.Component]
 		if c.Phase.Terminal() {
 			continue
 		}
 		c.Phase, c.ID, c.Progress = v1alpha1.RestoreSessionFailed, v.ID, nil
-		c.Reason, c.Error = reason, text.Shorten(message)
+		c.Reason, c.Error, c.TargetUntouched = reason, text.Shorten(message), unbegun
 		r.d.Status.Components[v.Component] = c
 	}
 }

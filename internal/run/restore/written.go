@@ -14,21 +14,21 @@ import (
 )
 
 // MayHaveWritten reports whether a restore that has ended can have changed its target. It has not if it was never
-// frozen, or if each of its components was refused before a mover wrote, in each attempt. Hooks and steps of the task
-// can write before that. A restore that another one kept out counts as that one, which writes.
+// frozen, or if it left each of its volumes untouched and no hook ran. A restore that another one kept out counts as
+// that one, which writes.
 func MayHaveWritten(s *v1alpha1.RestoreSession) bool {
 	resolved := s.Status.Resolved
 	if resolved == nil {
 		return s.Status.Reason == v1alpha1.ReasonRestoreInProgress
 	}
-	if resolved.Hooks != nil || len(resolved.Task.Steps) > 0 || len(resolved.Hosts) == 0 {
+	if hookRan(s.Status.Hooks) || len(resolved.Hosts) == 0 {
 		return true
 	}
 	for _, h := range resolved.Hosts {
-		for _, v := range h.Volumes {
-			c := s.Status.Components[v.Component]
-			made := v.Template > 0 || v.Provision != nil
-			if made || wrote(c) || c.UntouchedAttempts < s.Status.Attempt-1 {
+		for i := range h.Volumes {
+			v := &h.Volumes[i]
+			if !untouched(&s.Status, v) ||
+				s.Status.Components[v.Component].Reason == v1alpha1.ReasonRestoreInProgress {
 				return true
 			}
 		}
@@ -36,18 +36,29 @@ func MayHaveWritten(s *v1alpha1.RestoreSession) bool {
 	return false
 }
 
-// wrote reports whether the mover of a component can have written in the last attempt. What an earlier one wrote is in
-// TargetWritten, too.
-func wrote(c v1alpha1.RestoredComponent) bool {
-	if c.Phase != v1alpha1.RestoreSessionFailed {
-		return true
-	}
-	return !c.TargetUntouched && (c.TargetWritten || !endsBeforeWriting(c.Reason))
+// hookRan reports whether an attempt of a hook was started.
+func hookRan(hooks *v1alpha1.HookStatuses) bool {
+	return hooks != nil && slices.ContainsFunc(slices.Concat(hooks.PreHooks, hooks.PostHooks),
+		func(h v1alpha1.HookStatus) bool { return h.Attempts > 0 })
 }
 
-// untouched reports whether no mover has changed the target of a component in so many attempts.
-func untouched(c v1alpha1.RestoredComponent, attempts int32) bool {
-	return c.UntouchedAttempts >= attempts-1 && (!wrote(c) || neverRan(c))
+// untouched reports whether a restore that has ended has left what a volume is restored into as it was. Everything that
+// depends on this asks here. What is not known counts as a change, for example what an earlier version has written
+// down. A claim that the restore made, in the place of data or not, is not as it was.
+func untouched(s *v1alpha1.RestoreSessionStatus, v *v1alpha1.ResolvedRestoreVolume) bool {
+	return v.Template == 0 && v.Provision == nil && !stepsMayWrite(s.Resolved.Task, v) &&
+		unchanged(s.Components[v.Component], s.Attempt)
+}
+
+// unchanged reports whether a component says that its movers have changed nothing in so many attempts.
+func unchanged(c v1alpha1.RestoredComponent, attempts int32) bool {
+	return c.Phase == v1alpha1.RestoreSessionFailed && c.TargetUntouched && c.UntouchedAttempts >= attempts-1
+}
+
+// stepsMayWrite reports whether a step before the mover can have written into what a volume is restored into. Where
+// that is a database, any step can: it needs no volume for that.
+func stepsMayWrite(t v1alpha1.ResolvedTask, v *v1alpha1.ResolvedRestoreVolume) bool {
+	return stepThatWritesFirst(t) != "" || !v.Mounted() && len(t.Steps) > 0
 }
 
 // refused reports whether the Result of a mover says that it refused its task, before it began with any component.
@@ -59,19 +70,6 @@ func refused(result *task.Result) bool {
 // as before says: the pod of a Job that was suspended and resumed, or the container of a sidecar that was restarted.
 func anotherBegan(before, result v1alpha1.RestoredComponent) bool {
 	return before.StartTime != nil && !before.StartTime.Equal(result.StartTime)
-}
-
-// endsBeforeWriting reports whether the reason of a failed component proves that its mover wrote nothing: the mover
-// looks at the target and opens the repository first, and a Job that was refused never ran.
-func endsBeforeWriting(reason string) bool {
-	switch reason {
-	case v1alpha1.ReasonVolumeNotEmpty, v1alpha1.ReasonWrongPassword, v1alpha1.ReasonPasswordChanged,
-		v1alpha1.ReasonConfirmationMissing, v1alpha1.ReasonConfirmationWrong, v1alpha1.ReasonConfirmationUsed,
-		v1alpha1.ReasonSnapshotDamaged, v1alpha1.ReasonRestoreNotAllowed, v1alpha1.ReasonCreationRefused:
-		return true
-	default:
-		return false
-	}
 }
 
 // HalfRestoredBy returns the name and UID of the RestoreSession that HalfRestored names. The UID is empty if several

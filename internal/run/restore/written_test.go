@@ -22,6 +22,30 @@ func TestMayHaveWritten(t *testing.T) {
 			component(s, func(c *v1alpha1.RestoredComponent) { c.Reason = reason })
 		}
 	}
+	mayHave := func(s *v1alpha1.RestoreSession) {
+		component(s, func(c *v1alpha1.RestoredComponent) { c.TargetUntouched = false })
+	}
+	attempt := func(attempt, untouched int32) func(*v1alpha1.RestoreSession) {
+		return func(s *v1alpha1.RestoreSession) {
+			component(s, func(c *v1alpha1.RestoredComponent) { c.UntouchedAttempts = untouched })
+			s.Status.Attempt = attempt
+		}
+	}
+	hooks := func(pre, post int32) func(*v1alpha1.RestoreSession) {
+		return func(s *v1alpha1.RestoreSession) {
+			s.Status.Resolved.Hooks = &v1alpha1.ResolvedHooks{}
+			s.Status.Hooks = &v1alpha1.HookStatuses{
+				PreHooks:  []v1alpha1.HookStatus{{}, {Attempts: pre}},
+				PostHooks: []v1alpha1.HookStatus{{Attempts: post}},
+			}
+		}
+	}
+	step := func(access v1alpha1.TargetAccess) func(*v1alpha1.RestoreSession) {
+		return func(s *v1alpha1.RestoreSession) {
+			s.Status.Resolved.Task.Steps = []v1alpha1.ResolvedStep{{TargetAccess: access}}
+			s.Status.Resolved.Task.Steps[0].Container.Name = "step"
+		}
+	}
 	volumes := func(s *v1alpha1.RestoreSession) *[]v1alpha1.ResolvedRestoreVolume {
 		return &s.Status.Resolved.Hosts[0].Volumes
 	}
@@ -34,41 +58,30 @@ func TestMayHaveWritten(t *testing.T) {
 		"another restore kept it from being frozen": {func(s *v1alpha1.RestoreSession) {
 			s.Status.Resolved, s.Status.Reason = nil, v1alpha1.ReasonRestoreInProgress
 		}, true},
-		"its volume holds data":       {reason(v1alpha1.ReasonVolumeNotEmpty), false},
-		"its password does not fit":   {reason(v1alpha1.ReasonPasswordChanged), false},
-		"its confirmation is wrong":   {reason(v1alpha1.ReasonConfirmationWrong), false},
-		"its Snapshot is damaged":     {reason(v1alpha1.ReasonSnapshotDamaged), false},
-		"its mover failed":            {reason(v1alpha1.ReasonTargetUnwritable), true},
-		"it was cancelled":            {reason(v1alpha1.ReasonCancelled), true},
-		"its mover left no reason":    {reason(v1alpha1.ReasonJobFailed), true},
-		"its storage is out of reach": {reason(v1alpha1.ReasonUnreachable), true},
-		"it is another attempt":       {func(s *v1alpha1.RestoreSession) { s.Status.Attempt = 2 }, true},
-		"it has hooks": {
-			func(s *v1alpha1.RestoreSession) { s.Status.Resolved.Hooks = &v1alpha1.ResolvedHooks{} }, true,
-		},
-		"its task has a step before the mover": {func(s *v1alpha1.RestoreSession) {
-			s.Status.Resolved.Task.Steps = []v1alpha1.ResolvedStep{{}}
+		"its mover left it as it was":  {func(*v1alpha1.RestoreSession) {}, false},
+		"its mover may have written":   {mayHave, true},
+		"its claim was in use":         {reason(v1alpha1.ReasonVolumeInUse), false},
+		"another attempt":              {attempt(2, 0), true},
+		"another attempt left it, too": {attempt(2, 1), false},
+		"a third attempt":              {attempt(3, 1), true},
+		"its hooks did not run":        {hooks(0, 0), false},
+		"a hook ran before it":         {hooks(1, 0), true},
+		"a hook ran after it":          {hooks(0, 1), true},
+		"a step can write":             {step(v1alpha1.TargetAccessReadWrite), true},
+		"a step can only read":         {step(v1alpha1.TargetAccessReadOnly), false},
+		"a step of a database": {func(s *v1alpha1.RestoreSession) {
+			step(v1alpha1.TargetAccessNone)(s)
+			(*volumes(s))[0].ClaimName, (*volumes(s))[0].Stream = "", &v1alpha1.ResolvedStream{}
 		}, true},
 		"it makes a claim": {func(s *v1alpha1.RestoreSession) { (*volumes(s))[0].Template = 1 }, true},
-		"its mover had begun": {func(s *v1alpha1.RestoreSession) {
-			component(s, func(c *v1alpha1.RestoredComponent) { c.TargetWritten = true })
+		"it makes a claim of a VolumeSnapshot": {func(s *v1alpha1.RestoreSession) {
+			(*volumes(s))[0].Provision = &v1alpha1.ResolvedProvision{}
 		}, true},
-		"its mover told that it wrote nothing": {func(s *v1alpha1.RestoreSession) {
-			component(s, func(c *v1alpha1.RestoredComponent) {
-				c.Reason, c.TargetUntouched = v1alpha1.ReasonTargetUnwritable, true
-			})
-		}, false},
-		"so did that of another attempt": {func(s *v1alpha1.RestoreSession) {
-			component(s, func(c *v1alpha1.RestoredComponent) {
-				c.Reason, c.TargetUntouched, c.UntouchedAttempts = v1alpha1.ReasonUnreachable, true, 1
-			})
-			s.Status.Attempt = 2
-		}, false},
-		"another attempt wrote": {func(s *v1alpha1.RestoreSession) {
-			component(s, func(c *v1alpha1.RestoredComponent) {
-				c.Reason, c.TargetUntouched, c.UntouchedAttempts = v1alpha1.ReasonUnreachable, true, 1
-			})
-			s.Status.Attempt = 3
+		"its mover is not sure": {func(s *v1alpha1.RestoreSession) {
+			component(s, func(c *v1alpha1.RestoredComponent) { c.Phase = v1alpha1.RestoreSessionUnknown })
+		}, true},
+		"it was empty, and is not now": {func(s *v1alpha1.RestoreSession) {
+			component(s, func(c *v1alpha1.RestoredComponent) { c.TargetWritten, c.TargetUntouched = true, false })
 		}, true},
 		"another component was restored": {func(s *v1alpha1.RestoreSession) {
 			*volumes(s) = append(*volumes(s), v1alpha1.ResolvedRestoreVolume{Component: "more"})
@@ -82,10 +95,12 @@ func TestMayHaveWritten(t *testing.T) {
 			s := &v1alpha1.RestoreSession{}
 			s.Status.Attempt = 1
 			s.Status.Resolved = &v1alpha1.ResolvedRestore{Hosts: []v1alpha1.ResolvedRestoreHost{
-				{Name: "target", Volumes: []v1alpha1.ResolvedRestoreVolume{{Component: "data"}}},
+				{Name: "target", Volumes: []v1alpha1.ResolvedRestoreVolume{{Component: "data", ClaimName: "data"}}},
 			}}
 			s.Status.Components = map[string]v1alpha1.RestoredComponent{
-				"data": {Phase: v1alpha1.RestoreSessionFailed, Reason: v1alpha1.ReasonVolumeNotEmpty},
+				"data": {
+					Phase: v1alpha1.RestoreSessionFailed, Reason: v1alpha1.ReasonUnreachable, TargetUntouched: true,
+				},
 			}
 			tt.edit(s)
 			NewWithT(t).Expect(MayHaveWritten(s)).To(Equal(tt.want))

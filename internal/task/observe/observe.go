@@ -64,6 +64,8 @@ type Observation struct {
 	Output string
 	// Recheck is when the same objects can mean something else; 0 means never.
 	Recheck time.Duration
+	// Unbegun means that the mover is known not to have begun. It says nothing of the steps before the mover.
+	Unbegun bool
 }
 
 // Suspended reports whether a Job waits for somebody else to let it go on. That has no limit.
@@ -90,6 +92,7 @@ func Observe(job *batchv1.Job, pods []corev1.Pod, now time.Time) Observation {
 	default:
 		o = alive(pod, now)
 	}
+	o.Unbegun = unbegun(job, pods)
 	return o
 }
 

@@ -75,9 +75,12 @@ func ObserveSidecar(pod *corev1.Pod, w SidecarAtWork, now time.Time) Observation
 	return Observation{State: StateRunning, Reason: v1alpha1.ReasonRunning, Recheck: sidecarPoll}
 }
 
-// NoSidecar returns the state when no sidecar has been found for the work since then. message explains why.
+// NoSidecar returns the state when no sidecar has been found for the work since then. message explains why. A sidecar
+// that was given the work can have begun it without a report.
 func NoSidecar(since time.Time, message string, now time.Time) Observation {
-	return notBegun(SidecarAtWork{Since: since}, message, now)
+	o := notBegun(SidecarAtWork{Since: since}, message, now)
+	o.Unbegun = true
+	return o
 }
 
 func notBegun(w SidecarAtWork, message string, now time.Time) Observation {
