@@ -100,6 +100,15 @@ func (r *Reconciler) writeCopies(
 	if len(d.Copies) == 0 {
 		return nil
 	}
+	var names []string
+	for _, request := range d.Copies {
+		for _, repo := range request.Target.Repositories {
+			names = append(names, repo.Snapshot)
+		}
+	}
+	if r.pauses.Hold(ctx, in.Session.UID, in.Now, refused, names) {
+		return nil
+	}
 	if err := oneshot.Newest(ctx, r.APIReader, in.Session); err != nil {
 		return err
 	}

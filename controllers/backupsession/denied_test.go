@@ -124,6 +124,55 @@ func TestWhatTheAPIServerRefusesIsTriedAgain(t *testing.T) {
 	}
 }
 
+// What is refused in other words each time is written to the run, and that wakes it: without a pause it would never
+// rest.
+func TestARefusalIsTriedAgainAfterAPauseAndNotAtEachEvent(t *testing.T) {
+	t.Parallel()
+	const each = 3 // targets
+	for _, kind := range []string{"Job", v1alpha1.SnapshotKind} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.batch()
+			tried := 0
+			w.Client = interceptor.NewClient(w.Client, testbed.DenyEach(kind, &tried))
+			w.run(v1alpha1.BackupBatchKind, "shop", "run")
+			r := reconciler(w.World) // it remembers what another one does not
+			request := ctrl.Request{NamespacedName: client.ObjectKey{Namespace: w.Namespace, Name: "run"}}
+			look := func() time.Duration {
+				result, err := r.Reconcile(t.Context(), request)
+				w.Expect(err).NotTo(HaveOccurred())
+				return result.RequeueAfter
+			}
+			for tried == 0 {
+				look()
+			}
+			before := w.session("run")
+			w.Expect(before.Status.Targets[0].Message).To(ContainSubstring("exceeded quota"))
+			var pauses []time.Duration
+			for n := 1; n <= 8; n++ {
+				w.Expect(tried).To(Equal(n*each), "tried once for each target")
+				look()
+				pause := look()
+				w.Expect(tried).To(Equal(n*each), "events try nothing")
+				pauses = append(pauses, pause)
+				w.Clock.SetTime(w.Clock.Now().Add(pause - time.Second))
+				w.Expect(look()).To(Equal(time.Second))
+				w.Expect(tried).To(Equal(n*each), "the pause lasts")
+				w.Clock.SetTime(w.Clock.Now().Add(time.Second))
+				look()
+			}
+			w.Expect(pauses[0]).To(Equal(5 * time.Second))
+			w.Expect(pauses[7]).To(BeNumerically(">", 30*time.Second), "it grows")
+			version := w.session("run").ResourceVersion
+			look()
+			w.Expect(w.session("run").ResourceVersion).To(Equal(version), "nothing new is said")
+			w.Clock.SetTime(w.Clock.Now().Add(run.WaitForRefused))
+			w.Expect(summary(w.settle("run"))[1]).To(Equal("web: Failed/CreationRefused"))
+		})
+	}
+}
+
 func TestAQuotaOfJobsEndsARunInTime(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -33,6 +33,13 @@ func (r *Reconciler) writeJobs(
 	if len(d.Create) == 0 {
 		return r.writeSidecars(ctx, in, *d, refused)
 	}
+	var names []string
+	for _, m := range d.Create {
+		names = append(names, m.Repository.Snapshot)
+	}
+	if r.pauses.Hold(ctx, s.UID, in.Now, refused, names) {
+		return nil
+	}
 	if err := oneshot.Newest(ctx, r.APIReader, s); err != nil {
 		return err
 	}

@@ -56,7 +56,8 @@ type Reconciler struct {
 	// Hooks runs the hooks of the sessions.
 	Hooks *hookexec.Hooks
 
-	refused logs.Once // the Snapshots of runs that were logged as refused
+	refused logs.Once     // the Snapshots of runs that were logged as refused
+	pauses  movers.Pauses // hold the Snapshots that, or whose copies and Jobs, were refused
 
 	// starting serializes starts. A run that must not start beside its rivals or beside other runs with hooks holds it
 	// from its look at those runs until its start is written.
@@ -74,6 +75,7 @@ type Reconciler struct {
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	return oneshot.Reconciler[v1alpha1.BackupSession, *v1alpha1.BackupSession, backup.Input]{
 		Writer: r.writer(), Live: r.APIReader, Hooks: r.Hooks, Kind: kind{r},
+		Clock: r.Clock, Pauses: &r.pauses,
 	}.Reconcile(ctx, req)
 }
 

@@ -86,6 +86,9 @@ func (r *Reconciler) snapshot(
 		if err := r.checkRepository(ctx, s.Namespace, repo); err != nil {
 			return nil, err
 		}
+		if err := r.pauses.Held(s.UID, r.Clock.Now(), want.Name); err != nil {
+			return nil, err
+		}
 		if snap, err = r.makeSnapshot(ctx, s, t, want); err != nil {
 			return nil, err
 		}

@@ -48,12 +48,15 @@ type Reconciler struct {
 	// starting serializes the starts of RestoreBatches that scale workloads. Such a start holds it from its look at the
 	// others until it is written: of two at the same moment, the second sees the first.
 	starting oneshot.StartLock
+
+	pauses movers.Pauses // hold the targets whose RestoreSessions were refused
 }
 
 // Reconcile takes a RestoreBatch as far as possible now.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	return oneshot.Reconciler[v1alpha1.RestoreBatch, *v1alpha1.RestoreBatch, observed]{
 		Writer: r.writer(), Live: r.APIReader, Hooks: r.Hooks, Kind: kind{r},
+		Clock: r.Clock, Pauses: &r.pauses,
 	}.Reconcile(ctx, req)
 }
 
@@ -139,7 +142,14 @@ func (r kind) Decide(in observed) oneshot.Decision[v1alpha1.RestoreBatch] {
 			if in.Start != nil {
 				return nil
 			}
+			var targets []string
+			for _, i := range d.Create {
+				targets = append(targets, in.Batch.Status.Resolved.Targets[i].Name)
+			}
 			known := len(refused)
+			if r.pauses.Hold(ctx, in.Batch.UID, in.Now, refused, targets) {
+				return nil
+			}
 			if err := r.scale(ctx, in, d.Scale, refused); err != nil || len(refused) > known {
 				return err
 			}

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"net/http"
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
@@ -64,6 +66,32 @@ func TestWhatTheAPIServerRefusesIsTriedAgain(t *testing.T) {
 				To(ContainSubstring("rules.example.com"))
 		})
 	}
+}
+
+func TestARefusalIsTriedAgainAfterAPauseAndNotAtEachEvent(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	tried := 0
+	w.Client = interceptor.NewClient(w.Client, testbed.DenyEach("Job", &tried))
+	w.restore("restore")
+	r := reconciler(w.World) // it remembers what another one does not
+	look := func() (pause time.Duration) {
+		for range 4 {
+			result, err := r.Reconcile(t.Context(), ctrl.Request{
+				NamespacedName: client.ObjectKey{Namespace: w.Namespace, Name: "restore"},
+			})
+			w.Expect(err).NotTo(HaveOccurred())
+			pause = result.RequeueAfter
+		}
+		return pause
+	}
+	for n := 1; n <= 4; n++ {
+		pause := look()
+		w.Expect(tried).To(Equal(n), "events try nothing")
+		w.Clock.SetTime(w.Clock.Now().Add(pause))
+	}
+	w.Clock.SetTime(w.Clock.Now().Add(run.WaitForRefused))
+	w.Expect(ending(w.settle("restore"))).To(Equal("Failed/CreationRefused"))
 }
 
 // The applications of a restore can wait, scaled down or frozen, when its database can no longer be looked up.

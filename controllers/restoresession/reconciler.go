@@ -43,12 +43,15 @@ type Reconciler struct {
 	FieldManager string
 	// Hooks runs the hooks of the restores.
 	Hooks *hookexec.Hooks
+
+	pauses movers.Pauses // hold the hosts whose Jobs or claims were refused
 }
 
 // Reconcile takes a RestoreSession as far as possible now.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	return oneshot.Reconciler[v1alpha1.RestoreSession, *v1alpha1.RestoreSession, restore.Input]{
 		Writer: r.writer(), Live: r.APIReader, Hooks: r.Hooks, Kind: kind{r},
+		Clock: r.Clock, Pauses: &r.pauses,
 	}.Reconcile(ctx, req)
 }
 
@@ -112,6 +115,13 @@ func (r kind) Decide(in restore.Input) oneshot.Decision[v1alpha1.RestoreSession]
 		SetStatus: func(s *v1alpha1.RestoreSession) { s.Status = d.Status },
 		CarryOut: func(ctx context.Context, refused movers.Refusals) error {
 			if in.Start != nil {
+				return nil
+			}
+			var hosts []string
+			for _, i := range d.Create {
+				hosts = append(hosts, in.Session.Status.Resolved.Hosts[i].Name)
+			}
+			if r.pauses.Hold(ctx, in.Session.UID, in.Now, refused, hosts) {
 				return nil
 			}
 			host, err := r.carryOut(ctx, in, &d)

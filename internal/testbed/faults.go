@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"reflect"
 	"strings"
@@ -58,6 +59,22 @@ func Deny(kind, name string, err *error) interceptor.Funcs {
 			return c.Apply(ctx, o, opts...)
 		},
 	}
+}
+
+// DenyEach denies each creation of an object of a kind in other words, and counts the creations in tried.
+func DenyEach(kind string, tried *int) interceptor.Funcs {
+	return interceptor.Funcs{Create: func(
+		ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption,
+	) error {
+		if reflect.TypeOf(o).Elem().Name() != kind {
+			return c.Create(ctx, o, opts...)
+		}
+		*tried++
+		return &apierrors.StatusError{ErrStatus: metav1.Status{
+			Status: metav1.StatusFailure, Code: http.StatusForbidden, Reason: metav1.StatusReasonForbidden,
+			Message: fmt.Sprintf("exceeded quota: all, used: %d", *tried),
+		}}
+	}}
 }
 
 // Denied returns how the API server answers with a code if an admission webhook denies a request, or if it can't call

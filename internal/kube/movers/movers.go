@@ -1,7 +1,7 @@
 // Package movers observes the Jobs, pods and sidecars of a session, and makes and deletes Jobs.
 //
-// It keeps no state and is safe for concurrent use; each operation can be repeated. It observes only Jobs that the
-// session controls, and deletes Jobs by name.
+// It keeps no state but Pauses, and is safe for concurrent use; each operation can be repeated. It observes only Jobs
+// that the session controls, and deletes Jobs by name.
 package movers
 
 import (

@@ -3,9 +3,9 @@
 // A Reconciler takes an object as far as possible: it starts it, then observes, asks for a decision, carries the
 // decision out and writes the status, until the object has ended. What differs between the kinds is a Kind.
 //
-// A Reconciler keeps no state, so it is safe for concurrent use. Each of its writes of a one-shot object fails with a
-// conflict if the object changed since the decision was made. So an input is frozen only once, and the outcome of an
-// ended object never changes.
+// A Reconciler keeps no state but its Pauses, so it is safe for concurrent use. Each of its writes of a one-shot object
+// fails with a conflict if the object changed since the decision was made. So an input is frozen only once, and the
+// outcome of an ended object never changes.
 package oneshot
 
 import (
@@ -16,6 +16,7 @@ import (
 
 	"github.com/fluxcd/pkg/runtime/conditions"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
@@ -25,6 +26,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/kube/logs"
 	"github.com/cairn-backup/cairn/internal/kube/movers"
 	"github.com/cairn-backup/cairn/internal/kube/status"
+	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/run/decision"
 	"github.com/cairn-backup/cairn/internal/run/hookstage"
 )
@@ -81,8 +83,11 @@ type Reconciler[S any, T Object[S], In any] struct {
 	Live client.Reader
 	// Hooks runs the hooks.
 	Hooks *hookexec.Hooks
-	// Kind is what this kind does in its own way.
+	// Kind is what this kind does in its own way. It does not try what Pauses holds.
 	Kind Kind[S, In]
+	// Clock and Pauses measure when to try again what the API server refuses.
+	Clock  clock.PassiveClock
+	Pauses *movers.Pauses
 }
 
 // Reconcile takes the object that req names as far as possible now. It leaves records alone, and returns without an
@@ -107,6 +112,7 @@ func (r Reconciler[S, T, In]) Reconcile(ctx context.Context, req ctrl.Request) (
 func (r Reconciler[S, T, In]) advance(ctx context.Context, s T) (time.Duration, error) {
 	if s.Ended() {
 		r.Hooks.Forget(s.GetUID())
+		r.Pauses.Forget(s.GetUID())
 		after, err := r.Kind.Close(ctx, s)
 		if after == 0 && err == nil {
 			logf.FromContext(ctx).V(1).Info("nothing to do: the object has ended")
@@ -144,7 +150,7 @@ func (r Reconciler[S, T, In]) start(ctx context.Context, s T) (after time.Durati
 // run takes a frozen object further. It first uses the caches, and reads past them before it gives something up.
 func (r Reconciler[S, T, In]) run(ctx context.Context, s T) (time.Duration, error) {
 	reader, live, look := client.Reader(r.Writer.Client), false, false
-	refused := movers.Refusals{}
+	refused, began := movers.Refusals{}, r.Clock.Now()
 	for {
 		in, err := r.Kind.Observe(ctx, reader, s, refused, look)
 		if err != nil {
@@ -169,11 +175,12 @@ func (r Reconciler[S, T, In]) run(ctx context.Context, s T) (time.Duration, erro
 		if len(refused) > known {
 			continue
 		}
+		again := r.Pauses.Begin(s.GetUID(), began, refused, d.Base.Again)
 		after, err := r.write(ctx, s, d)
 		if err != nil {
 			return 0, err
 		}
-		return after, r.Hooks.CarryOut(ctx, s, d.Base.Hooks, d.Base.StopHooks, r.newest)
+		return run.EarlierOf(after, again), r.Hooks.CarryOut(ctx, s, d.Base.Hooks, d.Base.StopHooks, r.newest)
 	}
 }
 

@@ -102,6 +102,7 @@ func reconcileOnce(
 	r := Reconciler[v1alpha1.BackupSession, *v1alpha1.BackupSession, input]{
 		Writer: status.Writer{Client: cache, Events: record.NewFakeRecorder(9), Owner: "test"},
 		Live:   live, Hooks: &hookexec.Hooks{Runner: hookexec.NewRunner(clock.RealClock{})}, Kind: k,
+		Clock: clock.RealClock{}, Pauses: &movers.Pauses{},
 	}
 	ctx, lines := loglines.Record(t.Context(), 0)
 	result, err := r.Reconcile(ctx, ctrl.Request{NamespacedName: key})

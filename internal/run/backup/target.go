@@ -193,7 +193,7 @@ func (t *targetRun) heldUp(refusal *v1alpha1.ResolvedError) bool {
 		return false
 	}
 	t.refusal = refusal
-	t.run.d.After = run.EarlierOf(t.run.d.After, run.RefusedAgain(left))
+	t.run.d.Again = run.EarlierOf(t.run.d.Again, run.RefusedAgain(left))
 	return true
 }
 

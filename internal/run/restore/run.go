@@ -210,7 +210,7 @@ func (r *runner) heldUp(refusal *v1alpha1.ResolvedError) bool {
 		return false
 	}
 	r.refusals = append(r.refusals, refusal.Message)
-	r.d.After = run.EarlierOf(r.d.After, run.RefusedAgain(left))
+	r.d.Again = run.EarlierOf(r.d.Again, run.RefusedAgain(left))
 	return true
 }
 

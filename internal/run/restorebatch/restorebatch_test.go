@@ -263,7 +263,7 @@ func TestARefusedRestoreSessionHoldsUpOnlyItsTarget(t *testing.T) {
 		HaveField("Message", "exceeded quota")))
 	g.Expect(d.Status.Targets[1].Phase).To(Equal(v1alpha1.RestoreSessionSucceeded))
 	g.Expect(d.Create).To(BeEmpty())
-	g.Expect(d.After).To(Equal(5 * time.Second))
+	g.Expect(d.Again).To(Equal(5 * time.Second))
 	g.Expect(d.Event.Reason).To(Equal(v1alpha1.ReasonCreationRefused))
 	at = at.Add(run.WaitForRefused - time.Second)
 	d = step()

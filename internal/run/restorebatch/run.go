@@ -125,7 +125,7 @@ func (r *runner) heldUp(t *v1alpha1.RestoreTargetStatus, refusal *v1alpha1.Resol
 	}
 	t.Reason, t.Message = refusal.Reason, r.cut(refusal.Message)
 	r.refusals = append(r.refusals, t.Name+": "+t.Message)
-	r.d.After = run.EarlierOf(r.d.After, run.RefusedAgain(left))
+	r.d.Again = run.EarlierOf(r.d.Again, run.RefusedAgain(left))
 	return true
 }
 
