@@ -10,7 +10,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/controllers/keeper"
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
@@ -41,10 +40,7 @@ func TestWhatWasDoneIsNotDoneAgainForAnOldCache(t *testing.T) {
 	look := func(t *testing.T, s *shop, cache lagging) {
 		t.Helper()
 		cache.Client = bed.Manager.GetClient()
-		r := &keeper.Reconciler{
-			Client: cache, APIReader: bed.Manager.GetAPIReader(), EventRecorder: &events, Clock: now,
-			MoverImage: "mover:test", ClusterUID: "uid-cluster", FieldManager: "cairn-manager",
-		}
+		r := newKeepers(cache, bed.Manager.GetAPIReader(), now)
 		result, err := r.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKey{
 			Namespace: s.namespace, Name: s.storage.Namespace + "/" + s.storage.Name,
 		}})
@@ -98,10 +94,7 @@ func TestARestoreThatTheCacheLacksHoldsWhatItReads(t *testing.T) {
 	s.restores(used)
 	del(t, used)
 	bed.Cached(t, used)
-	r := &keeper.Reconciler{
-		Client: unaware{bed.Manager.GetClient()}, APIReader: bed.Manager.GetAPIReader(), EventRecorder: &events,
-		Clock: now, MoverImage: "mover:test", ClusterUID: "uid-cluster", FieldManager: "cairn-manager",
-	}
+	r := newKeepers(unaware{bed.Manager.GetClient()}, bed.Manager.GetAPIReader(), now)
 	g.Eventually(func(g Gomega) {
 		result, err := r.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKey{
 			Namespace: s.namespace, Name: s.storage.Namespace + "/" + s.storage.Name,

@@ -207,8 +207,8 @@ func TestAJobThatDoesNotGoIsNamed(t *testing.T) {
 	job, _ := s.job()
 	bed.Edit(t, job, func() { job.Finalizers = append(job.Finalizers, "example.com/held") })
 	g.Expect(bed.Client.Delete(t.Context(), job)).To(Succeed())
-	later := *keepers
-	later.Clock = clocktesting.NewFakePassiveClock(time.Now().Add(time.Hour))
+	later := newKeepers(bed.Manager.GetClient(), bed.Manager.GetAPIReader(),
+		clocktesting.NewFakePassiveClock(time.Now().Add(time.Hour)))
 	request := ctrl.Request{NamespacedName: client.ObjectKey{
 		Namespace: s.namespace, Name: client.ObjectKeyFromObject(s.storage).String(),
 	}}

@@ -124,13 +124,16 @@ func TestARefusedKeeperIsLoggedOnce(t *testing.T) {
 	g.Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
 	one := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"}}
 	c := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(one).WithObjects(one).Build()
-	r := &Reconciler{Client: c, APIReader: c, EventRecorder: record.NewFakeRecorder(10), FieldManager: "test"}
+	r := &Reconciler{
+		Client: c, APIReader: c, EventRecorder: record.NewFakeRecorder(10), FieldManager: "test",
+		Clock: clocktesting.NewFakePassiveClock(time.Now()),
+	}
 	refusal := &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonCreationRefused, Message: "exceeded quota"}
 	ctx, lines := loglines.Record(t.Context(), 0)
 	refuse := func(w keeper.Work) {
 		w.Repository = &v1alpha1.Repository{}
 		g.Expect(c.Get(ctx, client.ObjectKeyFromObject(one), w.Repository)).To(Succeed())
-		_, err := r.refused(ctx, []keeper.Work{w}, refusal)
+		_, err := r.refused(ctx, place{}, []keeper.Work{w}, refusal)
 		g.Expect(err).NotTo(HaveOccurred())
 	}
 	for range 2 {

@@ -42,8 +42,8 @@ func TestAKeeperOnADeadNode(t *testing.T) {
 	g.Expect(bed.Client.Get(ctx, client.ObjectKeyFromObject(pod), pod)).To(Succeed())
 
 	look := func(after time.Duration) {
-		r := *keepers
-		r.Clock = clocktesting.NewFakePassiveClock(time.Now().Add(after))
+		r := newKeepers(bed.Manager.GetClient(), bed.Manager.GetAPIReader(),
+			clocktesting.NewFakePassiveClock(time.Now().Add(after)))
 		_, err := r.Reconcile(ctx, ctrl.Request{NamespacedName: client.ObjectKey{
 			Namespace: s.namespace, Name: s.storage.Namespace + "/" + s.storage.Name,
 		}})

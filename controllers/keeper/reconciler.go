@@ -19,6 +19,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
@@ -30,6 +31,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/keeper"
 	"github.com/cairn-backup/cairn/internal/kube/keepers"
 	"github.com/cairn-backup/cairn/internal/kube/logs"
+	"github.com/cairn-backup/cairn/internal/kube/movers"
 	"github.com/cairn-backup/cairn/internal/kube/status"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/task"
@@ -52,6 +54,8 @@ type Reconciler struct {
 	ClusterUID string
 	// FieldManager owns all writes.
 	FieldManager string
+
+	pauses movers.Pauses // hold the places whose Jobs were refused
 }
 
 const (
@@ -79,6 +83,9 @@ func (p place) name() string {
 	}
 	return policy.JobName("keeper", p.storage.Namespace, p.storage.Name)
 }
+
+// id returns what tells a place from all others.
+func (p place) id() types.UID { return types.UID(p.namespace + "/" + p.name()) }
 
 func (p place) request() ctrl.Request {
 	return ctrl.Request{NamespacedName: client.ObjectKey{Namespace: p.namespace, Name: p.storage.String()}}

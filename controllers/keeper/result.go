@@ -17,6 +17,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/keeper"
+	"github.com/cairn-backup/cairn/internal/kube/status"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/retention"
 	"github.com/cairn-backup/cairn/internal/task"
@@ -196,7 +197,17 @@ func (r *Reconciler) release(ctx context.Context, s *v1alpha1.Snapshot, gone boo
 
 // fail writes the failure to the Repository and the Snapshots. The keeper tries again.
 func (r *Reconciler) fail(ctx context.Context, w *keeper.Work, reason, message string) error {
+	return r.failFor(ctx, w, reason, status.Problem{Text: message})
+}
+
+// failFor does what fail does for a problem with words. What says the problem in other words stays for a while: to
+// write new ones wakes the keeper.
+func (r *Reconciler) failFor(ctx context.Context, w *keeper.Work, reason string, p status.Problem) error {
+	message, now := p.Text+p.Words, r.Clock.Now()
 	for _, condition := range w.Conditions() {
+		if p.Words != "" && status.Says(w.Repository, condition, reason, p, now) {
+			continue
+		}
 		advice := ""
 		if w.Wipe {
 			advice = retention.HowToGiveUp(w.Repository)
@@ -213,6 +224,9 @@ func (r *Reconciler) fail(ctx context.Context, w *keeper.Work, reason, message s
 		}
 	}
 	for _, s := range w.Snapshots {
+		if p.Words != "" && status.Says(s, v1alpha1.ConditionWiped, reason, p, now) {
+			continue
+		}
 		before := s.DeepCopy()
 		conditions.MarkFalse(s, v1alpha1.ConditionWiped, reason, "%s", message+retention.HowToGiveUp(s))
 		if equality.Semantic.DeepEqual(before, s) {

@@ -23,7 +23,9 @@ import (
 	"github.com/cairn-backup/cairn/internal/kube/keepers"
 	"github.com/cairn-backup/cairn/internal/kube/logs"
 	"github.com/cairn-backup/cairn/internal/kube/movers"
+	"github.com/cairn-backup/cairn/internal/kube/status"
 	"github.com/cairn-backup/cairn/internal/retention"
+	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/task/moverjob"
 )
 
@@ -31,6 +33,9 @@ import (
 func (r *Reconciler) start(
 	ctx context.Context, p place, storage *v1alpha1.BackupStorage, lease *lease, work []keeper.Work,
 ) (ctrl.Result, error) {
+	if after := r.paused(ctx, p); after > 0 {
+		return ctrl.Result{RequeueAfter: after}, nil
+	}
 	job, err := r.job(ctx, r.APIReader, p)
 	if err != nil {
 		return ctrl.Result{}, err
@@ -57,7 +62,7 @@ func (r *Reconciler) start(
 		err = r.create(ctx, job, usable)
 	}
 	if refusal := movers.RefusalOf(movers.AsDenial(err)); refusal != nil {
-		return r.refused(ctx, usable, refusal)
+		return r.refused(ctx, p, usable, refusal)
 	}
 	if err != nil {
 		return ctrl.Result{}, err
@@ -65,20 +70,36 @@ func (r *Reconciler) start(
 	return ctrl.Result{RequeueAfter: lookAgain}, nil
 }
 
-// refused says on the objects of the work why the API server does not take the Job, and logs that when it begins.
+// refused says on the objects of the work why the API server does not take the Job, and logs that when it begins. The
+// words of the API server follow Cairn's.
 func (r *Reconciler) refused(
-	ctx context.Context, work []keeper.Work, refusal *v1alpha1.ResolvedError,
+	ctx context.Context, p place, work []keeper.Work, refusal *v1alpha1.ResolvedError,
 ) (ctrl.Result, error) {
 	if slices.ContainsFunc(work, func(w keeper.Work) bool { return !says(&w, refusal.Reason) }) {
 		logf.FromContext(ctx).Info("the keeper is refused", "repositories", len(work), "reason", refusal.Reason,
 			"message", refusal.Message)
 	}
+	problem := status.Problem{Text: refusal.Message}
+	if what, words, ok := strings.Cut(refusal.Message, ": "); ok && run.CanPass(refusal) {
+		problem = status.Problem{Text: what + ": ", Words: words}
+	}
 	for i := range work {
-		if err := r.fail(ctx, &work[i], refusal.Reason, refusal.Message); err != nil {
+		if err := r.failFor(ctx, &work[i], refusal.Reason, problem); err != nil {
 			return ctrl.Result{}, err
 		}
 	}
-	return ctrl.Result{RequeueAfter: storageInterval}, nil
+	refused := movers.Refusals{p.name(): {Reason: v1alpha1.ReasonCreationRefused, Message: refusal.Message}}
+	return ctrl.Result{RequeueAfter: r.pauses.Begin(p.id(), r.Clock.Now(), refused, storageInterval)}, nil
+}
+
+// paused returns how long a Job is not tried to be made, because the API server has refused one. A try reads all that
+// the Job is to remove, and what a refusal says of a Snapshot is an event.
+func (r *Reconciler) paused(ctx context.Context, p place) time.Duration {
+	refused, now := movers.Refusals{}, r.Clock.Now()
+	if !r.pauses.Hold(ctx, p.id(), now, refused, []string{p.name()}) {
+		return 0
+	}
+	return r.pauses.Begin(p.id(), now, refused, storageInterval)
 }
 
 // says reports whether all objects of the work say already that it fails for a reason.

@@ -43,10 +43,7 @@ var (
 
 func TestMain(m *testing.M) {
 	os.Exit(bed.Run(m, testbed.WithControllers(func(mgr ctrl.Manager) error {
-		keepers = &keeper.Reconciler{
-			Client: mgr.GetClient(), EventRecorder: &events, APIReader: mgr.GetAPIReader(), Clock: now,
-			MoverImage: "mover:test", ClusterUID: "uid-cluster", FieldManager: "cairn-manager",
-		}
+		keepers = newKeepers(mgr.GetClient(), mgr.GetAPIReader(), now)
 		retentions = &retention.Reconciler{
 			Client: mgr.GetClient(), EventRecorder: &events, APIReader: mgr.GetAPIReader(), Clock: now,
 			FieldManager: "cairn-manager",
@@ -75,6 +72,14 @@ func TestMain(m *testing.M) {
 		}
 		return nil
 	})))
+}
+
+// newKeepers returns a reconciler that remembers nothing, like that of a manager that starts.
+func newKeepers(c client.Client, live client.Reader, clock clock.PassiveClock) *keeper.Reconciler {
+	return &keeper.Reconciler{
+		Client: c, EventRecorder: &events, APIReader: live, Clock: clock,
+		MoverImage: "mover:test", ClusterUID: "uid-cluster", FieldManager: "cairn-manager",
+	}
 }
 
 // shop is a namespace with a ready Repository in a storage of another namespace.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/fluxcd/pkg/runtime/conditions"
 	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
@@ -15,16 +14,13 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/read"
+	"github.com/cairn-backup/cairn/internal/kube/status"
 	"github.com/cairn-backup/cairn/internal/retention"
 	"github.com/cairn-backup/cairn/internal/run"
 )
 
-const (
-	// removedLater begins the message of a wait for whoever uses the data.
-	removedLater = "the data is removed later: "
-	// wordsInterval limits how often a Snapshot gets new words of a driver or an API server for the same cause.
-	wordsInterval = 10 * time.Minute
-)
+// removedLater begins the message of a wait for whoever uses the data.
+const removedLater = "the data is removed later: "
 
 // wait is what the removal of a Snapshot's data waits for.
 type wait struct {
@@ -40,8 +36,7 @@ type wait struct {
 func inUse(user string) wait { return wait{reason: v1alpha1.ReasonInUse, cause: removedLater + user} }
 
 // markWaiting writes to a Snapshot why its data is not gone yet. Another cause is written at once, and is an event if
-// it warns. New words for the same cause are written after wordsInterval: a driver can find new ones at each try, and
-// each write triggers a reconcile.
+// it warns. New words for the same cause are written after a while: see status.OldWords.
 func (r *Reconciler) markWaiting(ctx context.Context, s *v1alpha1.Snapshot, w wait) error {
 	before, message := s.DeepCopy(), w.cause+w.words
 	if w.warns {
@@ -49,12 +44,7 @@ func (r *Reconciler) markWaiting(ctx context.Context, s *v1alpha1.Snapshot, w wa
 	}
 	is := conditions.Get(s, v1alpha1.ConditionWiped)
 	known := is != nil && is.Reason == w.reason && strings.HasPrefix(is.Message, w.cause)
-	renews := false
-	if known {
-		age := r.Clock.Since(is.LastTransitionTime.Time)
-		renews = age >= wordsInterval || age < 0 // a manager whose clock was ahead can have written it
-	}
-	if !known || renews {
+	if !known || status.OldWords(is, r.Clock.Now()) {
 		conditions.MarkFalse(s, v1alpha1.ConditionWiped, w.reason, "%s", message)
 	}
 	var event *run.Event

@@ -7,12 +7,13 @@ import (
 
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/runtime/conditions"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/internal/text"
 )
 
 const (
-	// wordsInterval limits how often the message of Ready gets new words of the API server for the same problem.
+	// wordsInterval limits how often a condition gets new words for the same problem.
 	wordsInterval = 10 * time.Minute
 	// maxWords is how much of these words a message holds.
 	maxWords = 300
@@ -37,8 +38,8 @@ func Message(o conditions.Getter, problems []Problem, now time.Time) string {
 	if is == nil || fixed == 0 {
 		return message
 	}
-	if age := now.Sub(is.LastTransitionTime.Time); age >= wordsInterval || age < 0 {
-		return message // also what a manager whose clock was ahead has written
+	if OldWords(is, now) {
+		return message
 	}
 	if len(strings.Join(texts, "; ")) > text.MaxMessage {
 		patterns, end = patterns[:fixed], "" // what is cut off cannot be compared
@@ -47,4 +48,20 @@ func Message(o conditions.Getter, problems []Problem, now time.Time) string {
 		return is.Message
 	}
 	return message
+}
+
+// OldWords reports whether the words of a condition can be replaced by new ones for the same problem. Each such write
+// triggers a reconcile, which can find new words: so they stay for a while. Words of the future, which a manager whose
+// clock was ahead has written, count as old.
+func OldWords(is *metav1.Condition, now time.Time) bool {
+	age := now.Sub(is.LastTransitionTime.Time)
+	return age >= wordsInterval || age < 0
+}
+
+// Says reports whether a condition of an object is false because of a problem, in words that are not old: then new
+// words alone are no reason to write it again.
+func Says(o conditions.Getter, condition, reason string, p Problem, now time.Time) bool {
+	is := conditions.Get(o, condition)
+	return is != nil && is.Status == metav1.ConditionFalse && is.Reason == reason &&
+		strings.HasPrefix(is.Message, p.Text) && !OldWords(is, now)
 }

@@ -34,3 +34,21 @@ func TestNewWordsAloneAreNotWrittenEachTime(t *testing.T) {
 	before := conditions.GetMessage(batch, meta.ReadyCondition)
 	g.Expect(Message(batch, problems("y"+long, long), soon)).To(Equal(before), "messages that are cut")
 }
+
+// What says the same problem needs no other words for a while.
+func TestSays(t *testing.T) {
+	g := NewWithT(t)
+	o := &v1alpha1.Snapshot{}
+	const reason = v1alpha1.ReasonCreationRefused
+	conditions.MarkFalse(o, v1alpha1.ConditionWiped, reason, "refused: port 1")
+	now := conditions.GetLastTransitionTime(o, v1alpha1.ConditionWiped).Add(time.Minute)
+	p := Problem{Text: "refused: ", Words: "port 2"}
+	g.Expect(Says(o, v1alpha1.ConditionWiped, reason, p, now)).To(BeTrue())
+	g.Expect(Says(o, v1alpha1.ConditionMaintained, reason, p, now)).To(BeFalse(), "another condition")
+	g.Expect(Says(o, v1alpha1.ConditionWiped, v1alpha1.ReasonInUse, p, now)).To(BeFalse(), "another reason")
+	g.Expect(Says(o, v1alpha1.ConditionWiped, reason, Problem{Text: "it: "}, now)).To(BeFalse(), "another problem")
+	g.Expect(Says(o, v1alpha1.ConditionWiped, reason, p, now.Add(wordsInterval))).To(BeFalse(), "old words")
+	g.Expect(Says(o, v1alpha1.ConditionWiped, reason, p, now.Add(-wordsInterval))).To(BeFalse(), "of the future")
+	conditions.MarkTrue(o, v1alpha1.ConditionWiped, reason, "refused: port 1")
+	g.Expect(Says(o, v1alpha1.ConditionWiped, reason, p, now)).To(BeFalse(), "it holds")
+}
