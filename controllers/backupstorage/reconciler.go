@@ -154,7 +154,7 @@ func (r *Reconciler) initialise(
 		storage.Status.InitializedSpec = digest
 		return r.later(storage), nil
 	}
-	return ctrl.Result{RequeueAfter: progress.After}, nil
+	return ctrl.Result{RequeueAfter: statusOf(storage).Again(progress, r.Clock.Now())}, nil
 }
 
 // job builds the init Job in the storage's own namespace.

@@ -79,7 +79,7 @@ func (r *Reconciler) initialise(
 	}
 	if progress.State != observe.StateSucceeded {
 		status.Follow(progress, r.Clock.Now())
-		return ctrl.Result{RequeueAfter: progress.After}, nil
+		return ctrl.Result{RequeueAfter: status.Again(progress, r.Clock.Now())}, nil
 	}
 	return r.proved(ctx, repository, status, progress, place, counts)
 }

@@ -170,6 +170,20 @@ func TestARefusedInitialisationDoesNotHideBehindTheLastFailure(t *testing.T) {
 	bed.ExpectReason(t, r, v1alpha1.PhaseNotReady, v1alpha1.ReasonCreationRefused, "exceeded quota")
 	g.Expect(conditions.IsUnknown(r, v1alpha1.ConditionRepositoryInitialized)).To(BeTrue())
 	events.Eventually(t, r.Namespace, ContainElement(HavePrefix("Warning CreationRefused ")))
+	bed.Quiet(t, r.Namespace)
+	since := conditions.GetLastTransitionTime(r, v1alpha1.ConditionRepositoryInitialized)
+	for lasted, again := range map[time.Duration]time.Duration{
+		time.Second: 15 * time.Second, 20 * time.Minute: 5 * time.Minute, 24 * time.Hour: 10 * time.Minute,
+	} {
+		another := &Reconciler{
+			Client: bed.Manager.GetClient(), EventRecorder: &events, APIReader: bed.Manager.GetAPIReader(),
+			Clock:      clocktesting.NewFakePassiveClock(since.Add(lasted)),
+			MoverImage: "mover:test", ClusterUID: "uid-cluster", FieldManager: "cairn-manager",
+		}
+		result, err := another.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(r)})
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(result.RequeueAfter).To(Equal(again), "refused for "+lasted.String())
+	}
 
 	quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: "jobs"}}
 	g.Expect(bed.Client.Delete(t.Context(), quota)).To(Succeed())

@@ -34,8 +34,8 @@ const (
 	lookAgain = 10 * time.Second
 	// takenAgain is how soon the Runner tries again while a deleted Job still has the name.
 	takenAgain = 2 * time.Second
-	// refusedAgain is how soon the Runner tries again what the API server refuses.
-	refusedAgain = 15 * time.Second
+	// refusedAgain is how soon what the API server refuses is tried again at first, and refusedSeldom how often later.
+	refusedAgain, refusedSeldom = 15 * time.Second, 10 * time.Minute
 	// suspendedLimit is how long a Job is suspended as others are at first, where something like Kueue lets them in.
 	suspendedLimit = time.Minute
 )
@@ -83,7 +83,7 @@ type Progress struct {
 	Reason, Message string
 	// Words follow the Message: those of the API server, which can differ at each try.
 	Words string
-	// After is when to look again; 0 means when the Job changes.
+	// After is when to look again; 0 means when the Job changes. Status.Again makes it longer.
 	After time.Duration
 }
 

@@ -2,9 +2,11 @@ package initjob
 
 import (
 	"cmp"
+	"strings"
 	"time"
 
 	"github.com/fluxcd/pkg/runtime/conditions"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/status"
@@ -70,10 +72,25 @@ func (s Status) Follow(p Progress, now time.Time) {
 	}
 	begun := status.Message(s.Object, []status.Problem{{Text: cmp.Or(p.Message, s.Begun), Words: p.Words}}, now)
 	s.settle(v1alpha1.PhaseNotReady)
-	conditions.MarkUnknown(s.Object, s.Condition, v1alpha1.ReasonProgressing, "%s", begun)
+	// Without the words, which can differ each time, it also tells since when a Job is refused.
+	conditions.MarkUnknown(s.Object, s.Condition, v1alpha1.ReasonProgressing, "%s",
+		cmp.Or(strings.TrimSuffix(p.Message, ": "), s.Begun))
 	if p.Reason == v1alpha1.ReasonCreationRefused {
 		status.NotReady(s.Object, p.Reason, begun)
 		return
 	}
 	status.Progressing(s.Object, begun)
+}
+
+// Again returns when to look again at a Job that the status follows. A Job that the API server refuses is tried less
+// and less often, by the time for which the Condition has said so. That of an owner that stays ready does not say it.
+func (s Status) Again(p Progress, now time.Time) time.Duration {
+	if p.Reason != v1alpha1.ReasonCreationRefused {
+		return p.After
+	}
+	is := conditions.Get(s.Object, s.Condition)
+	if is == nil || is.Status != metav1.ConditionUnknown {
+		return retryAfter
+	}
+	return min(max(now.Sub(is.LastTransitionTime.Time)/4, p.After), refusedSeldom)
 }

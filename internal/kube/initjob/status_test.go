@@ -61,6 +61,42 @@ func TestFollow(t *testing.T) {
 	}
 }
 
+// Words of the API server that differ each time must not hide for how long it has refused the Job.
+func TestARefusedJobIsTriedLessAndLessOften(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	r := &v1alpha1.Repository{}
+	s := Status{
+		Object: r, Phase: &r.Status.Phase, ObservedGeneration: &r.Status.ObservedGeneration,
+		Condition: v1alpha1.ConditionRepositoryInitialized, Succeeded: "Done", Failed: "Failed",
+		Done: "done", Usable: "usable", Begun: "begun",
+	}
+	refused := func(words string) Progress {
+		return Progress{
+			State: observe.StateRunning, Reason: v1alpha1.ReasonCreationRefused, Message: "refused: ", Words: words,
+			After: refusedAgain,
+		}
+	}
+	s.Follow(refused("port 1"), time.Now())
+	since := conditions.Get(r, s.Condition).DeepCopy()
+	g.Expect(since.Message).To(Equal("refused"))
+	for after, again := range map[time.Duration]time.Duration{
+		0: refusedAgain, time.Minute: refusedAgain, 8 * time.Minute: 2 * time.Minute, time.Hour: refusedSeldom,
+		-time.Hour: refusedAgain, // a clock that was ahead wrote it
+	} {
+		now := since.LastTransitionTime.Add(after)
+		s.Follow(refused("port "+after.String()), now)
+		g.Expect(conditions.Get(r, s.Condition)).To(Equal(since))
+		g.Expect(s.Again(refused(""), now)).To(Equal(again), after.String())
+	}
+	g.Expect(s.Again(Progress{State: observe.StateRunning, After: lookAgain}, time.Now())).To(Equal(lookAgain))
+
+	s.Ready()
+	s.Proved = true
+	s.Follow(refused("port 1"), time.Now())
+	g.Expect(s.Again(refused(""), time.Now().Add(time.Hour))).To(Equal(time.Minute), "it stays ready")
+}
+
 func suspended(reason string) Progress {
 	return Progress{State: observe.StateRunning, Reason: reason, Message: "suspended"}
 }
