@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/controllers/snapshot"
 	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
@@ -68,6 +69,53 @@ func TestARemovalReadsOnlyTheConfigurationsOfItsRepository(t *testing.T) {
 		g.Expect(older.DeletionTimestamp).NotTo(BeNil())
 	}, testbed.Patience, testbed.Interval).Should(Succeed(), "the older one goes")
 	g.Expect(live.configurations).To(Equal(1), "one uses the Repository")
+}
+
+// definitions counts the CustomResourceDefinitions that are read past the cache.
+type definitions struct {
+	client.Reader
+	read int
+}
+
+func (d *definitions) Get(ctx context.Context, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
+	if o.GetObjectKind().GroupVersionKind().Kind == "CustomResourceDefinition" {
+		d.read++
+	}
+	return d.Reader.Get(ctx, key, o, opts...)
+}
+
+// One answer that the kind of Snapshots stays is good for all that were being deleted before the question.
+func TestARemovalOfManySnapshotsAsksOnceForTheirKind(t *testing.T) {
+	t.Parallel()
+	g, s := NewWithT(t), newShop(t)
+	s.forbidJobs() // so that they stay
+	var all []client.Object
+	for hours := range 6 {
+		o := s.snapshot(s.repository, hours+1, good, wipeOutSnapshot)
+		del(t, o)
+		all = append(all, o)
+	}
+	bed.Quiet(t, s.namespace)
+	live, clock := &definitions{Reader: bed.Manager.GetAPIReader()}, clocktesting.NewFakePassiveClock(time.Now())
+	r := &snapshot.Reconciler{
+		Client: bed.Manager.GetClient(), EventRecorder: &events, APIReader: live, Clock: clock,
+		FieldManager: "cairn-manager",
+	}
+	for range 2 {
+		for _, o := range all {
+			_, err := r.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(o)})
+			g.Expect(err).NotTo(HaveOccurred())
+		}
+	}
+	g.Expect(live.read).To(Equal(1))
+	clock.SetTime(clock.Now().Add(time.Minute))
+	_, err := r.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(all[0])})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(live.read).To(Equal(2), "the answer is old")
+	for _, o := range all {
+		g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(o), o)).To(Succeed())
+		g.Expect(o.GetFinalizers()).To(ContainElement(v1alpha1.FinalizerWipe))
+	}
 }
 
 // A BackupConfiguration that the cache lacks, or has without the Repository, can name a policy that keeps more.

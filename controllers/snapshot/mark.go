@@ -33,7 +33,7 @@ func (r *Reconciler) mark(ctx context.Context, s *v1alpha1.Snapshot) error {
 	case !takesAlong(&repository, s):
 		return nil
 	case !policy.HoldsVolumeSnapshots(&repository):
-		if why, err := read.WhyKept(ctx, r.APIReader, s); why != "" || err != nil {
+		if why, err := r.whyKept(ctx, s); why != "" || err != nil {
 			return err
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
@@ -54,9 +55,10 @@ func TestASnapshotDoesNotGoWithARepositoryWhoseKindGoes(t *testing.T) {
 			}
 			c := fake.NewClientBuilder().WithScheme(testbed.Scheme()).WithStatusSubresource(s, repository).WithObjects(
 				s, repository, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}},
-				testbed.Definition("repositories", tt.kind), testbed.Definition("snapshots", tt.another)).Build()
+				testbed.Definition("repositories", tt.kind), testbed.Definition("snapshots", tt.another)).
+				WithIndex(s, indexRepository, repositoryOf).Build()
 			g.Expect(c.Get(t.Context(), client.ObjectKeyFromObject(s), s)).To(Succeed())
-			r := &Reconciler{Client: c, APIReader: c, FieldManager: "test"}
+			r := &Reconciler{Client: c, APIReader: c, FieldManager: "test", Clock: clock.RealClock{}}
 			g.Expect(r.mark(t.Context(), s)).To(Succeed())
 			g.Expect(s.Spec.DeletionPolicy == v1alpha1.WipeOut).To(Equal(tt.marks))
 		})

@@ -3,8 +3,8 @@
 // the keepers, except for VolumeSnapshots, which it removes itself: only ours, where their labels and the Snapshot
 // agree. It also removes VolumeSnapshots that a failed backup left behind.
 //
-// A Reconciler is safe for concurrent use; one goroutine at a time reconciles a Snapshot. It keeps no state: each
-// reconcile looks again for the VolumeSnapshots that still exist.
+// A Reconciler is safe for concurrent use; one goroutine at a time reconciles a Snapshot. It keeps no state but answers
+// of the API server for others that asked before: each reconcile looks again for the VolumeSnapshots that still exist.
 package snapshot
 
 import (
@@ -55,6 +55,7 @@ type Reconciler struct {
 
 	called  chan event.GenericEvent
 	answers shared
+	kind    kindStays
 }
 
 func (r *Reconciler) writer() status.Writer {
@@ -98,7 +99,7 @@ func (r *Reconciler) finalize(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.R
 	case s.Spec.DeletionPolicy != v1alpha1.WipeOut:
 		return r.keep(ctx, s, retention.Unasked)
 	}
-	why, err := read.WhyKept(ctx, r.APIReader, s)
+	why, err := r.whyKept(ctx, s)
 	if err != nil {
 		return ctrl.Result{}, err
 	}

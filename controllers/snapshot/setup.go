@@ -23,18 +23,13 @@ import (
 // The indexes of the cache: the Snapshots of a Repository that are being deleted, and the running restores.
 const (
 	indexRepository = "snapshot.repository"
+	anyRepository   = "*" // in the place of a name
 	restores        = index.Restores("snapshot.restores")
 )
 
 // SetupWithManager registers the controller, its index and its watches.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options) error {
-	err := mgr.GetFieldIndexer().IndexField(context.Background(), &v1alpha1.Snapshot{}, indexRepository,
-		func(o client.Object) []string {
-			if o.GetDeletionTimestamp().IsZero() {
-				return nil
-			}
-			return []string{o.(*v1alpha1.Snapshot).Spec.Repository}
-		})
+	err := mgr.GetFieldIndexer().IndexField(context.Background(), &v1alpha1.Snapshot{}, indexRepository, repositoryOf)
 	if err != nil {
 		return fmt.Errorf("index Snapshots by repository: %w", err)
 	}
@@ -58,6 +53,14 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 			builder.WithPredicates(deleting)).
 		WithOptions(opts).
 		Complete(r)
+}
+
+// repositoryOf returns the values of the index for a Snapshot.
+func repositoryOf(o client.Object) []string {
+	if o.GetDeletionTimestamp().IsZero() {
+		return nil
+	}
+	return []string{o.(*v1alpha1.Snapshot).Spec.Repository, anyRepository}
 }
 
 // failed lets through that a Snapshot fails. The sweep finds what it missed.

@@ -18,10 +18,20 @@ import (
 // WhyKept returns why the data of a deleted object stays whatever its deletionPolicy is: somebody gave up the removal,
 // or something takes the object along. It reads from the API server.
 func WhyKept(ctx context.Context, live client.Reader, o client.Object) (retention.Kept, error) {
+	return WhyKeptBy(ctx, live, o, func(ctx context.Context) (bool, error) { return KindGoes(ctx, live, o) })
+}
+
+// WhyKeptBy does the same as WhyKept, and asks goes whether the kind of the object goes: see KindGoes.
+func WhyKeptBy(
+	ctx context.Context, live client.Reader, o client.Object, goes func(context.Context) (bool, error),
+) (retention.Kept, error) {
 	if retention.IsGivenUp(o) {
 		return retention.GivenUp, nil
 	}
-	why, _, err := TakenAlong(ctx, live, o)
+	why, _, err := takenAlong(ctx, live, o, func() (bool, time.Time, error) {
+		kind, err := goes(ctx)
+		return kind, time.Time{}, err
+	})
 	return why, err
 }
 
@@ -32,16 +42,29 @@ func WhyKept(ctx context.Context, live client.Reader, o client.Object) (retentio
 func TakenAlong(
 	ctx context.Context, live client.Reader, o client.Object,
 ) (why retention.Kept, since time.Time, err error) {
+	return takenAlong(ctx, live, o, func() (bool, time.Time, error) { return kindGoes(ctx, live, o) })
+}
+
+func takenAlong(
+	ctx context.Context, live client.Reader, o client.Object, kindGoes func() (bool, time.Time, error),
+) (why retention.Kept, since time.Time, err error) {
 	why = retention.NamespaceGoes
 	goes, since, err := going(ctx, live, "Namespace", o.GetNamespace(), &corev1.Namespace{})
 	if err == nil && !goes {
 		why = retention.KindGoes
-		goes, since, err = kindGoes(ctx, live, o)
+		goes, since, err = kindGoes()
 	}
 	if err != nil || !goes {
 		return "", time.Time{}, err
 	}
 	return why, since, nil
+}
+
+// KindGoes reports whether the CustomResourceDefinition of an object's kind is being deleted, or gone. If it stays, the
+// definition takes along no object that was being deleted before the call. It reads from the API server.
+func KindGoes(ctx context.Context, live client.Reader, o client.Object) (bool, error) {
+	goes, _, err := kindGoes(ctx, live, o)
+	return goes, err
 }
 
 // KindGone reports whether the CustomResourceDefinition of an object's kind is gone, so that no such object exists. A
