@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -54,32 +55,103 @@ func exclusive(m backup.Mover, claims map[string]*corev1.PersistentVolumeClaim) 
 	return out
 }
 
-// taker returns the name of another Job of Cairn that has one of the claims, or "": one of this run, of another run, or
-// of a hook. A Job counts as long as its pod works or can still come, by the limits that its own run has for that.
-func (r *Reconciler) taker(ctx context.Context, namespace, name string, claims []string) (string, error) {
-	in, ours := client.InNamespace(namespace), client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn}
-	var jobs batchv1.JobList
-	if err := r.APIReader.List(ctx, &jobs, in, ours); err != nil {
-		return "", fmt.Errorf("list Jobs: %w", err)
+// turns serializes in each namespace who creates Jobs that mount a volume which one pod can mount. Its zero value is
+// ready for use.
+type turns struct {
+	mu         sync.Mutex
+	namespaces map[string]*namespaceTurn
+}
+
+// namespaceTurn is there as long as somebody has the turn in its namespace, or waits for it.
+type namespaceTurn struct {
+	sync.Mutex
+	users int
+}
+
+// take waits for the turn in a namespace, and returns what ends it.
+func (t *turns) take(namespace string) (end func()) {
+	t.mu.Lock()
+	one := t.namespaces[namespace]
+	if one == nil {
+		one = &namespaceTurn{}
+		if t.namespaces == nil {
+			t.namespaces = map[string]*namespaceTurn{}
+		}
+		t.namespaces[namespace] = one
 	}
-	others := slices.DeleteFunc(jobs.Items, func(job batchv1.Job) bool {
-		return job.Name == name || observe.Ended(&job) ||
-			!slices.ContainsFunc(job.Spec.Template.Spec.Volumes, func(v corev1.Volume) bool {
-				return v.PersistentVolumeClaim != nil && slices.Contains(claims, v.PersistentVolumeClaim.ClaimName)
-			})
-	})
-	if len(others) == 0 {
-		return "", nil
-	}
-	var pods corev1.PodList
-	if err := r.APIReader.List(ctx, &pods, in, ours); err != nil {
-		return "", fmt.Errorf("list Pods: %w", err)
-	}
-	for i := range others {
-		switch observe.Observe(&others[i], pods.Items, r.Clock.Now()).State {
-		case observe.StateWaiting, observe.StateRunning:
-			return others[i].Name, nil
+	one.users++
+	t.mu.Unlock()
+	one.Lock()
+	return func() {
+		one.Unlock()
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if one.users--; one.users == 0 {
+			delete(t.namespaces, namespace)
 		}
 	}
-	return "", nil
 }
+
+// takers finds the Jobs of Cairn that have a claim of a namespace. From the first question until it is closed it has
+// the turn there: nobody else creates such a Job, so one look at the Jobs is enough.
+type takers struct {
+	*Reconciler
+	namespace string
+	end       func()
+	looked    bool
+	jobs      []batchv1.Job
+	pods      []corev1.Pod
+}
+
+func (t *takers) close() {
+	if t.end != nil {
+		t.end()
+	}
+}
+
+// look takes the turn, and reads the Jobs and then their pods.
+func (t *takers) look(ctx context.Context) error {
+	if t.looked {
+		return nil
+	}
+	if t.end == nil {
+		t.end = t.taking.take(t.namespace)
+	}
+	in := client.InNamespace(t.namespace)
+	ours := client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn}
+	var jobs batchv1.JobList
+	if err := t.APIReader.List(ctx, &jobs, in, ours); err != nil {
+		return fmt.Errorf("list Jobs: %w", err)
+	}
+	var pods corev1.PodList
+	if err := t.APIReader.List(ctx, &pods, in, ours); err != nil {
+		return fmt.Errorf("list Pods: %w", err)
+	}
+	t.jobs, t.pods, t.looked = jobs.Items, pods.Items, true
+	return nil
+}
+
+// of returns another Job than the named one that has one of the claims, or nil: one of this run, of another run, or of
+// a hook. A Job counts as long as its pod works or can still come, by the limits that its own run has for that.
+func (t *takers) of(ctx context.Context, name string, claims []string) (*batchv1.Job, error) {
+	if err := t.look(ctx); err != nil {
+		return nil, err
+	}
+	for i := range t.jobs {
+		other := &t.jobs[i]
+		if other.Name == name || observe.Ended(other) ||
+			!slices.ContainsFunc(other.Spec.Template.Spec.Volumes, func(v corev1.Volume) bool {
+				return v.PersistentVolumeClaim != nil && slices.Contains(claims, v.PersistentVolumeClaim.ClaimName)
+			}) {
+			continue
+		}
+		switch observe.Observe(other, t.pods, t.Clock.Now()).State {
+		case observe.StateWaiting, observe.StateRunning:
+			return other, nil
+		}
+	}
+	return nil, nil
+}
+
+// made notes a Job that was created since the look.
+func (t *takers) made(job *batchv1.Job) { t.jobs = append(t.jobs, *job) }

@@ -1,6 +1,7 @@
 package backupsession
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -10,6 +11,9 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run"
@@ -168,6 +172,34 @@ func TestJobsOfAVolumeForOnePodRunOneAfterTheOther(t *testing.T) {
 		w.Expect(summary(w.settle(name))).To(Equal([]string{"Succeeded/Succeeded", "uploads: Succeeded/Succeeded"}))
 	}
 	w.Expect(ran).To(Equal(4))
+}
+
+// A namespace can have many Jobs, and a run many of these volumes.
+func TestARunLooksOnceForTheJobsOfAllItsVolumesForOnePod(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.twoRepositories()
+	w.claim(corev1.ReadWriteOncePod)
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+	w.Reconcile("run")
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "other")
+	w.Reconcile("other")
+	looks := 0
+	r := reconciler(w.World)
+	r.APIReader = interceptor.NewClient(w.Client, interceptor.Funcs{List: func(
+		ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption,
+	) error {
+		if _, ok := list.(*batchv1.JobList); ok {
+			looks++
+		}
+		return c.List(ctx, list, opts...)
+	}})
+	_, err := r.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKey{
+		Namespace: w.Namespace, Name: "other",
+	}})
+	w.Expect(err).NotTo(HaveOccurred())
+	w.Expect(w.unended()).To(Equal(1), "both Jobs of the other run wait")
+	w.Expect(looks).To(Equal(1))
 }
 
 func TestARunWaitsForNoJobThatNeverWorks(t *testing.T) {

@@ -43,6 +43,17 @@ func (r *Reconciler) writeJobs(
 	if err := oneshot.Newest(ctx, r.APIReader, s); err != nil {
 		return err
 	}
+	if err := r.createJobs(ctx, in, d, refused); err != nil {
+		return err
+	}
+	return r.writeSidecars(ctx, in, *d, refused)
+}
+
+// createJobs does what writeJobs does about the Jobs to create.
+func (r *Reconciler) createJobs(
+	ctx context.Context, in backup.Input, d *backup.Decision, refused movers.Refusals,
+) error {
+	s := in.Session
 	// The state can have been frozen long ago, for example if the manager was down. So read the restores of today.
 	restores, err := r.restores(ctx, s.Namespace)
 	if err != nil {
@@ -52,6 +63,8 @@ func (r *Reconciler) writeJobs(
 	if err != nil {
 		return err
 	}
+	takers := &takers{Reconciler: r, namespace: s.Namespace}
+	defer takers.close()
 	for _, m := range d.Create {
 		if refusal := restoreOnto(restores, m.Target, m.Host); refusal != nil && len(m.Target.Copies) == 0 {
 			refused.Set(ctx, m.Repository.Snapshot, refusal)
@@ -59,42 +72,44 @@ func (r *Reconciler) writeJobs(
 		if refused[m.Repository.Snapshot] != nil || workload.IsSidecar(m.Target) {
 			continue
 		}
-		waits, err := r.create(ctx, in, m, exclusive(m, claims))
+		before, err := r.create(ctx, in, m, exclusive(m, claims), takers)
 		if refusal := movers.RefusalOf(err); refusal != nil {
 			refused.Set(ctx, m.Repository.Snapshot, refusal)
 		} else if err != nil {
 			return err
 		}
-		if waits {
+		if before != nil {
 			d.After = run.EarlierOf(d.After, run.PollInterval)
 		}
 	}
-	return r.writeSidecars(ctx, in, *d, refused)
+	return nil
 }
 
 // create creates the Job of one mover, unless the Job must wait until another one has ended: of those that mount a
-// volume which one pod can mount, one is there at a time.
+// volume which one pod can mount, one is there at a time. It returns the other Job, or nil.
 func (r *Reconciler) create(
-	ctx context.Context, in backup.Input, m backup.Mover, claims exclusiveClaims,
-) (waits bool, err error) {
+	ctx context.Context, in backup.Input, m backup.Mover, claims exclusiveClaims, takers *takers,
+) (before *batchv1.Job, err error) {
 	if len(claims.onePod) > 0 {
-		r.taking.Lock()
-		defer r.taking.Unlock()
-		other, err := r.taker(ctx, in.Session.Namespace, m.Name, claims.onePod)
+		before, err := takers.of(ctx, m.Name, claims.onePod)
 		if err != nil {
-			return false, err
+			return nil, err
 		}
-		if other != "" {
+		if before != nil {
 			logf.FromContext(ctx).V(1).Info("waits for another Job, which has the ReadWriteOncePod volume",
-				"job", m.Name, "other", other)
-			return true, nil
+				"job", m.Name, "other", before.Name)
+			return before, nil
 		}
 	}
 	job, err := r.job(ctx, in, m, claims.oneNode)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
-	return false, movers.Create(ctx, r.Client, r.APIReader, in.Session, job)
+	if err := movers.Create(ctx, r.Client, r.APIReader, in.Session, job); err != nil {
+		return nil, err
+	}
+	takers.made(job)
+	return nil, nil
 }
 
 // job builds the Job of one mover. Everything comes from the frozen session, except that the storage's usagePolicy is

@@ -10,7 +10,6 @@ package backupsession
 import (
 	"context"
 	"fmt"
-	"sync"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -63,9 +62,9 @@ type Reconciler struct {
 	// from its look at those runs until its start is written.
 	starting oneshot.StartLock
 
-	// taking serializes the Jobs that mount a volume which one pod can mount: who holds it looks for another one, and
-	// creates its own.
-	taking sync.Mutex
+	// taking serializes in each namespace the Jobs that mount a volume which one pod can mount: who has the turn looks
+	// for other ones, and creates its own.
+	taking turns
 
 	// selection reads the objects that the selectors of batches find.
 	selection selection.Reader
