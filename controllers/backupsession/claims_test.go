@@ -105,6 +105,9 @@ func TestAJobWaitsForRoomOnTheNodeItMustShare(t *testing.T) {
 		w.Clock.SetTime(w.Clock.Now().Add(8 * time.Minute))
 		w.Expect(w.Reconcile("run").RequeueAfter).To(Equal(run.PollInterval), "nothing wakes it")
 		w.Expect(w.unended()).To(Equal(2))
+		w.Expect(w.session("run").Status.Targets).To(HaveExactElements(And(
+			HaveField("Reason", v1alpha1.ReasonUnschedulable),
+			HaveField("Message", HavePrefix("Job "+jobs[1].Name+" waits for Job "+jobs[0].Name)))))
 	}
 	kubelet.Finish(t, w.Client, &jobs[0], kubelet.Succeed(&jobs[0]), w.Clock.Now())
 	w.Reconcile("run")
@@ -168,6 +171,10 @@ func TestJobsOfAVolumeForOnePodRunOneAfterTheOther(t *testing.T) {
 	w.Expect(w.unended()).To(Equal(1))
 	w.Expect(w.Reconcile("other").RequeueAfter).To(Equal(run.PollInterval), "nothing wakes it")
 	w.Expect(w.unended()).To(Equal(1))
+	w.Expect(w.session("run").Status.Targets).To(HaveExactElements(HaveField("Reason", v1alpha1.ReasonRunning)))
+	w.Expect(w.session("other").Status.Targets).To(HaveExactElements(And(
+		HaveField("Reason", v1alpha1.ReasonVolumeInUse),
+		HaveField("Message", ContainSubstring("waits for Job "+w.Jobs()[0].Name)))))
 	for _, name := range []string{"run", "other"} {
 		w.Expect(summary(w.settle(name))).To(Equal([]string{"Succeeded/Succeeded", "uploads: Succeeded/Succeeded"}))
 	}

@@ -5,8 +5,10 @@ import (
 	"fmt"
 
 	batchv1 "k8s.io/api/batch/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
+	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/movers"
 	"github.com/cairn-backup/cairn/internal/kube/oneshot"
 	"github.com/cairn-backup/cairn/internal/policy"
@@ -78,8 +80,13 @@ func (r *Reconciler) createJobs(
 		} else if err != nil {
 			return err
 		}
-		if before != nil {
-			d.After = run.EarlierOf(d.After, run.PollInterval)
+		if before == nil {
+			continue
+		}
+		d.After = run.EarlierOf(d.After, run.PollInterval)
+		if !metav1.IsControlledBy(before, s) { // else the run goes on all the same
+			d.SayWaits(m.Target.Name, v1alpha1.ReasonVolumeInUse, fmt.Sprintf(
+				"Job %s waits for Job %s, which has a volume that only one pod can mount", m.Name, before.Name))
 		}
 	}
 	return nil

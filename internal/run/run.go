@@ -67,6 +67,8 @@ type Job struct {
 	Finished bool
 	// Sidecar means that this is the work of a sidecar, not a Job.
 	Sidecar bool
+	// Queues means that the pod waits for room on a node that it must share with another Job, which Message names.
+	Queues bool
 	// Elsewhere means that the pod found no node, because it must share that of a pod for which the Job does not wait:
 	// another Job can run elsewhere.
 	Elsewhere bool

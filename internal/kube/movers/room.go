@@ -46,7 +46,9 @@ func FindRoom(
 		}
 		var taker string
 		if taker, job.Elsewhere = observe.Room(own, all.Items, pods.Items, now); taker != "" {
-			job.State, job.Recheck = observe.StateWaiting, run.PollInterval
+			job.State, job.Recheck, job.Queues = observe.StateWaiting, run.PollInterval, true
+			job.Message = fmt.Sprintf("Job %s waits for Job %s: both read a volume that only the pods of one node can "+
+				"mount, and that node has no room for both", own.Name, taker)
 			logf.FromContext(ctx).V(1).Info("waits for the room of another Job, with which a Job must share a node",
 				"job", klog.KObj(own), "other", taker)
 		}

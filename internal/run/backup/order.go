@@ -8,6 +8,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/run/hookround"
+	"github.com/cairn-backup/cairn/internal/text"
 )
 
 // begin starts targets in their order, up to the limit of targets that run at once. It reports whether it started any.
@@ -34,6 +35,17 @@ func begin(targets []v1alpha1.BackupTargetStatus, r *v1alpha1.ResolvedBackup, no
 // room returns the length limit for a text of one target, where limit applies to a run with few targets.
 func (r *runner) room(limit int) int {
 	return run.LimitPerTarget(len(r.d.Status.Resolved.Targets), limit)
+}
+
+// SayWaits makes the status of a running target say what its Jobs wait for, unless it says something else already.
+func (d *Decision) SayWaits(target, reason, message string) {
+	for i := range d.Status.Targets {
+		t := &d.Status.Targets[i]
+		if t.Name == target && t.Phase == v1alpha1.BackupSessionRunning && t.Reason == v1alpha1.ReasonRunning {
+			t.Reason = reason
+			t.Message = text.Cut(message, run.LimitPerTarget(len(d.Status.Targets), text.MaxMessage))
+		}
+	}
 }
 
 // DeadlineOf returns when the backup of one begun target of a frozen run must end: no later than the run.

@@ -176,8 +176,8 @@ func (t *targetRun) host(h *host) {
 	case exists:
 		h.mark()
 		r.busy++
-		if job.Suspended() {
-			t.suspended = job.Message
+		if job.Suspended() || job.Queues && t.waits.Reason == "" {
+			t.waits = job.Observation
 		}
 		r.d.After = run.EarlierOf(r.d.After, job.Recheck)
 	case t.heldUp(refused):

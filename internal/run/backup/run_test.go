@@ -200,3 +200,36 @@ func TestATargetSaysThatItsJobIsSuspended(t *testing.T) {
 	g.Expect(f.session.Status.Targets[0]).To(And(HaveField("Reason", v1alpha1.ReasonRunning),
 		HaveField("Message", "")))
 }
+
+// The applications of a target can be frozen while its Job waits for that of another run.
+func TestATargetSaysThatItsJobWaitsForAnother(t *testing.T) {
+	g := NewWithT(t)
+	f := frozen(runtest.Target("a", "pod-0", "pod-1"))
+	f.step()
+	f.step()
+	queued := run.Job{Queues: true, Observation: observe.Observation{
+		State: observe.StateWaiting, Reason: v1alpha1.ReasonUnschedulable, Message: "Job j waits for Job k",
+	}}
+	f.jobs[runtest.Job("a", "pod-0", 1)] = queued
+	f.step()
+	g.Expect(f.session.Status.Targets[0]).To(And(HaveField("Phase", backupRunning),
+		HaveField("Reason", v1alpha1.ReasonUnschedulable), HaveField("Message", "Job j waits for Job k")))
+	suspended := run.Job{Observation: observe.Observation{
+		State: observe.StateWaiting, Reason: v1alpha1.ReasonSuspended, Message: "Job j is suspended",
+	}}
+	for _, hosts := range [][]string{{"pod-0", "pod-1"}, {"pod-1", "pod-0"}} {
+		f.jobs[runtest.Job("a", hosts[0], 1)], f.jobs[runtest.Job("a", hosts[1], 1)] = suspended, queued
+		f.step()
+		g.Expect(f.session.Status.Targets[0].Message).To(Equal("Job j is suspended"), "somebody has to end that")
+	}
+	f.jobs[runtest.Job("a", "pod-0", 1)] = run.Job{Observation: observe.Observation{State: observe.StateRunning}}
+	f.jobs[runtest.Job("a", "pod-1", 1)] = f.jobs[runtest.Job("a", "pod-0", 1)]
+	d := f.step()
+	g.Expect(f.session.Status.Targets[0]).To(And(HaveField("Reason", v1alpha1.ReasonRunning),
+		HaveField("Message", "")))
+
+	d.SayWaits("a", v1alpha1.ReasonVolumeInUse, "first")
+	d.SayWaits("a", v1alpha1.ReasonUnschedulable, "second")
+	g.Expect(d.Status.Targets[0]).To(And(HaveField("Reason", v1alpha1.ReasonVolumeInUse),
+		HaveField("Message", "first")))
+}

@@ -12,6 +12,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/run/hookround"
 	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/task/observe"
 	"github.com/cairn-backup/cairn/internal/text"
 )
 
@@ -31,8 +32,8 @@ type targetRun struct {
 	ready bool
 	// refusal is what the API server refuses for now, nil where it refuses nothing.
 	refusal *v1alpha1.ResolvedError
-	// suspended says which Job somebody has suspended, empty where there is none.
-	suspended string
+	// waits is a Job that waits for somebody else without a limit, and says why; zero where there is none.
+	waits observe.Observation
 }
 
 // targets returns the targets of the run with their present status.
@@ -92,8 +93,8 @@ func (t *targetRun) finish() {
 	case !t.ready || !t.result() || t.lingers():
 		s.Reason, s.Message = v1alpha1.ReasonRunning, ""
 		switch {
-		case t.refusal == nil && t.suspended != "":
-			s.Reason, s.Message = v1alpha1.ReasonSuspended, text.Cut(t.suspended, t.run.room(text.MaxMessage))
+		case t.refusal == nil && t.waits.Reason != "":
+			s.Reason, s.Message = t.waits.Reason, text.Cut(t.waits.Message, t.run.room(text.MaxMessage))
 		case t.refusal != nil:
 			s.Reason, s.Message = t.refusal.Reason, text.Cut(t.refusal.Message, t.run.room(text.MaxMessage))
 			t.run.refusals = append(t.run.refusals, t.frozen.Name+": "+s.Message)
