@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -19,9 +18,9 @@ import (
 // markHalfRestored marks the Snapshot of a target that a restore has left half written: latest must not take it without
 // a word. It reads past the cache, after the run was frozen: from then on no restore begins to write.
 func (r *Reconciler) markHalfRestored(
-	ctx context.Context, s *v1alpha1.BackupSession, t *v1alpha1.ResolvedTarget, snap *v1alpha1.Snapshot,
+	ctx context.Context, from look, s *v1alpha1.BackupSession, t *v1alpha1.ResolvedTarget, snap *v1alpha1.Snapshot,
 ) error {
-	by, err := r.halfRestored(ctx, s.Namespace, t)
+	by, err := r.halfRestored(ctx, from, s.Namespace, t)
 	if by != "" {
 		snap.Annotations[v1alpha1.AnnotationHalfRestored] = by
 	}
@@ -30,8 +29,10 @@ func (r *Reconciler) markHalfRestored(
 
 // halfRestored returns the name of a RestoreSession that has left a claim, or the database, of a target half written.
 // It returns "" if there is none.
-func (r *Reconciler) halfRestored(ctx context.Context, namespace string, t *v1alpha1.ResolvedTarget) (string, error) {
-	claims := workload.ClaimsOf(t.Hosts)
+func (r *Reconciler) halfRestored(
+	ctx context.Context, from look, namespace string, t *v1alpha1.ResolvedTarget,
+) (string, error) {
+	names := workload.ClaimsOf(t.Hosts)
 	if t.AppRef.IsDatabase() {
 		by, err := r.halfRestoredDatabase(ctx, namespace, t)
 		if by != "" || err != nil {
@@ -42,20 +43,21 @@ func (r *Reconciler) halfRestored(ctx context.Context, namespace string, t *v1al
 		if err != nil {
 			return "", err
 		}
-		claims = append(claims, files...)
+		names = append(names, files...)
 	}
-	slices.Sort(claims)
-	for _, name := range slices.Compact(claims) {
-		claim := &corev1.PersistentVolumeClaim{}
-		err := read.Get(ctx, r.APIReader, client.ObjectKey{Namespace: namespace, Name: name}, claim)
-		if apierrors.IsNotFound(err) {
-			continue
-		}
-		if err != nil {
-			return "", fmt.Errorf("get PersistentVolumeClaim %s: %w", name, err)
-		}
-		if by := restore.HalfRestored(claim.Annotations, claim.UID); by != "" {
-			return by, nil
+	if len(names) == 0 {
+		return "", nil
+	}
+	claims, err := from.claims()
+	if err != nil {
+		return "", err
+	}
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
+		if claim := claims[name]; claim != nil {
+			if by := restore.HalfRestored(claim.Annotations, claim.UID); by != "" {
+				return by, nil
+			}
 		}
 	}
 	return "", nil

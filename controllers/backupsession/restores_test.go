@@ -8,6 +8,7 @@ import (
 
 	. "github.com/onsi/gomega"
 	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -193,4 +194,39 @@ func TestABackupOfAHalfRestoredTargetIsNotTheLatest(t *testing.T) {
 		w.Expect(restore.HalfRestoredOf(s) != "").To(Equal(s.Name != "old"))
 	}
 	w.Expect(w.EventReasons()).To(ContainElement(v1alpha1.ReasonHalfRestored))
+}
+
+// A batch can have hundreds of targets, each with several claims and Repositories.
+func TestARunLooksOnceForTheMarksOfAllItsClaims(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.batch()
+	w.run(v1alpha1.BackupBatchKind, "shop", "run")
+	gets, lists := 0, 0
+	r := reconciler(w.World)
+	r.APIReader = interceptor.NewClient(w.Client, interceptor.Funcs{
+		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object,
+			opts ...client.GetOption,
+		) error {
+			if _, ok := o.(*corev1.PersistentVolumeClaim); ok {
+				gets++
+			}
+			return c.Get(ctx, key, o, opts...)
+		},
+		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
+			if _, ok := list.(*corev1.PersistentVolumeClaimList); ok {
+				lists++
+			}
+			return c.List(ctx, list, opts...)
+		},
+	})
+	for len(w.snapshots()) == 0 {
+		_, err := r.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKey{
+			Namespace: w.Namespace, Name: "run",
+		}})
+		w.Expect(err).NotTo(HaveOccurred())
+	}
+	w.Expect(w.snapshots()).To(HaveLen(3))
+	w.Expect(gets).To(Equal(1), "of the target that is a claim, for its start")
+	w.Expect(lists).To(Equal(3), "for the start, for the Snapshots and for the Jobs")
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 
 	"github.com/fluxcd/pkg/runtime/conditions"
 	corev1 "k8s.io/api/core/v1"
@@ -21,17 +22,27 @@ import (
 	"github.com/cairn-backup/cairn/internal/run/restore"
 )
 
+// look is what one look at the Snapshots of a run shares: where it reads them, and the claims of the namespace by name.
+// It reads the claims past the cache once, and only if it makes a Snapshot.
+type look struct {
+	client.Reader
+	claims func() (map[string]*corev1.PersistentVolumeClaim, error)
+}
+
 // snapshots reads the Snapshots of a frozen session and creates the missing ones. If a Snapshot can't be created, it
 // adds the reason to refused, by the Snapshot's name. A session that is being cancelled creates none.
 func (r *Reconciler) snapshots(
 	ctx context.Context, reader client.Reader, s *v1alpha1.BackupSession, refused movers.Refusals,
 ) (map[string]*v1alpha1.Snapshot, error) {
 	found := map[string]*v1alpha1.Snapshot{}
+	from := look{reader, sync.OnceValues(func() (map[string]*corev1.PersistentVolumeClaim, error) {
+		return r.claims(ctx, s.Namespace)
+	})}
 	targets := s.Status.Resolved.Targets
 	for i := range targets {
 		for j := range targets[i].Repositories {
 			repo := &targets[i].Repositories[j]
-			snap, err := r.snapshotOrRefusal(ctx, reader, s, &targets[i], repo)
+			snap, err := r.snapshotOrRefusal(ctx, from, s, &targets[i], repo)
 			refusal := movers.RefusalOf(err)
 			if err != nil && refusal == nil {
 				return nil, err
@@ -50,10 +61,10 @@ func (r *Reconciler) snapshots(
 // snapshotOrRefusal returns the same as snapshot, and logs a refusal when it is found, once: each look at the target
 // finds it again. Before that it looks past the cache, because a cache that is behind can hold an old Snapshot.
 func (r *Reconciler) snapshotOrRefusal(
-	ctx context.Context, reader client.Reader, s *v1alpha1.BackupSession, t *v1alpha1.ResolvedTarget,
+	ctx context.Context, from look, s *v1alpha1.BackupSession, t *v1alpha1.ResolvedTarget,
 	repo *v1alpha1.ResolvedRepository,
 ) (*v1alpha1.Snapshot, error) {
-	snap, err := r.snapshot(ctx, reader, s, t, repo)
+	snap, err := r.snapshot(ctx, from, s, t, repo)
 	if refusal := movers.RefusalOf(err); run.CanPass(refusal) {
 		movers.LogRefused(ctx, repo.Snapshot, refusal)
 		return snap, err
@@ -61,7 +72,7 @@ func (r *Reconciler) snapshotOrRefusal(
 	if movers.RefusalOf(err) == nil || run.TargetEnded(s, t.Name) || r.refused.Has(s.UID, repo.Snapshot) {
 		return snap, err
 	}
-	snap, err = r.snapshot(ctx, r.APIReader, s, t, repo)
+	snap, err = r.snapshot(ctx, look{r.APIReader, from.claims}, s, t, repo)
 	if refusal := movers.RefusalOf(err); refusal != nil && r.refused.First(s.UID, repo.Snapshot) {
 		movers.LogRefused(ctx, repo.Snapshot, refusal)
 	}
@@ -70,12 +81,12 @@ func (r *Reconciler) snapshotOrRefusal(
 
 // snapshot reads or creates the Snapshot of one target in one repository.
 func (r *Reconciler) snapshot(
-	ctx context.Context, reader client.Reader, s *v1alpha1.BackupSession, t *v1alpha1.ResolvedTarget,
+	ctx context.Context, from look, s *v1alpha1.BackupSession, t *v1alpha1.ResolvedTarget,
 	repo *v1alpha1.ResolvedRepository,
 ) (*v1alpha1.Snapshot, error) {
 	want := newSnapshot(s, t, repo)
 	snap := &v1alpha1.Snapshot{}
-	err := reader.Get(ctx, client.ObjectKeyFromObject(want), snap)
+	err := from.Get(ctx, client.ObjectKeyFromObject(want), snap)
 	if apierrors.IsNotFound(err) {
 		if backup.Listed(s, want.Name) != "" && !run.TargetEnded(s, t.Name) {
 			return nil, deletedDuringRun(want.Name)
@@ -89,7 +100,7 @@ func (r *Reconciler) snapshot(
 		if err := r.pauses.Held(s.UID, r.Clock.Now(), want.Name); err != nil {
 			return nil, err
 		}
-		if snap, err = r.makeSnapshot(ctx, s, t, want); err != nil {
+		if snap, err = r.makeSnapshot(ctx, from, s, t, want); err != nil {
 			return nil, err
 		}
 	} else if err != nil { // no refusal, also if the right to read is missing: its Jobs can go on
@@ -107,10 +118,10 @@ func (r *Reconciler) snapshot(
 
 // makeSnapshot creates a Snapshot like want. If there is another one of its name, it returns that one.
 func (r *Reconciler) makeSnapshot(
-	ctx context.Context, s *v1alpha1.BackupSession, t *v1alpha1.ResolvedTarget, want *v1alpha1.Snapshot,
+	ctx context.Context, from look, s *v1alpha1.BackupSession, t *v1alpha1.ResolvedTarget, want *v1alpha1.Snapshot,
 ) (*v1alpha1.Snapshot, error) {
 	snap := want.DeepCopy()
-	if err := r.markHalfRestored(ctx, s, t, snap); err != nil {
+	if err := r.markHalfRestored(ctx, from, s, t, snap); err != nil {
 		return nil, movers.NotLookedUp(err)
 	}
 	err := r.Create(ctx, snap, client.FieldOwner(r.FieldManager))
