@@ -1,6 +1,7 @@
 package keeper_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -8,6 +9,7 @@ import (
 	. "github.com/onsi/gomega"
 	batchv1 "k8s.io/api/batch/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -203,6 +205,61 @@ func TestNothingOfABatchIsRemovedBeforeACheckInANewPlace(t *testing.T) {
 		g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(older), older)).To(Succeed())
 		g.Expect(older.DeletionTimestamp).NotTo(BeNil())
 	}, testbed.Patience, testbed.Interval).Should(Succeed(), "a check was done")
+}
+
+// snapshotLists is a cache that notes whose Snapshots are listed, and whether they are copied.
+type snapshotLists struct {
+	client.Client
+	of, copied []string
+}
+
+func (c *snapshotLists) List(ctx context.Context, list client.ObjectList, opts ...client.ListOption) error {
+	o := (&client.ListOptions{}).ApplyOptions(opts)
+	if _, ok := list.(*v1alpha1.SnapshotList); ok {
+		repository, _ := o.FieldSelector.RequiresExactMatch("retention.snapshots")
+		if c.of = append(c.of, repository); o.UnsafeDisableDeepCopy == nil || !*o.UnsafeDisableDeepCopy {
+			c.copied = append(c.copied, repository)
+		}
+	}
+	return c.Client.List(ctx, list, opts...)
+}
+
+// A batch can have hundreds of Repositories, each with hundreds of Snapshots. While one of them is held, each of the
+// others looks again every ten minutes.
+func TestAHeldRepositoryReadsNoSnapshotsOfItsSiblings(t *testing.T) {
+	t.Parallel()
+	g, s := NewWithT(t), newShop(t)
+	db := s.newRepository("db")
+	batch := func(o *v1alpha1.Snapshot) { o.Labels[v1alpha1.LabelInvokerKind] = v1alpha1.BackupBatchKind }
+	s.snapshot(s.repository, 1, good, batch)
+	s.snapshot(db, 1, good, batch)
+	bed.EditStatus(t, db, func() {
+		db.Status.LastBackupTime = &metav1.Time{Time: now.Now()}
+		retention.Leave(db, metav1.NewTime(now.Now()))
+	})
+	bed.Cached(t, db)
+	bed.Create(t, &v1alpha1.RetentionPolicy{
+		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "keep"}, Spec: last(1),
+	})
+	s.batch("web", "db")
+	s.expectRetention(s.repository, v1alpha1.ReasonNotChecked, "of Repository db")
+	bed.Quiet(t, s.namespace)
+
+	look := func() *snapshotLists {
+		lists, r := &snapshotLists{Client: bed.Manager.GetClient()}, staleRetention()
+		r.Client = lists
+		_, err := r.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(s.repository)})
+		g.Expect(err).NotTo(HaveOccurred())
+		return lists
+	}
+	g.Expect(look().of).To(ConsistOf("web"))
+	bed.EditStatus(t, db, func() {
+		conditions.MarkTrue(db, v1alpha1.ConditionChecked, v1alpha1.ReasonChecked, "done")
+	})
+	bed.Cached(t, db)
+	lists := look()
+	g.Expect(lists.of).To(ConsistOf("web", "db"), "what goes depends on both")
+	g.Expect(lists.copied).To(ConsistOf("web"))
 }
 
 // A keeper that began before the BackupStorage was edited has looked at the old place.

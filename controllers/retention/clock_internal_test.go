@@ -79,8 +79,9 @@ func TestAClockThatIsBehindForAMinuteEndsNoNotice(t *testing.T) {
 		RemovesAfter: new(metav1.NewTime(now.Add(24 * time.Hour))),
 	}
 	s := &state{
-		repository: &v1alpha1.Repository{}, ref: &noted.Ref, isDefault: true, letsGo: func() bool { return true },
-		spec: &v1alpha1.RetentionPolicy{ObjectMeta: metav1.ObjectMeta{UID: "1"}},
+		repository: &v1alpha1.Repository{}, ref: &noted.Ref, isDefault: true,
+		letsGo: func() (bool, error) { return true, nil },
+		spec:   &v1alpha1.RetentionPolicy{ObjectMeta: metav1.ObjectMeta{UID: "1"}},
 	}
 	s.repository.Status.DefaultRetention = noted
 	clock, runs := clocktesting.NewFakePassiveClock(now), 2*time.Hour
@@ -120,7 +121,7 @@ func TestANodeThatBootsWithAClockThatIsBehindEndsNoNotice(t *testing.T) {
 			t.Parallel()
 			g := NewWithT(t)
 			s := &state{
-				repository: &v1alpha1.Repository{}, isDefault: true, letsGo: func() bool { return true },
+				repository: &v1alpha1.Repository{}, isDefault: true, letsGo: func() (bool, error) { return true, nil },
 				ref:       &v1alpha1.ObjectReference{Namespace: "shop", Name: "keep"},
 				spec:      &v1alpha1.RetentionPolicy{ObjectMeta: metav1.ObjectMeta{UID: "1"}},
 				snapshots: map[string]*v1alpha1.Snapshot{"web-1": {}},

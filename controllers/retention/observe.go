@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -37,12 +38,16 @@ type state struct {
 	siblings []string
 	// snapshots are the Repository's Snapshots by name, without those that are being deleted.
 	snapshots map[string]*v1alpha1.Snapshot
-	// decided are all Snapshots on which the verdicts rest: these, and those of the siblings.
+	// judge fills in decided and verdicts when it is called first: they rest on all Snapshots of the siblings, too, and
+	// a Repository that is held or paused mostly needs none. It is nil if no policy can be applied.
+	judge func() error
+	// decided are all Snapshots on which the verdicts rest: these, and those of the siblings. Those of the siblings
+	// share their memory with the cache.
 	decided []*v1alpha1.Snapshot
 	// verdicts on the Repository's own Snapshots, newest first.
 	verdicts []retention.Verdict
 	// letsGo reports whether the policy lets any of these go, now or once what holds them for a while is over.
-	letsGo func() bool
+	letsGo func() (bool, error)
 	// removing counts the Snapshots that wait for the removal of their data; failure is what blocks them, or nil.
 	removing int
 	failure  *trouble
@@ -63,7 +68,7 @@ type state struct {
 	more, held, moved bool
 }
 
-// observe reads everything and decides.
+// observe reads everything that it takes to see whether Snapshots go now.
 func (r *Reconciler) observe(ctx context.Context, repository *v1alpha1.Repository) (*state, error) {
 	s := &state{
 		repository: repository, snapshots: map[string]*v1alpha1.Snapshot{}, heldPaused: repository.Spec.Paused,
@@ -106,17 +111,31 @@ func (r *Reconciler) observe(ctx context.Context, repository *v1alpha1.Repositor
 	if err := r.holdWithSiblings(ctx, s, now); err != nil {
 		return nil, err
 	}
-	input, err := r.input(ctx, s)
-	if err != nil {
-		return nil, err
-	}
-	s.letsGo = func() bool { return p.LetsGo(input, repository.Name, now) }
-	for _, v := range p.Decide(input, now) {
-		if v.Repository == repository.Name {
-			s.verdicts = append(s.verdicts, v)
-		}
-	}
+	r.prepare(ctx, s, p, now)
 	return s, nil
+}
+
+// prepare makes the state able to judge by a policy.
+func (r *Reconciler) prepare(ctx context.Context, s *state, p retention.Policy, now time.Time) {
+	var input []retention.Snapshot
+	s.judge = sync.OnceValue(func() error {
+		var err error
+		if input, err = r.input(ctx, s); err != nil {
+			return err
+		}
+		for _, v := range p.Decide(input, now) {
+			if v.Repository == s.repository.Name {
+				s.verdicts = append(s.verdicts, v)
+			}
+		}
+		return nil
+	})
+	s.letsGo = func() (bool, error) {
+		if err := s.judge(); err != nil {
+			return false, err
+		}
+		return p.LetsGo(input, s.repository.Name, now), nil
+	}
 }
 
 // resolve finds the one policy of the Repository, and the other Repositories of its batch under the same policy. users
@@ -239,7 +258,8 @@ func (r *Reconciler) input(ctx context.Context, s *state) ([]retention.Snapshot,
 	}
 	s.decided = slices.Collect(maps.Values(s.snapshots))
 	for _, name := range s.siblings {
-		others, err := snapshotsByRepository.Of(ctx, r.Client, s.repository.Namespace, name)
+		others, err := snapshotsByRepository.Of(ctx, r.Client, s.repository.Namespace, name,
+			client.UnsafeDisableDeepCopy)
 		if err != nil {
 			return nil, err
 		}

@@ -133,6 +133,9 @@ func (r *Reconciler) enforce(ctx context.Context, s *state) (ctrl.Result, error)
 	case s.held:
 		return status.RequeueAt(s.repository.Status.DefaultRetention.RemovesAfter.Time, r.Clock.Now()), nil
 	}
+	if err := s.judge(); err != nil {
+		return ctrl.Result{}, err
+	}
 	if err := r.apply(ctx, s); err != nil {
 		return ctrl.Result{}, err
 	}

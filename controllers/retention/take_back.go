@@ -16,7 +16,14 @@ import (
 // object, and the record would say that retention did it.
 func (r *Reconciler) takeBack(ctx context.Context, s *state) error {
 	for name, snapshot := range s.snapshots {
-		if !retention.Marked(snapshot) || !s.keeps(name) {
+		if !retention.Marked(snapshot) {
+			continue
+		}
+		keeps, err := s.keeps(name)
+		if err != nil {
+			return err
+		}
+		if !keeps {
 			continue
 		}
 		if err := r.unmark(ctx, snapshot); err != nil {
@@ -29,16 +36,19 @@ func (r *Reconciler) takeBack(ctx context.Context, s *state) error {
 }
 
 // keeps reports whether the present decision keeps a Snapshot.
-func (s *state) keeps(name string) bool {
+func (s *state) keeps(name string) (bool, error) {
 	if s.ref == nil {
-		return true
+		return true, nil
+	}
+	if err := s.judge(); err != nil {
+		return false, err
 	}
 	for _, v := range s.verdicts {
 		if v.Name == name {
-			return !v.Goes()
+			return !v.Goes(), nil
 		}
 	}
-	return false
+	return false, nil
 }
 
 // unmark undoes the writes of remove in the opposite order, so that the condition tells of the mark until it is gone.

@@ -40,7 +40,7 @@ func (p Policy) LetsGo(snapshots []Snapshot, repository string, now time.Time) b
 // and the default is held.
 func Introduce(
 	known *v1alpha1.DefaultRetention, ref v1alpha1.ObjectReference, policy *v1alpha1.RetentionPolicy,
-	letsGo func() bool, now time.Time, doubt func() (string, error),
+	letsGo func() (bool, error), now time.Time, doubt func() (string, error),
 ) (inForce *v1alpha1.DefaultRetention, held bool, err error) {
 	// A clock that was ahead can have written the date: then the notice begins anew.
 	wrong := known != nil && known.RemovesAfter != nil && v1alpha1.Ahead(known.RemovesAfter.Time, now.Add(notice))
@@ -48,8 +48,12 @@ func Introduce(
 		if why, err := doubt(); why != "" || err != nil {
 			return known, true, err
 		}
+		goes, err := letsGo()
+		if err != nil {
+			return known, true, err
+		}
 		known = &v1alpha1.DefaultRetention{Ref: ref, UID: policy.UID, Generation: policy.Generation}
-		if letsGo() {
+		if goes {
 			known.RemovesAfter = new(metav1.NewTime(now.Add(notice)))
 		}
 	}

@@ -18,7 +18,7 @@ func TestADefaultIsAnnouncedBeforeItRemoves(t *testing.T) {
 	now := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
 	ref := v1alpha1.ObjectReference{Namespace: "shop", Name: "keep"}
 	policy := &v1alpha1.RetentionPolicy{ObjectMeta: metav1.ObjectMeta{UID: "1", Generation: 2}}
-	goes, stays := func() bool { return true }, func() bool { return false }
+	goes, stays := func() (bool, error) { return true, nil }, func() (bool, error) { return false, nil }
 	begun := func(ago time.Duration) *v1alpha1.DefaultRetention {
 		return &v1alpha1.DefaultRetention{
 			Ref: ref, UID: "1", Generation: 2, RemovesAfter: new(metav1.NewTime(now.Add(24*time.Hour - ago))),
@@ -31,7 +31,7 @@ func TestADefaultIsAnnouncedBeforeItRemoves(t *testing.T) {
 	}
 	for name, tt := range map[string]struct {
 		known  *v1alpha1.DefaultRetention
-		letsGo func() bool
+		letsGo func() (bool, error)
 		want   *v1alpha1.DefaultRetention
 		held   bool
 	}{
@@ -70,7 +70,7 @@ func TestAClockInDoubtBeginsNoNotice(t *testing.T) {
 	now := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
 	ref := v1alpha1.ObjectReference{Namespace: "shop", Name: "keep"}
 	policy := &v1alpha1.RetentionPolicy{ObjectMeta: metav1.ObjectMeta{UID: "1", Generation: 2}}
-	goes := func() bool { return true }
+	goes := func() (bool, error) { return true, nil }
 	noted := &v1alpha1.DefaultRetention{
 		Ref: ref, UID: "1", Generation: 2, RemovesAfter: new(metav1.NewTime(now.Add(24 * time.Hour))),
 	}

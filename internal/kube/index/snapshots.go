@@ -25,14 +25,15 @@ func (i Snapshots) Register(ctx context.Context, indexer client.FieldIndexer) er
 	return nil
 }
 
-// Of lists the Snapshots of a Repository by name, including those that are being deleted, without records. The lists of
-// a cache have no order, and what a condition says about the first Snapshot must not change at each look.
+// Of lists the Snapshots of a Repository by name, including those that are being deleted, without records. With
+// client.UnsafeDisableDeepCopy the caller must not change them. The lists of a cache have no order, and what a
+// condition says about the first Snapshot must not change at each look.
 func (i Snapshots) Of(
-	ctx context.Context, c client.Reader, namespace, repository string,
+	ctx context.Context, c client.Reader, namespace, repository string, opts ...client.ListOption,
 ) ([]*v1alpha1.Snapshot, error) {
 	var list v1alpha1.SnapshotList
-	if err := c.List(ctx, &list, client.InNamespace(namespace),
-		client.MatchingFields{string(i): repository}); err != nil {
+	opts = append(opts, client.InNamespace(namespace), client.MatchingFields{string(i): repository})
+	if err := c.List(ctx, &list, opts...); err != nil {
 		return nil, fmt.Errorf("list Snapshots of Repository %s: %w", repository, err)
 	}
 	out := make([]*v1alpha1.Snapshot, 0, len(list.Items))
