@@ -38,12 +38,14 @@ func (r *Reconciler) page(ctx context.Context, l *v1alpha1.Ledger) ([]byte, erro
 		return nil, err
 	}
 	p := pageBuilder{matchers: m, namespaces: namespaces{read.NewNamespaceLabels(r.Client)}, now: r.Clock.Now()}
-	if p.runs, err = r.histories(ctx, m, p.namespaces); err != nil {
+	var sessions v1alpha1.BackupSessionList
+	if err := r.List(ctx, &sessions, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list BackupSessions: %w", err)
+	}
+	if p.runs, err = r.histories(ctx, sessions.Items, m, p.namespaces); err != nil {
 		return nil, err
 	}
-	if p.backedUp, err = r.backedUp(ctx); err != nil {
-		return nil, err
-	}
+	p.backups = backupsOf(r.Client, sessions.Items)
 	var batches v1alpha1.BackupBatchList
 	if err := r.List(ctx, &batches, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("list BackupBatches: %w", err)
@@ -88,15 +90,13 @@ func (r *Reconciler) page(ctx context.Context, l *v1alpha1.Ledger) ([]byte, erro
 	return ledger.Page(l.Spec.ClusterName, p.rows), nil
 }
 
-// histories reads the ended runs that one of the Ledgers records.
-func (r *Reconciler) histories(ctx context.Context, m matchers, n namespaces) (map[invoker]*history, error) {
-	var list v1alpha1.BackupSessionList
-	if err := r.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
-		return nil, fmt.Errorf("list BackupSessions: %w", err)
-	}
+// histories sums up the ended runs that one of the Ledgers records.
+func (r *Reconciler) histories(
+	ctx context.Context, sessions []v1alpha1.BackupSession, m matchers, n namespaces,
+) (map[invoker]*history, error) {
 	out := map[invoker]*history{}
-	for i := range list.Items {
-		s := &list.Items[i]
+	for i := range sessions {
+		s := &sessions[i]
 		if !s.Status.Phase.Terminal() || v1alpha1.HasRecordAnnotation(s.Annotations) {
 			continue
 		}
@@ -130,27 +130,20 @@ func (h *history) add(s *v1alpha1.BackupSession, now time.Time) {
 	h.sessions[s.Spec.Session], h.success = last, later(h.success, last.Ended)
 }
 
-// backedUp returns the targets, with their namespaces, that have had a good backup. A run tells it while the cache
-// lacks its Snapshots, or after they were removed.
-func (r *Reconciler) backedUp(ctx context.Context) (map[v1alpha1.TypedObjectReference]bool, error) {
-	var snapshots v1alpha1.SnapshotList
-	if err := r.List(ctx, &snapshots, client.UnsafeDisableDeepCopy); err != nil {
-		return nil, fmt.Errorf("list Snapshots: %w", err)
-	}
-	var sessions v1alpha1.BackupSessionList
-	if err := r.List(ctx, &sessions, client.UnsafeDisableDeepCopy); err != nil {
-		return nil, fmt.Errorf("list BackupSessions: %w", err)
-	}
-	out := map[v1alpha1.TypedObjectReference]bool{}
-	for i := range snapshots.Items {
-		s := &snapshots.Items[i]
-		if target := s.Spec.AppRef; s.Status.Phase == v1alpha1.SnapshotSucceeded && v1alpha1.InForce(s) {
-			target.Namespace = s.Namespace
-			out[target] = true
-		}
-	}
-	for i := range sessions.Items {
-		s := &sessions.Items[i]
+// backups knows which targets have had a good backup.
+type backups struct {
+	cache client.Reader
+	// known are targets, with their namespaces, that have had one.
+	known map[v1alpha1.TypedObjectReference]bool
+	// read are the namespaces whose Snapshots are known.
+	read map[string]bool
+}
+
+// backupsOf knows the targets of these runs that succeeded.
+func backupsOf(cache client.Reader, sessions []v1alpha1.BackupSession) *backups {
+	b := &backups{cache: cache, known: map[v1alpha1.TypedObjectReference]bool{}, read: map[string]bool{}}
+	for i := range sessions {
+		s := &sessions[i]
 		if v1alpha1.HasRecordAnnotation(s.Annotations) {
 			continue
 		}
@@ -158,11 +151,34 @@ func (r *Reconciler) backedUp(ctx context.Context) (map[v1alpha1.TypedObjectRefe
 			t := &s.Status.Targets[j]
 			if target := t.AppRef; t.Phase == v1alpha1.BackupSessionSucceeded {
 				target.Namespace = s.Namespace
-				out[target] = true
+				b.known[target] = true
 			}
 		}
 	}
-	return out, nil
+	return b
+}
+
+// of reports whether a target, with its namespace, has had a good backup. A run tells it while the cache lacks its
+// Snapshots, or after they were removed. Of a namespace where the runs tell it of all targets, the Snapshots are not
+// read: there can be very many.
+func (b *backups) of(ctx context.Context, target v1alpha1.TypedObjectReference) (bool, error) {
+	namespace := target.Namespace
+	if b.known[target] || b.read[namespace] {
+		return b.known[target], nil
+	}
+	var snapshots v1alpha1.SnapshotList
+	if err := b.cache.List(ctx, &snapshots, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+		return false, fmt.Errorf("list Snapshots of Namespace %s: %w", namespace, err)
+	}
+	for i := range snapshots.Items {
+		s := &snapshots.Items[i]
+		if of := s.Spec.AppRef; s.Status.Phase == v1alpha1.SnapshotSucceeded && v1alpha1.InForce(s) {
+			of.Namespace = namespace
+			b.known[of] = true
+		}
+	}
+	b.read[namespace] = true
+	return b.known[target], nil
 }
 
 // pageBuilder collects the rows of the page.
@@ -170,7 +186,7 @@ type pageBuilder struct {
 	matchers   matchers
 	namespaces namespaces
 	runs       map[invoker]*history
-	backedUp   map[v1alpha1.TypedObjectReference]bool
+	backups    *backups
 	now        time.Time
 	rows       []ledger.Policy
 }
@@ -196,7 +212,10 @@ func (p *pageBuilder) add(
 	}
 	for _, t := range targets {
 		row.Targets = append(row.Targets, t.String())
-		if t.Namespace = o.Namespace; !p.backedUp[t] {
+		t.Namespace = o.Namespace
+		if done, err := p.backups.of(ctx, t); err != nil {
+			return err
+		} else if !done {
 			row.NoBackup = append(row.NoBackup, t.String())
 		}
 	}

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -196,6 +198,42 @@ func TestThePageNamesTargetsWithoutABackup(t *testing.T) {
 
 	w.session("succeeded", of(v1alpha1.BackupSessionSucceeded))
 	g.Expect(page()).NotTo(ContainSubstring("o backup yet"))
+}
+
+// The page is written with each push, and a cluster can have very many Snapshots.
+func TestThePageReadsSnapshotsOnlyWhereNoRunTellsOfATarget(t *testing.T) {
+	t.Parallel()
+	g, w := NewWithT(t), newWorld(t)
+	l := w.ledger("l")
+	w.nightly("data")
+	w.nightly("diary")
+	var read []string
+	w.reconciler.Client = interceptor.NewClient(w.client, interceptor.Funcs{List: func(
+		ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption,
+	) error {
+		if _, ok := list.(*v1alpha1.SnapshotList); ok {
+			read = append(read, (&client.ListOptions{}).ApplyOptions(opts).Namespace)
+		}
+		return c.List(ctx, list, opts...)
+	}})
+	page := func() {
+		_, err := w.reconciler.page(t.Context(), l)
+		g.Expect(err).NotTo(HaveOccurred())
+	}
+	page()
+	g.Expect(read).To(Equal([]string{w.namespace}), "once for both targets")
+	w.session("succeeded", func(s *v1alpha1.BackupSession) {
+		s.Status.Targets = nil
+		for _, name := range []string{"data", "diary"} {
+			s.Status.Targets = append(s.Status.Targets, v1alpha1.BackupTargetStatus{
+				Name: name, Phase: v1alpha1.BackupSessionSucceeded,
+				AppRef: v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: name},
+			})
+		}
+	})
+	read = nil
+	page()
+	g.Expect(read).To(BeEmpty())
 }
 
 // STATUS.md says the same as the condition Protected of a policy whose schedule never fires.
