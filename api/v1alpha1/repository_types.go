@@ -96,8 +96,9 @@ type RepositoryStatus struct {
 	// +optional
 	InitializedSpec string `json:"initializedSpec,omitempty"`
 
-	// MovedTime is when Cairn last found the repository in another place than before. It goes once a check has looked
-	// at each Snapshot that was made earlier. Until then retention removes nothing, but see checkTriedTime.
+	// MovedTime is when Cairn last found the repository in another place than before, or took its directory back from
+	// another Repository or cluster. It goes once a check has looked at each Snapshot that was made earlier. Until then
+	// retention removes nothing, but see checkTriedTime.
 	// +optional
 	MovedTime *metav1.Time `json:"movedTime,omitempty"`
 
@@ -108,8 +109,8 @@ type RepositoryStatus struct {
 	// +optional
 	CheckTriedTime *metav1.Time `json:"checkTriedTime,omitempty"`
 
-	// ProvedAfter is the Snapshot that failed because the password had changed, and after which Cairn saw a password
-	// fit again.
+	// ProvedAfter is the Snapshot that failed because the password had changed, or because the directory belonged to
+	// another Repository or cluster, and after which Cairn saw that neither is so any more.
 	// +optional
 	ProvedAfter string `json:"provedAfter,omitempty"`
 

@@ -32,7 +32,7 @@ func (s *shop) movedBefore(days int) (older *v1alpha1.Snapshot) {
 	older = s.snapshot(s.repository, 24*days+2, good)
 	bed.EditStatus(s.t, s.repository, func() {
 		s.repository.Status.LastBackupTime = &metav1.Time{Time: now.Now()}
-		retention.Leave(s.repository, metav1.NewTime(now.Now().AddDate(0, 0, -days)))
+		retention.Leave(s.repository, metav1.NewTime(now.Now().AddDate(0, 0, -days)), retention.WhyMoved)
 	})
 	s.policy("c", last(1), "web")
 	s.expectRetention(s.repository, v1alpha1.ReasonNotChecked, "until a check has looked")
@@ -57,6 +57,49 @@ func TestNothingIsRemovedBeforeACheckInANewPlace(t *testing.T) {
 	bed.EditStatus(t, s.repository, func() {
 		conditions.MarkTrue(s.repository, v1alpha1.ConditionChecked, v1alpha1.ReasonChecked, "done")
 	})
+	g.Eventually(func(g Gomega) {
+		g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(older), older)).To(Succeed())
+		g.Expect(older.DeletionTimestamp).NotTo(BeNil())
+	}, testbed.Patience, testbed.Interval).Should(Succeed(), "a check was done")
+}
+
+// Another cluster has adopted the directory. What it keeps there is its own decision, and what it has removed is not
+// known before a check.
+func TestNothingIsRemovedFromADirectoryThatWasTaken(t *testing.T) {
+	t.Parallel()
+	g, s := NewWithT(t), newShop(t)
+	s.snapshot(s.repository, 2, good)
+	older := s.snapshot(s.repository, 3, good)
+	s.snapshot(s.repository, 1, v1alpha1.SnapshotFailed, func(failed *v1alpha1.Snapshot) { failed.Name = "failed" })
+	failed := &v1alpha1.Snapshot{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "failed"}}
+	bed.EditStatus(t, failed, func() {
+		failed.Status.Components["pvc"] = v1alpha1.Component{
+			Phase: v1alpha1.SnapshotFailed, Reason: v1alpha1.ReasonDirectoryTaken,
+		}
+		failed.Status.Size = "1 MiB" // the Repository looks again
+	})
+	proof := kubelet.Job(t, bed.Client, s.namespace, v1alpha1.LabelRepository)
+	kubelet.Finish(t, bed.Client, proof, kubelet.Report(task.Result{
+		Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonDirectoryTaken, Message: "taken",
+	}), now.Now())
+	bed.ExpectReason(t, s.repository, v1alpha1.PhaseNotReady, v1alpha1.ReasonDirectoryTaken, "taken")
+	s.policy("c", last(1), "web")
+	s.expectRetention(s.repository, v1alpha1.ReasonDirectoryTaken, "nothing is removed while the directory")
+	bed.Quiet(t, s.namespace)
+	expectKept(t, older)
+
+	bed.Edit(t, s.repository, func() {
+		s.repository.Annotations = map[string]string{v1alpha1.AnnotationAdopt: "shop/web@drill"}
+	})
+	adopting := kubelet.Job(t, bed.Client, s.namespace, v1alpha1.LabelRepository, proof)
+	kubelet.Finish(t, bed.Client, adopting, kubelet.Report(task.Result{Outcome: task.OutcomeSucceeded}), now.Now())
+	s.expectRetention(s.repository, v1alpha1.ReasonNotChecked, "until a check has looked")
+	bed.Quiet(t, s.namespace)
+	expectKept(t, older)
+	s.dueFor(task.MaintainFull)
+	job, keep := s.job()
+	g.Expect(keep.Keep[0].Check).To(HaveLen(2))
+	s.found(job, 2)
 	g.Eventually(func(g Gomega) {
 		g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(older), older)).To(Succeed())
 		g.Expect(older.DeletionTimestamp).NotTo(BeNil())
@@ -156,7 +199,7 @@ func TestWhatWasMadeAfterAMoveNeedsNoCheck(t *testing.T) {
 	})
 	bed.EditStatus(t, s.repository, func() {
 		s.repository.Status.LastBackupTime = &metav1.Time{Time: now.Now()}
-		retention.Leave(s.repository, metav1.NewTime(now.Now().Add(-90*time.Minute)))
+		retention.Leave(s.repository, metav1.NewTime(now.Now().Add(-90*time.Minute)), retention.WhyMoved)
 	})
 	s.policy("c", last(1), "web")
 	s.expectRetention(s.repository, v1alpha1.ReasonNotChecked, "")
@@ -185,7 +228,7 @@ func TestNothingOfABatchIsRemovedBeforeACheckInANewPlace(t *testing.T) {
 	s.snapshot(db, 2, good, batch)
 	bed.EditStatus(t, db, func() {
 		db.Status.LastBackupTime = &metav1.Time{Time: now.Now()}
-		retention.Leave(db, metav1.NewTime(now.Now().AddDate(0, 0, -10)))
+		retention.Leave(db, metav1.NewTime(now.Now().AddDate(0, 0, -10)), retention.WhyMoved)
 	})
 	bed.Cached(t, db)
 	bed.Create(t, &v1alpha1.RetentionPolicy{
@@ -235,7 +278,7 @@ func TestAHeldRepositoryReadsNoSnapshotsOfItsSiblings(t *testing.T) {
 	s.snapshot(db, 1, good, batch)
 	bed.EditStatus(t, db, func() {
 		db.Status.LastBackupTime = &metav1.Time{Time: now.Now()}
-		retention.Leave(db, metav1.NewTime(now.Now()))
+		retention.Leave(db, metav1.NewTime(now.Now()), retention.WhyMoved)
 	})
 	bed.Cached(t, db)
 	bed.Create(t, &v1alpha1.RetentionPolicy{

@@ -24,20 +24,19 @@ import (
 const missingInterval = 15 * time.Second
 
 // initialise runs the init Job unless it has already proved the repository in this place. From then on it no longer
-// reads the Secrets: each run does. A Snapshot can disprove it, which failed because of its password: another init Job
-// proves the repository again.
+// reads the Secrets: each run does. What a mover has found since can disprove it: another init Job proves the
+// repository again.
 func (r *Reconciler) initialise(
 	ctx context.Context, repository *v1alpha1.Repository, storage *v1alpha1.BackupStorage, counts counted,
 ) (ctrl.Result, error) {
 	place := policy.RepositoryPlace(storage.Namespace, storage.Spec.Storage, repository.Spec.Path)
-	disprovedBy := counts.disprovedBy
+	doubt, taken := doubtOf(repository, counts)
 	runner := initjob.Runner{
 		Client: r.Client, Reader: r.APIReader, Clock: r.Clock, FieldManager: r.FieldManager, Queue: r.queue,
 	}
 	request := initjob.Request{Owner: repository, Label: v1alpha1.LabelRepository}
 	status := statusOf(repository)
-	if status.Proved = repository.Status.InitializedSpec == place; status.Proved &&
-		(disprovedBy == "" || disprovedBy == repository.Status.ProvedAfter) {
+	if status.Proved = repository.Status.InitializedSpec == place; status.Proved && doubt == "" {
 		if err := runner.Clean(ctx, request); err != nil {
 			return ctrl.Result{}, err
 		}
@@ -54,7 +53,7 @@ func (r *Reconciler) initialise(
 	}
 	digest := policy.Digest([]any{
 		place, credential, repository.Annotations[v1alpha1.AnnotationAdopt],
-		storage.Spec.Storage, storage.Spec.RuntimeSettings, disprovedBy,
+		storage.Spec.Storage, storage.Spec.RuntimeSettings, doubt,
 	})
 	request.Name = moverjob.InitRepositoryJobName(repository.Name, digest)
 	request.Turn = &initjob.Position{
@@ -81,16 +80,16 @@ func (r *Reconciler) initialise(
 		status.Follow(progress, r.Clock.Now())
 		return ctrl.Result{RequeueAfter: status.Again(progress, r.Clock.Now())}, nil
 	}
-	return r.proved(ctx, repository, status, progress, place, counts)
+	return r.proved(ctx, repository, status, progress, place, taken, counts)
 }
 
 // proved writes that an init Job has proved the repository in a place. What was known of an earlier place counts no
-// more.
+// more, nor what was known before another Repository or cluster had the directory.
 func (r *Reconciler) proved(
 	ctx context.Context, repository *v1alpha1.Repository, status initjob.Status, progress initjob.Progress,
-	place string, counts counted,
+	place string, taken bool, counts counted,
 ) (ctrl.Result, error) {
-	err := r.leave(ctx, repository, place, counts.snapshots)
+	err := r.leave(ctx, repository, place, taken, counts.snapshots)
 	if apierrors.IsConflict(err) {
 		logs.DecidesAgain(ctx, err)
 		return ctrl.Result{RequeueAfter: time.Second}, nil

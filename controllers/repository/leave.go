@@ -11,13 +11,20 @@ import (
 	"github.com/cairn-backup/cairn/internal/retention"
 )
 
-// leave forgets what was measured of a Repository in the place where it was before, if that is another one. It writes
-// to the Snapshots first: a manager that is killed meanwhile does it again.
+// leave forgets what was measured of a Repository in the place where it was before, if that is another one, or before
+// another Repository or cluster had the directory: it can have removed what it did not keep. It writes to the Snapshots
+// first: a manager that is killed meanwhile does it again.
 func (r *Reconciler) leave(
-	ctx context.Context, repository *v1alpha1.Repository, place string, snapshots []*v1alpha1.Snapshot,
+	ctx context.Context, repository *v1alpha1.Repository, place string, taken bool, snapshots []*v1alpha1.Snapshot,
 ) error {
-	if was := repository.Status.InitializedSpec; was == "" || was == place {
+	was := repository.Status.InitializedSpec
+	why := retention.WhyMoved
+	switch {
+	case was == "" || was == place && !taken:
 		return nil
+	case was == place:
+		why = retention.WhyTakenBack
+		forgetTaken(repository)
 	}
 	at := metav1.NewTime(r.Clock.Now())
 	for _, before := range snapshots {
@@ -32,7 +39,7 @@ func (r *Reconciler) leave(
 			return err
 		}
 	}
-	retention.Leave(repository, at)
-	logf.FromContext(ctx).Info("the Repository has another place: nothing was checked there yet")
+	retention.Leave(repository, at, why)
+	logf.FromContext(ctx).Info("nothing counts as checked any more", "why", why)
 	return nil
 }

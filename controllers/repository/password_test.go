@@ -20,21 +20,7 @@ import (
 func TestAChangedPasswordIsSaidByTheRepositoryToo(t *testing.T) {
 	g := NewWithT(t)
 	r, first := initialised(t, storageOf(t))
-	failed := &v1alpha1.Snapshot{
-		ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: "failed"},
-		Spec: v1alpha1.SnapshotSpec{
-			SnapshotID: "01", Repository: r.Name, Session: "nightly", BackupSession: "b",
-			Version: "v1", AppRef: r.Spec.AppRef,
-		},
-	}
-	bed.Create(t, failed)
-	bed.EditStatus(t, failed, func() {
-		failed.Status.Phase = v1alpha1.SnapshotFailed
-		failed.Status.Components = map[string]v1alpha1.Component{"pvc": {
-			Phase:  v1alpha1.SnapshotFailed,
-			Reason: v1alpha1.ReasonPasswordChanged,
-		}}
-	})
+	failedFor(t, r, "failed", v1alpha1.ReasonPasswordChanged)
 	proof := kubelet.Job(t, bed.Client, r.Namespace, v1alpha1.LabelRepository, first)
 	g.Expect(taskOf(t, proof).Repository.MustExist).To(BeTrue(), "the init Job creates no new repository")
 	expect(t, r, v1alpha1.ReasonReady) // until the result is known
@@ -59,6 +45,24 @@ func TestAChangedPasswordIsSaidByTheRepositoryToo(t *testing.T) {
 	writes := bed.Quiet(t, r.Namespace)
 	bed.Edit(t, r, func() { r.Labels = map[string]string{"touched": "x"} })
 	bed.StaysQuiet(t, r.Namespace, writes, "one failure triggers one check")
+}
+
+// failedFor creates a Snapshot that failed for a reason.
+func failedFor(t testing.TB, r *v1alpha1.Repository, name, reason string) *v1alpha1.Snapshot {
+	t.Helper()
+	s := &v1alpha1.Snapshot{
+		ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: name},
+		Spec: v1alpha1.SnapshotSpec{
+			SnapshotID: name, Repository: r.Name, Session: "nightly", BackupSession: "b", Version: "v1",
+			AppRef: r.Spec.AppRef,
+		},
+	}
+	bed.Create(t, s)
+	bed.EditStatus(t, s, func() {
+		s.Status.Phase = v1alpha1.SnapshotFailed
+		s.Status.Components = map[string]v1alpha1.Component{"pvc": {Phase: v1alpha1.SnapshotFailed, Reason: reason}}
+	})
+	return s
 }
 
 // Stash has the backend inside a Repository: the API server itself says what to do instead.

@@ -23,8 +23,10 @@ const clockInterval = 10 * time.Minute
 
 // counted is what a Repository's Snapshots say.
 type counted struct {
-	// disprovedBy names the newest ended Snapshot if it failed because the password no longer fits.
+	// disprovedBy names the newest ended Snapshot if it failed because the password no longer fits, or because the
+	// directory belongs to another Repository or cluster. taken reports the latter.
 	disprovedBy string
+	taken       bool
 	// snapshots are those that stay, newest first.
 	snapshots []*v1alpha1.Snapshot
 	// again is when to look at their times again, or 0.
@@ -41,7 +43,8 @@ func (r *Reconciler) count(ctx context.Context, repository *v1alpha1.Repository)
 	now := r.Clock.Now()
 	newestFirst(snapshots, now)
 	again := summarize(&repository.Status, snapshots, now, r.settled(now))
-	return counted{snapshotWithChangedPassword(snapshots, now), snapshots, again}, nil
+	disprovedBy, taken := disproving(snapshots, repository.Status.MovedTime, now)
+	return counted{disprovedBy, taken, snapshots, again}, nil
 }
 
 // settled reports whether the manager's clock has run like a stopwatch for so long that it can take a time back.
@@ -64,27 +67,35 @@ func newestFirst(snapshots []*v1alpha1.Snapshot, now time.Time) {
 	})
 }
 
-// snapshotWithChangedPassword returns the name of the newest Snapshot that has ended, if it failed because the password
-// no longer opens the repository, and "" otherwise. The Snapshots must be sorted, newest first. One that is still to
-// come says nothing: nobody knows what came after it.
-func snapshotWithChangedPassword(snapshots []*v1alpha1.Snapshot, now time.Time) string {
+// disproving returns the name of the newest Snapshot that has ended, if it failed because the password no longer opens
+// the repository, or because the directory was taken, and "" otherwise. The Snapshots must be sorted, newest first. One
+// that is still to come says nothing: nobody knows what came after it. Nor does one from before the Repository moved,
+// or took its directory back, say who has the directory now.
+func disproving(snapshots []*v1alpha1.Snapshot, moved *metav1.Time, now time.Time) (name string, taken bool) {
 	for _, s := range snapshots {
 		if at := s.MadeBy(now); at != nil && v1alpha1.Ahead(at.Time, now) {
 			continue
 		}
+		before := moved != nil && !s.CreationTimestamp.After(moved.Time)
 		switch s.Status.Phase {
 		case v1alpha1.SnapshotSucceeded:
-			return ""
+			return "", false
 		case v1alpha1.SnapshotFailed:
 			for _, c := range s.Status.Components {
-				if c.Phase == v1alpha1.SnapshotFailed && c.Reason == v1alpha1.ReasonPasswordChanged {
-					return s.Name
+				if c.Phase != v1alpha1.SnapshotFailed {
+					continue
+				}
+				switch {
+				case c.Reason == v1alpha1.ReasonDirectoryTaken && !before:
+					return s.Name, true
+				case c.Reason == v1alpha1.ReasonPasswordChanged:
+					name = s.Name
 				}
 			}
-			return ""
+			return name, false
 		}
 	}
-	return ""
+	return "", false
 }
 
 // summarize expects the Snapshots newest first. settled reports whether the clock can take back a time of the status.

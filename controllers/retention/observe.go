@@ -59,10 +59,11 @@ type state struct {
 	restsOn []client.Object
 	// heldUntil is until when nothing is removed, because not each Snapshot was checked in the place where the
 	// Repository is now, or a sibling, whose name heldBy is. It is zero if the end is not known. heldPaused reports
-	// that this one is paused: then no check runs.
+	// that this one is paused: then no check runs. heldLost reports that its directory belongs to another one.
 	heldUntil  time.Time
 	heldBy     string
 	heldPaused bool
+	heldLost   bool
 	// more reports that a pass removed as many Snapshots as it is allowed to, held that the default is too new to
 	// remove any, moved that it is held until heldUntil.
 	more, held, moved bool
@@ -72,6 +73,7 @@ type state struct {
 func (r *Reconciler) observe(ctx context.Context, repository *v1alpha1.Repository) (*state, error) {
 	s := &state{
 		repository: repository, snapshots: map[string]*v1alpha1.Snapshot{}, heldPaused: repository.Spec.Paused,
+		heldLost: policy.Lost(repository),
 	}
 	now := r.Clock.Now()
 	s.heldUntil, s.moved = retention.Held(repository, now)
@@ -244,6 +246,7 @@ func (r *Reconciler) holdWithSiblings(ctx context.Context, s *state, now time.Ti
 		}
 		if !s.moved || !s.heldUntil.IsZero() && (until.IsZero() || until.After(s.heldUntil)) {
 			s.heldUntil, s.heldBy, s.heldPaused, s.moved = until, name, sibling.Spec.Paused, true
+			s.heldLost = policy.Lost(&sibling)
 		}
 	}
 	return nil

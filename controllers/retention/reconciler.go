@@ -151,8 +151,14 @@ func (r *Reconciler) enforce(ctx context.Context, s *state) (ctrl.Result, error)
 	return result, nil
 }
 
-// movedMessage says why nothing is removed from a Repository that is held because one has moved, and until when.
-func movedMessage(s *state) string {
+// whyHeld says why nothing is removed from a Repository that is held because one has moved, or is not in its own
+// directory, and until when.
+func whyHeld(s *state) trouble {
+	if s.heldLost {
+		name := cmp.Or(s.heldBy, s.repository.Name)
+		return trouble{v1alpha1.ReasonDirectoryTaken, "nothing is removed while the directory of Repository " + name +
+			" belongs to another one: the condition Ready of Repository " + name + " says how to take it back"}
+	}
 	whose, end := "", ", or until eight days after one was tried there"
 	if s.heldBy != "" {
 		whose = " of Repository " + s.heldBy + ", which has Snapshots of the same restore points"
@@ -162,8 +168,8 @@ func movedMessage(s *state) string {
 	} else if s.heldPaused {
 		end += ": none runs while Repository " + cmp.Or(s.heldBy, s.repository.Name) + " is paused"
 	}
-	return "nothing is removed until a check has looked at each earlier Snapshot in the place that the BackupStorage " +
-		"and the path" + whose + " name now" + end
+	return trouble{v1alpha1.ReasonNotChecked, "nothing is removed until a check has looked at each earlier Snapshot " +
+		"in the place that the BackupStorage and the path" + whose + " name now" + end}
 }
 
 // summarize writes to the status which policy is in force and how far it was applied.
@@ -172,7 +178,8 @@ func (r *Reconciler) summarize(repository *v1alpha1.Repository, s *state) {
 	const condition = v1alpha1.ConditionRetentionApplied
 	switch {
 	case s.moved && s.ref != nil:
-		conditions.MarkFalse(repository, condition, v1alpha1.ReasonNotChecked, "%s", movedMessage(s))
+		why := whyHeld(s)
+		conditions.MarkFalse(repository, condition, why.reason, "%s", why.message)
 	case s.refusal != nil:
 		conditions.MarkFalse(repository, condition, s.refusal.reason, "%s", s.refusal.message)
 	case repository.Spec.Paused:
@@ -211,7 +218,7 @@ func (r *Reconciler) write(ctx context.Context, before, after *v1alpha1.Reposito
 	logApplied(ctx, was, is)
 	r.announce(before, after)
 	if was != nil && was.Reason == v1alpha1.ReasonNotChecked && is.Reason != was.Reason &&
-		is.Reason != v1alpha1.ReasonClockSkew && retention.Moved(after) {
+		is.Reason != v1alpha1.ReasonClockSkew && is.Reason != v1alpha1.ReasonDirectoryTaken && retention.Moved(after) {
 		r.Event(after, "Warning", v1alpha1.ReasonNotChecked, "removals no longer wait for a check that has looked at "+
 			"each earlier Snapshot in the place that the BackupStorage and the path name now: the condition Checked "+
 			"says why there is none")

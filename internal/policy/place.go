@@ -5,6 +5,9 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/fluxcd/pkg/apis/meta"
+	"github.com/fluxcd/pkg/runtime/conditions"
+
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
@@ -44,6 +47,13 @@ func RepositoryPlace(namespace string, s v1alpha1.Storage, directory string) str
 // KeepsIn reports whether a storage, as it is now, is the place where the Repository was initialised.
 func KeepsIn(r *v1alpha1.Repository, storage *v1alpha1.BackupStorage) bool {
 	return r.Status.InitializedSpec == RepositoryPlace(storage.Namespace, storage.Spec.Storage, r.Spec.Path)
+}
+
+// Lost reports whether a Repository was initialised, and an init Job has found since that its directory belongs to
+// another Repository or cluster.
+func Lost(r *v1alpha1.Repository) bool {
+	return r.Status.InitializedSpec != "" && conditions.IsFalse(r, v1alpha1.ConditionRepositoryInitialized) &&
+		conditions.GetReason(r, meta.ReadyCondition) == v1alpha1.ReasonDirectoryTaken
 }
 
 // directoryOf returns a directory of an SSH server. A path without a leading slash lies below the user's home.

@@ -8,11 +8,19 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// Leave clears what was measured of a Repository in the place where it was before. What is known to be damaged counts
-// as damaged until a check finds it intact: the data was most likely copied from there. at is the time of the move.
-func Leave(r *v1alpha1.Repository, at metav1.Time) {
+// Why nothing counts as checked any more.
+const (
+	WhyMoved     = "the BackupStorage or the path names another place now, where nothing was checked yet"
+	WhyTakenBack = "the directory belonged to another Repository or cluster, and nothing was checked since"
+)
+
+// Leave clears what was measured of a Repository in the place where it was before, or before it took its directory
+// back. What is known to be damaged counts as damaged until a check finds it intact: the data was most likely copied
+// from there. at is the time of the move.
+func Leave(r *v1alpha1.Repository, at metav1.Time, why string) {
 	status := &r.Status
 	status.StoredBytes = nil
 	if status.Integrity != nil && *status.Integrity {
@@ -25,8 +33,7 @@ func Leave(r *v1alpha1.Repository, at metav1.Time) {
 		return
 	}
 	status.MovedTime, status.CheckTriedTime = &at, nil
-	conditions.MarkUnknown(r, v1alpha1.ConditionChecked, v1alpha1.ReasonNotChecked,
-		"the BackupStorage or the path names another place now, where nothing was checked yet")
+	conditions.MarkUnknown(r, v1alpha1.ConditionChecked, v1alpha1.ReasonNotChecked, "%s", why)
 }
 
 // LeaveSnapshot does so for a Snapshot, and reports whether it changed anything.
@@ -47,14 +54,19 @@ func LeaveSnapshot(s *v1alpha1.Snapshot) bool {
 }
 
 // Moved reports whether a Repository has another place than before, where no check has looked at each Snapshot yet.
+// Its own directory counts as another place once somebody else has had it.
 func Moved(r *v1alpha1.Repository) bool {
 	return r.Status.MovedTime != nil && !conditions.IsTrue(r, v1alpha1.ConditionChecked)
 }
 
-// Held reports whether nothing is removed because a Repository has moved. The end is not known, and until zero, before
-// a check was tried there: the Repository can be paused, or its keeper refused. From then on it lasts as long as for a
-// Snapshot that a scan made: checks can fail for ever, as those of one Snapshot that is too large.
+// Held reports whether nothing is removed because a Repository has moved, or because its directory belongs to another
+// one. The end is not known, and until zero, before a check was tried there: the Repository can be paused, or its
+// keeper refused. From then on it lasts as long as for a Snapshot that a scan made: checks can fail for ever, as those
+// of one Snapshot that is too large.
 func Held(r *v1alpha1.Repository, now time.Time) (until time.Time, held bool) {
+	if policy.Lost(r) {
+		return time.Time{}, true
+	}
 	if !Moved(r) {
 		return time.Time{}, false
 	}

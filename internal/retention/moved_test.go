@@ -28,7 +28,7 @@ func TestHeld(t *testing.T) {
 	g.Expect(held(0)).To(BeFalse(), "it has not moved")
 	g.Expect(r.Status.CheckTriedTime).To(BeNil())
 
-	retention.Leave(r, metav1.NewTime(moved))
+	retention.Leave(r, metav1.NewTime(moved), retention.WhyMoved)
 	g.Expect(held(400)).To(BeTrue(), "it is paused, or its keeper is refused")
 	tried(600) // a clock was ahead
 	tried(400)
@@ -38,7 +38,7 @@ func TestHeld(t *testing.T) {
 	until, _ := retention.Held(r, moved)
 	g.Expect(until).To(Equal(moved.AddDate(0, 0, 408)))
 
-	retention.Leave(r, metav1.NewTime(moved.AddDate(0, 0, 500)))
+	retention.Leave(r, metav1.NewTime(moved.AddDate(0, 0, 500)), retention.WhyMoved)
 	g.Expect(held(900)).To(BeTrue(), "nothing was tried in the next place")
 	conditions.MarkTrue(r, v1alpha1.ConditionChecked, v1alpha1.ReasonChecked, "done")
 	g.Expect(held(500)).To(BeFalse())

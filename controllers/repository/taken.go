@@ -1,0 +1,47 @@
+package repository
+
+import (
+	"time"
+
+	"github.com/fluxcd/pkg/runtime/conditions"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+)
+
+// kept are the conditions with which a keeper says how its work went.
+var kept = []string{v1alpha1.ConditionMaintained, v1alpha1.ConditionChecked, v1alpha1.ConditionScanned}
+
+// doubtOf returns what speaks against a Repository since an init Job has proved it, or "". taken reports that the
+// directory can belong to another Repository or cluster. It is only a doubt: the next init Job looks who the owner is,
+// and takes the directory from nobody without that owner's name in the annotation.
+func doubtOf(repository *v1alpha1.Repository, counts counted) (doubt string, taken bool) {
+	if counts.disprovedBy != repository.Status.ProvedAfter {
+		doubt, taken = counts.disprovedBy, counts.taken
+	}
+	for _, condition := range kept {
+		if c := conditions.Get(repository, condition); foundTaken(repository, condition) {
+			doubt, taken = doubt+"/"+condition+"/"+c.LastTransitionTime.UTC().Format(time.RFC3339), true
+		}
+	}
+	lost := policy.Lost(repository)
+	if lost && doubt == "" { // the Snapshot that has told it is gone since
+		doubt = v1alpha1.ReasonDirectoryTaken
+	}
+	return doubt, taken || lost
+}
+
+// foundTaken reports whether a keeper found that the directory belongs to another Repository or cluster.
+func foundTaken(repository *v1alpha1.Repository, condition string) bool {
+	return conditions.IsFalse(repository, condition) &&
+		conditions.GetReason(repository, condition) == v1alpha1.ReasonDirectoryTaken
+}
+
+// forgetTaken removes what keepers found while the directory belonged to another one: they find anew what it is.
+func forgetTaken(repository *v1alpha1.Repository) {
+	for _, condition := range kept {
+		if foundTaken(repository, condition) {
+			conditions.Delete(repository, condition)
+		}
+	}
+}

@@ -1,0 +1,120 @@
+package repository
+
+import (
+	"testing"
+
+	"github.com/fluxcd/pkg/runtime/conditions"
+	. "github.com/onsi/gomega"
+	batchv1 "k8s.io/api/batch/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/testbed"
+	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
+)
+
+const consent = "annotation backup.cairn.dev/adopt: shop/web@drill/uid/1"
+
+// refuses ends an init Job as one that finds a directory of another cluster.
+func refuses(t testing.TB, r *v1alpha1.Repository, job *batchv1.Job) {
+	t.Helper()
+	kubelet.Finish(t, bed.Client, job, kubelet.Report(task.Result{
+		Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonDirectoryTaken, Message: consent,
+	}), now.Now())
+	bed.ExpectReason(t, r, v1alpha1.PhaseNotReady, v1alpha1.ReasonDirectoryTaken, consent)
+}
+
+// proves ends an init Job with success.
+func proves(t testing.TB, r *v1alpha1.Repository, job *batchv1.Job) {
+	t.Helper()
+	kubelet.Finish(t, bed.Client, job, kubelet.Report(task.Result{
+		Outcome: task.OutcomeSucceeded, Reason: v1alpha1.ReasonSucceeded,
+	}), now.Now())
+	expect(t, r, v1alpha1.ReasonReady)
+}
+
+// staysReady asserts that a Repository that was taken back is not doubted again.
+func staysReady(t testing.TB, r *v1alpha1.Repository) {
+	t.Helper()
+	writes := bed.Quiet(t, r.Namespace)
+	bed.Edit(t, r, func() { r.Labels = map[string]string{"touched": "x"} })
+	bed.StaysQuiet(t, r.Namespace, writes, "what was found before counts no more")
+	expect(t, r, v1alpha1.ReasonReady)
+}
+
+// A drill in a second cluster has adopted the directory. The Repository says so once a run has met that, and takes the
+// directory back when somebody says so.
+//
+// The test is not parallel: it waits for a check that runs every ten seconds.
+func TestADirectoryThatWasTakenIsTakenBack(t *testing.T) {
+	g := NewWithT(t)
+	r, first := initialised(t, storageOf(t))
+	snapshot := snapshotOf(t, r, "01", true)
+	failed := failedFor(t, r, "02", v1alpha1.ReasonDirectoryTaken)
+	proof := kubelet.Job(t, bed.Client, r.Namespace, v1alpha1.LabelRepository, first)
+	g.Expect(taskOf(t, proof).Repository.MustExist).To(BeTrue(), "the init Job creates no new repository")
+	g.Expect(taskOf(t, proof).Repository.Adopt).To(BeEmpty())
+	expect(t, r, v1alpha1.ReasonReady) // until the result is known
+	refuses(t, r, proof)
+
+	g.Expect(bed.Client.Delete(t.Context(), failed)).To(Succeed())
+	again := kubelet.Job(t, bed.Client, r.Namespace, v1alpha1.LabelRepository, first, proof)
+	bed.Quiet(t, r.Namespace)
+	bed.ExpectReason(t, r, v1alpha1.PhaseNotReady, v1alpha1.ReasonDirectoryTaken, consent)
+	failedFor(t, r, "03", v1alpha1.ReasonDirectoryTaken)
+	newest := failedFor(t, r, "04", v1alpha1.ReasonDirectoryTaken)
+
+	bed.Edit(t, r, func() { r.Annotations = map[string]string{v1alpha1.AnnotationAdopt: "shop/web@drill/uid/1"} })
+	var adopting *batchv1.Job
+	g.Eventually(func(g Gomega) {
+		adopting = kubelet.Job(t, bed.Client, r.Namespace, v1alpha1.LabelRepository, first, proof, again)
+		g.Expect(taskOf(t, adopting).Repository.Adopt).To(Equal("shop/web@drill/uid/1"))
+	}, testbed.Patience, testbed.Interval).Should(Succeed(), "the annotation is tried at once")
+	proves(t, r, adopting)
+	g.Expect(r.Status.ProvedAfter).To(Equal("04"))
+
+	g.Expect(r.Status.MovedTime).NotTo(BeNil(), "the drill can have removed what it did not keep")
+	g.Expect(conditions.GetReason(r, v1alpha1.ConditionChecked)).To(Equal(v1alpha1.ReasonNotChecked))
+	g.Expect(conditions.GetMessage(r, v1alpha1.ConditionChecked)).To(ContainSubstring("belonged to another"))
+	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(snapshot), snapshot)).To(Succeed())
+	g.Expect(snapshot.Status.LastCheckTime).To(BeNil())
+	staysReady(t, r)
+
+	moved := r.Status.MovedTime
+	g.Expect(bed.Client.Delete(t.Context(), newest)).To(Succeed())
+	bed.Eventually(t, r, func(g Gomega) { g.Expect(r.Status.RecentSnapshots).To(HaveLen(2)) }, "the newest one is gone")
+	bed.Quiet(t, r.Namespace)
+	expect(t, r, v1alpha1.ReasonReady)
+	var jobs batchv1.JobList
+	g.Expect(bed.Client.List(t.Context(), &jobs, client.InNamespace(r.Namespace))).To(Succeed())
+	g.Expect(jobs.Items).To(BeEmpty(), "the one before it tells of a time that has passed")
+	g.Expect(r.Status.MovedTime).To(Equal(moved))
+}
+
+// A keeper meets the new owner before the next run does, or after the last one.
+func TestADirectoryThatAKeeperFoundTaken(t *testing.T) {
+	g := NewWithT(t)
+	r, first := initialised(t, storageOf(t))
+	at := metav1.NewTime(now.Now())
+	bed.EditStatus(t, r, func() {
+		conditions.MarkFalse(r, v1alpha1.ConditionMaintained, v1alpha1.ReasonDirectoryTaken, "nothing was removed")
+		conditions.MarkFalse(r, v1alpha1.ConditionScanned, v1alpha1.ReasonUnreachable, "later")
+		r.Status.LastBackupTime = &at
+	})
+	proof := kubelet.Job(t, bed.Client, r.Namespace, v1alpha1.LabelRepository, first)
+	refuses(t, r, proof)
+	bed.Edit(t, r, func() { r.Annotations = map[string]string{v1alpha1.AnnotationAdopt: "shop/web@drill/uid/1"} })
+	proves(t, r, kubelet.Job(t, bed.Client, r.Namespace, v1alpha1.LabelRepository, first, proof))
+	g.Expect(r.Status.ProvedAfter).To(BeEmpty())
+	g.Expect(r.Status.MovedTime).NotTo(BeNil())
+	g.Expect(conditions.Has(r, v1alpha1.ConditionMaintained)).To(BeFalse(), "the next keeper writes it")
+	g.Expect(conditions.GetReason(r, v1alpha1.ConditionScanned)).To(Equal(v1alpha1.ReasonUnreachable))
+	staysReady(t, r)
+
+	bed.EditStatus(t, r, func() {
+		conditions.MarkFalse(r, v1alpha1.ConditionChecked, v1alpha1.ReasonDirectoryTaken, "nothing was removed")
+	})
+	refuses(t, r, kubelet.Job(t, bed.Client, r.Namespace, v1alpha1.LabelRepository, first, proof))
+}
