@@ -1,16 +1,21 @@
 package restoresession
 
 import (
+	"cmp"
 	"testing"
 	"time"
 
+	"github.com/fluxcd/pkg/apis/meta"
+	"github.com/fluxcd/pkg/runtime/conditions"
 	"github.com/fluxcd/pkg/runtime/conditions/check"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/catalog"
+	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/run/restore"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
@@ -81,6 +86,13 @@ func TestARestoreThatIsRefused(t *testing.T) {
 				bed.EditStatus(w.T, repo, func() { repo.Status.Phase = v1alpha1.PhaseNotReady })
 			},
 			later: run.WaitForRepository, want: "Failed/RepositoryNotReady",
+		},
+		"a repository whose directory another cluster has adopted": {
+			change: func(w *world) { w.lost("") }, want: "Succeeded/Succeeded",
+		},
+		"a repository whose new place belongs to another cluster": {
+			change: func(w *world) { w.lost("elsewhere") },
+			later:  run.WaitForRepository, want: "Failed/RepositoryNotReady",
 		},
 		"a claim that a pod uses": {
 			change: func(w *world) {
@@ -190,6 +202,25 @@ func TestARestoreThatIsRefused(t *testing.T) {
 			check.NewChecker(w.Client, negative).WithT(w.WithT).CheckErr(t.Context(), s)
 		})
 	}
+}
+
+// lost lets the init Job of the Repository find that its directory belongs to another cluster. place is where it was
+// initialised, or "" for the place that it has.
+func (w *world) lost(place string) {
+	w.T.Helper()
+	repo := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "uploads"}}
+	storage := &v1alpha1.BackupStorage{ObjectMeta: metav1.ObjectMeta{
+		Namespace: w.Storage, Name: sessiontest.StorageName,
+	}}
+	w.Expect(w.Client.Get(w.T.Context(), client.ObjectKeyFromObject(storage), storage)).To(Succeed())
+	bed.EditStatus(w.T, repo, func() {
+		repo.Status.InitializedSpec = cmp.Or(place,
+			policy.RepositoryPlace(storage.Namespace, storage.Spec.Storage, repo.Spec.Path))
+		repo.Status.Phase = v1alpha1.PhaseNotReady
+		conditions.MarkFalse(repo, v1alpha1.ConditionRepositoryInitialized,
+			v1alpha1.ReasonRepositoryInitializationFailed, "taken")
+		conditions.MarkFalse(repo, meta.ReadyCondition, v1alpha1.ReasonDirectoryTaken, "taken")
+	})
 }
 
 // A frozen restore finds another state when the manager comes back.

@@ -205,6 +205,21 @@ func (r *Reconciler) consent(ctx context.Context, to, from, repository string) e
 		repository, v1alpha1.AnnotationRestoreTo, to)
 }
 
+// canStillRead reports whether a restore can read a Repository that is not ready, because another one has taken its
+// directory: its data is still there, as far as the other one keeps it.
+func (r *Reconciler) canStillRead(ctx context.Context, repo *v1alpha1.Repository) (bool, error) {
+	if !policy.Lost(repo) || !repo.DeletionTimestamp.IsZero() {
+		return false, nil
+	}
+	var storage v1alpha1.BackupStorage
+	key := repo.Spec.StorageRef.In(repo.Namespace)
+	err := r.Get(ctx, key, &storage)
+	if client.IgnoreNotFound(err) != nil {
+		return false, fmt.Errorf("get BackupStorage %s: %w", key, err)
+	}
+	return err == nil && policy.KeepsIn(repo, &storage), nil
+}
+
 // findRepository freezes the Repository of the Snapshot.
 func (r *Reconciler) findRepository(ctx context.Context, look *lookup) error {
 	if look.snapshot == nil {
@@ -217,7 +232,14 @@ func (r *Reconciler) findRepository(ctx context.Context, look *lookup) error {
 		return fmt.Errorf("get Repository %s: %w", name, err)
 	}
 	look.depends(v1alpha1.RepositoryKind, namespace, name, err == nil)
-	if err != nil || !run.IsReady(&repo) {
+	readable := err == nil && run.IsReady(&repo)
+	if err == nil && !readable {
+		var unknown error
+		if readable, unknown = r.canStillRead(ctx, &repo); unknown != nil {
+			return unknown
+		}
+	}
+	if !readable {
 		reason, message := v1alpha1.ReasonRepositoryNotReady, "there is no Repository "+name
 		wait := run.WaitForRepository
 		if err == nil {
