@@ -247,6 +247,49 @@ func TestAUsedConsentNeverCountsAgain(t *testing.T) {
 	g.Expect(code).To(BeZero(), "the owner needs no consent: %+v", r)
 }
 
+// A drill in a second cluster adopts the directory of a cluster that still lives. Its owner takes it back, and neither
+// of them has it again without a word of its own.
+func TestADirectoryIsTakenBackFromADrill(t *testing.T) {
+	t.Parallel()
+	g, p := NewWithT(t), initialised(t)
+	p.write("cairn/volumes/pvc/file", "data")
+	code, r := p.run(t.Context(), backupTask("before"))
+	g.Expect(code).To(BeZero(), "%+v", r)
+	drill := p.adoption()
+	code, r = p.run(t.Context(), drill)
+	g.Expect(code).To(BeZero(), "%+v", r)
+	code, r = p.run(t.Context(), adopting(backupTask("drill")))
+	g.Expect(code).To(BeZero(), "%+v", r)
+
+	_, r = p.run(t.Context(), backupTask("refused"))
+	g.Expect(r.Message).To(ContainSubstring("now belongs to Repository shop/shop-web of another cluster: nothing was " +
+		"backed up. The condition Ready of the Repository will say how to take the directory back"))
+	g.Expect(p.files("snapshots")).To(ConsistOf("before", "drill"))
+	back := repositoryTask()
+	back.Repository.MustExist = true
+	_, r = p.run(t.Context(), back)
+	g.Expect(r.Reason).To(Equal(v1alpha1.ReasonDirectoryTaken), "an init Job takes nothing by itself")
+	g.Expect(r.Message).To(HaveSuffix("annotation backup.cairn.dev/adopt: " + p.consent("shop/web")))
+	back.Repository.Adopt = p.consent("shop/web")
+	code, r = p.run(t.Context(), back)
+	g.Expect(code).To(BeZero(), "%+v", r)
+	code, r = p.run(t.Context(), backupTask("after"))
+	g.Expect(code).To(BeZero(), "%+v", r)
+	work := keepTask("before")
+	work.Keep[0].Maintain = task.MaintainFull
+	code, r = p.run(t.Context(), work)
+	g.Expect(code).To(BeZero(), "%+v", r)
+	g.Expect(p.held()).To(ConsistOf("uid-drill", "uid-after"), "a scan finds the Snapshot of the drill")
+
+	for name, late := range map[string]task.Task{
+		"its consent stays in Git": drill, "backup": adopting(backupTask("late")), "keep": adopting(keepTask("after")),
+	} {
+		_, r = p.run(t.Context(), late)
+		g.Expect(r.Reason).To(Equal(v1alpha1.ReasonDirectoryTaken), name)
+	}
+	g.Expect(p.held()).To(ConsistOf("uid-drill", "uid-after"))
+}
+
 // An adoption that ended after it changed the engine's owner leaves the directory to the owner in repository.yaml.
 func TestAnInterruptedAdoption(t *testing.T) {
 	t.Parallel()

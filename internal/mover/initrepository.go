@@ -74,14 +74,10 @@ func (i initialisation) existing(ctx context.Context, text []byte) (string, erro
 	ours := i.metadata(meta)
 	same := sameOwner(meta, ours) && (meta.RepositoryUID == ours.RepositoryUID || sameApp(meta.AppRef, ours.AppRef))
 	if consent := meta.Consent(i.directory); !same && i.t.Repository.Adopt != consent {
-		owner := "Repository " + meta.RepositoryNamespace + "/" + meta.RepositoryName
-		if meta.ClusterUID != ours.ClusterUID {
-			owner += " of another cluster"
-		}
 		return "", failure.New(v1alpha1.ReasonDirectoryTaken,
 			fmt.Sprintf("directory %s belongs to %s. Choose another directory, or adopt this one with the "+
 				"annotation %s: %s",
-				i.directory, owner, v1alpha1.AnnotationAdopt, consent))
+				i.directory, nameOf(meta, ours.ClusterUID), v1alpha1.AnnotationAdopt, consent))
 	}
 	if !same {
 		ours.Created = i.m.Now() // from now on the consent to the old owner means nobody

@@ -250,9 +250,7 @@ func (k *keeper) owned(ctx context.Context) error {
 		return failure.New(v1alpha1.ReasonRepositoryDamaged, "repository.yaml exists but can't be used: "+err.Error())
 	}
 	if meta.ClusterUID != k.t.Cluster || meta.RepositoryUID != string(k.work.Repository.UID) {
-		return failure.New(v1alpha1.ReasonDirectoryTaken,
-			fmt.Sprintf("directory %s now belongs to Repository %s/%s, or to another cluster: nothing was removed",
-				k.directory, meta.RepositoryNamespace, meta.RepositoryName))
+		return taken(k.directory, meta, k.t.Cluster, "nothing was removed")
 	}
 	return nil
 }

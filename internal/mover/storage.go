@@ -164,7 +164,21 @@ func reachOwn(ctx context.Context, store backend.Store, t task.Task) error {
 	}) {
 		return nil
 	}
-	return failure.New(v1alpha1.ReasonDirectoryTaken, fmt.Sprintf(
-		"directory %s now belongs to Repository %s/%s, or to another cluster: nothing was backed up",
-		t.Repository.Directory, meta.RepositoryNamespace, meta.RepositoryName))
+	return taken(t.Repository.Directory, meta, t.Cluster, "nothing was backed up. The condition Ready of the "+
+		"Repository will say how to take the directory back")
+}
+
+// taken is the failure of a mover whose directory somebody else owns by now. undone is what it has not done.
+func taken(directory string, owner layout.RepositoryMetadata, cluster, undone string) error {
+	return failure.New(v1alpha1.ReasonDirectoryTaken,
+		fmt.Sprintf("directory %s now belongs to %s: %s", directory, nameOf(owner, cluster), undone))
+}
+
+// nameOf names the owner of a directory to users of this cluster.
+func nameOf(owner layout.RepositoryMetadata, cluster string) string {
+	name := "Repository " + owner.RepositoryNamespace + "/" + owner.RepositoryName
+	if owner.ClusterUID != cluster {
+		name += " of another cluster"
+	}
+	return name
 }
