@@ -249,8 +249,8 @@ func TestRestoreWait(t *testing.T) {
 			v1alpha1.RestoreSessionSucceeded, "Succeeded", 0,
 			"component data: succeeded, 12.0 MiB in 40 files, 2 owners not restored\nrestoresession/NAME succeeded " +
 				"in 3s\n",
-			"warning: 2 files and directories belong to the user that the restore ran as, and not to their owners: " +
-				"if a program needs them as another user, restore again with --run-as-user\n",
+			"warning: 2 owners of files and directories not restored: they belong to the user that the restore ran " +
+				"as. If a program needs them as another user, restore again with --run-as-user\n",
 			nil,
 		},
 		"whoever names a user needs no warning": {

@@ -147,4 +147,64 @@ func TestRestoreOfABatch(t *testing.T) {
 		g.Expect(runIn(t, "get", "rb", "old", "-n", ns).out).
 			To(MatchRegexp(`(?m)^old +blog +by 2026-11-19T20:00:00Z +0/2 +Pending`))
 	})
+	t.Run("warns of what is not as it was", func(t *testing.T) { warnings(t, ns) })
+}
+
+// warnings lets RestoreBatches succeed that left something out, and expects what --wait says of it.
+func warnings(t *testing.T, ns string) {
+	const partial = "all data is restored, but not all owners and attributes: see the condition Partial of " +
+		"RestoreSession NAME-web"
+	const owners = "7 owners of files and directories not restored: they belong to the user that the restore ran as. " +
+		"If a program needs them as another user, restore each of these targets by itself (uploads) with --run-as-user"
+	for name, tt := range map[string]struct {
+		lost    []int64 // of uploads; none means that its RestoreSession is gone
+		left    bool
+		partial string
+		want    string
+	}{
+		"nothing":  {[]int64{0}, false, "", ""},
+		"a-root":   {[]int64{1}, false, partial, ""},
+		"owners":   {[]int64{7}, false, partial, "warning: " + owners + "\n"},
+		"unseen":   {nil, false, partial, "warning: " + strings.ReplaceAll(partial, "NAME", "unseen") + "\n"},
+		"replicas": {[]int64{1}, true, "no replicas: Deployment/web", "warning: no replicas: Deployment/web\n"},
+		"both":     {[]int64{7}, true, "no replicas", "warning: no replicas; " + owners + "\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			for _, lost := range tt.lost {
+				s := &v1alpha1.RestoreSession{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name + "-uploads"}}
+				s.Spec.Target = &v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "uploads"}
+				s.Spec.DataSource = &v1alpha1.RestoreDataSource{Snapshot: "shop-uploads-1"}
+				bed.Create(t, s)
+				bed.EditStatus(t, s, func() {
+					s.Status.Components = map[string]v1alpha1.RestoredComponent{"pvc": {OwnersNotRestored: lost}}
+				})
+			}
+			b := &v1alpha1.RestoreBatch{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}}
+			whenThere(t, b, func(ctx context.Context) error {
+				b.Status.Phase, b.Status.Reason = v1alpha1.RestoreSessionSucceeded, v1alpha1.ReasonSucceeded
+				b.Status.Targets = []v1alpha1.RestoreTargetStatus{{
+					Name: "uploads", Phase: v1alpha1.RestoreSessionSucceeded, Snapshot: "shop-uploads-1",
+					RestoreSession: name + "-uploads",
+				}}
+				if tt.left {
+					b.Status.ScaledDown = []v1alpha1.ScaledWorkload{
+						{Kind: "Deployment", Name: "web", UID: "1", Before: 2, Replicas: 2, Phase: v1alpha1.ScaleLeft},
+					}
+				}
+				if tt.partial != "" {
+					b.Status.Conditions = []metav1.Condition{{
+						Type: v1alpha1.ConditionPartial, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonPartial,
+						Message:            strings.ReplaceAll(tt.partial, "NAME", name),
+						LastTransitionTime: metav1.NewTime(pinned),
+					}}
+				}
+				return bed.Client.Status().Update(ctx, b)
+			})
+			r := runIn(t, "restore", name, "-n", ns, "--batch", "shop", "--only", "uploads", "--wait", "--timeout",
+				"30s")
+			g.Expect(r.code).To(Equal(0), r.err)
+			g.Expect(r.err).To(Equal(tt.want))
+		})
+	}
 }

@@ -4,9 +4,12 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -155,9 +158,44 @@ func followRestoreBatch(
 			}
 			if p.Ended {
 				p.End = command.Ending(p.Phase, b.Status.Reason, b.Status.Duration, get.NotReady(b.Status.Conditions))
+				p.Warning = batchWarning(ctx, api, &b)
 			}
 			return p, nil
 		})
+}
+
+// batchWarning returns what the condition Partial of a RestoreBatch that ended well is about: workloads without their
+// replicas, and claims whose files do not belong to their owners. The condition alone says too little of the latter:
+// the root directory of a volume makes it True, too.
+func batchWarning(ctx context.Context, api client.Client, b *v1alpha1.RestoreBatch) string {
+	partial := apimeta.FindStatusCondition(b.Status.Conditions, v1alpha1.ConditionPartial)
+	if partial == nil || partial.Status != metav1.ConditionTrue {
+		return ""
+	}
+	wrong, targets := int64(0), []string(nil)
+	for _, t := range b.Status.Targets {
+		if t.RestoreSession == "" {
+			continue
+		}
+		var s v1alpha1.RestoreSession
+		if err := api.Get(ctx, client.ObjectKey{Namespace: b.Namespace, Name: t.RestoreSession}, &s); err != nil {
+			return partial.Message // it says where to look
+		}
+		if n := wrongOwners(&s); n > 0 {
+			wrong, targets = wrong+n, append(targets, t.Name)
+		}
+	}
+	var warnings []string
+	if slices.ContainsFunc(b.Status.ScaledDown, func(w v1alpha1.ScaledWorkload) bool {
+		return w.Phase == v1alpha1.ScaleLeft
+	}) {
+		warnings = append(warnings, partial.Message)
+	}
+	if wrong > 0 {
+		warnings = append(warnings, ownersWarning(wrong, "each of these targets by itself ("+
+			strings.Join(targets, ", ")+")"))
+	}
+	return strings.Join(warnings, "; ")
 }
 
 func batchNames(ctx context.Context, api client.Client, namespace string) ([]string, error) {

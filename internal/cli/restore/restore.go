@@ -20,8 +20,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/catalog"
 	"github.com/cairn-backup/cairn/internal/cli/command"
 	"github.com/cairn-backup/cairn/internal/cli/get"
+	"github.com/cairn-backup/cairn/internal/text"
 )
 
 const restoreExample = `  # Restore the newest Snapshot of a Repository into an empty volume, and wait for its end
@@ -241,31 +243,41 @@ func followRestore(
 			if p.Ended {
 				p.End = command.Ending(p.Phase, s.Status.Reason, s.Status.Duration, get.NotReady(s.Status.Conditions))
 				if !withUser {
-					p.Warning = wrongOwners(&s)
+					p.Warning = ownersWarning(wrongOwners(&s), "again")
 				}
 			}
 			return p, nil
 		})
 }
 
-// wrongOwners returns a warning if the files of a restored claim belong to the default user, or "". A workload is
-// restored as its own user.
-func wrongOwners(s *v1alpha1.RestoreSession) string {
+// wrongOwners returns how many files of a restored claim belong to the user that the restore ran as, and not to their
+// owners. A workload is restored as its own user.
+func wrongOwners(s *v1alpha1.RestoreSession) int64 {
 	if t := s.Spec.Target; t != nil && t.Kind != v1alpha1.KindPersistentVolumeClaim {
-		return ""
+		return 0
+	}
+	// The root directory of most volumes belongs to root: its owner alone says nothing. A mover counts it with the
+	// others, unless include chooses what is restored.
+	root := int64(1)
+	if catalog.RestoreParams(s.Spec.Addon)["include"] != "" {
+		root = 0
 	}
 	wrong := int64(0)
 	for _, c := range s.Status.Components {
-		// The root directory of most volumes belongs to root: its owner alone says nothing.
-		if c.OwnersNotRestored > 1 {
+		if c.OwnersNotRestored > root {
 			wrong += c.OwnersNotRestored
 		}
 	}
+	return wrong
+}
+
+// ownersWarning warns of files that do not belong to their owners. again says what to restore once more.
+func ownersWarning(wrong int64, again string) string {
 	if wrong == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%d files and directories belong to the user that the restore ran as, and not to their owners: "+
-		"if a program needs them as another user, restore again with --run-as-user", wrong)
+	return fmt.Sprintf("%s of files and directories not restored: they belong to the user that the restore ran as. "+
+		"If a program needs them as another user, restore %s with --run-as-user", text.Quantity(wrong, "owner"), again)
 }
 
 // componentNames returns the components of the chosen Snapshot, else of all Snapshots of the chosen Repository.
