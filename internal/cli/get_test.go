@@ -202,7 +202,47 @@ func TestGetShowsWhatWasMadeOfAHalfRestoredTarget(t *testing.T) {
 		g.Expect(bed.Client.Create(t.Context(), snap)).To(Succeed())
 	}
 	out := runIn(t, "get", "snapshots", "-n", ns).out
-	g.Expect(out).To(MatchRegexp(`PHASE +HALF-RESTORED +AGE`))
-	g.Expect(out).To(MatchRegexp(`(?m)^s-0 .* - +\S+$`))
-	g.Expect(out).To(MatchRegexp(`(?m)^s-1 .* broke-off +\S+$`))
+	g.Expect(out).To(MatchRegexp(`PHASE +HALF-RESTORED +SNAPSHOT-TIME`))
+	g.Expect(out).To(MatchRegexp(`(?m)^s-0 .* - +- +\S+$`))
+	g.Expect(out).To(MatchRegexp(`(?m)^s-1 .* broke-off +- +\S+$`))
+}
+
+// A scan makes the Snapshots of an old repository in one moment, and in any order. The times of their backups count.
+func TestGetShowsWhenABackupWasMadeAndIfItIsDamaged(t *testing.T) {
+	g, ns := NewWithT(t), namespace(t, "scanned")
+	day := time.Date(2025, 3, 1, 12, 0, 0, 0, time.UTC)
+	for i, days := range []int{2, 3, 1} {
+		at := day.AddDate(0, 0, days)
+		snap := &v1alpha1.Snapshot{
+			ObjectMeta: metav1.ObjectMeta{
+				Namespace: ns, Name: fmt.Sprintf("day-%d", days),
+				Annotations: map[string]string{v1alpha1.AnnotationRebuilt: "scan"},
+			},
+			Spec: v1alpha1.SnapshotSpec{
+				SnapshotID: "s", Repository: "photos", Session: "s", BackupSession: "b",
+				Version: v1alpha1.SnapshotLayoutVersion,
+				AppRef:  v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "photos"},
+			},
+		}
+		bed.Create(t, snap)
+		bed.EditStatus(t, snap, func() {
+			snap.Status.Phase, snap.Status.SnapshotTime = v1alpha1.SnapshotSucceeded, new(metav1.NewTime(at))
+			whole := i != 0
+			snap.Status.Integrity = &whole
+			snap.Status.Components = map[string]v1alpha1.Component{
+				"data": {Phase: v1alpha1.SnapshotSucceeded, Integrity: new(true)},
+				"logs": {Phase: v1alpha1.SnapshotSucceeded, Integrity: &whole},
+			}
+		})
+	}
+	out := runIn(t, "get", "snapshots", "-n", ns).out
+	g.Expect(out).To(MatchRegexp(`^NAME .* PHASE +INTEGRITY +SNAPSHOT-TIME +AGE
+day-3 .* Succeeded +- +2025-03-04T12:00:00Z +12h
+day-2 .* Succeeded +damaged +2025-03-03T12:00:00Z +12h
+day-1 .* Succeeded +- +2025-03-02T12:00:00Z +12h
+$`))
+	out = runIn(t, "get", "snapshots", "day-2", "-n", ns).out
+	g.Expect(out).To(MatchRegexp(`component data: .* uploaded\n`))
+	g.Expect(out).To(MatchRegexp(`component logs: .* uploaded, damaged\n`))
+	g.Expect(runIn(t, "get", "snapshots", "day-1", "-n", ns).out).NotTo(ContainSubstring("INTEGRITY"))
 }

@@ -6,10 +6,12 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/cli/command"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/retention"
 )
 
 func loadSnapshots(ctx context.Context, s scope) (resourceView, error) {
@@ -17,11 +19,11 @@ func loadSnapshots(ctx context.Context, s scope) (resourceView, error) {
 	if err := s.list(ctx, &list, true); err != nil {
 		return resourceView{}, err
 	}
-	newestFirst(list.Items)
+	newestBackupFirst(list.Items)
 	t := &command.Table{
 		Header: s.header("NAME", "REPOSITORY", "TARGET", "COMPONENTS", "SIZE", "UPLOADED", "FILES", "PHASE",
-			"HALF-RESTORED", "AGE"),
-		Optional: []string{"HALF-RESTORED"},
+			"INTEGRITY", "HALF-RESTORED", "SNAPSHOT-TIME", "AGE"),
+		Optional: []string{"INTEGRITY", "HALF-RESTORED"},
 	}
 	for i := range list.Items {
 		snapshot := &list.Items[i]
@@ -29,8 +31,8 @@ func loadSnapshots(ctx context.Context, s scope) (resourceView, error) {
 		t.Add(s.cells(snapshot.Namespace, snapshot.Name, snapshot.Spec.Repository,
 			snapshot.Spec.AppRef.String(), c.done,
 			c.size, c.uploaded, c.files,
-			command.Phase(string(snapshot.Status.Phase)),
-			command.OrNone(snapshot.Annotations[v1alpha1.AnnotationHalfRestored]),
+			command.Phase(string(snapshot.Status.Phase)), command.OrNone(damage(snapshot.Status.Integrity)),
+			command.OrNone(snapshot.Annotations[v1alpha1.AnnotationHalfRestored]), madeAt(snapshot),
 			command.Age(s.now, &snapshot.CreationTimestamp))...)
 		if snapshot.Status.Phase == v1alpha1.SnapshotFailed {
 			t.Note(NotReady(snapshot.Status.Conditions))
@@ -39,10 +41,40 @@ func loadSnapshots(ctx context.Context, s scope) (resourceView, error) {
 			continue
 		}
 		for _, name := range slices.Sorted(maps.Keys(snapshot.Status.Components)) {
-			t.Note("component " + name + ": " + command.ComponentState(snapshot.Status.Components[name]))
+			c := snapshot.Status.Components[name]
+			state := command.ComponentState(c)
+			if d := damage(c.Integrity); d != "" {
+				state += ", " + d
+			}
+			t.Note("component " + name + ": " + state)
 		}
 	}
 	return resourceView{objects: objectsOf(list.Items), tables: []*command.Table{t}}, nil
+}
+
+// newestBackupFirst sorts by the time of the backup, and those without one by their creation. A scan creates the
+// Snapshots of years in one minute. Snapshots of the same time keep their order, by namespace and name.
+func newestBackupFirst(items []v1alpha1.Snapshot) {
+	slices.SortStableFunc(items, func(a, b v1alpha1.Snapshot) int {
+		return retention.TimeOf(&b).Compare(retention.TimeOf(&a))
+	})
+}
+
+// madeAt formats the time of a backup as "cairn restore --at" takes it.
+func madeAt(s *v1alpha1.Snapshot) string {
+	at := s.MadeAt()
+	if at == nil {
+		return command.None
+	}
+	return at.UTC().Format(time.RFC3339)
+}
+
+// damage returns the mark of what a check did not find whole, or "".
+func damage(integrity *bool) string {
+	if integrity == nil || *integrity {
+		return ""
+	}
+	return "damaged"
 }
 
 // components sums up the components of a Snapshot for a table.
