@@ -29,7 +29,8 @@ func TestWhatAPolicyLetsGoIsRemoved(t *testing.T) {
 	older, oldest := s.snapshot(s.repository, 2, good), s.snapshot(s.repository, 3, good)
 	failed, failedBefore := s.snapshot(s.repository, 4, bad), s.snapshot(s.repository, 5, bad)
 	session := s.session(1, s.repository)
-	s.expectRetention(s.repository, v1alpha1.ReasonKeepsEverything, "no RetentionPolicy")
+	s.expectRetention(s.repository, v1alpha1.ReasonKeepsEverything,
+		"no policy uses the Repository: everything is kept until you delete it")
 	s.policy("c", last(1), "web")
 
 	job, keep := s.job()

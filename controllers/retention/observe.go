@@ -30,6 +30,8 @@ type state struct {
 	// default.
 	ref       *v1alpha1.ObjectReference
 	isDefault bool
+	// unused reports that no BackupConfiguration uses the Repository.
+	unused bool
 	// spec is the policy as the cache has it.
 	spec *v1alpha1.RetentionPolicy
 	// refusal is the reason why the policy can't be applied.
@@ -151,6 +153,7 @@ func (r *Reconciler) resolve(
 		return err
 	}
 	resolved := retention.Resolve(s.repository.Name, users, fallback)
+	s.unused = resolved.Unused
 	if resolved.Conflict != "" {
 		s.refusal = &trouble{v1alpha1.ReasonRetentionPolicyConflict, "nothing is removed, because " + resolved.Conflict}
 		return nil

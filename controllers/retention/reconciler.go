@@ -195,6 +195,9 @@ func (r *Reconciler) summarize(repository *v1alpha1.Repository, s *state) {
 		conditions.MarkFalse(repository, condition, v1alpha1.ReasonRemovalPending, "Snapshots are being removed")
 	case s.held:
 		conditions.MarkFalse(repository, condition, v1alpha1.ReasonRemovalHeld, "%s", heldMessage(*s.ref))
+	case s.unused:
+		conditions.MarkTrue(repository, condition, v1alpha1.ReasonKeepsEverything,
+			"no policy uses the Repository: everything is kept until you delete it")
 	case s.ref == nil:
 		conditions.MarkTrue(repository, condition, v1alpha1.ReasonKeepsEverything,
 			"no RetentionPolicy is named, and there is no default: everything is kept")

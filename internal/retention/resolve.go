@@ -63,6 +63,8 @@ type Resolved struct {
 	Ref *v1alpha1.ObjectReference
 	// Default says that no BackupConfiguration names the policy: it is the default.
 	Default bool
+	// Unused says that no BackupConfiguration uses the Repository: no policy holds for it, not even the default.
+	Unused bool
 	// Child is the last by name of the BackupConfigurations that a batch made.
 	Child *v1alpha1.BackupConfiguration
 	// Conflict says which BackupConfigurations name different policies, or which one does not say what backend the
@@ -106,6 +108,7 @@ func Resolve(repository string, configurations []v1alpha1.BackupConfiguration,
 			out.Child = c
 		}
 	}
+	out.Unused = len(refs) == 0
 	if len(unknown) > 0 {
 		out.Conflict = "BackupConfiguration " + slices.Min(unknown) +
 			" does not say which of its backends this Repository has"

@@ -83,6 +83,7 @@ func TestTheOnePolicyOfARepository(t *testing.T) {
 			g.Expect(got.Conflict).To(BeEmpty())
 			g.Expect(got.Ref).To(Equal(tc.ref))
 			g.Expect(got.Default).To(Equal(tc.isDefault))
+			g.Expect(got.Unused).To(Equal(len(tc.configurations) == 0))
 		})
 	}
 }
