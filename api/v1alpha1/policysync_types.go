@@ -64,7 +64,8 @@ type PolicySyncSpec struct {
 	// +required
 	Prune bool `json:"prune"`
 
-	// DeletionPolicy defines what happens to the applied objects when this PolicySync is deleted.
+	// DeletionPolicy defines what happens to the applied objects when this PolicySync is deleted. If it is suspended
+	// then, they stay in any case.
 	// +optional
 	// +kubebuilder:default=Retain
 	// +kubebuilder:validation:Enum=Retain;Delete

@@ -16,9 +16,11 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/inventory"
 	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
@@ -65,8 +67,11 @@ func TestCairnIsUninstalledAsItsPageSays(t *testing.T) {
 	last := slices.Index(steps, "kubectl delete --ignore-not-found -k config/default")
 	g.Expect(last).To(BeNumerically(">", 0))
 	look := slices.IndexFunc(steps, func(step string) bool { return strings.Contains(step, "WipeOut") })
-	g.Expect(u.output(t, steps[look])).To(ContainSubstring("BackupConfiguration shop/web: WipeOut"))
-	u.runs(t, steps[:last]...)
+	u.runs(t, steps[:look]...)
+	g.Expect(u.output(t, "kubectl get policysyncs.backup.cairn.dev -A -o name")).To(BeEmpty())
+	g.Expect(u.output(t, steps[look])).To(ContainSubstring("BackupConfiguration shop/web: WipeOut"),
+		"the PolicySync took nothing along, although it says Delete")
+	u.runs(t, steps[look:last]...)
 	g.Expect(manager.end(t)).To(Equal(0), "its Deployment goes with the rest")
 	go u.finalizeNamespace(t.Context(), "cairn-system")
 	u.runs(t, steps[last:]...)
@@ -75,7 +80,8 @@ func TestCairnIsUninstalledAsItsPageSays(t *testing.T) {
 		NotTo(ContainSubstring("cairn"))
 }
 
-// used makes objects of all kinds with finalizers, and waits until the manager holds them.
+// used makes objects of all kinds with finalizers, and waits until the manager holds them. The PolicySync has applied
+// the BackupConfiguration.
 func (u user) used(t *testing.T) {
 	t.Helper()
 	objects, err := filepath.Abs(filepath.Join("testdata", "used.yaml"))
@@ -87,6 +93,12 @@ func (u user) used(t *testing.T) {
 	g.Eventually(func() string { return u.output(t, held) }, testbed.Patience, testbed.Interval).Should(And(
 		Not(ContainSubstring("none")), ContainSubstring("RestoreSession"), ContainSubstring("Ledger"),
 	))
+	sync := &v1alpha1.PolicySync{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "shop"}}
+	applied, err := inventory.Pack([]v1alpha1.ResourceRef{{
+		ID: "shop_web_" + v1alpha1.Group + "_" + v1alpha1.BackupConfigurationKind, Version: "v1alpha1",
+	}})
+	g.Expect(err).NotTo(HaveOccurred())
+	u.bed.EditStatus(t, sync, func() { sync.Status.Inventory = applied })
 }
 
 // finalizeNamespace lets a namespace go that is being deleted, as the namespace controller does.
