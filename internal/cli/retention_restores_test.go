@@ -1,14 +1,18 @@
 package cli_test
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
 	. "github.com/onsi/gomega"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
@@ -57,4 +61,57 @@ func TestRetentionExplainSeesRestoresElsewhere(t *testing.T) {
 					"keeps is shown as going: "))
 		g.Expect(r.err).To(ContainSubstring(`cannot list resource "restoresessions"`))
 	}, testbed.Patience, 100*time.Millisecond).Should(Succeed(), "until the API server has seen the role")
+}
+
+// A policy that is tried decides on whole restore points of a batch, as it will once it is in force.
+func TestRetentionExplainTriesAPolicyForAllOfABatch(t *testing.T) {
+	g, ns := NewWithT(t), namespace(t, "whole")
+	load(t, "testdata/batch.yaml", ns)
+	var batch v1alpha1.BackupBatch
+	g.Expect(bed.Client.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "shop"}, &batch)).To(Succeed())
+	children, err := policy.KnownChildren(&batch)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(children).To(HaveLen(2))
+	now := time.Date(2026, 11, 19, 12, 0, 0, 0, time.UTC)
+	for i := range children {
+		child := &children[i]
+		child.OwnerReferences = []metav1.OwnerReference{
+			*metav1.NewControllerRef(&batch, v1alpha1.GroupVersion.WithKind(v1alpha1.BackupBatchKind)),
+		}
+		repository := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: child.Name}}
+		repository.Spec.AppRef, repository.Spec.Path = *child.Spec.Target, "/"+child.Name
+		repository.Spec.StorageRef.Name = "s3"
+		repository.Spec.EncryptionSecret = v1alpha1.ObjectReference{Name: "enc"}
+		bed.Create(t, child, repository)
+		for run, phase := range map[string]v1alpha1.SnapshotPhase{
+			"r-1": v1alpha1.SnapshotSucceeded, "r-2": v1alpha1.SnapshotSucceeded,
+		} {
+			at := now.Add(-2 * time.Hour)
+			if run == "r-2" {
+				at = now.Add(-time.Hour)
+				if child.Name == "shop-uploads" {
+					phase = v1alpha1.SnapshotFailed
+				}
+			}
+			snapshot := &v1alpha1.Snapshot{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: child.Name + "-" + run}}
+			snapshot.Labels = map[string]string{
+				v1alpha1.LabelInvokerKind: v1alpha1.BackupBatchKind, v1alpha1.LabelConfiguration: child.Name,
+			}
+			snapshot.Spec = v1alpha1.SnapshotSpec{
+				SnapshotID: run, Repository: child.Name, Session: "hourly", BackupSession: run,
+				Version: v1alpha1.SnapshotLayoutVersion, AppRef: *child.Spec.Target,
+			}
+			bed.Create(t, snapshot)
+			bed.EditStatus(t, snapshot, func() {
+				snapshot.Status.Phase, snapshot.Status.SnapshotTime = phase, new(metav1.NewTime(at))
+			})
+		}
+	}
+	file := filepath.Join(t.TempDir(), "keep.yaml")
+	g.Expect(os.WriteFile(file, []byte("apiVersion: backup.cairn.dev/v1alpha1\nkind: RetentionPolicy\n"+
+		"metadata: {name: try}\nspec: {maxRetentionPeriod: 30d, successfulSnapshots: {last: 1}}\n"), 0o600)).
+		To(Succeed())
+	r := explainAt(t, now, "shop-web", "-n", ns, "--policy", file)
+	g.Expect(r.code).To(Equal(0), r.err)
+	g.Expect(r.out).To(MatchRegexp(`(?m)^shop-web-r-1 .* yes `), "the last run in which all targets succeeded")
 }

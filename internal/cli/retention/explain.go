@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
@@ -203,12 +204,13 @@ func retentionSpec(ctx context.Context, api client.Client, resolved retention.Re
 }
 
 // siblingsOf returns the Repositories whose restore points are kept or removed as a whole with those of this
-// Repository.
+// Repository. If no policy is in force, they are those of its batch without one: the policy of --policy is tried for
+// all of them.
 func siblingsOf(
 	ctx context.Context, api client.Client, key client.ObjectKey, resolved retention.Resolved,
 	fallback *v1alpha1.ObjectReference,
 ) ([]string, error) {
-	if resolved.Child == nil || resolved.Ref == nil {
+	if resolved.Child == nil || resolved.Conflict != "" {
 		return nil, nil
 	}
 	owner := metav1.GetControllerOf(resolved.Child)
@@ -223,7 +225,8 @@ func siblingsOf(
 	if err != nil {
 		return nil, fmt.Errorf("expand BackupBatch %s: %w", owner.Name, err)
 	}
-	return retention.SiblingRepositories(children, key.Name, *resolved.Ref, fallback), nil
+	return retention.SiblingRepositories(children, key.Name, ptr.Deref(resolved.Ref, v1alpha1.ObjectReference{}),
+		fallback), nil
 }
 
 // restoresUnderWay returns the Snapshots that restores of all namespaces use. If the user is allowed to see only this
