@@ -24,11 +24,11 @@ func ToCheck(snapshots []*v1alpha1.Snapshot, now time.Time) []task.Checked {
 		return s.Status.Phase != v1alpha1.SnapshotSucceeded
 	})
 	slow, others := splitSlow(snapshots, now)
-	if due := slow.due(now); len(due) > 0 {
+	if due := dueSlow(slow, now); len(due) > 0 {
 		return due
 	}
-	if len(others) == 0 {
-		return firstOf(slow.all, now)
+	if len(others) == 0 && len(slow) > 0 {
+		return slow[0].next(now)
 	}
 	var out []task.Checked
 	for _, s := range inOrder(others, now) {

@@ -3,6 +3,7 @@ package keeper
 import (
 	"cmp"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -11,13 +12,6 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/task"
-)
-
-const (
-	// slowAgain is the time after which a component whose check took too long is tried again, if there are others.
-	slowAgain = 4 * fullEvery
-	// slowPause is the time between two such tries. Others are checked meanwhile.
-	slowPause = fullEvery
 )
 
 // MarkSlow writes to the Snapshot of a component that it is not checked: a check of the component alone took too long.
@@ -32,7 +26,7 @@ func MarkSlow(s *v1alpha1.Snapshot, c task.Checked, message string, at metav1.Ti
 	})
 }
 
-// series is what makes Snapshots alike: what takes long in one of them takes long in the next one.
+// series is what makes Snapshots alike: what takes long in one of them takes long in those of about the same time.
 type series struct {
 	target  v1alpha1.TypedObjectReference
 	session string
@@ -54,73 +48,75 @@ func triedAt(s *v1alpha1.Snapshot, now time.Time) time.Time {
 	return c.LastTransitionTime.Time
 }
 
-// slowSnapshots are Snapshots that have a component whose check takes too long: they would hold up all others.
-type slowSnapshots struct {
-	// all begin with the series that was tried first, and in it with what was never tried, the newest first.
-	all []*v1alpha1.Snapshot
-	// marked are those whose own check took too long, in the order of the tries of their series, and of their own.
-	marked []*v1alpha1.Snapshot
-	// next is when one of the first one's series was tried last, and last when one of any series was.
-	next, last time.Time
+// known is a Snapshot of which something is known: its check was in time, or took too long.
+type known struct {
+	*v1alpha1.Snapshot
+	made time.Time
+	slow bool
 }
 
-// splitSlow splits off the slow Snapshots: those whose check took too long, and what was never checked of their series.
-// A series is slow until one of its Snapshots was checked after that.
-func splitSlow(all []*v1alpha1.Snapshot, now time.Time) (slow slowSnapshots, others []*v1alpha1.Snapshot) {
-	tried := triedSeries(all, now)
+// slowOf returns what is known of each series in which a check took too long. If one of its Snapshots was in time
+// before, the storage was slow: a later check that was in time ends that for all. Otherwise each is too large until its
+// own check tells otherwise, whatever the others are like.
+func slowOf(all []*v1alpha1.Snapshot, now time.Time) map[series][]known {
+	done, storage := map[series]time.Time{}, map[series]bool{}
 	for _, s := range all {
-		_, known := tried[seriesOf(s)]
-		switch {
-		case known && isSlow(s):
-			slow.marked = append(slow.marked, s)
-			slow.all = append(slow.all, s)
-			slow.last = latest(slow.last, triedAt(s, now))
-		case known && lacks(s, nil):
-			slow.all = append(slow.all, s)
-		default:
+		of, at := seriesOf(s), checkedAt(s, now)
+		done[of], storage[of] = latest(done[of], at), storage[of] || isSlow(s) && !at.IsZero()
+	}
+	out := map[series][]known{}
+	for _, s := range all {
+		of := seriesOf(s)
+		slow := isSlow(s) && !(storage[of] && done[of].After(triedAt(s, now)))
+		if slow || !checkedAt(s, now).IsZero() {
+			out[of] = append(out[of], known{s, madeBy(s, now), slow})
+		}
+	}
+	maps.DeleteFunc(out, func(_ series, all []known) bool {
+		return !slices.ContainsFunc(all, func(k known) bool { return k.slow })
+	})
+	return out
+}
+
+// likeSlow reports whether a Snapshot counts as slow by what is known of its series. One that was never checked is like
+// the nearest in time of which something is known: a target grows, shrinks, or has one Snapshot that is large. away is
+// how far that is.
+func likeSlow(s *v1alpha1.Snapshot, all []known, now time.Time) (slow bool, away time.Duration) {
+	made, away := madeBy(s, now), math.MaxInt64*time.Nanosecond
+	for _, k := range all {
+		if k.Snapshot == s {
+			return k.slow, 0
+		}
+		if d := k.made.Sub(made).Abs(); d < away || d == away && !k.slow {
+			slow, away = k.slow, d
+		}
+	}
+	return slow && lacks(s, nil), away
+}
+
+// splitSlow splits off the slow Snapshots, by their series. The one that was tried first comes first.
+func splitSlow(all []*v1alpha1.Snapshot, now time.Time) (slow []*slowSeries, others []*v1alpha1.Snapshot) {
+	about, found := slowOf(all, now), map[series]*slowSeries{}
+	for of := range about {
+		found[of] = &slowSeries{}
+	}
+	for _, s := range all {
+		of := found[seriesOf(s)]
+		if of == nil {
+			others = append(others, s)
+			continue
+		}
+		of.size++
+		if slow, away := likeSlow(s, about[seriesOf(s)], now); slow {
+			of.add(s, away)
+		} else {
 			others = append(others, s)
 		}
 	}
-	inTurn := func(a, b *v1alpha1.Snapshot) int {
-		return cmp.Or(tried[seriesOf(a)].Compare(tried[seriesOf(b)]), triedAt(a, now).Compare(triedAt(b, now)),
-			madeBy(b, now).Compare(madeBy(a, now)), cmp.Compare(a.Name, b.Name))
+	for _, s := range found {
+		s.sort(now)
 	}
-	slices.SortFunc(slow.all, inTurn)
-	slices.SortFunc(slow.marked, inTurn)
-	if len(slow.marked) > 0 {
-		slow.next = tried[seriesOf(slow.marked[0])]
-	}
-	return slow, others
-}
-
-// triedSeries returns the slow series, and when one of their Snapshots was tried last.
-func triedSeries(all []*v1alpha1.Snapshot, now time.Time) map[series]time.Time {
-	tried, done := map[series]time.Time{}, map[series]time.Time{}
-	for _, s := range all {
-		of := seriesOf(s)
-		if isSlow(s) {
-			tried[of] = latest(tried[of], triedAt(s, now))
-		}
-		done[of] = latest(done[of], checkedAt(s, now))
-	}
-	maps.DeleteFunc(tried, func(of series, at time.Time) bool { return done[of].After(at) })
-	return tried
-}
-
-// due returns one component of a slow Snapshot that is tried again although there are others, or none. It is one of a
-// Snapshot whose check took too long before, because only that tells whether the series is still slow.
-func (s slowSnapshots) due(now time.Time) []task.Checked {
-	if now.Sub(s.next) < slowAgain || now.Sub(s.last) < slowPause {
-		return nil
-	}
-	return firstOf(s.marked, now)
-}
-
-// firstOf returns one component of the first Snapshot: another one each day.
-func firstOf(snapshots []*v1alpha1.Snapshot, now time.Time) []task.Checked {
-	if len(snapshots) == 0 {
-		return nil
-	}
-	all := turned(snapshots[0], componentsOf(snapshots[0], now), now)
-	return all[:min(len(all), 1)]
+	return slices.SortedFunc(maps.Values(found), func(a, b *slowSeries) int {
+		return cmp.Or(a.last(now).Compare(b.last(now)), cmp.Compare(a.tried[0].Name, b.tried[0].Name))
+	}), others
 }

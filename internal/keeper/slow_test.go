@@ -2,6 +2,7 @@ package keeper
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -113,6 +114,35 @@ func TestWhatWasSlowIsCheckedLikeOthersOnceItHasTime(t *testing.T) {
 	g.Expect(ToCheck(others, start.Add(slowAgain))).To(HaveLen(3), "like others")
 }
 
+// What was never checked is taken for what the nearest in time is that was.
+func TestWhatIsTakenForSlow(t *testing.T) {
+	big := func(name string, made, checked int, slow bool) *v1alpha1.Snapshot {
+		s := aged(name, made, checked)
+		s.Spec.AppRef.Name = "big"
+		if slow {
+			MarkSlow(s, component(name, "x"), "too long", metav1.NewTime(start.Add(20*24*time.Hour)))
+		}
+		return s
+	}
+	other := big("other", 5, 0, false)
+	other.Spec.Session = "other"
+	all := []*v1alpha1.Snapshot{
+		aged("small", 5, 0), other, big("in-time", 2, 9, false), big("near-in-time", 3, 0, false),
+		big("between", 4, 0, false), big("near-slow", 5, 0, false), big("slow", 6, 0, true), big("newer", 7, 0, false),
+		big("checked-later", 8, 21, false),
+	}
+	slow, others := splitSlow(all, start.Add(30*24*time.Hour))
+	g := NewWithT(t)
+	g.Expect(slow).To(HaveLen(1))
+	g.Expect(slow[0].tried).To(HaveExactElements(HaveField("Name", "slow")), "it is too large, whatever others are")
+	g.Expect(slow[0].waiting).To(HaveExactElements(HaveField("Name", "near-slow")))
+	g.Expect(others).To(HaveLen(7))
+	all[2].Status.Conditions = slices.Clone(all[6].Status.Conditions)
+	slow, others = splitSlow(all, start.Add(30*24*time.Hour))
+	g.Expect(slow).To(BeEmpty(), "the storage was slow")
+	g.Expect(others).To(HaveLen(len(all)))
+}
+
 // What was slow for some time, such as a storage that was being repaired, is checked like others afterwards. What is
 // slow in one component of many takes no more than its turns.
 func TestASlowSeriesTakesNoMoreThanItsTurns(t *testing.T) {
@@ -122,8 +152,8 @@ func TestASlowSeriesTakesNoMoreThanItsTurns(t *testing.T) {
 		most       int // checks of the series alone, from day 30 on
 	}{
 		"slow for some time":     {components: 1, slowUntil: 30, most: 3},
-		"slow for ever":          {components: 1, slowUntil: 1000, most: 14},
-		"one component of many":  {components: 10, slowUntil: 1000, most: 14},
+		"slow for ever":          {components: 1, slowUntil: 1000, most: 20},
+		"one component of many":  {components: 10, slowUntil: 1000, most: 20},
 		"of many, for some time": {components: 10, slowUntil: 60, most: 14},
 	} {
 		t.Run(name, func(t *testing.T) {
