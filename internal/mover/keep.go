@@ -152,8 +152,20 @@ func step(ctx context.Context, into **task.Step, do func() error) error {
 		return nil
 	}
 	f := failure.ClassifyMove(err)
+	if cause := context.Cause(ctx); cause != nil && f.Reason == v1alpha1.ReasonFailed {
+		f = stopped(cause) // It says nothing of the step, which can succeed the next time.
+	}
 	(*into).Reason, (*into).Error = f.Reason, f.Message
 	return f
+}
+
+// stopped is the failure of a step that was not begun, or not ended, because the work was stopped.
+func stopped(cause error) *failure.Failure {
+	why := cause.Error()
+	if errors.Is(cause, context.DeadlineExceeded) {
+		why = "it had no time left"
+	}
+	return failure.New(v1alpha1.ReasonCancelled, "the keeper was stopped before this was done: "+why)
 }
 
 // maintain compacts the repository and measures it. The directory belongs to this cluster, so its maintenance does too:

@@ -13,6 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/backend"
+	"github.com/cairn-backup/cairn/internal/keeper"
 	"github.com/cairn-backup/cairn/internal/mover/judge"
 	"github.com/cairn-backup/cairn/internal/repository"
 	"github.com/cairn-backup/cairn/internal/repository/kopia"
@@ -368,4 +370,68 @@ func TestACheckThatWasGivenUpIsNotChecked(t *testing.T) {
 	work.Keep[0].Check = append(work.Keep[0].Check, other)
 	_, r = p.run(t.Context(), work)
 	g.Expect(r.Components[0].Check.Error).To(HaveSuffix("the next one has half as many Snapshots"))
+}
+
+// stopping is a driver whose check or maintenance is when the work is stopped.
+type stopping struct {
+	repository.Driver
+	in   string
+	stop func()
+}
+
+type stoppingEngine struct {
+	repository.Engine
+	stopping
+}
+
+func (d stopping) Open(ctx context.Context, r repository.Repository) (repository.Engine, error) {
+	e, err := d.Driver.Open(ctx, r)
+	return stoppingEngine{e, d}, err
+}
+
+func (e stoppingEngine) Maintain(ctx context.Context, o repository.MaintainOptions) error {
+	if e.in == "maintenance" {
+		defer e.stop()
+	}
+	return e.Engine.Maintain(ctx, o)
+}
+
+func (e stoppingEngine) Check(ctx context.Context, ids []string) ([]string, error) {
+	e.stop()
+	return e.Engine.Check(ctx, ids)
+}
+
+// A check for which a keeper has no time left, or that it may not do any more, was not tried.
+func TestACheckThatWasStoppedWasNotTried(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		why    error
+		reason string
+	}{
+		"the time of the keeper is over": {context.DeadlineExceeded, v1alpha1.ReasonCancelled},
+		"it was told to stop":            {context.Canceled, v1alpha1.ReasonCancelled},
+		"another keeper has the lease":   {backend.ErrHeld, v1alpha1.ReasonCancelled},
+		"the directory was taken":        {backend.ErrNotOwner, v1alpha1.ReasonCancelled},
+		"the storage is gone": {
+			&repository.Error{Op: "renew lease", Kind: repository.ErrUnreachable, Err: os.ErrDeadlineExceeded},
+			v1alpha1.ReasonUnreachable,
+		},
+	} {
+		for _, in := range []string{"maintenance", "check"} {
+			t.Run(name+", in the "+in, func(t *testing.T) {
+				t.Parallel()
+				g, p := NewWithT(t), backedUp(t, "one")
+				ctx, cancel := context.WithCancelCause(t.Context())
+				p.mover.Driver = stopping{kopia.Driver{}, in, func() { cancel(tt.why) }}
+				work := p.checking(keepTask())
+				work.Keep[0].Maintain = task.MaintainFull
+				code, r := p.run(ctx, work)
+				g.Expect(code).NotTo(BeZero())
+				k := r.Components[0]
+				g.Expect(k.Check).NotTo(BeNil(), "it was asked for")
+				g.Expect(k.Check.Reason).To(Equal(tt.reason), k.Check.Error)
+				g.Expect((&keeper.Work{Checks: true}).TriedCheck(k)).To(BeFalse())
+			})
+		}
+	}
 }
