@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 
@@ -107,6 +108,22 @@ func TestARestoreThatWasGivenUpWritesNothing(t *testing.T) {
 	code, _ := p.with(t.Context(), restoreTask(id), mover.Flags{})
 	g.Expect(code).To(Equal(task.ExitCancelled))
 	g.Expect(os.ReadDir(out)).To(BeEmpty())
+}
+
+// A program can change its database before it is given any data.
+func TestARestoreThatWasGivenUpStartsNoProgram(t *testing.T) {
+	g := NewWithT(t)
+	p := streaming(t)
+	_, backup := p.run(t.Context(), backupTask("snap-1", dumpOf("echo some rows")))
+	changed := filepath.Join(t.TempDir(), "changed")
+	p.reports.accepts = new(int)
+	p.reports.told = func() {
+		g.Consistently(func() error { _, err := os.Stat(changed); return err }, time.Second).
+			Should(MatchError(os.ErrNotExist), "no program has started when the mover asks whether it may begin")
+	}
+	code, _ := p.load(t.Context(), backup.Components[0].ID, "touch "+changed+"; cat")
+	g.Expect(code).To(Equal(task.ExitCancelled))
+	g.Expect(changed).NotTo(BeAnExistingFile())
 }
 
 // The storage takes the data but not the result file.

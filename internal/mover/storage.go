@@ -182,3 +182,33 @@ func nameOf(owner layout.RepositoryMetadata, cluster string) string {
 	}
 	return name
 }
+
+// owned verifies that the directory still belongs to the Repository: nothing is removed from the directory of another
+// one.
+func (k *keeper) owned(ctx context.Context) error {
+	text, err := k.store.Get(ctx, layout.RepositoryPath(k.directory))
+	if errors.Is(err, backend.ErrNotFound) {
+		return failure.New(v1alpha1.ReasonRepositoryNotFound,
+			fmt.Sprintf("directory %s holds no repository.yaml", k.directory))
+	}
+	if err != nil {
+		return err
+	}
+	meta, err := layout.ParseRepositoryMetadata(text)
+	if err != nil {
+		return failure.New(v1alpha1.ReasonRepositoryDamaged, "repository.yaml exists but can't be used: "+err.Error())
+	}
+	if meta.ClusterUID != k.t.Cluster || meta.RepositoryUID != string(k.work.Repository.UID) {
+		return taken(k.directory, meta, k.t.Cluster, "nothing was removed")
+	}
+	return nil
+}
+
+// stillOwned reports whether the directory still belongs to the Repository.
+func (k *keeper) stillOwned(ctx context.Context) (bool, error) {
+	err := k.owned(ctx)
+	if failure.AsFailure(err) != nil {
+		return false, nil
+	}
+	return err == nil, err
+}

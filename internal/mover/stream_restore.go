@@ -32,16 +32,16 @@ func (m *Mover) restoreStream(
 	evicted := m.evicted(ctx, c.Stream) // before the program starts, which shares its directory
 	l := m.loader(ctx, c.Stream)
 	defer l.close()
-	if err := l.start(); err != nil { // before reading from the repository, in case the database can't be reached
-		return r, loadFailure(err)
-	}
-	r.TargetUntouched = false // a program can change its database before it gets data
 	report := restoring{m: m, t: t, c: c, began: began, last: began}
-	ctx, end, f := report.begin(ctx)
+	ctx, end, f := report.begin(ctx) // before the program starts: a restore that was given up must change nothing
 	if f != nil {
 		return r, f
 	}
 	defer end()
+	if err := l.start(); err != nil { // before reading from the repository, in case the database can't be reached
+		return r, loadFailure(err)
+	}
+	r.TargetUntouched = false // a program can change its database before it gets data
 	kept := &countingWriter{progress: report.progress(ctx)}
 	err := m.feed(ctx, engine, c, l, kept)
 	if err == nil {
