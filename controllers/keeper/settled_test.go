@@ -47,6 +47,9 @@ func TestAPartOfARevisionLetsNothingGo(t *testing.T) {
 				"until PolicySync/"+s.namespace+"/policy has applied all of revision main@sha1:0123")
 			expectKept(t, older)
 			bed.EditStatus(t, sync, func() { sync.Status.ApplyingRevision = "" })
+			bed.Edit(t, s.repository, func() { // retention looks at once, and not only after a minute
+				s.repository.Annotations = map[string]string{"example.com/look": "again"}
+			})
 			job, _ := s.job()
 			s.did(job, "")
 			released(t, older)
@@ -75,7 +78,17 @@ func TestPolicyThatWasJustChangedLetsNothingGo(t *testing.T) {
 	}).Should(Succeed(), "it looks again once the policy has settled")
 	expectKept(t, older)
 
-	r.SettleTime = time.Hour
+	// By its own clock the manager would go ahead. The times of changes are the API server's.
+	r.SettleTime = 2*time.Hour + time.Minute
+	r.Clock = clocktesting.NewFakePassiveClock(later.Now().Add(4 * time.Minute))
+	g.Eventually(func(g Gomega) {
+		result, err := r.Reconcile(t.Context(), request)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(result.RequeueAfter).To(And(BeNumerically(">=", time.Minute), BeNumerically("<", 5*time.Minute)))
+	}).Should(Succeed(), "it waits by the clock of the API server")
+	expectKept(t, older)
+
+	r.Clock, r.SettleTime = later, time.Hour
 	g.Eventually(func(g Gomega) {
 		_, err := r.Reconcile(t.Context(), request)
 		g.Expect(err).NotTo(HaveOccurred())

@@ -62,7 +62,7 @@ func (a *applier) applySet(
 ) (int, error) {
 	wanted := make(map[key][sha256.Size]byte, len(set))
 	p := &planner{
-		Client: a.client, current: a.current, announce: a.announce, live: live,
+		Client: a.client, current: a.current, part: a.part, live: live,
 		encoded: make(map[key][]byte, len(set)), wanted: wanted,
 	}
 	manager := ssa.NewResourceManager(p, nil, owner)
@@ -114,12 +114,11 @@ func (a *applier) applySet(
 type planner struct {
 	client.Client
 	current func(context.Context) error
-	// announce is called before the first of several writes: until the last one, the cluster holds parts of two
-	// revisions.
-	announce func(context.Context) error
-	live     liveObjects
-	encoded  map[key][]byte // the encoded objects to apply
-	wanted   map[key][sha256.Size]byte
+	// part tells others of a revision that is applied in part. It is nil in a pass that writes no status.
+	part    *part
+	live    liveObjects
+	encoded map[key][]byte // the encoded objects to apply
+	wanted  map[key][sha256.Size]byte
 
 	mu     sync.Mutex
 	writes []*write
@@ -129,6 +128,7 @@ type write struct {
 	key
 	options []client.PatchOption
 	after   fingerprint
+	done    bool
 }
 
 // Get returns the object as it was read at the beginning of the pass.
@@ -178,39 +178,68 @@ func (p *planner) apply(ctx context.Context, k key, opts []client.PatchOption) (
 
 // send sends the writes, stage by stage.
 func (p *planner) send(ctx context.Context) error {
-	if len(p.writes) > 1 && p.announce != nil {
-		if err := p.announce(ctx); err != nil {
-			return err
-		}
-	}
 	for stage := range stages {
-		g, ctx := errgroup.WithContext(ctx)
-		g.SetLimit(concurrency)
-		for _, w := range p.writes {
-			if stageOf(w.gvk) != stage {
-				continue
+		several, pending := p.decisive()
+		if stage == lastStage && p.part != nil && several && pending {
+			if err := p.part.announce(ctx); err != nil {
+				return err
 			}
-			g.Go(func() error {
-				if err := p.current(ctx); err != nil {
-					return err
-				}
-				answer, err := p.apply(ctx, w.key, w.options)
-				if err != nil {
-					return &objectError{w.key, err}
-				}
-				w.after = fingerprintOf(p.wanted[w.key], answer)
-				return nil
-			})
 		}
-		if err := g.Wait(); err != nil {
+		if err := p.sendStage(ctx, stage); err != nil {
+			if _, pending := p.decisive(); stage == lastStage && p.part != nil && !pending {
+				p.part.end()
+			}
 			return err
 		}
 	}
 	return nil
 }
 
+// sendStage sends the writes of a stage. One that fails stops no other of them.
+func (p *planner) sendStage(ctx context.Context, stage int) error {
+	g := errgroup.Group{}
+	g.SetLimit(concurrency)
+	for _, w := range p.writes {
+		if stageOf(w.gvk) != stage {
+			continue
+		}
+		g.Go(func() error {
+			if err := p.current(ctx); err != nil {
+				return err
+			}
+			answer, err := p.apply(ctx, w.key, w.options)
+			if err != nil {
+				return &objectError{w.key, err}
+			}
+			w.after, w.done = fingerprintOf(p.wanted[w.key], answer), true
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// decisive reports whether several of the writes decide together which Snapshots go, and whether one of these is not
+// done yet. Then the cluster can hold parts of two revisions that let Snapshots go which both keep. An object that is
+// yet to be made does not count: while it is missing, it lets none go.
+func (p *planner) decisive() (several, pending bool) {
+	decide := 0
+	for _, w := range p.writes {
+		if !slices.Contains([]string{
+			v1alpha1.RetentionPolicyKind, v1alpha1.BackupConfigurationKind, v1alpha1.BackupBatchKind,
+		}, w.gvk.Kind) {
+			continue
+		}
+		decide++
+		pending = pending || !w.done && p.live[w.key] != nil
+	}
+	return decide > 1, pending
+}
+
 // stages is the number of stages: Namespaces, other kinds of Kubernetes, objects that policy refers to, policy.
-const stages = 4
+const (
+	stages    = 4
+	lastStage = stages - 1
+)
 
 func stageOf(gvk schema.GroupVersionKind) int {
 	switch {
@@ -224,7 +253,7 @@ func stageOf(gvk schema.GroupVersionKind) int {
 	}, gvk.Kind):
 		return 2
 	}
-	return 3
+	return lastStage
 }
 
 // objectError is an API server's refusal of an object.

@@ -30,8 +30,8 @@ type applier struct {
 	client client.Client
 	// stays are the objects that no prune deletes.
 	stays []v1alpha1.ResourceRef
-	// announce writes to the status that a revision is applied in part. It is nil in a pass that writes no status.
-	announce func(context.Context) error
+	// part tells others of a revision that is applied in part. It is nil in a pass that writes no status.
+	part *part
 	// going are the objects of the revision that are being deleted, or whose Namespace is: they can't be applied now.
 	// waits says in words what is being deleted, and what it waits for.
 	going map[key]bool
@@ -65,6 +65,24 @@ func (s *reconciling) applier(ctx context.Context) (*applier, *fault) {
 	}
 	return &applier{reconciling: s, client: c}, nil
 }
+
+// part tells others, in status.applyingRevision, of a revision that is applied in part.
+type part struct {
+	*reconciling
+	revision string
+}
+
+// announce writes to the status that from now on the cluster can hold a part of the revision.
+func (p *part) announce(ctx context.Context) error {
+	if p.obj.Status.ApplyingRevision == p.revision {
+		return nil
+	}
+	p.obj.Status.ApplyingRevision = p.revision
+	return p.write(ctx)
+}
+
+// end says that nothing of the revision is left to be applied. The end of the pass writes it.
+func (p *part) end() { p.obj.Status.ApplyingRevision = "" }
 
 // checkFor is how long a PolicySync that was found unchanged counts as unchanged.
 const checkFor = time.Second

@@ -16,14 +16,14 @@ import (
 func TestAPartOfARevisionIsAnnounced(t *testing.T) {
 	setup := func(t *testing.T) (*testNamespace, string) {
 		r := newRoom(t)
-		r.push(map[string]string{"policy/a.yaml": configuration("a", "0 1 * * *"), "policy/b.yaml": storage("b")})
+		r.push(map[string]string{"policy/a.yaml": configuration("a", "0 1 * * *")})
 		r.reconcile()
 		r.g.Expect(r.sync.Status.ApplyingRevision).To(BeEmpty())
 		return r, r.push(map[string]string{
-			"policy/a.yaml": configuration("a", "0 2 * * *"), "policy/b.yaml": storage("b"),
-			"policy/c.yaml": storage("c"),
+			"policy/a.yaml": configuration("a", "0 2 * * *"), "policy/c.yaml": configuration("c", "0 2 * * *"),
 		})
 	}
+	c := &v1alpha1.BackupConfiguration{}
 	// refuse refuses an object, or only its dry run.
 	refuse := func(r *testNamespace, name string, dryRun bool) {
 		r.answer("/"+name, http.StatusInternalServerError, "no room")
@@ -40,20 +40,32 @@ func TestAPartOfARevisionIsAnnounced(t *testing.T) {
 		refuse(r, "backupconfigurations/a", false)
 		r.reconcile()
 		r.expectNotReady(v1alpha1.ReasonReconcileFailed, "no room")
-		r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, "c")).To(BeTrue())
+		r.g.Expect(r.exists(c, "c")).To(BeTrue())
 		r.g.Expect(r.sync.Status.ApplyingRevision).To(Equal(revision))
+
+		r.reconcile()
+		r.g.Expect(r.sync.Status.ApplyingRevision).To(Equal(revision), "only one write is left, and it fails again")
 
 		r.api.around = nil
 		r.reconcile()
 		r.expectReady(revision)
 		r.g.Expect(r.sync.Status.ApplyingRevision).To(BeEmpty())
 	})
+	t.Run("a new object fails", func(t *testing.T) {
+		r, _ := setup(t)
+		refuse(r, "backupconfigurations/c", false)
+		r.g.Eventually(func(g Gomega) {
+			r.reconcile()
+			r.expectNotReady(v1alpha1.ReasonReconcileFailed, "no room")
+			g.Expect(r.sync.Status.ApplyingRevision).To(BeEmpty(), "what is missing lets nothing go")
+		}).Should(Succeed())
+	})
 	t.Run("a dry run fails", func(t *testing.T) {
 		r, _ := setup(t)
 		refuse(r, "backupconfigurations/a", true)
 		r.reconcile()
 		r.expectNotReady(v1alpha1.ReasonReconcileFailed, "no room")
-		r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, "c")).To(BeFalse(), "nothing was written")
+		r.g.Expect(r.exists(c, "c")).To(BeFalse(), "nothing was written")
 		r.g.Expect(r.sync.Status.ApplyingRevision).To(BeEmpty())
 	})
 	t.Run("the process is killed", func(t *testing.T) {

@@ -42,14 +42,15 @@ func (s *reconciling) pass(ctx context.Context, o origin) *fault {
 	if fault := s.begin(ctx, o.revision.String(), union(wanted, lacks.left())); fault != nil {
 		return fault
 	}
-	a.announce = func(ctx context.Context) error { return s.announcePart(ctx, o.revision.String()) }
+	a.part = &part{s, o.revision.String()}
 	changed, err := a.apply(ctx, built.Objects, live)
 	if err != nil {
 		fault := applyFault(ctx, err, built.Objects)
 		fault.early = changed == 0
 		return fault
 	}
-	s.obj.Status.LastAppliedRevision, s.obj.Status.ApplyingRevision = o.revision.String(), ""
+	a.part.end()
+	s.obj.Status.LastAppliedRevision = o.revision.String()
 	s.inForce.put(client.ObjectKeyFromObject(s.obj), appliedRevision{
 		uid: s.obj.UID, at: s.Clock.Now(), revision: o.revision,
 		generation: s.obj.Generation,
@@ -267,15 +268,6 @@ func (s *reconciling) begin(ctx context.Context, revision string, inventory []v1
 		return applyFault(ctx, err, nil)
 	}
 	return nil
-}
-
-// announcePart writes to the status that a revision is applied in part from now on, until a pass has written all of it.
-func (s *reconciling) announcePart(ctx context.Context, revision string) error {
-	if s.obj.Status.ApplyingRevision == revision {
-		return nil
-	}
-	s.obj.Status.ApplyingRevision = revision
-	return s.write(ctx)
 }
 
 // applyFault turns an error of the API server into a fault.

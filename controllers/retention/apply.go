@@ -33,7 +33,7 @@ func (r *Reconciler) apply(ctx context.Context, s *state) error {
 	if s.doubt = clocks.Doubt(); s.doubt != "" {
 		return nil
 	}
-	if err := r.confirm(ctx, s); err != nil || s.unsettled != nil {
+	if err := r.confirm(ctx, s, clocks.Server); err != nil || s.unsettled != nil {
 		return err
 	}
 	gone := 0

@@ -27,12 +27,12 @@ const maxSelected = 50
 // since as if it were intact. confirm returns a conflict if anything differs. It reads nothing for a new decision: the
 // one that it confirms is the one that is carried out.
 //
-// Policy that was just changed lets nothing go, either: see settled.go.
-func (r *Reconciler) confirm(ctx context.Context, s *state) error {
+// Policy that was just changed lets nothing go, either: see settled.go. now is the API server's time.
+func (r *Reconciler) confirm(ctx context.Context, s *state, now time.Time) error {
 	if err := r.confirmRepository(ctx, s.repository); err != nil {
 		return err
 	}
-	if err := r.confirmPolicy(ctx, s); err != nil {
+	if err := r.confirmPolicy(ctx, s, now); err != nil || s.unsettled != nil {
 		return err
 	}
 	if err := r.confirmSiblings(ctx, s); err != nil {
@@ -85,7 +85,7 @@ func holds(sibling *v1alpha1.Repository, now time.Time) (until time.Time, held b
 }
 
 // confirmPolicy finds the policy once more, in the same way.
-func (r *Reconciler) confirmPolicy(ctx context.Context, s *state) error {
+func (r *Reconciler) confirmPolicy(ctx context.Context, s *state, now time.Time) error {
 	users, err := r.liveUsers(ctx, s.repository)
 	if err != nil {
 		return err
@@ -103,7 +103,7 @@ func (r *Reconciler) confirmPolicy(ctx context.Context, s *state) error {
 	for i := range users {
 		s.restsOn = append(s.restsOn, &users[i])
 	}
-	s.unsettled, err = r.findUnsettled(ctx, s.restsOn)
+	s.unsettled, err = r.findUnsettled(ctx, s.restsOn, now)
 	return err
 }
 

@@ -61,7 +61,7 @@ const (
 	// siblingInterval is the delay before the Repositories of the same restore points are looked at again.
 	siblingInterval = 10 * time.Minute
 	// partInterval is the delay before a PolicySync that has applied a part of a revision is looked at again.
-	partInterval = 30 * time.Second
+	partInterval = time.Minute
 )
 
 func (r *Reconciler) writer() status.Writer {

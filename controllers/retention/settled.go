@@ -6,6 +6,7 @@ import (
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/retention"
 )
@@ -22,9 +23,17 @@ type unsettled struct {
 }
 
 // findUnsettled looks for policy of which only a part may have changed so far. policy are objects as the API server has
-// them. The cache can be late with a PolicySync, but only for a much shorter time than SettleTime.
-func (r *Reconciler) findUnsettled(ctx context.Context, policy []client.Object) (*unsettled, error) {
+// them, now is its time. The cache can be late with a PolicySync, but only for a much shorter time than SettleTime.
+func (r *Reconciler) findUnsettled(
+	ctx context.Context, policy []client.Object, now time.Time,
+) (*unsettled, error) {
 	for _, o := range policy {
+		if !o.GetDeletionTimestamp().IsZero() { // until it is gone, nobody can change it to what Git says
+			return &unsettled{
+				"nothing is removed while " + o.GetName() + ", which decides, is being deleted",
+				partInterval,
+			}, nil
+		}
 		inForce, sync, err := read.Policy(ctx, r.Client, o.GetLabels())
 		if err != nil {
 			return nil, err
@@ -39,9 +48,10 @@ func (r *Reconciler) findUnsettled(ctx context.Context, policy []client.Object) 
 	if r.SettleTime == 0 {
 		return nil, nil
 	}
-	now := r.Clock.Now()
 	for _, o := range policy {
-		if left := retention.ChangedAt(o).Add(r.SettleTime).Sub(now); left > 0 {
+		changed := retention.ChangedAt(o)
+		left := changed.Add(r.SettleTime).Sub(now)
+		if left > 0 && !v1alpha1.Ahead(changed, now) { // else a clock was wrong, and the time says nothing
 			return &unsettled{
 				"nothing is removed until policy has been unchanged for " + r.SettleTime.String() +
 					": what has changed can be a part of a larger change", left,

@@ -421,17 +421,34 @@ func TestACheckThatWasStoppedWasNotTried(t *testing.T) {
 			t.Run(name+", in the "+in, func(t *testing.T) {
 				t.Parallel()
 				g, p := NewWithT(t), backedUp(t, "one")
-				ctx, cancel := context.WithCancelCause(t.Context())
-				p.mover.Driver = stopping{kopia.Driver{}, in, func() { cancel(tt.why) }}
-				work := p.checking(keepTask())
-				work.Keep[0].Maintain = task.MaintainFull
-				code, r := p.run(ctx, work)
-				g.Expect(code).NotTo(BeZero())
-				k := r.Components[0]
-				g.Expect(k.Check).NotTo(BeNil(), "it was asked for")
+				k := p.stopped(in, tt.why)
 				g.Expect(k.Check.Reason).To(Equal(tt.reason), k.Check.Error)
 				g.Expect((&keeper.Work{Checks: true}).TriedCheck(k)).To(BeFalse())
 			})
 		}
 	}
+}
+
+// Otherwise the next check would be as large, and would never come to an end either.
+func TestACheckThatHadMostOfItsTimeIsTooLarge(t *testing.T) {
+	t.Parallel()
+	g, p := NewWithT(t), backedUp(t, "one")
+	p.mover.CheckTimeout = time.Nanosecond
+	k := p.stopped("check", context.DeadlineExceeded)
+	g.Expect(k.Check.Reason).To(Equal(v1alpha1.ReasonDeadlineExceeded), k.Check.Error)
+	g.Expect((&keeper.Work{Checks: true}).TriedCheck(k)).To(BeTrue())
+}
+
+// stopped returns the result of a keeper that is stopped in its maintenance or in its check.
+func (p *pod) stopped(in string, why error) task.ComponentResult {
+	p.t.Helper()
+	g := NewWithT(p.t)
+	ctx, cancel := context.WithCancelCause(p.t.Context())
+	p.mover.Driver = stopping{kopia.Driver{}, in, func() { cancel(why) }}
+	work := p.checking(keepTask())
+	work.Keep[0].Maintain = task.MaintainFull
+	code, r := p.run(ctx, work)
+	g.Expect(code).NotTo(BeZero())
+	g.Expect(r.Components[0].Check).NotTo(BeNil(), "it was asked for")
+	return r.Components[0]
 }
