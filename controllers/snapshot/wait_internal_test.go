@@ -63,10 +63,11 @@ func TestASnapshotThatWaitsNoticesThatItsKindGoes(t *testing.T) {
 				})
 			}
 			c := fake.NewClientBuilder().WithScheme(testbed.Scheme()).WithStatusSubresource(s).
-				WithObjects(objects...).Build()
+				WithObjects(objects...).WithIndex(s, indexRepository, repositoryOf).Build()
+			clock := clocktesting.NewFakePassiveClock(now)
 			r := &Reconciler{
 				Client: c, APIReader: c, EventRecorder: record.NewFakeRecorder(10), FieldManager: "test",
-				Clock: clocktesting.NewFakePassiveClock(now),
+				Clock: clock,
 			}
 			request := ctrl.Request{NamespacedName: client.ObjectKeyFromObject(s)}
 			for range 2 {
@@ -80,6 +81,7 @@ func TestASnapshotThatWaitsNoticesThatItsKindGoes(t *testing.T) {
 			kind.SetFinalizers([]string{apiextensionsv1.CustomResourceCleanupFinalizer})
 			g.Expect(c.Update(t.Context(), kind)).To(Succeed())
 			g.Expect(c.Delete(t.Context(), kind)).To(Succeed())
+			clock.SetTime(now.Add(tt.after))
 			_, err := r.Reconcile(t.Context(), request)
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(apierrors.IsNotFound(c.Get(t.Context(), request.NamespacedName, s))).To(BeTrue(), "its data stays")
