@@ -22,11 +22,13 @@ import (
 	"github.com/cairn-backup/cairn/internal/run/restore"
 )
 
-// look is what one look at the Snapshots of a run shares: where it reads them, and the claims of the namespace by name.
-// It reads the claims past the cache once, and only if it makes a Snapshot.
+// look is what one look at the Snapshots of a run shares: where it reads them, what was refused before, by the name of
+// the Snapshot, and the claims of the namespace by name. It reads the claims past the cache once, and only if it makes
+// a Snapshot.
 type look struct {
 	client.Reader
-	claims func() (map[string]*corev1.PersistentVolumeClaim, error)
+	refused movers.Refusals
+	claims  func() (map[string]*corev1.PersistentVolumeClaim, error)
 }
 
 // snapshots reads the Snapshots of a frozen session and creates the missing ones. If a Snapshot can't be created, it
@@ -35,7 +37,7 @@ func (r *Reconciler) snapshots(
 	ctx context.Context, reader client.Reader, s *v1alpha1.BackupSession, refused movers.Refusals,
 ) (map[string]*v1alpha1.Snapshot, error) {
 	found := map[string]*v1alpha1.Snapshot{}
-	from := look{reader, sync.OnceValues(func() (map[string]*corev1.PersistentVolumeClaim, error) {
+	from := look{reader, refused, sync.OnceValues(func() (map[string]*corev1.PersistentVolumeClaim, error) {
 		return r.claims(ctx, s.Namespace)
 	})}
 	targets := s.Status.Resolved.Targets
@@ -72,7 +74,7 @@ func (r *Reconciler) snapshotOrRefusal(
 	if movers.RefusalOf(err) == nil || run.TargetEnded(s, t.Name) || r.refused.Has(s.UID, repo.Snapshot) {
 		return snap, err
 	}
-	snap, err = r.snapshot(ctx, look{r.APIReader, from.claims}, s, t, repo)
+	snap, err = r.snapshot(ctx, look{r.APIReader, from.refused, from.claims}, s, t, repo)
 	if refusal := movers.RefusalOf(err); refusal != nil && r.refused.First(s.UID, repo.Snapshot) {
 		movers.LogRefused(ctx, repo.Snapshot, refusal)
 	}
@@ -99,6 +101,9 @@ func (r *Reconciler) snapshot(
 		}
 		if err := r.pauses.Held(s.UID, r.Clock.Now(), want.Name); err != nil {
 			return nil, err
+		}
+		if refusal := from.refused[want.Name]; refusal != nil { // a try can be slow
+			return nil, movers.Refuse(refusal.Reason, "%s", refusal.Message)
 		}
 		if snap, err = r.makeSnapshot(ctx, from, s, t, want); err != nil {
 			return nil, err

@@ -150,7 +150,7 @@ func (r Reconciler[S, T, In]) start(ctx context.Context, s T) (after time.Durati
 // run takes a frozen object further. It first uses the caches, and reads past them before it gives something up.
 func (r Reconciler[S, T, In]) run(ctx context.Context, s T) (time.Duration, error) {
 	reader, live, look := client.Reader(r.Writer.Client), false, false
-	refused, began := movers.Refusals{}, r.Clock.Now()
+	refused := movers.Refusals{}
 	for {
 		in, err := r.Kind.Observe(ctx, reader, s, refused, look)
 		if err != nil {
@@ -175,7 +175,7 @@ func (r Reconciler[S, T, In]) run(ctx context.Context, s T) (time.Duration, erro
 		if len(refused) > known {
 			continue
 		}
-		again := r.Pauses.Begin(s.GetUID(), began, refused, d.Base.Again)
+		again := r.Pauses.Begin(s.GetUID(), r.Clock.Now(), refused, d.Base.Again) // the tries can have been slow
 		after, err := r.write(ctx, s, d)
 		if err != nil {
 			return 0, err
