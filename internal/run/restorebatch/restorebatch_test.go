@@ -275,3 +275,79 @@ func TestARefusedRestoreSessionHoldsUpOnlyItsTarget(t *testing.T) {
 	g.Expect(d.Status.Targets[0].Reason).To(Equal(v1alpha1.ReasonCreationRefused))
 	g.Expect(d.Status.Conditions).NotTo(ContainElement(HaveField("Type", v1alpha1.ConditionCreationRefused)))
 }
+
+// A webhook that is down for longer costs only the targets whose turn it is.
+func TestEachRefusedTargetHasItsOwnTime(t *testing.T) {
+	g := NewWithT(t)
+	b, at := restoreBatchOf("web", "db", "log"), time.Unix(60, 0)
+	b.Spec.ExecutionOrder = v1alpha1.ExecutionSequential
+	refusal := &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonCreationRefused, Message: "no answer"}
+	children := map[string]*v1alpha1.RestoreSession{}
+	refuses := true
+	step := func() []string { // as the controller takes it
+		in := Input{Now: at, Batch: b, Refused: map[string]*v1alpha1.ResolvedError{}, Children: children}
+		d := Next(in)
+		for refuses && len(d.Create) > 0 {
+			for _, i := range d.Create {
+				in.Refused[b.Spec.Targets[i].Name] = refusal
+			}
+			d = Next(in)
+		}
+		for _, i := range d.Create {
+			name := b.Status.Resolved.Targets[i].RestoreSession
+			children[name] = restoredChild(name, v1alpha1.RestoreSessionRunning, "Running")
+		}
+		b.Status = d.Status
+		var out []string
+		for _, s := range b.Status.Targets {
+			out = append(out, string(s.Phase)+"/"+s.Reason)
+		}
+		return out
+	}
+	const failed, waits, pending = "Failed/CreationRefused", "Pending/CreationRefused", "Pending/"
+	g.Expect(step()).To(Equal([]string{waits, pending, pending}))
+	at = at.Add(run.WaitForRefused)
+	g.Expect(step()).To(Equal([]string{failed, waits, pending}), "the turn of the second begins")
+	at = at.Add(run.WaitForRefused - time.Second)
+	g.Expect(step()).To(Equal([]string{failed, waits, pending}), "it has all of its time")
+	refuses = false
+	step()
+	g.Expect(step()).To(Equal([]string{failed, "Running/Running", pending}))
+
+	// The last one gets its turn when the second has ended. Only that tells since when it waits.
+	refuses = true
+	at = at.Add(30 * time.Minute)
+	children["back-db"].Status.Phase = v1alpha1.RestoreSessionSucceeded
+	children["back-db"].Status.CompletionTime = &metav1.Time{Time: at}
+	step()
+	g.Expect(step()[2]).To(Equal(waits))
+	at = at.Add(run.WaitForRefused - time.Second)
+	g.Expect(step()[2]).To(Equal(waits))
+	at = at.Add(time.Second)
+	g.Expect(step()[2]).To(Equal(failed))
+}
+
+// A target whose turn begins while another one is refused has its own time, too.
+func TestARefusedTargetThatComesLater(t *testing.T) {
+	g := NewWithT(t)
+	b, at := restoreBatchOf("web", "db", "log"), time.Unix(60, 0)
+	b.Spec.MaxParallel = new(int32(2))
+	refusal := &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonCreationRefused, Message: "no answer"}
+	refused := map[string]*v1alpha1.ResolvedError{"web": refusal}
+	db := restoredChild("back-db", v1alpha1.RestoreSessionRunning, "Running")
+	step := func() []v1alpha1.RestoreTargetStatus {
+		b.Status = Next(Input{
+			Now: at, Batch: b, Refused: refused, Children: map[string]*v1alpha1.RestoreSession{"back-db": db},
+		}).Status
+		return b.Status.Targets
+	}
+	step()
+	at = at.Add(4 * time.Minute)
+	db.Status.Phase, db.Status.CompletionTime = v1alpha1.RestoreSessionSucceeded, &metav1.Time{Time: at}
+	refused["log"] = refusal
+	step()
+	at = at.Add(4 * time.Minute)
+	g.Expect(step()[2].Phase).To(Equal(v1alpha1.RestoreSessionPending))
+	at = at.Add(time.Minute)
+	g.Expect(step()[2].Phase).To(Equal(v1alpha1.RestoreSessionFailed))
+}

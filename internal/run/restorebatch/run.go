@@ -7,6 +7,7 @@ import (
 
 	"github.com/fluxcd/pkg/apis/meta"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run"
@@ -23,6 +24,8 @@ type runner struct {
 	d *Decision
 	// refusals say what the API server refuses for now, by target.
 	refusals []string
+	// still means that one of these targets was refused before.
+	still bool
 }
 
 // late reports whether the deadline passed at least grace ago.
@@ -72,6 +75,9 @@ func (r *runner) targets() bool {
 			open++
 		}
 	}
+	if !r.still { // it says since when the targets are refused whose turn it is
+		apimeta.RemoveStatusCondition(&s.Conditions, v1alpha1.ConditionCreationRefused)
+	}
 	r.d.Event = cmp.Or(r.d.Event,
 		run.ReportRefused(&s.Conditions, strings.Join(r.refusals, "; "), r.Batch.Generation, r.Now))
 	if open > 0 {
@@ -117,16 +123,34 @@ func (r *runner) target(i int, t *v1alpha1.RestoreTargetStatus, active int) (beg
 	return false
 }
 
-// heldUp reports whether a target waits until a refusal has passed, and notes that. It does not wait for ever.
+// heldUp reports whether a target waits until a refusal has passed, and notes that. It does not wait for ever. Its time
+// begins with its turn: when a RestoreSession has ended, or when others have waited in vain.
 func (r *runner) heldUp(t *v1alpha1.RestoreTargetStatus, refusal *v1alpha1.ResolvedError) bool {
-	left := run.RefusedLeft(r.d.Status.Conditions, nil, r.Now)
+	left := run.RefusedLeft(r.d.Status.Conditions, r.lastEnd(), r.Now)
+	known := t.Reason == v1alpha1.ReasonCreationRefused
+	if !known {
+		left = run.WaitForRefused
+	}
 	if !run.CanPass(refusal) || left == 0 {
 		return false
 	}
+	r.still = r.still || known
 	t.Reason, t.Message = refusal.Reason, r.cut(refusal.Message)
 	r.refusals = append(r.refusals, t.Name+": "+t.Message)
 	r.d.Again = run.EarlierOf(r.d.Again, run.RefusedAgain(left))
 	return true
+}
+
+// lastEnd returns when the last RestoreSession has ended, nil if none has.
+func (r *runner) lastEnd() *metav1.Time {
+	var last *metav1.Time
+	for _, child := range r.Children {
+		if ended := child.Status.CompletionTime; ended != nil && !ended.After(r.Now) &&
+			(last == nil || ended.After(last.Time)) {
+			last = ended
+		}
+	}
+	return last
 }
 
 // follow copies the state of a target from its RestoreSession.
