@@ -83,6 +83,8 @@ type Progress struct {
 	Reason, Message string
 	// Words follow the Message: those of the API server, which can differ at each try.
 	Words string
+	// Queued means that the Job is not made yet and waits for its turn.
+	Queued bool
 	// After is when to look again; 0 means when the Job changes. Status.Again makes it longer.
 	After time.Duration
 }

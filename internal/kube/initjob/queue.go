@@ -87,7 +87,7 @@ func (q *Queue) wait() Progress {
 	if q == nil {
 		return Progress{}
 	}
-	return Progress{State: observe.StateRunning, After: turnAgain, Message: fmt.Sprintf(
+	return Progress{State: observe.StateRunning, Queued: true, After: turnAgain, Message: fmt.Sprintf(
 		"it waits for its turn: at most %d repositories of a BackupStorage are initialised at once", q.Limit)}
 }
 

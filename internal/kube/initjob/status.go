@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/runtime/conditions"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -55,7 +56,8 @@ func (s Status) Stalled(reason, message string) {
 
 // Follow reports the progress of the Job. While a Job for the same spec runs, the failure of its predecessor stays
 // visible. One that can't begin replaces it: nobody sees otherwise what to mend now. Suspended Jobs wait, as they are
-// meant to; what the API server refuses is a problem.
+// meant to; what the API server refuses is a problem. That stays visible while the Job only waits for its turn to be
+// tried again.
 func (s Status) Follow(p Progress, now time.Time) {
 	switch p.State {
 	case observe.StateSucceeded:
@@ -66,7 +68,9 @@ func (s Status) Follow(p Progress, now time.Time) {
 		s.NotReady(p.Reason, p.Message)
 		return
 	}
-	keeps := status.Because(s.Object, s.Condition) && p.Reason == "" || s.Proved && conditions.IsReady(s.Object)
+	refused := conditions.GetReason(s.Object, meta.ReadyCondition) == v1alpha1.ReasonCreationRefused
+	keeps := status.Because(s.Object, s.Condition) && p.Reason == "" || s.Proved && conditions.IsReady(s.Object) ||
+		refused && p.Queued
 	if keeps && *s.ObservedGeneration == s.Object.GetGeneration() {
 		return
 	}

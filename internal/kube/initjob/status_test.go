@@ -35,6 +35,10 @@ func TestFollow(t *testing.T) {
 			before: func(s Status) { s.Follow(refused, time.Now()) }, p: Progress{State: observe.StateRunning},
 			want: "Unknown Progressing begun",
 		},
+		"it was refused and waits its turn": {
+			before: func(s Status) { s.Follow(refused, time.Now()) },
+			p:      Progress{State: observe.StateRunning, Message: "turn", Queued: true}, want: refusal,
+		},
 		"it is refused in other words": {
 			before: func(s Status) { s.Follow(refused, time.Now()) },
 			p:      Progress{State: refused.State, Reason: refused.Reason, Message: refused.Message, Words: "port 2"},
@@ -89,6 +93,8 @@ func TestARefusedJobIsTriedLessAndLessOften(t *testing.T) {
 		g.Expect(conditions.Get(r, s.Condition)).To(Equal(since))
 		g.Expect(s.Again(refused(""), now)).To(Equal(again), after.String())
 	}
+	s.Follow((&Queue{Limit: 1}).wait(), time.Now())
+	g.Expect(conditions.Get(r, s.Condition)).To(Equal(since), "it only waits for its turn")
 	g.Expect(s.Again(Progress{State: observe.StateRunning, After: lookAgain}, time.Now())).To(Equal(lookAgain))
 
 	s.Ready()
