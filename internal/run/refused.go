@@ -15,8 +15,10 @@ const (
 	// WaitForRefused is how long a run or restore tries to create an object that the API server refuses because of a
 	// quota or an admission webhook or policy: a quota can get room again, and a webhook can come back.
 	WaitForRefused = 5 * time.Minute
-	// refusedSoon and RefusedLate bound the time between two tries. It grows with the time that the refusal has lasted.
-	refusedSoon, RefusedLate = 5 * time.Second, time.Minute
+	// RefusedLate is the longest time between two tries. It grows with the time that the refusal has lasted.
+	RefusedLate = time.Minute
+	// refusedSoon is the shortest one.
+	refusedSoon = 5 * time.Second
 )
 
 // CanPass reports whether a refusal can pass by itself.
