@@ -1,7 +1,6 @@
 package backupsession
 
 import (
-	"fmt"
 	"testing"
 	"time"
 
@@ -16,9 +15,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
-	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/task"
-	"github.com/cairn-backup/cairn/internal/testbed"
 	"github.com/cairn-backup/cairn/internal/testbed/csi"
 	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
@@ -378,32 +375,12 @@ func TestAVolumeThatCantBeMadeFailsWithTheDriversWords(t *testing.T) {
 	w.clean()
 }
 
-// A quota can get room for a copy again, as for anything else.
-func TestACopyThatAQuotaRefusesIsTriedAgain(t *testing.T) {
+func TestACopyThatAQuotaRefusesFailsWithItsWords(t *testing.T) {
 	t.Parallel()
-	for _, passes := range []bool{true, false} {
-		t.Run(fmt.Sprint(passes), func(t *testing.T) {
-			t.Parallel()
-			w := copied(t, v1alpha1.CopySnapshot)
-			bed.ForbidClaims(t, w.Namespace, "few")
-			w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
-			w.Expect(summary(w.steps("run"))).To(Equal([]string{
-				"Running/Running", "uploads: Running/CreationRefused",
-			}))
-			if passes {
-				quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "few"}}
-				w.Expect(w.Client.Delete(t.Context(), quota)).To(Succeed())
-				w.Eventually(func() string {
-					w.Reconcile("run")
-					w.Cluster()
-					return summary(w.session("run"))[0]
-				}).WithTimeout(testbed.Patience).WithPolling(testbed.Interval).Should(Equal("Succeeded/Succeeded"))
-				return
-			}
-			w.Clock.SetTime(w.Clock.Now().Add(run.WaitForRefused))
-			w.Expect(w.settle("run").Status.Reason).To(Equal(v1alpha1.ReasonCreationRefused))
-			w.Expect(w.snapshots()[0].Status.Components["pvc"].Error).To(ContainSubstring("exceeded quota: few"))
-			w.clean()
-		})
-	}
+	w := copied(t, v1alpha1.CopySnapshot)
+	bed.ForbidClaims(t, w.Namespace, "few")
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+	w.Expect(w.settle("run").Status.Reason).To(Equal(v1alpha1.ReasonCopyFailed))
+	w.Expect(w.snapshots()[0].Status.Components["pvc"].Error).To(ContainSubstring("exceeded quota: few"))
+	w.clean()
 }

@@ -148,6 +148,8 @@ func (m Maker) create(ctx context.Context, s *v1alpha1.BackupSession, o, found c
 		return movers.Refuse(v1alpha1.ReasonVolumeSnapshotsNotSupported,
 			"the cluster has no kind VolumeSnapshot: install the snapshot controller and its "+
 				"CustomResourceDefinitions, or leave copyMethod out")
+	case apierrors.IsForbidden(err):
+		return movers.Refuse(v1alpha1.ReasonCopyFailed, "the API server refused the copy: %v", err)
 	case !apierrors.IsAlreadyExists(err):
 		return movers.AsDenial(fmt.Errorf("create copy %s: %w", client.ObjectKeyFromObject(o), err))
 	}

@@ -137,17 +137,6 @@ func (t *targetRun) copy(c *v1alpha1.ResolvedCopy) (bool, *v1alpha1.ResolvedErro
 	return false, nil
 }
 
-// halfCopied reports whether copies of some volumes of the target are asked for, and of others not.
-func (t *targetRun) halfCopied() bool {
-	made := 0
-	for i := range t.frozen.Copies {
-		if _, there := t.run.Copies[t.frozen.Copies[i].Name]; there {
-			made++
-		}
-	}
-	return made > 0 && made < len(t.frozen.Copies)
-}
-
 // waited returns for how long the target has waited for a part of a copy since it was created. If that lies in the
 // future, a clock was wrong, and the time since the start of the target counts: both come from the manager's clock.
 func (t *targetRun) waited(created time.Time) time.Duration {

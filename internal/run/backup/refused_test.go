@@ -1,16 +1,13 @@
 package backup_test
 
 import (
-	"fmt"
 	"testing"
 	"time"
 
 	. "github.com/onsi/gomega"
-	corev1 "k8s.io/api/core/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run"
-	"github.com/cairn-backup/cairn/internal/run/backup"
 	"github.com/cairn-backup/cairn/internal/run/runtest"
 )
 
@@ -31,29 +28,20 @@ func TestForHowLongARefusedTargetIsTried(t *testing.T) {
 		want    v1alpha1.BackupSessionPhase
 		again   time.Duration
 		frozen  bool
-		copies  int // of its two volumes
 	}{
-		"a quota, nothing works":   {message: noRoom, at: 5 * time.Minute, want: fails},
-		"a quota, another works":   {noRoom, time.Hour, 40 * time.Minute, waits, time.Minute, false, 0},
-		"a quota, a target ends":   {noRoom, 20 * time.Minute, 20 * time.Minute, waits, 5 * time.Second, false, 0},
-		"a quota, ended before":    {noRoom, 20 * time.Minute, 21 * time.Minute, waits, 30 * time.Second, false, 0},
-		"a quota, ended long ago":  {noRoom, 20 * time.Minute, 25 * time.Minute, fails, 0, false, 0},
-		"a quota, frozen":          {noRoom, time.Hour, 5 * time.Minute, fails, 0, true, 0},
-		"a quota, half copied":     {noRoom, time.Hour, 5 * time.Minute, fails, 0, false, 1},
-		"a quota, all copied":      {noRoom, time.Hour, 5 * time.Minute, waits, time.Minute, false, 2},
-		"a webhook, another works": {noCall, time.Hour, 5 * time.Minute, fails, 0, false, 0},
-		"a webhook, one ended":     {noCall, 4 * time.Minute, 5 * time.Minute, fails, 0, false, 0},
+		"a quota, nothing goes on":    {message: noRoom, at: 5 * time.Minute, want: fails},
+		"a quota, another works":      {noRoom, time.Hour, 40 * time.Minute, waits, time.Minute, false},
+		"a quota, a target ends":      {noRoom, 20 * time.Minute, 20 * time.Minute, waits, 5 * time.Second, false},
+		"a quota, one ended before":   {noRoom, 20 * time.Minute, 21 * time.Minute, waits, 30 * time.Second, false},
+		"a quota, one ended long ago": {noRoom, 20 * time.Minute, 25 * time.Minute, fails, 0, false},
+		"a quota, frozen":             {noRoom, time.Hour, 5 * time.Minute, fails, 0, true},
+		"a webhook, another works":    {noCall, time.Hour, 5 * time.Minute, fails, 0, false},
+		"a webhook, a target ended":   {noCall, 4 * time.Minute, 5 * time.Minute, fails, 0, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g := NewWithT(t)
-			b := runtest.Target("b", "two")
-			b.Copies = []v1alpha1.ResolvedCopy{{ClaimName: "x", Name: "copy-0"}, {ClaimName: "y", Name: "copy-1"}}
-			f := frozen(runtest.Target("a", "one"), b)
-			f.copies = map[string]backup.Copy{}
-			for n := range tt.copies {
-				f.copies[fmt.Sprintf("copy-%d", n)] = backup.Copy{Claim: &corev1.PersistentVolumeClaim{}}
-			}
+			f := frozen(runtest.Target("a", "one"), runtest.Target("b", "two"))
 			f.session.Status.BackupDeadline = nil
 			refusal := &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonCreationRefused, Message: tt.message}
 			f.refused["snap-b"] = refusal
