@@ -16,8 +16,7 @@ const (
 	noCall = `failed calling webhook "rules.example.com": no answer`
 )
 
-// A run uses up a quota itself, and gives it back as it goes on. It does not keep waiting for a webhook, and not while
-// the application of the target can be frozen.
+// A run uses up a quota itself, and gives it back as it goes on. It does not keep waiting for a webhook.
 func TestForHowLongARefusedTargetIsTried(t *testing.T) {
 	t.Parallel()
 	const waits, fails = v1alpha1.BackupSessionRunning, v1alpha1.BackupSessionFailed
@@ -27,16 +26,14 @@ func TestForHowLongARefusedTargetIsTried(t *testing.T) {
 		at      time.Duration
 		want    v1alpha1.BackupSessionPhase
 		again   time.Duration
-		frozen  bool
 	}{
-		"a quota, nothing goes on":    {message: noRoom, at: 5 * time.Minute, want: fails},
-		"a quota, another works":      {noRoom, time.Hour, 40 * time.Minute, waits, time.Minute, false},
-		"a quota, a target ends":      {noRoom, 20 * time.Minute, 20 * time.Minute, waits, 5 * time.Second, false},
-		"a quota, one ended before":   {noRoom, 20 * time.Minute, 21 * time.Minute, waits, 30 * time.Second, false},
-		"a quota, one ended long ago": {noRoom, 20 * time.Minute, 25 * time.Minute, fails, 0, false},
-		"a quota, frozen":             {noRoom, time.Hour, 5 * time.Minute, fails, 0, true},
-		"a webhook, another works":    {noCall, time.Hour, 5 * time.Minute, fails, 0, false},
-		"a webhook, a target ended":   {noCall, 4 * time.Minute, 5 * time.Minute, fails, 0, false},
+		"a quota, nothing goes on":            {message: noRoom, at: 5 * time.Minute, want: fails},
+		"a quota, another target works":       {noRoom, time.Hour, 40 * time.Minute, waits, time.Minute},
+		"a quota, a target ends":              {noRoom, 20 * time.Minute, 20 * time.Minute, waits, 5 * time.Second},
+		"a quota, a target ended a while ago": {noRoom, 20 * time.Minute, 21 * time.Minute, waits, 30 * time.Second},
+		"a quota, a target ended long ago":    {noRoom, 20 * time.Minute, 25 * time.Minute, fails, 0},
+		"a webhook, another target works":     {noCall, time.Hour, 5 * time.Minute, fails, 0},
+		"a webhook, a target ended":           {noCall, 4 * time.Minute, 5 * time.Minute, fails, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -54,11 +51,6 @@ func TestForHowLongARefusedTargetIsTried(t *testing.T) {
 			f.step()
 			f.step()
 			began := f.at
-			if tt.frozen {
-				f.session.Status.Targets[1].Hooks = &v1alpha1.HookStatuses{PreHooks: []v1alpha1.HookStatus{{
-					Name: "freeze", Phase: v1alpha1.HookSucceeded,
-				}}}
-			}
 			if tt.ended > 0 && tt.ended <= tt.at {
 				f.at, f.jobs[job] = began.Add(tt.ended), runtest.Succeeded("one")
 				g.Expect(f.step().Status.Targets[1].Phase).To(Equal(waits), "the other one has just ended")

@@ -200,12 +200,11 @@ func (t *targetRun) heldUp(refusal *v1alpha1.ResolvedError) bool {
 
 // refusedLeft returns for how long the target waits for what the API server refuses. The run itself can use up a quota:
 // a target that ends gives its Jobs and copies back. So the time counts from there, and lasts while another target is
-// at work that is not refused, too: that one ends without this one. A target whose preBackup hooks have run does not
-// wait for others: they can have frozen its application.
+// at work that is not refused, too: that one ends without this one.
 func (t *targetRun) refusedLeft(refusal *v1alpha1.ResolvedError) time.Duration {
 	r, began, works := t.run, t.status.StartTime, false
 	targets := r.Session.Status.Targets
-	if !run.OverQuota(refusal) || t.status.Hooks != nil && len(t.status.Hooks.PreHooks) > 0 {
+	if !run.OverQuota(refusal) {
 		targets = nil
 	}
 	for i := range targets {
