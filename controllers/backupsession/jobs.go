@@ -67,7 +67,7 @@ func (r *Reconciler) createJobs(
 	}
 	takers := &takers{Reconciler: r, namespace: s.Namespace}
 	defer takers.close()
-	for n, m := range d.Create {
+	for _, m := range d.Create {
 		if refusal := restoreOnto(restores, m.Target, m.Host); refusal != nil && len(m.Target.Copies) == 0 {
 			refused.Set(ctx, m.Repository.Snapshot, refusal)
 		}
@@ -77,9 +77,6 @@ func (r *Reconciler) createJobs(
 		before, err := r.create(ctx, in, m, exclusive(m, claims), takers)
 		if refusal := movers.RefusalOf(err); refusal != nil {
 			refused.Set(ctx, m.Repository.Snapshot, refusal)
-			if run.NoRoomForJobs(refusal) {
-				refuseJobs(ctx, refused, d.Create[n+1:], refusal)
-			}
 		} else if err != nil {
 			return err
 		}
@@ -93,18 +90,6 @@ func (r *Reconciler) createJobs(
 		}
 	}
 	return nil
-}
-
-// refuseJobs refuses Jobs like the one before them. A run of many targets would ask for each in vain, and again each
-// time that one of them ends.
-func refuseJobs(
-	ctx context.Context, refused movers.Refusals, create []backup.Mover, refusal *v1alpha1.ResolvedError,
-) {
-	for _, m := range create {
-		if !workload.IsSidecar(m.Target) {
-			refused.Set(ctx, m.Repository.Snapshot, refusal)
-		}
-	}
 }
 
 // create creates the Job of one mover, unless the Job must wait until another one has ended: of those that mount a

@@ -1,7 +1,6 @@
 package run
 
 import (
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -15,25 +14,13 @@ const (
 	// WaitForRefused is how long a run or restore tries to create an object that the API server refuses because of a
 	// quota or an admission webhook or policy: a quota can get room again, and a webhook can come back.
 	WaitForRefused = 5 * time.Minute
-	// RefusedLate is the longest time between two tries. It grows with the time that the refusal has lasted.
-	RefusedLate = time.Minute
-	// refusedSoon is the shortest one.
-	refusedSoon = 5 * time.Second
+	// refusedSoon and refusedLate bound the time between two tries. It grows with the time that the refusal has lasted.
+	refusedSoon, refusedLate = 5 * time.Second, time.Minute
 )
 
 // CanPass reports whether a refusal can pass by itself.
 func CanPass(refusal *v1alpha1.ResolvedError) bool {
 	return refusal != nil && refusal.Reason == v1alpha1.ReasonCreationRefused
-}
-
-// OverQuota reports whether a quota has no room for an object. A run can use up a quota itself, and give it back.
-func OverQuota(refusal *v1alpha1.ResolvedError) bool {
-	return CanPass(refusal) && strings.Contains(refusal.Message, "exceeded quota")
-}
-
-// NoRoomForJobs reports whether a quota has room for no Job, whichever it is: each Job takes the same of it.
-func NoRoomForJobs(refusal *v1alpha1.ResolvedError) bool {
-	return OverQuota(refusal) && strings.Contains(refusal.Message, "requested: count/jobs.batch=1")
 }
 
 // RefusedLeft returns for how long an object that the API server refuses is still tried: 0 means that what needs it
@@ -54,7 +41,7 @@ func RefusedLeft(cs []metav1.Condition, began *metav1.Time, now time.Time) time.
 // RefusedAgain returns when to try again what is tried for left.
 func RefusedAgain(left time.Duration) time.Duration {
 	waited := WaitForRefused - left
-	return max(min(waited/2, RefusedLate, left), refusedSoon)
+	return max(min(waited/2, refusedLate, left), refusedSoon)
 }
 
 // ReportRefused makes the conditions say what the API server refuses, or that it refuses nothing, which is "". It

@@ -189,38 +189,13 @@ func (t *targetRun) result() bool {
 // heldUp reports whether the target waits until a refusal has passed, and notes that. It does not wait for ever, and
 // not if it is being ended.
 func (t *targetRun) heldUp(refusal *v1alpha1.ResolvedError) bool {
-	left := t.refusedLeft(refusal)
+	left := run.RefusedLeft(t.run.Session.Status.Conditions, t.status.StartTime, t.run.Now)
 	if !run.CanPass(refusal) || left == 0 || t.stop != "" {
 		return false
 	}
 	t.refusal = refusal
 	t.run.d.Again = run.EarlierOf(t.run.d.Again, run.RefusedAgain(left))
 	return true
-}
-
-// refusedLeft returns for how long the target waits for what the API server refuses. The run itself can use up a quota:
-// a target that ends gives its Jobs and copies back. So the time counts from there, and lasts while another target is
-// at work that is not refused, too: that one ends without this one.
-func (t *targetRun) refusedLeft(refusal *v1alpha1.ResolvedError) time.Duration {
-	r, began, works := t.run, t.status.StartTime, false
-	targets := r.Session.Status.Targets
-	if !run.OverQuota(refusal) {
-		targets = nil
-	}
-	for i := range targets {
-		other := &targets[i]
-		works = works || other.Name != t.frozen.Name && other.Phase == v1alpha1.BackupSessionRunning &&
-			(other.Reason != v1alpha1.ReasonCreationRefused || hookround.PostBegun(other.Hooks))
-		if ended := other.CompletionTime; ended != nil && !ended.After(r.Now) &&
-			(began == nil || ended.After(began.Time)) {
-			began = ended
-		}
-	}
-	left := run.RefusedLeft(r.Session.Status.Conditions, began, r.Now)
-	if works {
-		return max(left, run.RefusedLate)
-	}
-	return left
 }
 
 // keepSnapshots keeps the Snapshots of a target whose work is over in the status of the run.
