@@ -432,7 +432,7 @@ func TestACheckThatWasStoppedWasNotTried(t *testing.T) {
 // Otherwise the next check would be as large, and would never come to an end either.
 func TestACheckThatHadMostOfItsTimeIsTooLarge(t *testing.T) {
 	t.Parallel()
-	g, p := NewWithT(t), backedUp(t, "one")
+	g, p := NewWithT(t), backedUp(t, "one", "two")
 	p.mover.CheckTimeout = time.Nanosecond
 	k := p.stopped("check", context.DeadlineExceeded)
 	g.Expect(k.Check.Reason).To(Equal(v1alpha1.ReasonDeadlineExceeded), k.Check.Error)

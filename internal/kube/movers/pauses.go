@@ -55,7 +55,8 @@ func (p *Pauses) Held(of types.UID, now time.Time, name string) error {
 }
 
 // Begin begins a pause of this length if something is refused that can pass. What is refused during a pause is tried
-// with the rest at its end. It returns when to try again: 0 means that nothing is refused.
+// with the rest at its end, and a shorter length makes the pause end sooner: something has happened since. It returns
+// when to try again: 0 means that nothing is refused.
 func (p *Pauses) Begin(of types.UID, now time.Time, refused Refusals, length time.Duration) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -63,6 +64,7 @@ func (p *Pauses) Begin(of types.UID, now time.Time, refused Refusals, length tim
 	if !is.lasts(now) {
 		is = &pause{refused: Refusals{}, began: now, ends: now.Add(length)}
 	}
+	is.ends = now.Add(min(is.ends.Sub(now), length))
 	refuses := false
 	for name, refusal := range refused {
 		if run.CanPass(refusal) {

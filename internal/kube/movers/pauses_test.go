@@ -41,6 +41,8 @@ func TestPauses(t *testing.T) {
 	g.Expect(p.Begin("a", soon, refused("one", "two"), time.Hour)).To(Equal(40*time.Second), "the pause goes on")
 	g.Expect(holds("two", soon)).To(BeTrue())
 	g.Expect(p.Held("b", soon, "one")).To(Succeed(), "another object")
+	g.Expect(p.Begin("a", soon, refused("one"), 5*time.Second)).To(Equal(5*time.Second), "the run has given room back")
+	g.Expect(p.Begin("a", soon.Add(time.Second), refused("one"), time.Minute)).To(Equal(4 * time.Second))
 	g.Expect(holds("one", now.Add(-time.Hour))).To(BeFalse(), "the clock was set back")
 	g.Expect(holds("one", now.Add(time.Minute))).To(BeFalse(), "it is over")
 

@@ -189,13 +189,32 @@ func (t *targetRun) result() bool {
 // heldUp reports whether the target waits until a refusal has passed, and notes that. It does not wait for ever, and
 // not if it is being ended.
 func (t *targetRun) heldUp(refusal *v1alpha1.ResolvedError) bool {
-	left := run.RefusedLeft(t.run.Session.Status.Conditions, t.status.StartTime, t.run.Now)
+	left := run.RefusedLeft(t.run.Session.Status.Conditions, t.refusedSince(), t.run.Now)
 	if !run.CanPass(refusal) || left == 0 || t.stop != "" {
 		return false
 	}
 	t.refusal = refusal
 	t.run.d.Again = run.EarlierOf(t.run.d.Again, run.RefusedAgain(left))
 	return true
+}
+
+// refusedSince returns since when a refusal of the target can count: since its start, or since the last other target has
+// ended, which can give room of a quota back. Where preBackup hooks have run, they can have frozen the application:
+// such a target waits for no other one.
+func (t *targetRun) refusedSince() *metav1.Time {
+	since, run := t.status.StartTime, t.run
+	for _, hooks := range []*v1alpha1.HookStatuses{t.status.Hooks, run.Session.Status.Hooks} {
+		if hooks != nil && len(hooks.PreHooks) > 0 {
+			return since
+		}
+	}
+	for i := range run.Session.Status.Targets {
+		ended := run.Session.Status.Targets[i].CompletionTime
+		if ended != nil && !ended.After(run.Now) && (since == nil || ended.After(since.Time)) {
+			since = ended
+		}
+	}
+	return since
 }
 
 // keepSnapshots keeps the Snapshots of a target whose work is over in the status of the run.
