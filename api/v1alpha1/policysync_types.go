@@ -130,9 +130,9 @@ type PolicySyncStatus struct {
 	// +optional
 	LastAppliedRevision string `json:"lastAppliedRevision,omitempty"`
 
-	// ApplyingRevision is a revision of which some RetentionPolicies, BackupConfigurations and BackupBatches were
-	// written, while others can still be as an older one says. It is empty once none is. Until then, nothing is removed
-	// by a RetentionPolicy where policy of this PolicySync decides.
+	// ApplyingRevision is a revision of which some of the RetentionPolicies, BackupConfigurations, BackupBatches and
+	// Repositories were written, while others can still be as an older one says. It is empty once none is. Until then,
+	// nothing is removed by a RetentionPolicy where policy of this PolicySync decides.
 	// +optional
 	ApplyingRevision string `json:"applyingRevision,omitempty"`
 

@@ -178,15 +178,17 @@ func (p *planner) apply(ctx context.Context, k key, opts []client.PatchOption) (
 
 // send sends the writes, stage by stage.
 func (p *planner) send(ctx context.Context) error {
+	several, _ := p.decisive()
 	for stage := range stages {
-		several, pending := p.decisive()
-		if stage == lastStage && p.part != nil && several && pending {
+		if p.part != nil && several && slices.ContainsFunc(p.writes, func(w *write) bool {
+			return stageOf(w.gvk) == stage && decides(w.gvk)
+		}) {
 			if err := p.part.announce(ctx); err != nil {
 				return err
 			}
 		}
 		if err := p.sendStage(ctx, stage); err != nil {
-			if _, pending := p.decisive(); stage == lastStage && p.part != nil && !pending {
+			if _, pending := p.decisive(); p.part != nil && !pending {
 				p.part.end()
 			}
 			return err
@@ -220,19 +222,24 @@ func (p *planner) sendStage(ctx context.Context, stage int) error {
 
 // decisive reports whether several of the writes decide together which Snapshots go, and whether one of these is not
 // done yet. Then the cluster can hold parts of two revisions that let Snapshots go which both keep. An object that is
-// yet to be made does not count: while it is missing, it lets none go.
+// yet to be made is not pending: while it is missing, it lets none go.
 func (p *planner) decisive() (several, pending bool) {
 	decide := 0
 	for _, w := range p.writes {
-		if !slices.Contains([]string{
-			v1alpha1.RetentionPolicyKind, v1alpha1.BackupConfigurationKind, v1alpha1.BackupBatchKind,
-		}, w.gvk.Kind) {
-			continue
+		if decides(w.gvk) {
+			decide++
+			pending = pending || !w.done && p.live[w.key] != nil
 		}
-		decide++
-		pending = pending || !w.done && p.live[w.key] != nil
 	}
-	return decide > 1, pending
+	return decide > 1 && pending, pending
+}
+
+// decides reports whether an object of a kind can decide which Snapshots go. From a Repository that is paused, none do.
+func decides(gvk schema.GroupVersionKind) bool {
+	return gvk.Group == v1alpha1.Group && slices.Contains([]string{
+		v1alpha1.RepositoryKind, v1alpha1.RetentionPolicyKind, v1alpha1.BackupConfigurationKind,
+		v1alpha1.BackupBatchKind,
+	}, gvk.Kind)
 }
 
 // stages is the number of stages: Namespaces, other kinds of Kubernetes, objects that policy refers to, policy.

@@ -1,6 +1,7 @@
 package policysync
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -59,6 +60,25 @@ func TestAPartOfARevisionIsAnnounced(t *testing.T) {
 			r.expectNotReady(v1alpha1.ReasonReconcileFailed, "no room")
 			g.Expect(r.sync.Status.ApplyingRevision).To(BeEmpty(), "what is missing lets nothing go")
 		}).Should(Succeed())
+	})
+	t.Run("the end of a pause comes first", func(t *testing.T) {
+		r := newRoom(t)
+		policy := func(paused string, last int) map[string]string {
+			return map[string]string{
+				"policy/repository.yaml": "apiVersion: backup.cairn.dev/v1alpha1\nkind: Repository\n" +
+					"metadata: {name: web}\nspec: {storageRef: {name: local}, path: /web, paused: " + paused +
+					", encryptionSecret: {name: enc}}\n",
+				"policy/keep.yaml": "apiVersion: backup.cairn.dev/v1alpha1\nkind: RetentionPolicy\n" +
+					"metadata: {name: keep}\n" + fmt.Sprintf("spec: {successfulSnapshots: {last: %d}}\n", last),
+			}
+		}
+		r.push(policy("true", 5))
+		r.reconcile()
+		revision := r.push(policy("false", 90))
+		refuse(r, "retentionpolicies/keep", false)
+		r.reconcile()
+		r.expectNotReady(v1alpha1.ReasonReconcileFailed, "no room")
+		r.g.Expect(r.sync.Status.ApplyingRevision).To(Equal(revision))
 	})
 	t.Run("a dry run fails", func(t *testing.T) {
 		r, _ := setup(t)

@@ -29,9 +29,11 @@ const maxSelected = 50
 //
 // Policy that was just changed lets nothing go, either: see settled.go. now is the API server's time.
 func (r *Reconciler) confirm(ctx context.Context, s *state, now time.Time) error {
-	if err := r.confirmRepository(ctx, s.repository); err != nil {
+	repository, err := r.confirmRepository(ctx, s.repository)
+	if err != nil {
 		return err
 	}
+	s.restsOn = []client.Object{repository} // a pause of it can have ended
 	if err := r.confirmPolicy(ctx, s, now); err != nil || s.unsettled != nil {
 		return err
 	}
@@ -41,18 +43,20 @@ func (r *Reconciler) confirm(ctx context.Context, s *state, now time.Time) error
 	return r.confirmSnapshots(ctx, s)
 }
 
-func (r *Reconciler) confirmRepository(ctx context.Context, cached *v1alpha1.Repository) error {
+func (r *Reconciler) confirmRepository(
+	ctx context.Context, cached *v1alpha1.Repository,
+) (*v1alpha1.Repository, error) {
 	var live v1alpha1.Repository
 	err := r.APIReader.Get(ctx, client.ObjectKeyFromObject(cached), &live)
 	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("get Repository %s: %w", cached.Name, err)
+		return nil, fmt.Errorf("get Repository %s: %w", cached.Name, err)
 	}
 	_, held := retention.Held(&live, r.Clock.Now())
 	if err != nil || held || live.UID != cached.UID || live.Generation != cached.Generation ||
 		!v1alpha1.InForce(&live) {
-		return behind(v1alpha1.RepositoryKind, cached.Name)
+		return nil, behind(v1alpha1.RepositoryKind, cached.Name)
 	}
-	return nil
+	return &live, nil
 }
 
 // confirmSiblings makes sure that no sibling has moved. Of those that the cache has in this version, their metadata is
@@ -99,7 +103,7 @@ func (r *Reconciler) confirmPolicy(ctx context.Context, s *state, now time.Time)
 		!slices.Equal(live.siblings, s.siblings) {
 		return behind(v1alpha1.RetentionPolicyKind, s.spec.Name)
 	}
-	s.restsOn = append(live.restsOn, live.spec)
+	s.restsOn = append(append(s.restsOn, live.restsOn...), live.spec)
 	for i := range users {
 		s.restsOn = append(s.restsOn, &users[i])
 	}

@@ -215,7 +215,8 @@ func (k *keeper) check(ctx context.Context, r *task.ComponentResult) error {
 	}
 	// A check that had half of its time when the keeper had none left is too large, too. With less, it says nothing, and
 	// neither does one that can't be smaller.
-	late := len(ids) > 1 && errors.Is(context.Cause(ctx), context.DeadlineExceeded) && k.m.Now().Sub(began) >= limit/2
+	late := errors.Is(context.Cause(ctx), context.DeadlineExceeded) && len(ids) > 1 &&
+		k.m.Now().Sub(began) >= limit/2
 	if err != nil && bounded.Err() != nil && (ctx.Err() == nil || late) {
 		k.m.Log.Info("give up the check, which took too long", "repository", k.work.Repository.Name, "components",
 			len(ids))

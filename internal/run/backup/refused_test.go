@@ -23,9 +23,13 @@ func TestForHowLongARefusedTargetIsTried(t *testing.T) {
 		again         time.Duration
 		target, whole *v1alpha1.HookStatuses
 	}{
-		"the other one works":          {ended: time.Hour, at: 5 * time.Minute, want: fails},
-		"the other one ends":           {ended: 4 * time.Minute, at: 4 * time.Minute, want: waits, again: 5 * time.Second},
-		"it has ended before":          {ended: 4 * time.Minute, at: 5 * time.Minute, want: waits, again: 30 * time.Second},
+		"the other one works": {ended: time.Hour, at: 5 * time.Minute, want: fails},
+		"the other one ends": {
+			ended: 4 * time.Minute, at: 4 * time.Minute, want: waits, again: 5 * time.Second,
+		},
+		"it has ended before": {
+			ended: 4 * time.Minute, at: 5 * time.Minute, want: waits, again: 30 * time.Second,
+		},
 		"it has ended long ago":        {ended: 4 * time.Minute, at: 9 * time.Minute, want: fails},
 		"hooks of the target have run": {ended: 4 * time.Minute, at: 5 * time.Minute, want: fails, target: freeze},
 		"hooks of the run have run":    {ended: 4 * time.Minute, at: 5 * time.Minute, want: fails, whole: freeze},

@@ -198,9 +198,9 @@ func (t *targetRun) heldUp(refusal *v1alpha1.ResolvedError) bool {
 	return true
 }
 
-// refusedSince returns since when a refusal of the target can count: since its start, or since the last other target has
-// ended, which can give room of a quota back. Where preBackup hooks have run, they can have frozen the application:
-// such a target waits for no other one.
+// refusedSince returns since when a refusal of the target can count: since its start, or since the last other target
+// has ended, which can give room of a quota back. Where preBackup hooks have run, they can have frozen the
+// application: such a target waits for no other one.
 func (t *targetRun) refusedSince() *metav1.Time {
 	since, run := t.status.StartTime, t.run
 	for _, hooks := range []*v1alpha1.HookStatuses{t.status.Hooks, run.Session.Status.Hooks} {
