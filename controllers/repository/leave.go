@@ -24,7 +24,6 @@ func (r *Reconciler) leave(
 		return nil
 	case was == place:
 		why = retention.WhyTakenBack
-		forgetTaken(repository)
 	}
 	at := metav1.NewTime(r.Clock.Now())
 	for _, before := range snapshots {
@@ -39,6 +38,7 @@ func (r *Reconciler) leave(
 			return err
 		}
 	}
+	forgetTaken(repository)
 	retention.Leave(repository, at, why)
 	logf.FromContext(ctx).Info("nothing counts as checked any more", "why", why)
 	return nil
