@@ -109,6 +109,12 @@ type RepositoryStatus struct {
 	// +optional
 	CheckTriedTime *metav1.Time `json:"checkTriedTime,omitempty"`
 
+	// TakenTime is when Cairn found that the directory belongs to another Repository or cluster. It goes once the
+	// Repository has its directory again, or works in another place. Until then retention removes nothing, and restores
+	// still read the directory.
+	// +optional
+	TakenTime *metav1.Time `json:"takenTime,omitempty"`
+
 	// ProvedAfter is the Snapshot that failed because the password had changed, or because the directory belonged to
 	// another Repository or cluster, and after which Cairn saw that neither is so any more.
 	// +optional

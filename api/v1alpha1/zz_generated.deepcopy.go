@@ -2957,6 +2957,10 @@ func (in *RepositoryStatus) DeepCopyInto(out *RepositoryStatus) {
 		in, out := &in.CheckTriedTime, &out.CheckTriedTime
 		*out = (*in).DeepCopy()
 	}
+	if in.TakenTime != nil {
+		in, out := &in.TakenTime, &out.TakenTime
+		*out = (*in).DeepCopy()
+	}
 	if in.LastBackupTime != nil {
 		in, out := &in.LastBackupTime, &out.LastBackupTime
 		*out = (*in).DeepCopy()

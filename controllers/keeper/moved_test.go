@@ -88,10 +88,22 @@ func TestNothingIsRemovedFromADirectoryThatWasTaken(t *testing.T) {
 	bed.Quiet(t, s.namespace)
 	expectKept(t, older)
 
-	bed.Edit(t, s.repository, func() {
-		s.repository.Annotations = map[string]string{v1alpha1.AnnotationAdopt: "shop/web@drill"}
-	})
-	adopting := kubelet.Job(t, bed.Client, s.namespace, v1alpha1.LabelRepository, proof)
+	adopt := func(owner string, not ...client.Object) *batchv1.Job {
+		bed.Edit(t, s.repository, func() {
+			s.repository.Annotations = map[string]string{v1alpha1.AnnotationAdopt: owner}
+		})
+		return kubelet.Job(t, bed.Client, s.namespace, v1alpha1.LabelRepository, not...)
+	}
+	again := adopt("misspelt", proof)
+	kubelet.Finish(t, bed.Client, again, kubelet.Report(task.Result{
+		Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonUnreachable, Message: "no route",
+	}), now.Now())
+	bed.ExpectReason(t, s.repository, v1alpha1.PhaseNotReady, v1alpha1.ReasonUnreachable, "no route")
+	bed.Quiet(t, s.namespace)
+	s.expectRetention(s.repository, v1alpha1.ReasonDirectoryTaken, "nothing is removed while the directory")
+	expectKept(t, older)
+
+	adopting := adopt("shop/web@drill", proof, again)
 	kubelet.Finish(t, bed.Client, adopting, kubelet.Report(task.Result{Outcome: task.OutcomeSucceeded}), now.Now())
 	s.expectRetention(s.repository, v1alpha1.ReasonNotChecked, "until a check has looked")
 	bed.Quiet(t, s.namespace)

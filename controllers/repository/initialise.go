@@ -78,6 +78,9 @@ func (r *Reconciler) initialise(
 	}
 	if progress.State != observe.StateSucceeded {
 		status.Follow(progress, r.Clock.Now())
+		if status.Proved && progress.Reason == v1alpha1.ReasonDirectoryTaken {
+			r.markTaken(repository)
+		}
 		return ctrl.Result{RequeueAfter: status.Again(progress, r.Clock.Now())}, nil
 	}
 	return r.proved(ctx, repository, status, progress, place, taken, counts)
@@ -99,6 +102,7 @@ func (r *Reconciler) proved(
 	}
 	status.Follow(progress, r.Clock.Now())
 	repository.Status.InitializedSpec, repository.Status.ProvedAfter = place, counts.disprovedBy
+	repository.Status.TakenTime = nil
 	return ctrl.Result{}, nil
 }
 

@@ -128,6 +128,9 @@ func (r *Reconciler) judge(
 		status.Ready()
 		return ctrl.Result{}, nil
 	}
+	if _, taken := doubtOf(repository, counts); taken {
+		r.markTaken(repository)
+	}
 	if _, err := layout.NormalizeDirectory(repository.Spec.Path); err != nil {
 		statusOf(repository).Stalled(v1alpha1.ReasonInvalidPath, err.Error()+": create another Repository")
 		return ctrl.Result{}, nil
@@ -148,6 +151,9 @@ func (r *Reconciler) judge(
 	}
 	if err != nil {
 		return ctrl.Result{}, err
+	}
+	if policy.Lost(repository) && policy.KeepsIn(repository, storage) { // as an earlier version has said it
+		r.markTaken(repository)
 	}
 	return r.initialise(ctx, repository, storage, counts)
 }

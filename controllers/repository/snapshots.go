@@ -39,11 +39,12 @@ func (r *Reconciler) count(ctx context.Context, repository *v1alpha1.Repository)
 	if err != nil {
 		return counted{}, err
 	}
-	snapshots = slices.DeleteFunc(snapshots, func(s *v1alpha1.Snapshot) bool { return !s.DeletionTimestamp.IsZero() })
 	now := r.Clock.Now()
 	newestFirst(snapshots, now)
-	again := summarize(&repository.Status, snapshots, now, r.settled(now))
+	// A policy that keeps no failed Snapshot lets one go as soon as it fails. It tells why until it is gone.
 	disprovedBy, taken := disproving(snapshots, repository.Status.MovedTime, now)
+	snapshots = slices.DeleteFunc(snapshots, func(s *v1alpha1.Snapshot) bool { return !s.DeletionTimestamp.IsZero() })
+	again := summarize(&repository.Status, snapshots, now, r.settled(now))
 	return counted{disprovedBy, taken, snapshots, again}, nil
 }
 

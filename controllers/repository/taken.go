@@ -4,9 +4,9 @@ import (
 	"time"
 
 	"github.com/fluxcd/pkg/runtime/conditions"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/policy"
 )
 
 // kept are the conditions with which a keeper says how its work went.
@@ -24,11 +24,19 @@ func doubtOf(repository *v1alpha1.Repository, counts counted) (doubt string, tak
 			doubt, taken = doubt+"/"+condition+"/"+c.LastTransitionTime.UTC().Format(time.RFC3339), true
 		}
 	}
-	lost := policy.Lost(repository)
+	lost := repository.Status.TakenTime != nil
 	if lost && doubt == "" { // the Snapshot that has told it is gone since
 		doubt = v1alpha1.ReasonDirectoryTaken
 	}
 	return doubt, taken || lost
+}
+
+// markTaken notes that the directory of a Repository belongs to another one, until an init Job proves a directory. Any
+// other trouble can replace what the condition Ready says, and whatever has told of it can go.
+func (r *Reconciler) markTaken(repository *v1alpha1.Repository) {
+	if status := &repository.Status; status.TakenTime == nil && status.InitializedSpec != "" {
+		status.TakenTime = new(metav1.NewTime(r.Clock.Now()))
+	}
 }
 
 // foundTaken reports whether a keeper found that the directory belongs to another Repository or cluster.

@@ -6,6 +6,7 @@ import (
 	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
 	batchv1 "k8s.io/api/batch/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -26,6 +27,15 @@ func refuses(t testing.TB, r *v1alpha1.Repository, job *batchv1.Job) {
 	bed.ExpectReason(t, r, v1alpha1.PhaseNotReady, v1alpha1.ReasonDirectoryTaken, consent)
 }
 
+// stumbles ends an init Job as one that does not come as far as the owner of the directory.
+func stumbles(t testing.TB, r *v1alpha1.Repository, job *batchv1.Job) {
+	t.Helper()
+	kubelet.Finish(t, bed.Client, job, kubelet.Report(task.Result{
+		Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonUnreachable, Message: "no route",
+	}), now.Now())
+	bed.ExpectReason(t, r, v1alpha1.PhaseNotReady, v1alpha1.ReasonUnreachable, "no route")
+}
+
 // proves ends an init Job with success.
 func proves(t testing.TB, r *v1alpha1.Repository, job *batchv1.Job) {
 	t.Helper()
@@ -33,6 +43,7 @@ func proves(t testing.TB, r *v1alpha1.Repository, job *batchv1.Job) {
 		Outcome: task.OutcomeSucceeded, Reason: v1alpha1.ReasonSucceeded,
 	}), now.Now())
 	expect(t, r, v1alpha1.ReasonReady)
+	NewWithT(t).Expect(r.Status.TakenTime).To(BeNil())
 }
 
 // staysReady asserts that a Repository that was taken back is not doubted again.
@@ -56,13 +67,19 @@ func TestADirectoryThatWasTakenIsTakenBack(t *testing.T) {
 	proof := kubelet.Job(t, bed.Client, r.Namespace, v1alpha1.LabelRepository, first)
 	g.Expect(taskOf(t, proof).Repository.MustExist).To(BeTrue(), "the init Job creates no new repository")
 	g.Expect(taskOf(t, proof).Repository.Adopt).To(BeEmpty())
-	expect(t, r, v1alpha1.ReasonReady) // until the result is known
+	bed.Eventually(t, r, func(g Gomega) { g.Expect(r.Status.TakenTime).NotTo(BeNil()) }, "before the result is known")
+	expect(t, r, v1alpha1.ReasonReady)
+	taken := r.Status.TakenTime
 	refuses(t, r, proof)
 
 	g.Expect(bed.Client.Delete(t.Context(), failed)).To(Succeed())
 	again := kubelet.Job(t, bed.Client, r.Namespace, v1alpha1.LabelRepository, first, proof)
 	bed.Quiet(t, r.Namespace)
 	bed.ExpectReason(t, r, v1alpha1.PhaseNotReady, v1alpha1.ReasonDirectoryTaken, consent)
+	stumbles(t, r, again)
+	bed.Quiet(t, r.Namespace)
+	bed.ExpectReason(t, r, v1alpha1.PhaseNotReady, v1alpha1.ReasonUnreachable, "no route")
+	g.Expect(r.Status.TakenTime).To(Equal(taken), "it says since when")
 	failedFor(t, r, "03", v1alpha1.ReasonDirectoryTaken)
 	newest := failedFor(t, r, "04", v1alpha1.ReasonDirectoryTaken)
 
@@ -117,4 +134,69 @@ func TestADirectoryThatAKeeperFoundTaken(t *testing.T) {
 		conditions.MarkFalse(r, v1alpha1.ConditionChecked, v1alpha1.ReasonDirectoryTaken, "nothing was removed")
 	})
 	refuses(t, r, kubelet.Job(t, bed.Client, r.Namespace, v1alpha1.LabelRepository, first, proof))
+}
+
+// A policy that keeps no failed Snapshot lets one go before the Repository sees how it ended.
+func TestASnapshotThatGoesTellsThatTheDirectoryWasTaken(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	r, first := initialised(t, storageOf(t))
+	s := &v1alpha1.Snapshot{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: r.Namespace, Name: "failed", Finalizers: []string{v1alpha1.FinalizerWipe},
+		},
+		Spec: v1alpha1.SnapshotSpec{
+			SnapshotID: "01", Repository: r.Name, Session: "nightly", BackupSession: "b", Version: "v1",
+			AppRef: r.Spec.AppRef,
+		},
+	}
+	bed.Create(t, s)
+	g.Expect(bed.Client.Delete(t.Context(), s)).To(Succeed())
+	bed.EditStatus(t, s, func() {
+		s.Status.Phase = v1alpha1.SnapshotFailed
+		s.Status.Components = map[string]v1alpha1.Component{
+			"pvc": {Phase: v1alpha1.SnapshotFailed, Reason: v1alpha1.ReasonDirectoryTaken},
+		}
+	})
+	proof := kubelet.Job(t, bed.Client, r.Namespace, v1alpha1.LabelRepository, first)
+	bed.Eventually(t, r, func(g Gomega) { g.Expect(r.Status.TakenTime).NotTo(BeNil()) }, "it is doubted")
+	g.Expect(r.Status.RecentSnapshots).To(BeEmpty())
+	bed.Edit(t, s, func() { s.Finalizers = nil })
+	stumbles(t, r, kubelet.Job(t, bed.Client, r.Namespace, v1alpha1.LabelRepository, first, proof))
+	g.Expect(r.Status.TakenTime).NotTo(BeNil(), "it is gone, and the doubt stays")
+}
+
+// The init Job was made because of another problem, or by an earlier version, which wrote only the condition.
+func TestWhatAnInitJobFoundTakenStaysTaken(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	r, first := initialised(t, storageOf(t))
+	failedFor(t, r, "01", v1alpha1.ReasonPasswordChanged)
+	proof := kubelet.Job(t, bed.Client, r.Namespace, v1alpha1.LabelRepository, first)
+	g.Expect(r.Status.TakenTime).To(BeNil())
+	refuses(t, r, proof)
+	g.Expect(r.Status.TakenTime).NotTo(BeNil())
+
+	bed.EditStatus(t, r, func() { r.Status.TakenTime = nil })
+	bed.Eventually(t, r, func(g Gomega) { g.Expect(r.Status.TakenTime).NotTo(BeNil()) }, "an upgrade writes it")
+}
+
+// A Snapshot changes while the Repository forgets what was known of it: the manager does it again.
+func TestWhatKeepersFoundIsForgottenLast(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	r, _ := initialised(t, storageOf(t))
+	stale := snapshotOf(t, r, "01", true)
+	live := stale.DeepCopy()
+	bed.EditStatus(t, live, func() { live.Status.Size = "1 MiB" })
+	conditions.MarkFalse(r, v1alpha1.ConditionMaintained, v1alpha1.ReasonDirectoryTaken, "nothing was removed")
+	m := &Reconciler{Client: bed.Manager.GetClient(), EventRecorder: &events, Clock: now, FieldManager: "cairn-manager"}
+	leave := func(s *v1alpha1.Snapshot) error {
+		return m.leave(t.Context(), r, r.Status.InitializedSpec, true, []*v1alpha1.Snapshot{s})
+	}
+	g.Expect(apierrors.IsConflict(leave(stale))).To(BeTrue())
+	g.Expect(foundTaken(r, v1alpha1.ConditionMaintained)).To(BeTrue())
+	g.Expect(leave(live)).To(Succeed())
+	g.Expect(conditions.Has(r, v1alpha1.ConditionMaintained)).To(BeFalse())
+	g.Expect(r.Status.MovedTime).NotTo(BeNil())
 }

@@ -90,6 +90,16 @@ func TestARestoreThatIsRefused(t *testing.T) {
 		"a repository whose directory another cluster has adopted": {
 			change: func(w *world) { w.lost("") }, want: "Succeeded/Succeeded",
 		},
+		"a repository whose directory another cluster has adopted, and which was not reached since": {
+			change: func(w *world) {
+				w.lost("")
+				repo := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "uploads"}}
+				bed.EditStatus(w.T, repo, func() {
+					repo.Status.TakenTime = &metav1.Time{Time: w.Clock.Now()}
+					conditions.MarkFalse(repo, meta.ReadyCondition, v1alpha1.ReasonUnreachable, "no route")
+				})
+			}, want: "Succeeded/Succeeded",
+		},
 		"a repository whose new place belongs to another cluster": {
 			change: func(w *world) { w.lost("elsewhere") },
 			later:  run.WaitForRepository, want: "Failed/RepositoryNotReady",

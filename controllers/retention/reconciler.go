@@ -157,7 +157,8 @@ func whyHeld(s *state) trouble {
 	if s.heldLost {
 		name := cmp.Or(s.heldBy, s.repository.Name)
 		return trouble{v1alpha1.ReasonDirectoryTaken, "nothing is removed while the directory of Repository " + name +
-			" belongs to another one: the condition Ready of Repository " + name + " says how to take it back"}
+			" belongs to another one: once Cairn has seen which, the condition Ready of Repository " + name +
+			" says how to take it back"}
 	}
 	whose, end := "", ", or until eight days after one was tried there"
 	if s.heldBy != "" {

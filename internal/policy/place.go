@@ -49,10 +49,12 @@ func KeepsIn(r *v1alpha1.Repository, storage *v1alpha1.BackupStorage) bool {
 	return r.Status.InitializedSpec == RepositoryPlace(storage.Namespace, storage.Spec.Storage, r.Spec.Path)
 }
 
-// Lost reports whether a Repository was initialised, and an init Job has found since that its directory belongs to
-// another Repository or cluster.
+// Lost reports whether a Repository was initialised, and a run, a keeper or an init Job has found since that its
+// directory belongs to another Repository or cluster. Whatever its condition Ready says meanwhile, that holds until an
+// init Job has proved a directory. Earlier versions of Cairn wrote no takenTime, only the condition.
 func Lost(r *v1alpha1.Repository) bool {
-	return r.Status.InitializedSpec != "" && conditions.IsFalse(r, v1alpha1.ConditionRepositoryInitialized) &&
+	return r.Status.TakenTime != nil || r.Status.InitializedSpec != "" &&
+		conditions.IsFalse(r, v1alpha1.ConditionRepositoryInitialized) &&
 		conditions.GetReason(r, meta.ReadyCondition) == v1alpha1.ReasonDirectoryTaken
 }
 

@@ -42,6 +42,9 @@ func TestHeld(t *testing.T) {
 	g.Expect(held(900)).To(BeTrue(), "nothing was tried in the next place")
 	conditions.MarkTrue(r, v1alpha1.ConditionChecked, v1alpha1.ReasonChecked, "done")
 	g.Expect(held(500)).To(BeFalse())
+	r.Status.TakenTime = &metav1.Time{Time: moved}
+	g.Expect(held(900)).To(BeTrue(), "another one has the directory")
+	r.Status.TakenTime = nil
 	retention.ForgetMove(r)
 	g.Expect(r.Status.MovedTime).To(BeNil())
 	g.Expect(r.Status.CheckTriedTime).To(BeNil())
