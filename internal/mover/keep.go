@@ -213,8 +213,8 @@ func (k *keeper) check(ctx context.Context, r *task.ComponentResult) error {
 			"components", part.Count, "of", len(ids))
 		checked, err = part.Count, nil
 	}
-	// A check that had half of its time when the keeper had none left is too large, too. With less, it says nothing, and
-	// neither does one that can't be smaller.
+	// A check that had half of its time when the keeper had none left is too large, too. With less, it says nothing,
+	// and neither does one that can't be smaller.
 	late := errors.Is(context.Cause(ctx), context.DeadlineExceeded) && len(ids) > 1 &&
 		k.m.Now().Sub(began) >= limit/2
 	if err != nil && bounded.Err() != nil && (ctx.Err() == nil || late) {
