@@ -243,10 +243,7 @@ func decides(gvk schema.GroupVersionKind) bool {
 }
 
 // stages is the number of stages: Namespaces, other kinds of Kubernetes, objects that policy refers to, policy.
-const (
-	stages    = 4
-	lastStage = stages - 1
-)
+const stages = 4
 
 func stageOf(gvk schema.GroupVersionKind) int {
 	switch {
@@ -260,7 +257,7 @@ func stageOf(gvk schema.GroupVersionKind) int {
 	}, gvk.Kind):
 		return 2
 	}
-	return lastStage
+	return 3
 }
 
 // objectError is an API server's refusal of an object.

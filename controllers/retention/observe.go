@@ -57,7 +57,7 @@ type state struct {
 	doubt string
 	// unsettled is why the policy must not let any Snapshot go yet, nil if nothing speaks against it.
 	unsettled *unsettled
-	// restsOn is the policy in force and what names it, as the API server has it.
+	// restsOn is the policy in force, what names it, and the Repository, as the API server has them.
 	restsOn []client.Object
 	// heldUntil is until when nothing is removed, because not each Snapshot was checked in the place where the
 	// Repository is now, or a sibling, whose name heldBy is. It is zero if the end is not known. heldPaused reports
