@@ -33,7 +33,8 @@ import (
 func (r *Reconciler) start(
 	ctx context.Context, p place, storage *v1alpha1.BackupStorage, lease *lease, work []keeper.Work,
 ) (ctrl.Result, error) {
-	if after := r.paused(ctx, p); after > 0 {
+	// A try reads all that the Job is to remove, and what a refusal says of a Snapshot is an event.
+	if after := r.pauses.Left(p.id(), r.Clock.Now()); after > 0 {
 		return ctrl.Result{RequeueAfter: after}, nil
 	}
 	job, err := r.job(ctx, r.APIReader, p)
@@ -90,16 +91,6 @@ func (r *Reconciler) refused(
 	}
 	refused := movers.Refusals{p.name(): {Reason: v1alpha1.ReasonCreationRefused, Message: refusal.Message}}
 	return ctrl.Result{RequeueAfter: r.pauses.Begin(p.id(), r.Clock.Now(), refused, storageInterval)}, nil
-}
-
-// paused returns how long a Job is not tried to be made, because the API server has refused one. A try reads all that
-// the Job is to remove, and what a refusal says of a Snapshot is an event.
-func (r *Reconciler) paused(ctx context.Context, p place) time.Duration {
-	refused, now := movers.Refusals{}, r.Clock.Now()
-	if !r.pauses.Hold(ctx, p.id(), now, refused, []string{p.name()}) {
-		return 0
-	}
-	return r.pauses.Begin(p.id(), now, refused, storageInterval)
 }
 
 // says reports whether all objects of the work say already that it fails for a reason.

@@ -38,6 +38,17 @@ func RefusedLeft(cs []metav1.Condition, began *metav1.Time, now time.Time) time.
 	return Left(since.Add(WaitForRefused), WaitForRefused, now)
 }
 
+// LastOf returns the last of the times that are not after now, nil if there is none.
+func LastOf(now time.Time, times ...*metav1.Time) *metav1.Time {
+	var last *metav1.Time
+	for _, t := range times {
+		if t != nil && !t.After(now) && (last == nil || t.After(last.Time)) {
+			last = t
+		}
+	}
+	return last
+}
+
 // RefusedAgain returns when to try again what is tried for left.
 func RefusedAgain(left time.Duration) time.Duration {
 	waited := WaitForRefused - left

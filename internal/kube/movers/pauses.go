@@ -78,6 +78,16 @@ func (p *Pauses) Begin(of types.UID, now time.Time, refused Refusals, length tim
 	return is.ends.Sub(now)
 }
 
+// Left returns how long the pause of an object still lasts: 0 means that it has none.
+func (p *Pauses) Left(of types.UID, now time.Time) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if is := p.of(of); is.lasts(now) {
+		return is.ends.Sub(now)
+	}
+	return 0
+}
+
 // Forget forgets an object.
 func (p *Pauses) Forget(of types.UID) {
 	p.mu.Lock()

@@ -202,19 +202,17 @@ func (t *targetRun) heldUp(refusal *v1alpha1.ResolvedError) bool {
 // has ended, which can give room of a quota back. Where preBackup hooks have run, they can have frozen the
 // application: such a target waits for no other one.
 func (t *targetRun) refusedSince() *metav1.Time {
-	since, run := t.status.StartTime, t.run
-	for _, hooks := range []*v1alpha1.HookStatuses{t.status.Hooks, run.Session.Status.Hooks} {
+	session := t.run.Session
+	for _, hooks := range []*v1alpha1.HookStatuses{t.status.Hooks, session.Status.Hooks} {
 		if hooks != nil && len(hooks.PreHooks) > 0 {
-			return since
+			return t.status.StartTime
 		}
 	}
-	for i := range run.Session.Status.Targets {
-		ended := run.Session.Status.Targets[i].CompletionTime
-		if ended != nil && !ended.After(run.Now) && (since == nil || ended.After(since.Time)) {
-			since = ended
-		}
+	times := []*metav1.Time{t.status.StartTime}
+	for i := range session.Status.Targets {
+		times = append(times, session.Status.Targets[i].CompletionTime)
 	}
-	return since
+	return run.LastOf(t.run.Now, times...)
 }
 
 // keepSnapshots keeps the Snapshots of a target whose work is over in the status of the run.

@@ -143,14 +143,11 @@ func (r *runner) heldUp(t *v1alpha1.RestoreTargetStatus, refusal *v1alpha1.Resol
 
 // lastEnd returns when the last RestoreSession has ended, nil if none has.
 func (r *runner) lastEnd() *metav1.Time {
-	var last *metav1.Time
+	var ends []*metav1.Time
 	for _, child := range r.Children {
-		if ended := child.Status.CompletionTime; ended != nil && !ended.After(r.Now) &&
-			(last == nil || ended.After(last.Time)) {
-			last = ended
-		}
+		ends = append(ends, child.Status.CompletionTime)
 	}
-	return last
+	return run.LastOf(r.Now, ends...)
 }
 
 // follow copies the state of a target from its RestoreSession.
