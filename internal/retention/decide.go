@@ -14,8 +14,9 @@ import (
 type Snapshot struct {
 	// Name is unique among the Snapshots that are decided on together.
 	Name string
-	// Repository is the Repository that holds it.
-	Repository string
+	// Repository is the Repository that holds it, and Session the session of the policy that made it. The sessions of a
+	// Repository can back up different things, so the rules count each alone.
+	Repository, Session string
 	// Point is the restore point to which it belongs. All Snapshots of a point stay or go together. Empty means that
 	// the Snapshot is a point by itself.
 	Point string
@@ -56,7 +57,7 @@ func (k Keep) String() string {
 
 // Rules that apply beside those of a Policy.
 const (
-	// KeepNewest keeps the newest successful Snapshot of a Repository, and the newest undamaged one.
+	// KeepNewest keeps the newest successful Snapshot of each session of a Repository, and the newest undamaged one.
 	KeepNewest = "newest success"
 	// keepHeld keeps a Snapshot that is in use.
 	keepHeld = "in use"
@@ -101,13 +102,23 @@ func (p Policy) Decide(snapshots []Snapshot, now time.Time) []Verdict {
 	slices.SortFunc(verdicts, func(a, b Verdict) int {
 		return cmp.Or(b.Time.Compare(a.Time), cmp.Compare(b.Name, a.Name))
 	})
-	byRepository := map[string][]*Verdict{}
+	repositories := map[string]map[string][]*Verdict{}
 	for i := range verdicts {
 		v := &verdicts[i]
-		byRepository[v.Repository] = append(byRepository[v.Repository], v)
+		if repositories[v.Repository] == nil {
+			repositories[v.Repository] = map[string][]*Verdict{}
+		}
+		sessions := repositories[v.Repository]
+		sessions[v.Session] = append(sessions[v.Session], v)
 	}
-	for _, repository := range byRepository {
-		p.judge(repository, now)
+	for _, sessions := range repositories {
+		for name, session := range sessions {
+			of := ""
+			if len(sessions) > 1 {
+				of = "of session " + name
+			}
+			p.judge(session, of, now)
+		}
 	}
 	keepWholePoints(verdicts, now)
 	completeRestorePoints(verdicts)
@@ -131,8 +142,9 @@ func Next(verdicts []Verdict) time.Time {
 	return next
 }
 
-// judge collects the reasons why the Snapshots of one Repository stay. They come newest first.
-func (p Policy) judge(verdicts []*Verdict, now time.Time) {
+// judge collects the reasons why the Snapshots of one session of a Repository stay. They come newest first. of says
+// which session it is, if the Repository has several.
+func (p Policy) judge(verdicts []*Verdict, of string, now time.Time) {
 	rules, undamaged := p.counters(), p.counters()
 	var succeeded, intact, failed int
 	for _, v := range verdicts {
@@ -140,8 +152,8 @@ func (p Policy) judge(verdicts []*Verdict, now time.Time) {
 		if v.Held != "" {
 			keep(keepHeld, v.Held)
 		}
-		if of := v.rebuilt(now); of != "" {
-			keep(keepRebuilt, of)
+		if rebuilt := v.rebuilt(now); rebuilt != "" {
+			keep(keepRebuilt, rebuilt)
 		}
 		old := p.tooOld(v.Time, now)
 		switch v.Phase {
@@ -153,9 +165,9 @@ func (p Policy) judge(verdicts []*Verdict, now time.Time) {
 			}
 			switch {
 			case succeeded == 1:
-				keep(KeepNewest, "")
+				keep(KeepNewest, of)
 			case intact == 1 && sound:
-				keep(KeepNewest, notDamaged)
+				keep(KeepNewest, strings.TrimPrefix(of+", "+notDamaged, ", "))
 			}
 			if !old {
 				p.success(v, sound, rules, undamaged)

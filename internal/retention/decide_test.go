@@ -254,3 +254,32 @@ func BenchmarkDecide(b *testing.B) {
 		}
 	}
 }
+
+// An hourly backup of one directory and a nightly one of all share a Repository. The hourly one is the newest of each
+// day.
+func TestASessionPushesOutNoOtherOne(t *testing.T) {
+	g := NewWithT(t)
+	p := Policy{MaxAge: 30 * 24 * time.Hour, Rules: []Rule{{ruleHourly, 3}, {ruleDaily, 2}}, Zone: time.UTC}
+	made := func(session, when string) Snapshot {
+		return Snapshot{
+			Name: session + " " + when, Repository: "r", Session: session, Phase: good,
+			Time: at(t, "2026-11-"+when, "UTC"),
+		}
+	}
+	all := []Snapshot{
+		made("nightly", "18 02:05"), made("nightly", "19 02:05"), made("nightly", "20 02:05"),
+		made("hourly", "19 23:15"), made("hourly", "20 08:15"), made("hourly", "20 09:15"), made("hourly", "20 10:15"),
+	}
+	g.Expect(kept(p.Decide(all, at(t, "2026-11-20 12:00", "UTC")))).To(Equal([]string{
+		"hourly 20 10:15: newest success (of session hourly) hourly (2026-11-20T10Z) daily (2026-11-20)",
+		"hourly 20 09:15: hourly (2026-11-20T09Z)",
+		"hourly 20 08:15: hourly (2026-11-20T08Z)",
+		"nightly 20 02:05: newest success (of session nightly) hourly (2026-11-20T02Z) daily (2026-11-20)",
+		"hourly 19 23:15: daily (2026-11-19)",
+		"nightly 19 02:05: hourly (2026-11-19T02Z) daily (2026-11-19)",
+		"nightly 18 02:05: hourly (2026-11-18T02Z)",
+	}))
+	g.Expect(kept(p.Decide(all, at(t, "2028-11-20 12:00", "UTC")))).To(Equal([]string{
+		"hourly 20 10:15: newest success (of session hourly)", "nightly 20 02:05: newest success (of session nightly)",
+	}), "neither is the other's last backup")
+}

@@ -24,7 +24,8 @@ func world(r *rand.Rand) ([]Snapshot, time.Time) {
 		for repository := range 1 + r.IntN(3) {
 			s := Snapshot{
 				Name: fmt.Sprintf("%d-%d", i, repository), Repository: fmt.Sprint(repository),
-				Time: when.Add(time.Duration(r.IntN(90)) * time.Second), Phase: good,
+				Session: []string{"nightly", "hourly"}[i%2*r.IntN(2)],
+				Time:    when.Add(time.Duration(r.IntN(90)) * time.Second), Phase: good,
 			}
 			if r.IntN(2) == 0 {
 				s.Point, s.Target = fmt.Sprint(i), fmt.Sprint(repository/2)
@@ -155,8 +156,8 @@ func properties(r *rand.Rand) error {
 	return nil
 }
 
-// keepsWhatItMust: the newest success of each Repository, unfinished or used Snapshots, and whole restore points
-// stay.
+// keepsWhatItMust: the newest success of each session of a Repository, unfinished or used Snapshots, and whole restore
+// points stay.
 func keepsWhatItMust(snapshots []Snapshot, stay map[string]bool, verdicts []Verdict) error {
 	if len(verdicts) != len(snapshots) {
 		return fmt.Errorf("%d verdicts for %d snapshots", len(verdicts), len(snapshots))
@@ -165,13 +166,14 @@ func keepsWhatItMust(snapshots []Snapshot, stay map[string]bool, verdicts []Verd
 	intact := map[string]Snapshot{}
 	points := map[string]bool{}
 	for _, s := range snapshots {
-		if n, ok := newest[s.Repository]; s.Phase == good &&
+		of := s.Repository + "/" + s.Session
+		if n, ok := newest[of]; s.Phase == good &&
 			(!ok || s.Time.After(n.Time) || s.Time.Equal(n.Time) && s.Name > n.Name) {
-			newest[s.Repository] = s
+			newest[of] = s
 		}
-		if n, ok := intact[s.Repository]; s.Phase == good && !s.Damaged &&
+		if n, ok := intact[of]; s.Phase == good && !s.Damaged &&
 			(!ok || s.Time.After(n.Time) || s.Time.Equal(n.Time) && s.Name > n.Name) {
-			intact[s.Repository] = s
+			intact[of] = s
 		}
 		if (!s.Phase.Terminal() || s.Held != "" || !s.Unchecked.IsZero() || !s.Gathering.IsZero()) && !stay[s.Name] {
 			return fmt.Errorf("%s goes although it is held or unfinished, or was rebuilt", s.Name)
@@ -182,9 +184,9 @@ func keepsWhatItMust(snapshots []Snapshot, stay map[string]bool, verdicts []Verd
 		points[s.Point] = stay[s.Name]
 	}
 	for what, all := range map[string]map[string]Snapshot{"good": newest, "undamaged": intact} {
-		for repository, s := range all {
+		for of, s := range all {
 			if !stay[s.Name] {
-				return fmt.Errorf("the newest %s one of %s, %s, goes", what, repository, s.Name)
+				return fmt.Errorf("the newest %s one of %s, %s, goes", what, of, s.Name)
 			}
 		}
 	}

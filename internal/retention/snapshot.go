@@ -12,8 +12,9 @@ import (
 // point.
 func FromSnapshot(s *v1alpha1.Snapshot, user string) Snapshot {
 	out := Snapshot{
-		Name: s.Name, Repository: s.Spec.Repository, Time: TimeOf(s), Phase: s.Status.Phase, Held: user,
-		Created: s.CreationTimestamp.Time, Damaged: s.Status.Integrity != nil && !*s.Status.Integrity,
+		Name: s.Name, Repository: s.Spec.Repository, Session: s.Spec.Session, Time: TimeOf(s),
+		Phase: s.Status.Phase, Held: user, Created: s.CreationTimestamp.Time,
+		Damaged: s.Status.Integrity != nil && !*s.Status.Integrity,
 	}
 	if s.Annotations[v1alpha1.AnnotationHalfRestored] != "" {
 		out.Damaged = true // The Snapshots from before that restore stay as if it did not exist.

@@ -19,6 +19,8 @@ type restorePoint struct {
 	since time.Time
 	// covered says for each of its targets, or Repositories, whether it has a success of it.
 	covered map[string]bool
+	// compares names its targets and Repositories: points compare that have one of them in common.
+	compares map[[2]string]bool
 }
 
 // keepWholePoints keeps the newest whole restore points: those with a success in each Repository, and those from which
@@ -58,12 +60,13 @@ func wholePoints(verdicts []Verdict, part func(*Verdict) string, counts func(*Ve
 		}
 		p := points[v.Point]
 		if p == nil {
-			p = &restorePoint{name: v.Point, covered: map[string]bool{}}
+			p = &restorePoint{name: v.Point, covered: map[string]bool{}, compares: map[[2]string]bool{}}
 			points[v.Point] = p
 			out = append(out, p)
 		}
 		p.since = v.Time // the verdicts come newest first
 		p.covered[part(v)] = p.covered[part(v)] || counts(v)
+		p.compares[[2]string{"part", part(v)}], p.compares[[2]string{"Repository", v.Repository}] = true, true
 	}
 	out = slices.DeleteFunc(out, func(p *restorePoint) bool {
 		for _, success := range p.covered {
@@ -80,16 +83,17 @@ func wholePoints(verdicts []Verdict, part func(*Verdict) string, counts func(*Ve
 }
 
 // newestWhole returns the names of the restore points that must stay, of whole ones that come newest first: each that
-// covers more than any newer one with which it shares a part. A target that a run could not look at, or did not come
-// to, has no Snapshot, so that the run looks whole without it. Sessions that share nothing do not compare.
+// covers more than any newer one with which it shares a target or Repository. A target that a run could not look at, or
+// did not come to, has no Snapshot, so that the run looks whole without it. Sessions that share nothing do not compare.
+// A batch that was renamed has other targets in the same Repositories.
 func newestWhole(points []*restorePoint) []string {
 	var names []string
-	most := map[string]int{} // of the newer points that have a part
+	most := map[[2]string]int{} // of the newer points that have a target or Repository
 	for _, p := range points {
 		covers := true
-		for part := range p.covered {
-			covers = covers && len(p.covered) > most[part]
-			most[part] = max(most[part], len(p.covered))
+		for what := range p.compares {
+			covers = covers && len(p.covered) > most[what]
+			most[what] = max(most[what], len(p.covered))
 		}
 		if covers {
 			names = append(names, p.name)

@@ -156,3 +156,30 @@ func TestARestorePointWithARetryIsWhole(t *testing.T) {
 		To(ConsistOf("web-2: newest success last newest whole restore point",
 			"db-2: newest whole restore point", "db-2-r1: newest success last newest whole restore point"))
 }
+
+// The targets of a batch that was renamed have new names, and their Repositories stay the same. One Repository of a
+// target fails for months.
+func TestARestorePointOfARenamedBatchGoes(t *testing.T) {
+	now := at(t, "2026-11-20 12:00", "UTC")
+	p := Policy{MaxAge: 30 * 24 * time.Hour, Zone: time.UTC}
+	point := func(batch, repository string, age int, phase v1alpha1.SnapshotPhase) Snapshot {
+		day := fmt.Sprintf("%s-%d", batch, age)
+		return Snapshot{
+			Name: repository + "-" + day, Repository: repository, Target: batch + "-" + repository, Point: day,
+			Session: "nightly", Time: now.AddDate(0, 0, -age), Phase: phase,
+		}
+	}
+	old := []Snapshot{point("shop", "web", 700, good), point("shop", "db", 700, good)}
+	for name, last := range map[string]struct {
+		phase v1alpha1.SnapshotPhase
+		stay  int
+	}{
+		"the new one is whole":     {good, 2},
+		"the new one is not whole": {bad, 4},
+	} {
+		t.Run(name, func(t *testing.T) {
+			all := slices.Concat(old, []Snapshot{point("app", "web", 1, good), point("app", "db", 1, last.phase)})
+			NewWithT(t).Expect(names(p.Decide(all, now))).To(HaveLen(last.stay))
+		})
+	}
+}
