@@ -22,6 +22,7 @@ import (
 	"github.com/cairn-backup/cairn/controllers/backupconfiguration"
 	"github.com/cairn-backup/cairn/controllers/backupsession"
 	"github.com/cairn-backup/cairn/controllers/backupstorage"
+	"github.com/cairn-backup/cairn/controllers/claim"
 	"github.com/cairn-backup/cairn/controllers/keeper"
 	"github.com/cairn-backup/cairn/controllers/ledger"
 	"github.com/cairn-backup/cairn/controllers/policysync"
@@ -88,6 +89,7 @@ func (s *shared) setup() error {
 		{"retention", v1alpha1.RepositoryKind, s.retention()},
 		{"keeper", "Keeper", s.keeper()},
 		{"snapshot", v1alpha1.SnapshotKind, s.snapshot()},
+		{"claim", v1alpha1.KindPersistentVolumeClaim, &claim.Reconciler{Client: s.mgr.GetClient()}},
 		{"ledger", v1alpha1.LedgerKind, s.ledger(outbox)},
 		{"ledger-collector", "Outbox", s.collector(outbox)},
 	} {

@@ -139,21 +139,12 @@ func (r *Resolver) node(volumes []v1alpha1.ResolvedVolume, at, wish string) (str
 		if v.ClaimName == "" {
 			continue
 		}
-		claim := r.Claims[v.ClaimName]
-		if claim == nil {
-			return "", Fail(v1alpha1.ReasonVolumeNotBound, "there is no PersistentVolumeClaim %s: create it",
-				v.ClaimName)
-		}
-		if claim.Status.Phase != corev1.ClaimBound {
-			return "", Fail(v1alpha1.ReasonVolumeNotBound,
-				"PersistentVolumeClaim %s is not bound to a volume: there is nothing to back up before a pod uses "+
-					"it", v.ClaimName)
+		claim, err := r.readable(v.ClaimName)
+		if err != nil {
+			return "", err
 		}
 		if r.VolumeSnapshots {
 			continue // nothing is mounted
-		}
-		if err := r.awaitsNode(claim); err != nil {
-			return "", err
 		}
 		nodes := r.NodesOf(v.ClaimName)
 		switch {
@@ -184,6 +175,57 @@ func (r *Resolver) node(volumes []v1alpha1.ResolvedVolume, at, wish string) (str
 		}
 	}
 	return cmp.Or(node, wish), nil
+}
+
+// readable returns a claim, or refuses it because nothing can read it now.
+func (r *Resolver) readable(name string) (*corev1.PersistentVolumeClaim, *v1alpha1.ResolvedError) {
+	claim := r.Claims[name]
+	if claim == nil {
+		return nil, Fail(v1alpha1.ReasonVolumeNotBound, "there is no PersistentVolumeClaim %s: create it", name)
+	}
+	if claim.Status.Phase != corev1.ClaimBound {
+		return nil, Fail(v1alpha1.ReasonVolumeNotBound,
+			"PersistentVolumeClaim %s is not bound to a volume: there is nothing to back up before a pod uses it", name)
+	}
+	if !r.VolumeSnapshots {
+		// First: a pod that waits can get a new claim of the name before the run goes on.
+		if err := r.awaitsNode(claim); err != nil {
+			return nil, err
+		}
+	}
+	if going := Going(claim, r.Pods); going != "" {
+		return nil, Fail(v1alpha1.ReasonVolumeNotBound, "%s", going)
+	}
+	return claim, nil
+}
+
+// maxHolders is how many pods Going names.
+const maxHolders = 3
+
+// Going explains why nothing can use a claim that is being deleted: Kubernetes starts no pod with it, and CSI drivers
+// do not copy it. It names the pods for which Kubernetes keeps the claim, as far as they are among pods. It returns ""
+// for a claim that stays.
+func Going(claim *corev1.PersistentVolumeClaim, pods []corev1.Pod) string {
+	if claim.DeletionTimestamp == nil {
+		return ""
+	}
+	out := "PersistentVolumeClaim " + claim.Name + " is being deleted, so nothing else can use it: try again when " +
+		"another one has its place"
+	var holders []string
+	for i := range pods {
+		// Kubernetes counts a pod as soon as it has a node, and as long as it exists.
+		if p := &pods[i]; p.Spec.NodeName != "" && Mounts(p, claim.Name) {
+			holders = append(holders, p.Name)
+		}
+	}
+	if len(holders) == 0 {
+		return out
+	}
+	slices.Sort(holders)
+	if len(holders) > maxHolders {
+		holders = append(holders[:maxHolders], "and others")
+	}
+	return out + ". It goes when these pods are gone: " + strings.Join(holders, ", ")
 }
 
 // moving returns a pod that uses a claim and gets its node only later, or leaves it, while no pod stays on a node with

@@ -58,6 +58,8 @@ func TestResolveHosts(t *testing.T) {
 	}
 	unbound := workloadtest.Claim("web-data")
 	unbound.Status.Phase = corev1.ClaimPending
+	going := workloadtest.Claim("web-data")
+	going.DeletionTimestamp = &metav1.Time{}
 	own, alone := workloadtest.Claim("web-data"), workloadtest.Claim("web-data", corev1.ReadWriteOncePod)
 	mover := workloadtest.Pod("backup-x", "node-b", data)
 	mover.Labels = map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn}
@@ -170,6 +172,45 @@ func TestResolveHosts(t *testing.T) {
 		"an unbound claim": {
 			target: workload.Target{Claim: &unbound}, reason: v1alpha1.ReasonVolumeNotBound,
 			message: "is not bound to a volume",
+		},
+		"a claim that is being deleted": {
+			target: workload.Target{Claim: &going}, reason: v1alpha1.ReasonVolumeNotBound,
+			message: "PersistentVolumeClaim web-data is being deleted, so nothing else can use it",
+		},
+		"a claim that is being deleted while pods hold it": {
+			target: workload.Target{Claim: &going, Pods: []corev1.Pod{
+				ended, workloadtest.Pod("waits", "", data), mover, workloadtest.Pod("other", "node-a", empty),
+			}},
+			reason: v1alpha1.ReasonVolumeNotBound, message: "It goes when these pods are gone: backup-x, web-0",
+		},
+		"a claim that is being deleted while many pods hold it": {
+			target: workload.Target{Claim: &going, Pods: []corev1.Pod{
+				workloadtest.Pod("d", "n", data), workloadtest.Pod("c", "n", data), workloadtest.Pod("b", "n", data),
+				workloadtest.Pod("a", "n", data),
+			}},
+			reason: v1alpha1.ReasonVolumeNotBound, message: "these pods are gone: a, b, c, and others",
+		},
+		"a copy of a claim that is being deleted": {
+			target: workload.Target{Claim: &going, Copied: true}, reason: v1alpha1.ReasonVolumeNotBound,
+			message: "is being deleted",
+		},
+		"a claim that is being deleted, by a VolumeSnapshot": {
+			target: workload.Target{Claim: &going, VolumeSnapshots: true}, reason: v1alpha1.ReasonVolumeNotBound,
+			message: "is being deleted",
+		},
+		"a claim that is being deleted, and whose pod waits for the next one": {
+			target: workload.Target{
+				Claim: &going, AwaitNodes: true, Pods: []corev1.Pod{workloadtest.Pod("web-0", "", data)},
+			},
+			reason:  v1alpha1.ReasonVolumeMoving,
+			message: "pod web-0 uses PersistentVolumeClaim web-data and has no node",
+		},
+		"a claim that is being deleted, by the sidecar of its pod": {
+			target: workload.Target{
+				Deployment: workloadtest.Deployment(data), Sidecar: true, Claims: []corev1.PersistentVolumeClaim{going},
+				Pods: []corev1.Pod{workloadtest.Pod("web-0", "node-a", data)},
+			},
+			want: []string{"target@: data=web-data"},
 		},
 		"a raw block device": {
 			target: workload.Target{Claim: &block}, reason: v1alpha1.ReasonNoVolumes,

@@ -45,9 +45,9 @@ func Client() client.Options {
 	}}}
 }
 
-// withoutWork drops the work order of a mover. Readers of a cached Job or pod ask only how it is doing. For a pod that
-// creates a repository, initjob.Request.Rival also asks where it works: the task annotation shows whether two pods work
-// in the same directory.
+// withoutWork drops the work order of a mover. Readers of a cached Job or pod ask only how it is doing, and which
+// claims the pod uses. For a pod that creates a repository, initjob.Request.Rival also asks where it works: the task
+// annotation shows whether two pods work in the same directory.
 var withoutWork toolscache.TransformFunc = func(in any) (any, error) {
 	switch o := in.(type) {
 	case *batchv1.Job:
@@ -55,12 +55,23 @@ var withoutWork toolscache.TransformFunc = func(in any) (any, error) {
 		o.ManagedFields = nil
 	case *corev1.Pod:
 		work, makes := o.Annotations[v1alpha1.AnnotationTask], o.Labels[v1alpha1.LabelRepository] != ""
-		o.Spec, o.Annotations, o.ManagedFields = corev1.PodSpec{}, nil, nil
+		o.Spec, o.Annotations, o.ManagedFields = corev1.PodSpec{Volumes: ofClaims(o.Spec.Volumes)}, nil, nil
 		if makes {
 			o.Annotations = map[string]string{v1alpha1.AnnotationTask: work}
 		}
 	}
 	return in, nil
+}
+
+// ofClaims returns the volumes that name a claim.
+func ofClaims(volumes []corev1.Volume) []corev1.Volume {
+	var out []corev1.Volume
+	for _, v := range volumes {
+		if v.PersistentVolumeClaim != nil {
+			out = append(out, v)
+		}
+	}
+	return out
 }
 
 // onlyIdentity drops everything but an object's identity and what selectors choose by: its labels, its generation and

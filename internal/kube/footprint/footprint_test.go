@@ -38,6 +38,22 @@ func TestTheCacheKeepsWherePodsMakeRepositories(t *testing.T) {
 	}
 }
 
+// An ended pod holds a claim that is being deleted: see controllers/claim.
+func TestTheCacheKeepsWhichClaimsPodsUse(t *testing.T) {
+	g := NewWithT(t)
+	claim := corev1.Volume{Name: "data", VolumeSource: corev1.VolumeSource{
+		PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data-web-0", ReadOnly: true},
+	}}
+	task := corev1.Volume{Name: "task", VolumeSource: corev1.VolumeSource{
+		DownwardAPI: &corev1.DownwardAPIVolumeSource{},
+	}}
+	out, err := withoutWork(&corev1.Pod{Spec: corev1.PodSpec{
+		NodeName: "node", Volumes: []corev1.Volume{task, claim}, Containers: []corev1.Container{{Name: "mover"}},
+	}})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(out.(*corev1.Pod).Spec).To(Equal(corev1.PodSpec{Volumes: []corev1.Volume{claim}}))
+}
+
 // Selectors of BackupBatches choose by the fields that the cache keeps of targets, and notice changes by them.
 func TestTheCacheKeepsWhatSelectorsChooseBy(t *testing.T) {
 	pod := metav1.OwnerReference{Kind: "Pod", Name: "web-0", Controller: new(true)}

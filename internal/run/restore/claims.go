@@ -24,7 +24,7 @@ func CheckIdentity(
 	case v.Provision != nil:
 		return nil
 	}
-	return destination.UsableClaim(claim)
+	return destination.UsableClaim(claim, nil)
 }
 
 // CheckUnused explains what else uses a claim of a resolved restore, or returns nil. mover reports that a pod of a

@@ -146,15 +146,16 @@ func (r *resolver) checkClaim(v *v1alpha1.ResolvedRestoreVolume) *v1alpha1.Resol
 				"dataSource.components", v.ClaimName, v.Component)
 	}
 	v.ClaimUID = claim.UID
-	return UsableClaim(claim)
+	return UsableClaim(claim, r.Pods)
 }
 
 // UsableClaim explains why nothing can be restored into a claim, regardless of what uses it. Nil means that it can be
-// used.
-func UsableClaim(claim *corev1.PersistentVolumeClaim) *v1alpha1.ResolvedError {
+// used. pods are those of the namespace, as far as they are known.
+func UsableClaim(claim *corev1.PersistentVolumeClaim, pods []corev1.Pod) *v1alpha1.ResolvedError {
+	if going := workload.Going(claim, pods); going != "" {
+		return workload.Fail(v1alpha1.ReasonTargetNotFound, "%s", going)
+	}
 	switch {
-	case claim.DeletionTimestamp != nil:
-		return workload.Fail(v1alpha1.ReasonTargetNotFound, "PersistentVolumeClaim %s is being deleted", claim.Name)
 	case claim.Status.Phase == corev1.ClaimLost:
 		return workload.Fail(v1alpha1.ReasonVolumeNotBound, "PersistentVolumeClaim %s has lost its volume", claim.Name)
 	case claim.Spec.VolumeMode != nil && *claim.Spec.VolumeMode == corev1.PersistentVolumeBlock:

@@ -52,6 +52,8 @@ func TestWhereComponentsAreRestoredTo(t *testing.T) {
 	mover.Labels = map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn}
 	leaving := workloadtest.Pod("a", "n1", workloadtest.PodSpec(workloadtest.ClaimVolume("x", "pages")))
 	leaving.DeletionTimestamp = &metav1.Time{}
+	going := workloadtest.Claim("pages")
+	going.DeletionTimestamp = &metav1.Time{}
 	tests := map[string]struct {
 		components string
 		target     destination.Target
@@ -107,6 +109,15 @@ func TestWhereComponentsAreRestoredTo(t *testing.T) {
 			pods: []corev1.Pod{
 				leaving, workloadtest.Pod("b", "n2", workloadtest.PodSpec(workloadtest.ClaimVolume("x", "pages"))),
 			}, want: []string{"target@n2: pvc>pages"},
+		},
+		"a claim that is being deleted": {
+			components: "pvc", target: destination.Target{Target: workload.Target{Claim: &going}},
+			pods: []corev1.Pod{
+				workloadtest.Pod("b", "n2", workloadtest.PodSpec(workloadtest.ClaimVolume("x", "pages"))),
+			},
+			reason: v1alpha1.ReasonTargetNotFound,
+			message: "PersistentVolumeClaim pages is being deleted, so nothing else can use it: try again when " +
+				"another one has its place. It goes when these pods are gone: b",
 		},
 		"volumes of a Deployment": {
 			components: "pages uploads",
