@@ -3,6 +3,7 @@ package restoresession
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -81,6 +82,9 @@ func (r *Reconciler) chooseSnapshot(ctx context.Context, look *lookup, namespace
 	if err := r.APIReader.List(ctx, &list, client.InNamespace(namespace), selector); err != nil {
 		return nil, fmt.Errorf("list Snapshots of Repository %s: %w", source.Repository, err)
 	}
+	list.Items = slices.DeleteFunc(list.Items, func(s v1alpha1.Snapshot) bool {
+		return s.Spec.Repository != source.Repository
+	})
 	var moment restore.Before
 	which := ""
 	if source.PITR != nil && source.PITR.TargetTime != nil {
@@ -96,6 +100,7 @@ func (r *Reconciler) chooseSnapshot(ctx context.Context, look *lookup, namespace
 		look.refuse(0, v1alpha1.ReasonHalfRestored, "%s", restore.HalfRestoredMessage(snap, before))
 		return nil, nil
 	case snap != nil:
+		look.HoldsLess = restore.HoldsLess(snap, list.Items, moment, restore.Asks(source.Components, source.Rules), now)
 		return snap, nil
 	case damaged != nil:
 		look.refuse(0, v1alpha1.ReasonSnapshotDamaged,

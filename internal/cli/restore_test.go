@@ -259,6 +259,12 @@ func TestRestoreWait(t *testing.T) {
 				"in 3s\n", "",
 			[]string{"--run-as-user", "1000"},
 		},
+		"the Snapshot holds less than others": {
+			v1alpha1.RestoreSessionSucceeded, "Succeeded", 0,
+			"component data: succeeded, 12.0 MiB in 40 files, 2 owners not restored\nrestoresession/NAME succeeded " +
+				"in 3s\n", "warning: less than others\n",
+			[]string{"--run-as-user", "1000", "--verify"},
+		},
 		"failed is 3": {
 			v1alpha1.RestoreSessionFailed, "VolumeNotEmpty", 3,
 			"component data: failed (VolumeNotEmpty): it holds files\n",
@@ -291,6 +297,12 @@ func TestRestoreWait(t *testing.T) {
 					s.Status.Conditions = []metav1.Condition{{
 						Type: "Ready", Status: metav1.ConditionFalse, Reason: tt.reason, Message: "it holds files",
 						LastTransitionTime: metav1.NewTime(pinned),
+					}}
+				}
+				if strings.Contains(tt.err, "less") {
+					s.Status.Conditions = []metav1.Condition{{
+						Type: v1alpha1.ConditionPartial, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonHoldsLess,
+						Message: "less than others", LastTransitionTime: metav1.NewTime(pinned),
 					}}
 				}
 				return bed.Client.Status().Update(ctx, s)

@@ -52,6 +52,23 @@ func Partial(cs *[]metav1.Condition, message string, generation int64, now time.
 	Set(cs, v1alpha1.ConditionPartial, metav1.ConditionTrue, v1alpha1.ReasonPartial, message, generation, now)
 }
 
+// StartWithLess sets the condition Partial of a restore that takes a Snapshot which holds less than others of its
+// target. The event of the start becomes a warning that says so, too.
+func StartWithLess(cs *[]metav1.Condition, started *Event, message string, generation int64, now time.Time) {
+	Set(cs, v1alpha1.ConditionPartial, metav1.ConditionTrue, v1alpha1.ReasonHoldsLess, message, generation, now)
+	started.Type, started.Reason = corev1.EventTypeWarning, v1alpha1.ReasonHoldsLess
+	started.Message += ". " + message
+}
+
+// EndPartial sets the condition Partial of a restore, and keeps what StartWithLess has said.
+func EndPartial(cs *[]metav1.Condition, message string, generation int64, now time.Time) {
+	if less := apimeta.FindStatusCondition(*cs, v1alpha1.ConditionPartial); less != nil {
+		Set(cs, less.Type, less.Status, less.Reason, less.Message+"; "+message, generation, now)
+		return
+	}
+	Partial(cs, message, generation, now)
+}
+
 // Set sets one condition, with a message that fits.
 func Set(
 	cs *[]metav1.Condition, kind string, status metav1.ConditionStatus, reason, message string, generation int64,

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -242,12 +243,24 @@ func followRestore(
 			}
 			if p.Ended {
 				p.End = command.Ending(p.Phase, s.Status.Reason, s.Status.Duration, get.NotReady(s.Status.Conditions))
-				if !withUser {
-					p.Warning = ownersWarning(wrongOwners(&s), "again")
-				}
+				p.Warning = restoreWarning(&s, withUser)
 			}
 			return p, nil
 		})
+}
+
+// restoreWarning returns what is to be known of a restore that has ended: that its Snapshot holds less than others, and
+// that files do not belong to their owners.
+func restoreWarning(s *v1alpha1.RestoreSession, withUser bool) string {
+	var warnings []string
+	if partial := apimeta.FindStatusCondition(s.Status.Conditions, v1alpha1.ConditionPartial); partial != nil &&
+		partial.Reason == v1alpha1.ReasonHoldsLess {
+		warnings = append(warnings, partial.Message)
+	}
+	if wrong := wrongOwners(s); wrong > 0 && !withUser {
+		warnings = append(warnings, ownersWarning(wrong, "again"))
+	}
+	return strings.Join(warnings, "; ")
 }
 
 // wrongOwners returns how many files of a restored claim belong to the user that the restore ran as, and not to their

@@ -2,14 +2,17 @@ package restore
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/workload"
+	"github.com/cairn-backup/cairn/internal/workload/destination"
 )
 
 // ChooseComponents returns the names of the components of a Snapshot to restore: those in asked, or all if asked is
@@ -60,9 +63,7 @@ func Latest(
 	var bestAt, damagedAt time.Time
 	for i := range snapshots {
 		s := &snapshots[i]
-		if s.Spec.Repository != repository || s.Status.Phase != v1alpha1.SnapshotSucceeded ||
-			s.DeletionTimestamp != nil ||
-			s.Status.SnapshotTime == nil || v1alpha1.HasRecordAnnotation(s.Annotations) {
+		if s.Spec.Repository != repository || !complete(s) {
 			continue
 		}
 		at := s.MadeBy(now).Time
@@ -80,8 +81,126 @@ func Latest(
 	return best, damaged
 }
 
+// complete reports whether a Snapshot succeeded and stays.
+func complete(s *v1alpha1.Snapshot) bool {
+	return s.Status.Phase == v1alpha1.SnapshotSucceeded && s.DeletionTimestamp == nil &&
+		s.Status.SnapshotTime != nil && !v1alpha1.HasRecordAnnotation(s.Annotations)
+}
+
 // newer reports whether s, made at a time, is newer than another Snapshot, or there is no other.
 func newer(s, than *v1alpha1.Snapshot, at, thanAt, now time.Time) bool {
 	return than == nil || cmp.Or(run.CompareTimes(at, thanAt, now),
 		cmp.Compare(s.Spec.SnapshotID, than.Spec.SnapshotID)) > 0
+}
+
+// Limits of what HoldsLess tells.
+const (
+	maxFuller  = 3 // Snapshots
+	maxLacking = 5 // components of each of them
+)
+
+// HoldsLess explains which Snapshots hold data of the target that chosen lacks, which nobody named: the newest good one
+// of each other session, and the one before of its own session. It returns "" if there is none. asks reports whether
+// the restore asks for a component. The exclude patterns of a backup do not count: no Snapshot tells them.
+func HoldsLess(
+	chosen *v1alpha1.Snapshot, snapshots []v1alpha1.Snapshot, before Before, asks func(component string) bool,
+	now time.Time,
+) string {
+	type dated struct {
+		*v1alpha1.Snapshot
+		at time.Time
+	}
+	newest := map[string]dated{}
+	for i := range snapshots {
+		s := &snapshots[i]
+		if s.Name == chosen.Name || !complete(s) || !policy.SameTarget(s.Spec.AppRef, chosen.Spec.AppRef) ||
+			HalfRestoredOf(s) != "" {
+			continue
+		}
+		last, at := newest[s.Spec.Session], s.MadeBy(now).Time
+		if before.Allows(at) && newer(s, last.Snapshot, at, last.at, now) && DamageOf(s, nil) == "" {
+			newest[s.Spec.Session] = dated{s, at}
+		}
+	}
+	var fuller []string
+	for _, s := range slices.SortedFunc(maps.Values(newest), func(a, b dated) int {
+		return cmp.Or(run.CompareTimes(b.at, a.at, now), cmp.Compare(b.Name, a.Name))
+	}) {
+		if lacking := lacks(chosen, s.Snapshot, asks); len(lacking) > 0 {
+			fuller = append(fuller, fmt.Sprintf("Snapshot %s of session %s, which has %s", s.Name, s.Spec.Session,
+				strings.Join(firstOf(lacking, maxLacking, "more"), ", ")))
+		}
+	}
+	if len(fuller) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("Snapshot %s holds less than %s", chosen.Name,
+		strings.Join(firstOf(fuller, maxFuller, "others"), ", and less than "))
+}
+
+// lacks says what another Snapshot of the same target has and s has not, in the order of the components.
+func lacks(s, other *v1alpha1.Snapshot, asks func(component string) bool) []string {
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(other.Status.Components)) {
+		theirs := other.Status.Components[name]
+		c, there := s.Status.Components[name]
+		switch {
+		case !asks(name), there && holds(c.Path, theirs.Path), !there && hasVolumeOf(s, name, theirs.Path):
+		case there:
+			out = append(out, fmt.Sprintf("more of component %s than directory %q", name, c.Path))
+		default:
+			out = append(out, "component "+name)
+		}
+	}
+	return out
+}
+
+// holds reports whether the directory of a component holds another one. Empty means the whole volume.
+func holds(dir, other string) bool {
+	return dir == "" || dir == other || strings.HasPrefix(other, dir+"/")
+}
+
+// hasVolumeOf reports whether a Snapshot has the directory of a volume of a pod or node. Its component has the name of
+// the volume only if several volumes of the pod were backed up: one session can have pod-0, and another one pod-0-data.
+func hasVolumeOf(s *v1alpha1.Snapshot, host, dir string) bool {
+	switch s.Spec.AppRef.Kind {
+	case v1alpha1.KindStatefulSet:
+		if host != "pod-"+destination.PodOrdinal(host) {
+			return false
+		}
+	case v1alpha1.KindDaemonSet:
+	default:
+		return false
+	}
+	for name, c := range s.Status.Components {
+		if strings.HasPrefix(name, host+"-") && holds(c.Path, dir) {
+			return true
+		}
+	}
+	return false
+}
+
+// firstOf returns the first elements of a list, and rest for what is left of it.
+func firstOf(list []string, limit int, rest string) []string {
+	if len(list) <= limit {
+		return list
+	}
+	return append(slices.Clone(list[:limit]), rest)
+}
+
+// Asks returns a function that reports whether a restore asks for a component of its Snapshot.
+func Asks(components []string, rules []v1alpha1.RestoreRule) func(component string) bool {
+	return func(component string) bool {
+		pod := "pod-" + destination.PodOrdinal(component)
+		switch {
+		case len(components) > 0:
+			return slices.Contains(components, component)
+		case len(rules) > 0:
+			return slices.ContainsFunc(rules, func(r v1alpha1.RestoreRule) bool {
+				return r.SourceHost == pod || r.SourceHost == "" && slices.Contains(r.TargetHosts, pod)
+			})
+		default:
+			return true
+		}
+	}
 }

@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/run/hookround"
@@ -61,9 +63,12 @@ func (r *runner) finish() {
 			// claim that everything is done.
 			r.d.StampMade = ProvisionsClaims(s.Resolved) && !hookround.Has(s.Resolved.Hooks, hookstage.Post)
 		}
-		if succeeded > 0 {
-			run.Partial(&s.Conditions, "some components are restored and some are not: see status.components",
+		switch {
+		case succeeded > 0:
+			run.EndPartial(&s.Conditions, "some components are restored and some are not: see status.components",
 				r.Session.Generation, r.Now)
+		case phase == v1alpha1.RestoreSessionFailed:
+			apimeta.RemoveStatusCondition(&s.Conditions, v1alpha1.ConditionPartial)
 		}
 		reason, message := r.failure()
 		end(r.Input, r.d, phase, reason, message)
@@ -73,7 +78,7 @@ func (r *runner) finish() {
 	// done.
 	r.d.Stamp = hooks == ""
 	if lost != (lostCounts{}) {
-		run.Partial(&s.Conditions, r.notRestored(lost), r.Session.Generation, r.Now)
+		run.EndPartial(&s.Conditions, r.notRestored(lost), r.Session.Generation, r.Now)
 	}
 	if hooks != "" {
 		end(r.Input, r.d, v1alpha1.RestoreSessionFailed, v1alpha1.ReasonFailedToExecutePostRestoreHooks,

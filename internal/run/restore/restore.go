@@ -60,6 +60,9 @@ type Start struct {
 	PausedBackups []v1alpha1.TypedObjectReference
 	// PassedOver is a damaged Snapshot that is newer than the one that was taken for the latest, or nil.
 	PassedOver *v1alpha1.Snapshot
+	// HoldsLess says which Snapshots hold more of the target than the one that was taken for the latest: see the
+	// function HoldsLess.
+	HoldsLess string
 	// Error explains why the restore can't start.
 	Error *v1alpha1.ResolvedError
 	// Wait is how long Error can still go away by itself, counted from Since.
@@ -165,6 +168,11 @@ func freeze(in Input, d *Decision) {
 	d.Event = &run.Event{
 		Type: corev1.EventTypeNormal, Reason: run.ReasonStarted,
 		Message: "the restore has started" + passedOverMessage(in.Start.PassedOver),
+	}
+	if less := in.Start.HoldsLess; less != "" {
+		run.StartWithLess(&s.Conditions, d.Event,
+			less+". If you miss that, create another restore that names that Snapshot in dataSource.snapshot",
+			in.Session.Generation, in.Now)
 	}
 }
 
