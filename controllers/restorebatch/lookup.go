@@ -46,6 +46,7 @@ func (r *Reconciler) lookUp(ctx context.Context, b *v1alpha1.RestoreBatch) (*res
 		}
 		return start, err
 	}
+	start.HoldsLess = restorebatch.HoldsLess(snapshots, &b.Spec, chosen, now)
 	resolved.Targets = restorebatch.ResolveRestoreTargets(b, chosen)
 	if start.Error = restorebatch.DatabaseMistakes(b, resolved.Targets); start.Error != nil {
 		return start, nil

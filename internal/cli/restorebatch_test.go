@@ -167,6 +167,7 @@ func warnings(t *testing.T, ns string) {
 		"owners":   {[]int64{7}, false, partial, "warning: " + owners + "\n"},
 		"unseen":   {nil, false, partial, "warning: " + strings.ReplaceAll(partial, "NAME", "unseen") + "\n"},
 		"replicas": {[]int64{1}, true, "no replicas: Deployment/web", "warning: no replicas: Deployment/web\n"},
+		"less":     {[]int64{0}, false, "less than others", "warning: less than others\n"},
 		"both":     {[]int64{7}, true, "no replicas", "warning: no replicas; " + owners + "\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -192,9 +193,13 @@ func warnings(t *testing.T, ns string) {
 						{Kind: "Deployment", Name: "web", UID: "1", Before: 2, Replicas: 2, Phase: v1alpha1.ScaleLeft},
 					}
 				}
+				reason := v1alpha1.ReasonPartial
+				if name == "less" {
+					reason = v1alpha1.ReasonHoldsLess
+				}
 				if tt.partial != "" {
 					b.Status.Conditions = []metav1.Condition{{
-						Type: v1alpha1.ConditionPartial, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonPartial,
+						Type: v1alpha1.ConditionPartial, Status: metav1.ConditionTrue, Reason: reason,
 						Message:            strings.ReplaceAll(tt.partial, "NAME", name),
 						LastTransitionTime: metav1.NewTime(pinned),
 					}}

@@ -1,6 +1,7 @@
 package restorebatch
 
 import (
+	"strings"
 	"time"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -42,4 +43,40 @@ func ChooseSnapshots(
 // isNamed reports whether a data source names its restore point.
 func isNamed(source *v1alpha1.RestoreBatchDataSource) bool {
 	return source.PITR == nil && source.BackupSession != v1alpha1.LatestBackupSession
+}
+
+// HoldsLess explains which Snapshots hold more of a target than the one that ChooseSnapshots has chosen for it, as
+// restore.HoldsLess does. It returns "" if there is none, or if the restore point is named.
+func HoldsLess(
+	list []v1alpha1.Snapshot, spec *v1alpha1.RestoreBatchSpec, chosen map[string]*v1alpha1.Snapshot, now time.Time,
+) string {
+	source := &spec.DataSource
+	if isNamed(source) {
+		return ""
+	}
+	others := map[string][]v1alpha1.Snapshot{}
+	for i := range list {
+		s := &list[i]
+		target := ""
+		if retention.OfBatch(s, source) {
+			target = wantedTarget(spec, s)
+		}
+		if target != "" && retention.Point(s) != retention.Point(chosen[target]) {
+			others[target] = append(others[target], *s)
+		}
+	}
+	var out []string
+	for i := range spec.Targets {
+		t := &spec.Targets[i]
+		if less := restore.HoldsLess(chosen[t.Name], others[t.Name], momentOf(source),
+			restore.Asks(t.Components, t.Rules), now); less != "" {
+			out = append(out, "target "+t.Name+": "+less)
+		}
+	}
+	if len(out) == 0 {
+		return ""
+	}
+	return "not all targets get all that other restore points hold of them: if you miss something, create another " +
+		"RestoreBatch that names a session in dataSource.session, or a restore point in dataSource.backupSession; " +
+		strings.Join(out, "; ")
 }

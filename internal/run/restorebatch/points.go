@@ -30,10 +30,7 @@ func chooseAmong(
 ) (map[string]*v1alpha1.Snapshot, *v1alpha1.ResolvedError) {
 	source := &spec.DataSource
 	named := isNamed(source)
-	var moment restore.Before
-	if source.PITR != nil && source.PITR.TargetTime != nil {
-		moment = restore.Before{At: source.PITR.TargetTime.Time, Exclusive: source.PITR.Exclusive}
-	}
+	moment := momentOf(source)
 	points, known := map[string]*restorePoint{}, map[string]bool{}
 	keyOf := pointKeys(list, source)
 	var damaged []string
@@ -76,6 +73,14 @@ func chooseAmong(
 			refusal.Message, strings.Join(damaged[:min(len(damaged), maxDamaged)], "; "))
 	}
 	return chosen, refusal
+}
+
+// momentOf returns the time by which a data source wants its restore point.
+func momentOf(source *v1alpha1.RestoreBatchDataSource) restore.Before {
+	if source.PITR == nil || source.PITR.TargetTime == nil {
+		return restore.Before{}
+	}
+	return restore.Before{At: source.PITR.TargetTime.Time, Exclusive: source.PITR.Exclusive}
 }
 
 // maxDamaged is how many damaged Snapshots a refusal names at most.

@@ -314,3 +314,66 @@ func TestAPointOfTheFutureIsNotTheNewest(t *testing.T) {
 		g.Expect(chosen["web"].Name).To(Equal(today.Name))
 	}
 }
+
+// One session backs up all of a target, another one less. Only who names neither session nor run has to be told.
+func TestARestorePointThatHoldsLess(t *testing.T) {
+	holding := func(session string, components ...string) func(*v1alpha1.Snapshot) {
+		return func(s *v1alpha1.Snapshot) {
+			s.Spec.Session, s.Status.Components = session, map[string]v1alpha1.Component{}
+			for _, c := range components {
+				s.Status.Components[c] = v1alpha1.Component{}
+			}
+		}
+	}
+	list := []v1alpha1.Snapshot{
+		pointSnapshot("night", "night", "web", 1, holding("nightly", "data", "logs")),
+		pointSnapshot("night", "night", "db", 1, holding("nightly", "dump")),
+		pointSnapshot("a", "a", "web", 2, holding("hourly", "data")),
+		pointSnapshot("a", "a", "db", 2, holding("hourly", "dump")),
+		pointSnapshot("b", "b", "web", 3, holding("hourly", "data")),
+		pointSnapshot("b", "b", "web", 3, holding("hourly", "data", "copies"), in("shop-web-2")),
+		pointSnapshot("b", "b", "db", 3, holding("hourly", "dump")),
+	}
+	for name, tt := range map[string]struct {
+		source v1alpha1.RestoreBatchDataSource
+		web    v1alpha1.RestoreBatchTarget
+		says   string
+	}{
+		"latest": {
+			source: v1alpha1.RestoreBatchDataSource{BackupSession: v1alpha1.LatestBackupSession},
+			says: "target web: Snapshot web-b holds less than Snapshot web-night of session nightly, which has " +
+				"component logs",
+		},
+		"a component of the latest": {
+			source: v1alpha1.RestoreBatchDataSource{BackupSession: v1alpha1.LatestBackupSession},
+			web:    v1alpha1.RestoreBatchTarget{Components: []string{"data"}},
+		},
+		"the latest of a session": {
+			source: v1alpha1.RestoreBatchDataSource{BackupSession: v1alpha1.LatestBackupSession, Session: "hourly"},
+		},
+		"a run": {source: v1alpha1.RestoreBatchDataSource{BackupSession: "b"}},
+		"a time": {
+			source: v1alpha1.RestoreBatchDataSource{PITR: &v1alpha1.PITR{TargetTime: &metav1.Time{
+				Time: time.Date(2026, 7, 1, 2, 0, 0, 0, time.UTC),
+			}}},
+			says: "target web: Snapshot web-a holds less than Snapshot web-night of session nightly, which has " +
+				"component logs",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			tt.source.BackupBatch, tt.web.Name = "shop", "web"
+			spec := &v1alpha1.RestoreBatchSpec{
+				DataSource: tt.source, Targets: []v1alpha1.RestoreBatchTarget{tt.web, {Name: "db"}},
+			}
+			chosen, refusal := ChooseSnapshots(list, spec, later)
+			g.Expect(refusal).To(BeNil())
+			less := HoldsLess(list, spec, chosen, later)
+			if tt.says == "" {
+				g.Expect(less).To(BeEmpty())
+				return
+			}
+			g.Expect(less).To(HaveSuffix("; " + tt.says))
+		})
+	}
+}

@@ -69,6 +69,8 @@ type Start struct {
 	Resolved v1alpha1.ResolvedRestoreBatch
 	// ScaledDown are the workloads to scale down. They have no meaning when Error is set.
 	ScaledDown []v1alpha1.ScaledWorkload
+	// HoldsLess says which restore points hold more of the targets: see the function HoldsLess.
+	HoldsLess string
 	// Error explains why the RestoreBatch can't start.
 	Error *v1alpha1.ResolvedError
 	// Wait is how long Error can still go away by itself, counted from Since.
@@ -161,6 +163,9 @@ func freeze(in Input, d *Decision) {
 		v1alpha1.ReasonResourceValidationPassed, "the restore can be done", in.Batch.Generation, in.Now)
 	run.Progress(&s.Conditions, v1alpha1.ReasonRunning, "the restore runs", in.Batch.Generation, in.Now)
 	d.Event = &run.Event{Type: corev1.EventTypeNormal, Reason: run.ReasonStarted, Message: "the restore has started"}
+	if less := in.Start.HoldsLess; less != "" {
+		run.StartWithLess(&s.Conditions, d.Event, less, in.Batch.Generation, in.Now)
+	}
 	d.After = time.Second
 }
 

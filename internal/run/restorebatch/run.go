@@ -191,16 +191,18 @@ func (r *runner) finish() {
 	}
 	switch {
 	case !wellEnded(phase) && well > 0:
-		run.Partial(&r.d.Status.Conditions, "some targets are restored and some are not: see status.targets",
+		run.EndPartial(&r.d.Status.Conditions, "some targets are restored and some are not: see status.targets",
 			r.Batch.Generation, r.Now)
 	case wellEnded(phase) && r.left() != "":
-		run.Partial(&r.d.Status.Conditions,
+		run.EndPartial(&r.d.Status.Conditions,
 			"all data is restored, but not all workloads have their replicas again: "+r.left(), r.Batch.Generation,
 			r.Now)
 	case wellEnded(phase) && r.incomplete() != "":
-		run.Partial(&r.d.Status.Conditions,
+		run.EndPartial(&r.d.Status.Conditions,
 			"all data is restored, but not all owners and attributes: see the condition Partial of RestoreSession "+
 				r.incomplete(), r.Batch.Generation, r.Now)
+	case phase == v1alpha1.RestoreSessionFailed && well == 0:
+		apimeta.RemoveStatusCondition(&r.d.Status.Conditions, v1alpha1.ConditionPartial)
 	}
 	if wellEnded(phase) && hooks != "" {
 		phase, reason, message = v1alpha1.RestoreSessionFailed, v1alpha1.ReasonFailedToExecutePostRestoreHooks,
