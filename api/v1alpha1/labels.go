@@ -112,6 +112,10 @@ const (
 	// digest of its spec, the UID of the claim, the UID of its PersistentVolume and the number of claims that were
 	// filled, with slashes in between. It says nothing about a claim or volume with another UID.
 	AnnotationRestored = Group + "/restored"
+	// AnnotationConfirmed on a PersistentVolumeClaim, or on a database's Lease, says which restores have used their
+	// confirmation: the beginnings of the digests of their specs, with commas in between and the last one at the end.
+	// An identical restore needs another confirmation.
+	AnnotationConfirmed = Group + "/confirmed"
 	// AnnotationMade on a PersistentVolumeClaim marks a claim that a RestoreSession made from a VolumeSnapshot and that
 	// gets its volume when its first pod mounts it: the digest of the RestoreSession's spec, the UID of the
 	// VolumeSnapshot and the UID of the claim, with slashes in between.

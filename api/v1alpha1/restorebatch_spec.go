@@ -174,8 +174,9 @@ type RestoreBatchTarget struct {
 	// +optional
 	Executor Executor `json:"executor,omitempty"`
 
-	// Confirm allows restoring into a volume that holds data or is in use. Its value is the UID of the target.
-	// overwritePolicy and deleteExtraFiles define what happens to existing files.
+	// Confirm allows restoring into a volume that holds data or is in use. Its value is the UID of the target. It
+	// counts once: to run the same restore again, write a slash and another word behind the UID. overwritePolicy and
+	// deleteExtraFiles define what happens to existing files.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64

@@ -3,6 +3,7 @@ package restorebatch
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -14,9 +15,9 @@ import (
 	"github.com/cairn-backup/cairn/internal/run/restorebatch"
 )
 
-// spent explains why the RestoreSession of a target would be refused: the target has the stamp of an identical restore,
-// but nothing proves that it still has its data. A batch learns that before it takes the pods of an application away.
-// The volumes of a workload are known only to the RestoreSession, which looks at them itself.
+// spent explains why the RestoreSession of a target would be refused: an identical restore has used its confirmation,
+// or has filled it, but nothing proves that it still has its data. A batch learns that before it takes the pods of an
+// application away. The volumes of a workload are known only to the RestoreSession, which looks at them itself.
 func (r *Reconciler) spent(
 	ctx context.Context, b *v1alpha1.RestoreBatch, resolved []v1alpha1.ResolvedRestoreTarget,
 ) (*v1alpha1.ResolvedError, error) {
@@ -47,13 +48,15 @@ func (r *Reconciler) spentClaim(
 	ctx context.Context, _ *v1alpha1.RestoreBatch, t *v1alpha1.RestoreBatchTarget,
 	claims []corev1.PersistentVolumeClaim, _ func() ([]corev1.Pod, error), digests []string,
 ) (*v1alpha1.ResolvedError, error) {
-	name := []string{t.Target.Name}
-	filled, err := read.Filled(ctx, r.APIReader, claims, digests...)
-	if err != nil || t.Target.Kind != v1alpha1.KindPersistentVolumeClaim || filled.All(name) ||
-		filled.AnyMarked(name) == "" {
+	i := slices.IndexFunc(claims, func(c corev1.PersistentVolumeClaim) bool { return c.Name == t.Target.Name })
+	if t.Target.Kind != v1alpha1.KindPersistentVolumeClaim || i < 0 {
+		return nil, nil
+	}
+	filled, err := read.Filled(ctx, r.APIReader, claims[i:i+1], digests...)
+	if err != nil || filled.All([]string{t.Target.Name}) {
 		return nil, err
 	}
-	return restore.ConfirmationUsed(t.Confirm, "PersistentVolumeClaim "+t.Target.Name), nil
+	return confirmation(t, digests).Used("PersistentVolumeClaim "+t.Target.Name, claims[i].Annotations), nil
 }
 
 // spentDatabase is spent for a target that is a database. One whose server is elsewhere, or is one of several, never
@@ -72,11 +75,16 @@ func (r *Reconciler) spentDatabase(
 		return nil, err // The RestoreSession waits for a database that is not ready.
 	}
 	filled, mark, err := read.DatabaseFilled(ctx, r.APIReader, b.Namespace, found, claims, digests...)
-	if err != nil || filled || mark == nil || !restore.Marked(mark.Annotations, digests...) {
+	if err != nil || filled || mark == nil {
 		return nil, err
 	}
-	if t.Confirm != "" || found.Location.Pod != nil {
-		return restore.ConfirmationUsed(t.Confirm, "Lease "+mark.Name), nil
+	if t.Confirm == "" && found.Location.Pod == nil && restore.Marked(mark.Annotations, digests...) {
+		return restorebatch.FilledUnseen(t, found.UID(), mark.Name), nil
 	}
-	return restorebatch.FilledUnseen(t, found.UID(), mark.Name), nil
+	return confirmation(t, digests).Used("Lease "+mark.Name, mark.Annotations), nil
+}
+
+// confirmation returns the confirmation of a target.
+func confirmation(t *v1alpha1.RestoreBatchTarget, digests []string) restore.Confirmation {
+	return restore.Confirmation{Value: t.Confirm, Kind: v1alpha1.RestoreBatchKind, Digests: digests}
 }

@@ -160,10 +160,38 @@ func TestARestoreBatchWhoseConfirmationWasUsedScalesNothing(t *testing.T) {
 	bed.Edit(t, claim, func() {
 		claim.Annotations[v1alpha1.AnnotationRestored] = restore.ParseStamp(
 			claim.Annotations[v1alpha1.AnnotationRestored]).Digest
+		delete(claim.Annotations, v1alpha1.AnnotationConfirmed)
 	})
 	before := w.generation()
 	w.restore("back", scalesWeb, confirmed)
 	b := w.settle("back")
 	w.Expect(b.Status.Reason).To(Equal(v1alpha1.ReasonConfirmationUsed), "%v", summary(b))
+	w.Expect(w.generation()).To(Equal(before))
+}
+
+// Another RestoreBatch has filled the claim since, so its stamp is of that one. The first, made again, neither
+// overwrites it nor takes the pods away.
+func TestARestoreBatchWhoseConfirmationWasUsedBeforeAnotherOneScalesNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.gone(w.deployment("kubectl"))
+	claim := &corev1.PersistentVolumeClaim{}
+	w.Get("web", claim)
+	confirmed := func(b *v1alpha1.RestoreBatch) { b.Spec.Targets[0].Confirm = string(claim.UID) }
+	w.restore("march", scalesWeb, confirmed)
+	w.Expect(w.settle("march").Status.Phase).To(Equal(v1alpha1.RestoreSessionSucceeded))
+	w.restore("june", scalesWeb, func(b *v1alpha1.RestoreBatch) {
+		confirmed(b)
+		b.Spec.Targets[0].DeleteExtraFiles = true
+	})
+	w.Expect(w.settle("june").Status.Phase).To(Equal(v1alpha1.RestoreSessionSucceeded))
+	w.forget("march")
+	before := w.generation()
+	w.restore("march", scalesWeb, confirmed)
+	b := w.settle("march")
+	w.Expect(b.Status.Reason).To(Equal(v1alpha1.ReasonConfirmationUsed), "%v", summary(b))
+	w.Expect(b.Status.Conditions).To(ContainElement(HaveField("Message", HaveSuffix(
+		"create another RestoreBatch with confirm: "+string(claim.UID)+"/2 for this target "+
+			"(cairn restore --batch --confirm TARGET/"+string(claim.UID)+"/2)"))))
 	w.Expect(w.generation()).To(Equal(before))
 }

@@ -139,6 +139,9 @@ func (r *Reconciler) usableClaim(
 	if err := unused(restore.CheckUnused(s, resolved, claim, restores, pods, take)); err != nil || !take {
 		return err
 	}
+	if used := restore.UsedByAnother(s, "PersistentVolumeClaim "+claim.Name, claim.Annotations); used != nil {
+		return movers.Refuse(used.Reason, "%s", used.Message)
+	}
 	return r.take(ctx, s, claim)
 }
 

@@ -47,8 +47,8 @@ func (r *Reconciler) findDatabase(ctx context.Context, look *lookup) error {
 		return err
 	}
 	look.AlreadyRestored = filled
-	if !look.AlreadyRestored && restore.Marked(mark.Annotations, look.digests...) {
-		look.Error = restore.ConfirmationUsed(look.session.Spec.Confirm, "Lease "+mark.Name)
+	if !look.AlreadyRestored {
+		look.Error = restore.ConfirmationOf(look.session).Used("Lease "+mark.Name, mark.Annotations)
 	}
 	return nil
 }
@@ -97,6 +97,9 @@ func (r *Reconciler) usableDatabase(
 	}
 	if mark == nil {
 		return r.makeMark(ctx, s, target)
+	}
+	if used := restore.UsedByAnother(s, "Lease "+mark.Name, mark.Annotations); used != nil {
+		return movers.Refuse(used.Reason, "%s", used.Message)
 	}
 	return r.writeMark(ctx, mark, func(annotations map[string]string) {
 		restore.Take(annotations, s, resolved.TargetUID)

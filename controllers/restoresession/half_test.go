@@ -159,6 +159,7 @@ func TestARestoreOfTheSamePartEndsTheMark(t *testing.T) {
 		w.Outcome = next.outcome
 		w.restore(next.name, including(next.path), w.confirmed("target"), func(s *v1alpha1.RestoreSession) {
 			s.Spec.DataSource.Snapshot, s.Spec.Verify = next.snapshot, true
+			s.Spec.Confirm += "/" + next.name
 		})
 		s := w.settle(next.name)
 		w.Expect(w.halfRestored("target")).To(Equal(next.want), "%s: %s", next.name, message(s))

@@ -3,6 +3,7 @@ package restoresession
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -127,18 +128,26 @@ func (r *Reconciler) resolveHosts(ctx context.Context, look *lookup) error {
 	if look.Error = restore.ConfirmationRefusal(look.session, resolved); look.Error != nil {
 		return nil
 	}
-	if look.Error = restore.ConfirmationUsed(look.session.Spec.Confirm, look.marked()); look.Error != nil {
+	if look.Error = look.confirmationUsed(); look.Error != nil {
 		return nil
 	}
 	return r.usableHosts(ctx, look)
 }
 
-// marked names a claim of a resolved restore that has the stamp of an identical one, or returns "".
-func (s *lookup) marked() string {
-	if claim := s.filled.AnyMarked(restore.ClaimsOf(s.Resolved.Hosts)); claim != "" {
-		return "PersistentVolumeClaim " + claim
+// confirmationUsed explains why the confirmation of a resolved restore does not count for one of its claims, or returns
+// nil.
+func (s *lookup) confirmationUsed() *v1alpha1.ResolvedError {
+	names, confirmation := restore.ClaimsOf(s.Resolved.Hosts), restore.ConfirmationOf(s.session)
+	for i := range s.claims {
+		claim := &s.claims[i]
+		if !slices.Contains(names, claim.Name) {
+			continue
+		}
+		if used := confirmation.Used("PersistentVolumeClaim "+claim.Name, claim.Annotations); used != nil {
+			return used
+		}
 	}
-	return ""
+	return nil
 }
 
 // usableHosts refuses a resolved restore that must not write into its volumes now.

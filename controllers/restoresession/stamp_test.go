@@ -23,6 +23,7 @@ func (w *world) oldStamp(claim *corev1.PersistentVolumeClaim) {
 	bed.Edit(w.T, claim, func() {
 		claim.Annotations[v1alpha1.AnnotationRestored] = restore.ParseStamp(
 			claim.Annotations[v1alpha1.AnnotationRestored]).Digest
+		delete(claim.Annotations, v1alpha1.AnnotationConfirmed)
 	})
 }
 
@@ -53,10 +54,8 @@ func TestAStampOfAnEarlierVersionProvesNothingAndOverwritesNothing(t *testing.T)
 	w.Expect(message(s)).To(ContainSubstring("PersistentVolumeClaim target has the annotation"))
 	w.Expect(w.Jobs()).To(HaveLen(1), "nothing is overwritten")
 
-	claim := w.claim("target")
-	bed.Edit(t, claim, func() { delete(claim.Annotations, v1alpha1.AnnotationRestored) })
-	w.restore("wanted", confirmed)
-	w.Expect(ending(w.settle("wanted"))).To(Equal("Succeeded/Succeeded"), "somebody has said that it counts again")
+	w.restore("wanted", confirmed, confirmedAnew)
+	w.Expect(ending(w.settle("wanted"))).To(Equal("Succeeded/Succeeded"), "somebody has confirmed it again")
 
 	// Without confirm the mover looks: it refuses a volume that holds data.
 	w.restore("unconfirmed")
@@ -159,6 +158,7 @@ func TestARestoreThatIsCreatedAgainAfterAnUpgradeOverwritesNothing(t *testing.T)
 		stamp := restore.ParseStamp(claim.Annotations[v1alpha1.AnnotationRestored])
 		stamp.Digest = policy.Digest(w.session("first").Spec) // as the earlier version wrote it
 		claim.Annotations[v1alpha1.AnnotationRestored] = stamp.String()
+		delete(claim.Annotations, v1alpha1.AnnotationConfirmed)
 	})
 	// The same file, with the CRD of now.
 	w.restore("again", confirmed, func(s *v1alpha1.RestoreSession) { s.Spec.RestoreTimeout = nil })

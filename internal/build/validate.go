@@ -154,6 +154,7 @@ var reservedAnnotations = map[string]string{
 	v1alpha1.AnnotationDeparture: setByCairn,
 	v1alpha1.AnnotationMovers:    setByCairn,
 	v1alpha1.AnnotationRestored:  setByCairn,
+	v1alpha1.AnnotationConfirmed: setByCairn,
 	v1alpha1.AnnotationMade:      setByCairn,
 
 	v1alpha1.AnnotationSidecarTask:        setByCairn,

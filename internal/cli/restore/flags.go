@@ -62,7 +62,8 @@ func (f *restoreFlags) add(cmd *cobra.Command) {
 	flags.StringSliceVar(&f.exclude, "exclude", nil,
 		"leave out what matches these patterns (see the guide on restores)")
 	flags.StringSliceVar(&f.confirms, "confirm", nil,
-		"the UID of the target, to restore into it although it holds data or is in use; with --batch, TARGET/UID")
+		"the UID of the target, to restore into it although it holds data or is in use; with --batch, TARGET/UID; to "+
+			"run an identical restore again, with a slash and another word behind the UID")
 	flags.StringVar(&f.overwrite, "overwrite", "",
 		"with --confirm, whether existing files are overwritten: Overwrite, IfNewer or Never (default Overwrite)")
 	flags.BoolVar(&f.deleteExtra, "delete-extra", false, "with --confirm, delete files that the Snapshot does not have")

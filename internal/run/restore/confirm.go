@@ -3,9 +3,11 @@ package restore
 import (
 	"cmp"
 	"fmt"
+	"slices"
+	"strconv"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/workload"
@@ -16,7 +18,7 @@ import (
 // confirmation in advance: it refuses a volume that holds data.
 func ConfirmationRefusal(s *v1alpha1.RestoreSession, resolved *v1alpha1.ResolvedRestore) *v1alpha1.ResolvedError {
 	if confirm := s.Spec.Confirm; confirm != "" {
-		if confirm == string(resolved.TargetUID) {
+		if uid, _, _ := strings.Cut(confirm, "/"); uid == string(resolved.TargetUID) {
 			return nil
 		}
 		return workload.Fail(v1alpha1.ReasonConfirmationWrong,
@@ -26,26 +28,112 @@ func ConfirmationRefusal(s *v1alpha1.RestoreSession, resolved *v1alpha1.Resolved
 	if step := stepThatWritesFirst(resolved.Task); step != "" && resolved.TargetUID != "" {
 		return workload.Fail(v1alpha1.ReasonConfirmationMissing,
 			"step %s of the task can write into the volumes before the mover has checked what they hold%s",
-			step, confirmAdvice(s, resolved.TargetUID))
+			step, confirmAdvice(confirmedIn(s), string(resolved.TargetUID)))
 	}
 	if hasUnprobedDatabase(resolved.Hosts) {
 		return workload.Fail(v1alpha1.ReasonConfirmationMissing, "the task has no way to see whether %s holds data%s",
-			s.Spec.Target, confirmAdvice(s, resolved.TargetUID))
+			s.Spec.Target, confirmAdvice(confirmedIn(s), string(resolved.TargetUID)))
 	}
 	return nil
 }
 
-// ConfirmationUsed explains why the confirm of a restore does not count again: an annotation of marked says that
-// an identical restore has used it, but not that marked still has what that restore wrote. So nothing is known about
-// what would be overwritten. It returns nil if marked is "", or if the restore overwrites nothing.
-func ConfirmationUsed(confirm, marked string) *v1alpha1.ResolvedError {
-	if marked == "" || confirm == "" {
+// Confirmation is a confirm that somebody has written. It counts once: a restore that is made again, for example by a
+// GitOps tool, has nobody's new word for what its target holds by then. Its digests cover the UID of the target, so it
+// needs no other proof that annotations, which go along with an export, are about this target.
+type Confirmation struct {
+	// Value is the UID of the target, with or without a slash and a word behind it. It is "" if nothing is confirmed.
+	Value string
+	// Kind is the kind of the object in which a person can confirm again.
+	Kind string
+	// Digests are those of the restore, which cover the confirmation: see Digests.
+	Digests []string
+}
+
+// ConfirmationOf returns the confirmation of a restore.
+func ConfirmationOf(s *v1alpha1.RestoreSession) Confirmation {
+	return Confirmation{Value: s.Spec.Confirm, Kind: confirmedIn(s), Digests: Digests(s)}
+}
+
+// Used explains why a confirmation does not count again: the annotations of an object say that an identical restore
+// has used it. It returns nil if they do not, or if the restore overwrites nothing. It has no meaning for a restore
+// whose data is known to be there still.
+func (c Confirmation) Used(object string, annotations map[string]string) *v1alpha1.ResolvedError {
+	said := c.saidBy(annotations)
+	if c.Value == "" || said == "" {
 		return nil
 	}
 	return workload.Fail(v1alpha1.ReasonConfirmationUsed,
-		"%s has the annotation %s of an identical restore, which has used the confirmation, but not for all of the "+
-			"volumes that are there now: check what they hold, then remove the annotation and create the restore again",
-		marked, v1alpha1.AnnotationRestored)
+		"%s has the annotation %s of an identical restore, which has used the confirmation, and nothing says that "+
+			"what it wrote is still there: check what is there now%s",
+		object, said, confirmAdvice(c.Kind, c.another()))
+}
+
+// UsedByAnother is Used for a frozen restore that is about to write. An identical one of the same moment can have been
+// faster.
+func UsedByAnother(
+	s *v1alpha1.RestoreSession, object string, annotations map[string]string,
+) *v1alpha1.ResolvedError {
+	if Holds(annotations, s.UID) {
+		return nil
+	}
+	return ConfirmationOf(s).Used(object, annotations)
+}
+
+// saidBy returns the annotation that says that the confirmation was used, or "".
+func (c Confirmation) saidBy(annotations map[string]string) string {
+	used := usedDigests(annotations)
+	switch {
+	case slices.ContainsFunc(c.Digests, func(d string) bool { return slices.Contains(used, shortDigest(d)) }):
+		return v1alpha1.AnnotationConfirmed
+	case Marked(annotations, c.Digests...): // an earlier version has written only this one
+		return v1alpha1.AnnotationRestored
+	default:
+		return ""
+	}
+}
+
+// another returns a value that confirms the same target once more.
+func (c Confirmation) another() string {
+	uid, word, _ := strings.Cut(c.Value, "/")
+	n, err := strconv.ParseUint(word, 10, 16)
+	if err != nil {
+		n = 1
+	}
+	return fmt.Sprintf("%s/%d", uid, n+1)
+}
+
+// maxUsed is how many used confirmations an object remembers: many more than anybody gives for one target, because
+// beyond that the first ones count again.
+const maxUsed = 200
+
+// rememberUsed makes annotations say that the confirmation of the restore with this digest is used.
+func rememberUsed(annotations map[string]string, digest string) {
+	used := usedDigests(annotations)
+	if slices.Contains(used, shortDigest(digest)) {
+		return
+	}
+	used = append(used, shortDigest(digest))
+	annotations[v1alpha1.AnnotationConfirmed] = strings.Join(used[max(0, len(used)-maxUsed):], ",")
+}
+
+// forgetUsed takes back what rememberUsed has made annotations say.
+func forgetUsed(annotations map[string]string, digest string) {
+	used := slices.DeleteFunc(usedDigests(annotations), func(d string) bool { return d == shortDigest(digest) })
+	if len(used) == 0 {
+		delete(annotations, v1alpha1.AnnotationConfirmed)
+		return
+	}
+	annotations[v1alpha1.AnnotationConfirmed] = strings.Join(used, ",")
+}
+
+func usedDigests(annotations map[string]string) []string {
+	return strings.FieldsFunc(annotations[v1alpha1.AnnotationConfirmed], func(r rune) bool { return r == ',' })
+}
+
+// shortDigest returns the beginning of a digest, which is enough to tell the restores into one object apart.
+func shortDigest(digest string) string {
+	digest = strings.TrimPrefix(digest, "sha256:")
+	return digest[:min(len(digest), 16)]
 }
 
 // stepThatWritesFirst names the step of a restore's task that can write into the volumes before the mover checks what
@@ -71,15 +159,23 @@ func hasUnprobedDatabase(hosts []v1alpha1.ResolvedRestoreHost) bool {
 	return false
 }
 
-// confirmAdvice ends a refusal to write into a used volume. It says which confirmation allows it, and where: a person
-// who wrote a RestoreBatch has not written its RestoreSessions.
-func confirmAdvice(s *v1alpha1.RestoreSession, target types.UID) string {
-	if owner := metav1.GetControllerOf(s); owner != nil && owner.Kind == v1alpha1.RestoreBatchKind {
+// confirmAdvice ends a refusal to write into a used volume. It says which confirmation allows it, and where.
+func confirmAdvice(kind, confirm string) string {
+	if kind == v1alpha1.RestoreBatchKind {
 		return fmt.Sprintf("; to restore into it anyway, create another RestoreBatch with confirm: %s for this "+
-			"target (cairn restore --batch --confirm TARGET/%[1]s)", target)
+			"target (cairn restore --batch --confirm TARGET/%[1]s)", confirm)
 	}
 	return fmt.Sprintf("; to restore into it anyway, create another RestoreSession with spec.confirm: %s "+
-		"(cairn restore --confirm)", target)
+		"(cairn restore --confirm)", confirm)
+}
+
+// confirmedIn returns the kind of the object in which a person confirms a restore. Whoever wrote a RestoreBatch has not
+// written its RestoreSessions.
+func confirmedIn(s *v1alpha1.RestoreSession) string {
+	if owner := metav1.GetControllerOf(s); owner != nil && owner.Kind == v1alpha1.RestoreBatchKind {
+		return v1alpha1.RestoreBatchKind
+	}
+	return v1alpha1.RestoreSessionKind
 }
 
 // Overwrites returns how a restore treats existing files in its volumes, or "" if the volumes must be empty.

@@ -52,8 +52,8 @@ func Marked(annotations map[string]string, digests ...string) bool {
 }
 
 // Take makes the annotations of a claim, or of the Lease of a database, say that a restore writes into it now. What
-// another restore had filled or made is no longer what the annotations say. The digest stays: it says that a
-// confirmation was used. target is the UID of the claim or database.
+// another restore had filled or made is no longer what the annotations say. That a confirmation was used stays: from
+// now on that of this restore is, whatever becomes of it. target is the UID of the claim or database.
 func Take(annotations map[string]string, s *v1alpha1.RestoreSession, target types.UID) {
 	if Holds(annotations, s.UID) {
 		return
@@ -66,6 +66,10 @@ func Take(annotations map[string]string, s *v1alpha1.RestoreSession, target type
 	delete(annotations, v1alpha1.AnnotationMade)
 	if stamp := ParseStamp(annotations[v1alpha1.AnnotationRestored]); stamp.Digest != "" {
 		annotations[v1alpha1.AnnotationRestored] = stamp.Digest
+		rememberUsed(annotations, stamp.Digest) // an earlier version wrote it nowhere else
+	}
+	if s.Spec.Confirm != "" {
+		rememberUsed(annotations, Digests(s)[0])
 	}
 }
 
@@ -85,20 +89,16 @@ func FilledBy(claim *corev1.PersistentVolumeClaim, volume types.UID, digests ...
 
 // Filled says which claims of a namespace identical restores have filled.
 type Filled struct {
-	marked, proven map[string]bool
-	claims         int
+	proven map[string]bool
+	claims int
 }
 
 // FindFilled returns which of the claims a restore with one of the digests has filled. volumes holds, by the name of
 // the claim, the UIDs of the PersistentVolumes of those that are Marked.
 func FindFilled(claims []corev1.PersistentVolumeClaim, volumes map[string]types.UID, digests ...string) Filled {
-	out := Filled{marked: map[string]bool{}, proven: map[string]bool{}}
+	out := Filled{proven: map[string]bool{}}
 	for i := range claims {
 		c := &claims[i]
-		if !Marked(c.Annotations, digests...) {
-			continue
-		}
-		out.marked[c.Name] = true
 		if FilledBy(c, volumes[c.Name], digests...) {
 			out.proven[c.Name] = true
 			out.claims = max(out.claims, ParseStamp(c.Annotations[v1alpha1.AnnotationRestored]).Claims)
@@ -119,16 +119,6 @@ func (f Filled) All(names []string) bool {
 
 // Complete reports whether every claim that the restore filled still has its data.
 func (f Filled) Complete() bool { return len(f.proven) > 0 && len(f.proven) >= f.claims }
-
-// AnyMarked returns a claim of these names that an annotation says the restore filled, or "".
-func (f Filled) AnyMarked(names []string) string {
-	for _, name := range names {
-		if f.marked[name] {
-			return name
-		}
-	}
-	return ""
-}
 
 // DatabaseFilledBy reports whether a restore with one of the digests filled a database. lease holds the annotations of
 // the database's Lease, target is the UID of the object that stands for it, and volumes is VolumesOfDatabase of its

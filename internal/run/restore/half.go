@@ -34,7 +34,8 @@ func parseHalf(annotations map[string]string) (name string, by, target types.UID
 
 // Release makes the annotations of a claim, or of the Lease of a database, say that a restore ends. status is the one
 // it ends with. claim is the name of the claim, or "" for a database, and target the UID of either. What stays half
-// restored keeps its mark, also if an earlier restore has left it so and this one wrote nothing or only another part.
+// restored keeps its mark, also if an earlier restore has left it so and this one wrote nothing or only another part. A
+// restore that wrote nothing has not used its confirmation.
 // earlier is the restore that the mark names, or nil if it is gone: see HalfRestoredBy.
 func Release(
 	annotations map[string]string, s, earlier *v1alpha1.RestoreSession, status *v1alpha1.RestoreSessionStatus,
@@ -46,7 +47,15 @@ func Release(
 	delete(annotations, v1alpha1.AnnotationRestoring)
 	_, by, of := parseHalf(annotations)
 	good := by == s.UID || of != target // nobody else has left this target half restored
-	switch whole, untouched := left(status, claim); {
+	whole, untouched := left(status, claim)
+	switch {
+	case s.Spec.Confirm == "":
+	case untouched:
+		forgetUsed(annotations, Digests(s)[0])
+	default: // an earlier version may have begun the restore
+		rememberUsed(annotations, Digests(s)[0])
+	}
+	switch {
 	case whole && (good || ofEverything(s, status.Resolved, claim) || fulfils(s, earlier, claim)), untouched && good:
 		delete(annotations, v1alpha1.AnnotationHalfRestored)
 	case !untouched:

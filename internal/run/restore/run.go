@@ -351,7 +351,7 @@ func (r *runner) advise(reason, message string) string {
 		strings.Contains(message, string(uid)) {
 		return message
 	}
-	return message + confirmAdvice(r.Session, uid)
+	return message + confirmAdvice(confirmedIn(r.Session), string(uid))
 }
 
 // MakesMover reports whether a Job of this name can be one that a frozen restore makes to write a component.
