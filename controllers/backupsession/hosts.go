@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/access"
@@ -195,4 +196,38 @@ func restoreInto(restores []v1alpha1.RestoreSession, h *v1alpha1.ResolvedHost) *
 		}
 	}
 	return nil
+}
+
+// places finds the nodes of Jobs again, past the cache: see Mover.FindsNodeAgain. claims are those of the namespace.
+type places struct {
+	*Reconciler
+	in     backup.Input
+	claims map[string]*corev1.PersistentVolumeClaim
+	pods   *corev1.PodList
+}
+
+// of returns the host of a mover with the node that it has now. A refusal says which pod is about to move: then the Job
+// has to wait. The frozen host stays as it is, so each look at the Job that is still to be made finds the node again.
+func (p *places) of(
+	ctx context.Context, m backup.Mover,
+) (*v1alpha1.ResolvedHost, *v1alpha1.ResolvedError, error) {
+	if !m.FindsNodeAgain(p.in.Session) {
+		return m.Host, nil, nil
+	}
+	if p.pods == nil {
+		var list corev1.PodList
+		if err := p.APIReader.List(ctx, &list, client.InNamespace(p.in.Session.Namespace)); err != nil {
+			return nil, nil, fmt.Errorf("list Pods: %w", err)
+		}
+		p.pods = &list
+	}
+	node, moving := workload.NodeAgain(m.Host, p.claims, p.pods.Items, p.Clock.Now(), run.WaitForNode)
+	if moving != nil {
+		logf.FromContext(ctx).V(1).Info("waits for a pod that is about to move", "job", m.Name, "message",
+			moving.Message)
+		return nil, moving, nil
+	}
+	host := m.Host.DeepCopy()
+	host.Node = node
+	return host, nil, nil
 }

@@ -67,6 +67,7 @@ func (r *Reconciler) createJobs(
 	}
 	takers := &takers{Reconciler: r, namespace: s.Namespace}
 	defer takers.close()
+	places := places{Reconciler: r, in: in, claims: claims}
 	for _, m := range d.Create {
 		if refusal := restoreOnto(restores, m.Target, m.Host); refusal != nil && len(m.Target.Copies) == 0 {
 			refused.Set(ctx, m.Repository.Snapshot, refusal)
@@ -74,6 +75,16 @@ func (r *Reconciler) createJobs(
 		if refused[m.Repository.Snapshot] != nil || workload.IsSidecar(m.Target) {
 			continue
 		}
+		host, moving, err := places.of(ctx, m)
+		if err != nil {
+			return err
+		}
+		if moving != nil {
+			d.After = run.EarlierOf(d.After, run.PollInterval)
+			d.SayWaits(m.Target.Name, moving.Reason, moving.Message)
+			continue
+		}
+		m.Host = host
 		before, err := r.create(ctx, in, m, exclusive(m, claims), takers)
 		if refusal := movers.RefusalOf(err); refusal != nil {
 			refused.Set(ctx, m.Repository.Snapshot, refusal)
@@ -120,7 +131,7 @@ func (r *Reconciler) create(
 }
 
 // job builds the Job of one mover. Everything comes from the frozen session, except that the storage's usagePolicy is
-// checked again, and that the claims of oneNode are read.
+// checked again, that the claims of oneNode are read, and that the node can have been found again.
 func (r *Reconciler) job(
 	ctx context.Context, in backup.Input, m backup.Mover, oneNode []string,
 ) (*batchv1.Job, error) {

@@ -236,7 +236,7 @@ func (r *Resolver) moving(claim string) *corev1.Pod {
 		p := &r.Pods[i]
 		switch {
 		case observe.PodEnded(p) || IsMover(p) || !Mounts(p, claim):
-		case p.Spec.NodeName != "" && p.DeletionTimestamp == nil:
+		case p.Spec.NodeName != "" && !leaves(p):
 			return nil
 		case found == nil:
 			found = p
@@ -253,8 +253,11 @@ func (r *Resolver) awaitsNode(claim *corev1.PersistentVolumeClaim) *v1alpha1.Res
 		return nil
 	}
 	what := "has no node yet"
-	if p.DeletionTimestamp != nil {
+	switch {
+	case p.DeletionTimestamp != nil:
 		what = "is being deleted, and another one can take its place"
+	case p.Spec.NodeName != "":
+		what = "is on a node that no longer answers"
 	}
 	return Fail(v1alpha1.ReasonVolumeMoving, "pod %s uses PersistentVolumeClaim %s and %s", p.Name, claim.Name, what)
 }

@@ -25,6 +25,11 @@ func deleted(p corev1.Pod) corev1.Pod {
 	return p
 }
 
+func lost(p corev1.Pod) corev1.Pod {
+	p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionUnknown}}
+	return p
+}
+
 // hosts formats the result of workload.ResolveHosts as "<host>@<node>: <component>=<claim or host path>[/<path>]".
 func hosts(in []v1alpha1.ResolvedHost) []string {
 	var out []string
@@ -113,6 +118,12 @@ func TestResolveHosts(t *testing.T) {
 			},
 			reason:  v1alpha1.ReasonVolumeMoving,
 			message: "pod web-0 uses PersistentVolumeClaim web-data and has no node",
+		},
+		"a claim whose pod is on a node that was lost": {
+			target: workload.Target{
+				Claim: &own, AwaitNodes: true, Pods: []corev1.Pod{lost(workloadtest.Pod("web-0", "node-a", data))},
+			},
+			reason: v1alpha1.ReasonVolumeMoving, message: "is on a node that no longer answers",
 		},
 		"a claim whose pod has found no node in time": {
 			target: workload.Target{Claim: &own, Pods: []corev1.Pod{workloadtest.Pod("web-0", "", data)}},

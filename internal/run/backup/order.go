@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -9,6 +10,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/run/hookround"
 	"github.com/cairn-backup/cairn/internal/text"
+	"github.com/cairn-backup/cairn/internal/workload"
 )
 
 // begin starts targets in their order, up to the limit of targets that run at once. It reports whether it started any.
@@ -62,6 +64,18 @@ func DeadlineOf(s *v1alpha1.BackupSession, target string) time.Time {
 		return own
 	}
 	return deadline
+}
+
+// FindsNodeAgain reports whether the node of a mover is to be found again: since it was frozen, the pods that use the
+// volumes can have moved, for example because the node is drained. That is so for a second attempt, and if the target
+// had to wait for its turn. The node of a DaemonSet's host and that of a host path say which data it is, and stay.
+// Copies, VolumeSnapshots and sidecars need no node.
+func (m Mover) FindsNodeAgain(s *v1alpha1.BackupSession) bool {
+	t, status := m.Target, targetStatus(s, m.Target.Name)
+	late := status != nil && status.StartTime != nil && s.Status.StartTime.Before(status.StartTime)
+	return (m.Attempt > 1 || late) && !workload.IsSidecar(t) && !IsVolumeSnapshots(t) && len(t.Copies) == 0 &&
+		t.AppRef.Kind != v1alpha1.KindDaemonSet &&
+		!slices.ContainsFunc(m.Host.Volumes, func(v v1alpha1.ResolvedVolume) bool { return v.HostPath != "" })
 }
 
 // MayBackUp reports whether Snapshots and Jobs of one target of a frozen run can be made now. The target must have

@@ -50,7 +50,7 @@ func waitsToBegin(pod *corev1.Pod) bool {
 		c := podCondition(pod, corev1.PodScheduled)
 		return c == nil || c.Status == corev1.ConditionFalse
 	}
-	if _, lost := lostSince(pod); lost || fromOutside(pod) != "" {
+	if _, lost := LostSince(pod); lost || fromOutside(pod) != "" {
 		return false
 	}
 	return slices.ContainsFunc(pod.Status.ContainerStatuses, func(s corev1.ContainerStatus) bool {

@@ -167,7 +167,7 @@ func alive(pod *corev1.Pod, now time.Time) Observation {
 	if end := terminated(pod); end != nil && !PodEnded(pod) {
 		return outlived(pod, end, now)
 	}
-	if since, lost := lostSince(pod); lost {
+	if since, lost := LostSince(pod); lost {
 		o := limited(Observation{Reason: v1alpha1.ReasonNodeLost, Message: "the node of the pod no longer answers"},
 			since, nodeLostLimit, now)
 		if o.State == StateWaiting {
@@ -272,12 +272,12 @@ func patient(o Observation, since time.Time, limit time.Duration, now time.Time)
 // Lost reports whether the node of a pod no longer answers, or the pod is being deleted. A pod can stay like that for
 // ever.
 func Lost(pod *corev1.Pod) bool {
-	_, lost := lostSince(pod)
+	_, lost := LostSince(pod)
 	return lost
 }
 
-// lostSince returns since when the pod's node has not reported.
-func lostSince(pod *corev1.Pod) (time.Time, bool) {
+// LostSince returns since when a pod has been lost, and whether it is: see Lost. The time is zero if nobody knows.
+func LostSince(pod *corev1.Pod) (time.Time, bool) {
 	if c := podCondition(pod, corev1.PodReady); c != nil && (c.Status == corev1.ConditionUnknown ||
 		c.Reason == "NodeStatusUnknown" || c.Reason == "NodeNotReady") {
 		return c.LastTransitionTime.Time, true

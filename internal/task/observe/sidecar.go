@@ -47,7 +47,7 @@ func ObserveSidecar(pod *corev1.Pod, w SidecarAtWork, now time.Time) Observation
 		}
 		return gone(v1alpha1.ReasonPodDeleted, "the pod has ended")
 	}
-	if since, lost := lostSince(pod); lost {
+	if since, lost := LostSince(pod); lost {
 		o := limited(Observation{Reason: v1alpha1.ReasonNodeLost, Message: "the node of the pod no longer answers"},
 			since, nodeLostLimit, now)
 		o.Recheck = soonest(o.Recheck)

@@ -193,23 +193,12 @@ func (r *resolver) node(h *v1alpha1.ResolvedRestoreHost) (string, *v1alpha1.Reso
 }
 
 // NodeAgain returns the node of the Job of a later attempt: the one on which the pods that stay use the host's claims
-// by now, or "" for any node. A pod that leaves does not count, because its node can be the one that is drained. The
-// frozen node is kept if a pod that uses the claim stays on it, or if no single node fits.
+// by now, or "" for any node. A pod that leaves does not count, because its node can be the one that is drained or was
+// lost. The frozen node is kept if a pod that uses the claim stays on it, or if no single node fits.
 func NodeAgain(
 	h *v1alpha1.ResolvedRestoreHost, claims []corev1.PersistentVolumeClaim, pods []corev1.Pod,
 ) string {
-	pods = slices.DeleteFunc(slices.Clone(pods), func(p corev1.Pod) bool { return p.DeletionTimestamp != nil })
-	slices.SortStableFunc(pods, func(a, b corev1.Pod) int { // the first node of a claim decides
-		switch onA, onB := a.Spec.NodeName == h.Node, b.Spec.NodeName == h.Node; {
-		case onA == onB:
-			return 0
-		case onA:
-			return -1
-		default:
-			return 1
-		}
-	})
-	target := workload.Target{Pods: pods}
+	target := workload.Target{Pods: workload.Staying(pods, h.Node)}
 	r := resolver{
 		Target: Target{Target: target}, resolver: workload.Resolver{Target: target},
 		claims: map[string]*corev1.PersistentVolumeClaim{},

@@ -263,6 +263,8 @@ func TestTheNodeOfALaterAttempt(t *testing.T) {
 	}
 	leaving := pod("a", "n1", "pages")
 	leaving.DeletionTimestamp = &metav1.Time{}
+	lost := pod("a", "n1", "pages")
+	lost.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionUnknown}}
 	tests := map[string]struct {
 		frozen string
 		claims []string
@@ -271,6 +273,7 @@ func TestTheNodeOfALaterAttempt(t *testing.T) {
 	}{
 		"no pod uses the claim any more": {frozen: "n1", claims: []string{"pages"}},
 		"its pod leaves the frozen node": {frozen: "n1", claims: []string{"pages"}, pods: []corev1.Pod{leaving}},
+		"the frozen node was lost":       {frozen: "n1", claims: []string{"pages"}, pods: []corev1.Pod{lost}},
 		"its next pod has no node yet": {
 			frozen: "n1", claims: []string{"pages"}, pods: []corev1.Pod{pod("b", "", "pages")},
 		},
