@@ -274,3 +274,45 @@ func TestAPodThatFindsNoNodeStopsNoRun(t *testing.T) {
 		})
 	}
 }
+
+// A StatefulSet that was scaled up lately has the claim of its last pod only later, and that its volume.
+func TestARunWaitsForTheVolumeOfAPod(t *testing.T) {
+	t.Parallel()
+	for name, late := range map[string]bool{"in time": false, "too late": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.batch(without("web"), without("uploads"))
+			claim := sessiontest.Claim(w.Namespace, "data-db-1")
+			var old corev1.PersistentVolumeClaim
+			w.Get(claim.Name, &old)
+			old.Finalizers = nil
+			w.Expect(w.Client.Update(t.Context(), &old)).To(Succeed())
+			w.Expect(w.Client.Delete(t.Context(), &old)).To(Succeed())
+			w.run(v1alpha1.BackupBatchKind, "shop", "run")
+			waits := func(why string) {
+				t.Helper()
+				w.Expect(w.Reconcile("run").RequeueAfter).To(Equal(run.PollInterval))
+				s := w.session("run")
+				w.Expect(s.Status.Reason).To(Equal(v1alpha1.ReasonVolumeNotBound))
+				w.Expect(conditions.GetMessage(s, meta.ReadyCondition)).To(ContainSubstring(why))
+			}
+			waits("there is no PersistentVolumeClaim data-db-1")
+			claim.Status.Phase = corev1.ClaimPending
+			sessiontest.Create(t, w.Client, claim)
+			waits("PersistentVolumeClaim data-db-1 is not bound")
+			if late {
+				w.Clock.SetTime(w.Clock.Now().Add(run.WaitForNode))
+				w.Expect(summary(w.settle("run"))).To(Equal([]string{
+					"Failed/VolumeNotBound", "db: Failed/VolumeNotBound",
+				}))
+				return
+			}
+			w.Get(claim.Name, claim)
+			claim.Status.Phase = corev1.ClaimBound
+			w.Expect(w.Client.Status().Update(t.Context(), claim)).To(Succeed())
+			w.Expect(summary(w.settle("run"))).To(Equal([]string{"Succeeded/Succeeded", "db: Succeeded/Succeeded"}))
+			w.Expect(w.session("run").Status.Resolved.Targets[0].Hosts).To(HaveLen(2))
+		})
+	}
+}

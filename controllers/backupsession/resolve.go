@@ -118,7 +118,8 @@ func (r *resolution) waitForVolumes(refusal *v1alpha1.ResolvedError) time.Durati
 		return 0
 	case refusal.Reason == v1alpha1.ReasonTargetNotReady:
 		return run.WaitForDaemonSet // its pods may still come
-	case refusal.Reason == v1alpha1.ReasonVolumeMoving:
+	case refusal.Reason == v1alpha1.ReasonVolumeMoving,
+		refusal.Reason == v1alpha1.ReasonVolumeNotBound: // that of a pod which was made lately may still come
 		return run.WaitForNode
 	default:
 		return 0

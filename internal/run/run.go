@@ -22,7 +22,7 @@ const (
 	WaitForDatabase = time.Minute
 	// WaitForDaemonSet is how long a run waits for the pods of a DaemonSet.
 	WaitForDaemonSet = time.Minute
-	// WaitForNode is how long a run waits for the nodes of pods that use its volumes.
+	// WaitForNode is how long a run waits for the nodes of pods that use its volumes, and for the volumes.
 	WaitForNode = 3 * time.Minute
 	// WaitForPods is how long a cancelled run waits for its pods to end.
 	WaitForPods = 2 * time.Minute
