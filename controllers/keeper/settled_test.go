@@ -2,9 +2,11 @@ package keeper_test
 
 import (
 	"context"
+	"strconv"
 	"testing"
 	"time"
 
+	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	clocktesting "k8s.io/utils/clock/testing"
@@ -12,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
 // A commit can change a RetentionPolicy and move configurations to it. A part of it must let nothing go.
@@ -50,6 +53,60 @@ func TestAPartOfARevisionLetsNothingGo(t *testing.T) {
 			bed.Edit(t, s.repository, func() { // retention looks at once, and not only after a minute
 				s.repository.Annotations = map[string]string{"example.com/look": "again"}
 			})
+			job, _ := s.job()
+			s.did(job, "")
+			released(t, older)
+		})
+	}
+}
+
+// One commit lets a RetentionPolicy keep less and moves the configuration to another one that keeps as much as before.
+// One PolicySync applies the RetentionPolicy. Another one applies the configuration, and has not come to the commit.
+func TestACommitThatNotAllPolicySyncsHaveAppliedLetsNothingGo(t *testing.T) {
+	t.Parallel()
+	for name, over := range map[string]func(*v1alpha1.PolicySync){
+		"until they have": func(team *v1alpha1.PolicySync) {
+			bed.EditStatus(t, team, func() { team.Status.LastAppliedRevision = "main@sha1:2222" })
+		},
+		"until one is deleted": func(team *v1alpha1.PolicySync) {
+			NewWithT(t).Expect(bed.Client.Delete(t.Context(), team)).To(Succeed())
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newShop(t)
+			s.snapshot(s.repository, 1, good)
+			older := s.snapshot(s.repository, 2, good)
+			sync := func(name, applied string) (*v1alpha1.PolicySync, map[string]string) {
+				o := &v1alpha1.PolicySync{
+					ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: name},
+					Spec:       v1alpha1.PolicySyncSpec{URL: "https://git.example.com/policy", Path: name},
+				}
+				bed.Create(t, o)
+				bed.EditStatus(t, o, func() {
+					o.Status.LastAttemptedRevision, o.Status.LastAppliedRevision = "main@sha1:2222", applied
+				})
+				return o, map[string]string{v1alpha1.LabelSyncNamespace: s.namespace, v1alpha1.LabelSyncName: name}
+			}
+			_, ofPlatform := sync("platform", "main@sha1:2222")
+			team, ofTeam := sync("team", "main@sha1:1111")
+			bed.Create(t, &v1alpha1.RetentionPolicy{
+				ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "keep", Labels: ofPlatform}, Spec: last(1),
+			})
+			s.configuration("c", &v1alpha1.ObjectReference{Name: "keep"}, ofTeam, "web")
+			of := "PolicySync/" + s.namespace
+			s.expectRetention(s.repository, v1alpha1.ReasonRemovalHeld, "until "+of+"/platform and "+of+
+				"/team, which apply policy that decides, have applied the same revision; "+of+"/team has not applied")
+			expectKept(t, older)
+			over(team)
+			looks := 0
+			NewWithT(t).Eventually(func() string { // retention looks at once, and not only after ten minutes
+				looks++
+				bed.Edit(t, s.repository, func() {
+					s.repository.Annotations = map[string]string{"example.com/look": strconv.Itoa(looks)}
+				})
+				return conditions.GetReason(s.repository, v1alpha1.ConditionRetentionApplied)
+			}, testbed.Patience, "200ms").ShouldNot(Equal(v1alpha1.ReasonRemovalHeld))
 			job, _ := s.job()
 			s.did(job, "")
 			released(t, older)

@@ -57,7 +57,8 @@ type state struct {
 	doubt string
 	// unsettled is why the policy must not let any Snapshot go yet, nil if nothing speaks against it.
 	unsettled *unsettled
-	// restsOn is the policy in force, what names it, and the Repository, as the API server has them.
+	// restsOn is the policy in force, what names it, and the Repository: as the cache has them, and from confirm on as
+	// the API server has them.
 	restsOn []client.Object
 	// heldUntil is until when nothing is removed, because not each Snapshot was checked in the place where the
 	// Repository is now, or a sibling, whose name heldBy is. It is zero if the end is not known. heldPaused reports
@@ -104,6 +105,10 @@ func (r *Reconciler) observe(ctx context.Context, repository *v1alpha1.Repositor
 	err = r.resolve(ctx, r.Client, s, users.Items)
 	if err != nil || s.ref == nil || s.refusal != nil {
 		return s, err
+	}
+	s.restsOn = append(s.restsOn, repository, s.spec)
+	for i := range users.Items {
+		s.restsOn = append(s.restsOn, &users.Items[i])
 	}
 	p, err := retention.Read(&s.spec.Spec)
 	if err != nil {

@@ -62,6 +62,9 @@ const (
 	siblingInterval = 10 * time.Minute
 	// partInterval is the delay before a PolicySync that has applied a part of a revision is looked at again.
 	partInterval = time.Minute
+	// apartInterval is the delay before PolicySyncs that have applied different revisions are looked at again: one can
+	// be suspended for days.
+	apartInterval = 10 * time.Minute
 )
 
 func (r *Reconciler) writer() status.Writer {

@@ -1,12 +1,16 @@
 package retention
 
 import (
+	"cmp"
 	"context"
+	"slices"
+	"strings"
 	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/gitstore"
 	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/retention"
 )
@@ -34,16 +38,9 @@ func (r *Reconciler) findUnsettled(
 				partInterval,
 			}, nil
 		}
-		inForce, sync, err := read.Policy(ctx, r.Client, o.GetLabels())
-		if err != nil {
-			return nil, err
-		}
-		if sync != nil && sync.Status.ApplyingRevision != "" {
-			return &unsettled{
-				"nothing is removed until " + inForce.Source + " has applied all of revision " +
-					sync.Status.ApplyingRevision, partInterval,
-			}, nil
-		}
+	}
+	if is, err := r.findPart(ctx, policy); err != nil || is != nil {
+		return is, err
 	}
 	if r.SettleTime == 0 {
 		return nil, nil
@@ -59,4 +56,102 @@ func (r *Reconciler) findUnsettled(
 		}
 	}
 	return nil, nil
+}
+
+// findPart looks for PolicySyncs that have not brought all of a change yet. It reads the cache alone.
+func (r *Reconciler) findPart(ctx context.Context, policy []client.Object) (*unsettled, error) {
+	seen := map[string]bool{}
+	var syncs []*v1alpha1.PolicySync
+	for _, o := range policy {
+		from := client.ObjectKey{
+			Namespace: o.GetLabels()[v1alpha1.LabelSyncNamespace], Name: o.GetLabels()[v1alpha1.LabelSyncName],
+		}.String()
+		if seen[from] {
+			continue
+		}
+		seen[from] = true
+		inForce, sync, err := read.Policy(ctx, r.Client, o.GetLabels())
+		if err != nil {
+			return nil, err
+		}
+		if sync == nil {
+			continue
+		}
+		if sync.Status.ApplyingRevision != "" {
+			return &unsettled{
+				"nothing is removed until " + inForce.Source + " has applied all of revision " +
+					sync.Status.ApplyingRevision, partInterval,
+			}, nil
+		}
+		syncs = append(syncs, sync)
+	}
+	if apart := findApart(syncs); len(apart) > 0 {
+		return &unsettled{apartMessage(apart), apartInterval}, nil
+	}
+	return nil, nil
+}
+
+// findApart returns PolicySyncs that follow the same branch, tag or commit, and that have not all applied the same
+// revision, or nil. They are sorted by name. One commit can change what several of them apply, and what only some of
+// them have applied can let Snapshots go that the whole commit keeps. A PolicySync that has tried another revision can
+// have written a part of it. One that is being deleted applies nothing any more.
+func findApart(syncs []*v1alpha1.PolicySync) []*v1alpha1.PolicySync {
+	syncs = slices.SortedFunc(slices.Values(syncs), func(a, b *v1alpha1.PolicySync) int {
+		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
+	})
+	together := map[string][]*v1alpha1.PolicySync{}
+	for _, sync := range syncs {
+		if sync.DeletionTimestamp.IsZero() {
+			together[followed(sync)] = append(together[followed(sync)], sync)
+		}
+	}
+	for _, sync := range syncs {
+		group := together[followed(sync)]
+		if len(group) > 1 && slices.ContainsFunc(group, func(other *v1alpha1.PolicySync) bool {
+			return tries(other) || other.Status.LastAppliedRevision != group[0].Status.LastAppliedRevision
+		}) {
+			return group
+		}
+	}
+	return nil
+}
+
+// followed identifies what a PolicySync follows.
+func followed(sync *v1alpha1.PolicySync) string {
+	url, err := gitstore.NormalizeURL(sync.Spec.URL)
+	if err != nil {
+		url = sync.Spec.URL
+	}
+	switch ref := sync.Spec.Ref; {
+	case ref != nil && ref.Commit != "":
+		return "commit " + ref.Commit + " of " + url
+	case ref != nil && ref.Tag != "":
+		return "tag " + ref.Tag + " of " + url
+	case ref != nil && ref.Branch != "":
+		return "branch " + ref.Branch + " of " + url
+	}
+	return "branch main of " + url
+}
+
+// tries reports whether a PolicySync has tried a revision that it has not applied.
+func tries(sync *v1alpha1.PolicySync) bool {
+	return sync.Status.LastAttemptedRevision != sync.Status.LastAppliedRevision
+}
+
+// apartMessage says what PolicySyncs that are apart wait for.
+func apartMessage(apart []*v1alpha1.PolicySync) string {
+	var names []string
+	why := ""
+	for _, sync := range apart {
+		name := v1alpha1.PolicySyncKind + "/" + sync.Namespace + "/" + sync.Name
+		names = append(names, name)
+		switch {
+		case sync.Spec.Suspend:
+			why += "; " + name + " is suspended"
+		case tries(sync):
+			why += "; " + name + " has not applied the revision that it tried last: its condition Ready says why"
+		}
+	}
+	return "nothing is removed until " + strings.Join(names, " and ") +
+		", which apply policy that decides, have applied the same revision" + why
 }

@@ -58,3 +58,84 @@ func TestWhenPolicyHasSettled(t *testing.T) {
 		})
 	}
 }
+
+func TestPolicySyncsThatAreApart(t *testing.T) {
+	const first, second = "main@sha1:1111", "main@sha1:2222"
+	for name, c := range map[string]struct {
+		change func(a, b *v1alpha1.PolicySync)
+		says   string // "" if they are not apart
+	}{
+		"both have applied the same": {change: func(_, b *v1alpha1.PolicySync) {
+			b.Status.LastAttemptedRevision, b.Status.LastAppliedRevision = second, second
+		}},
+		"one has not seen the commit": {
+			change: func(_, _ *v1alpha1.PolicySync) {},
+			says: "until PolicySync/backup/a and PolicySync/shop/b, which apply policy that decides, " +
+				"have applied the same revision",
+		},
+		"one refuses the commit": {
+			change: func(_, b *v1alpha1.PolicySync) { b.Status.LastAttemptedRevision = second },
+			says:   "; PolicySync/shop/b has not applied the revision that it tried last: its condition Ready says why",
+		},
+		"one has written some of the commit, and the other one nothing": {
+			change: func(a, _ *v1alpha1.PolicySync) { a.Status.LastAppliedRevision = first },
+			says:   "; PolicySync/backup/a has not applied the revision that it tried last",
+		},
+		"one is suspended": {
+			change: func(_, b *v1alpha1.PolicySync) { b.Spec.Suspend = true },
+			says:   "the same revision; PolicySync/shop/b is suspended",
+		},
+		"one is suspended, and there was no commit since": {change: func(a, b *v1alpha1.PolicySync) {
+			b.Spec.Suspend = true
+			a.Status.LastAttemptedRevision, a.Status.LastAppliedRevision = first, first
+		}},
+		"one was made again": {
+			change: func(_, b *v1alpha1.PolicySync) { b.Status = v1alpha1.PolicySyncStatus{} },
+			says:   "have applied the same revision",
+		},
+		"one is being deleted": {change: func(_, b *v1alpha1.PolicySync) {
+			b.DeletionTimestamp = new(metav1.Now())
+		}},
+		"other spellings of the same": {
+			change: func(_, b *v1alpha1.PolicySync) {
+				b.Spec.URL, b.Spec.Ref = "ssh://git@git.example.com/policy.git", &v1alpha1.GitRef{Branch: "main"}
+			},
+			says: "have applied the same revision",
+		},
+		"they follow two repositories": {change: func(_, b *v1alpha1.PolicySync) {
+			b.Spec.URL = "https://git.example.com/shop"
+		}},
+		"they follow two branches": {change: func(_, b *v1alpha1.PolicySync) {
+			b.Spec.Ref = &v1alpha1.GitRef{Branch: "shop"}
+		}},
+		"one stays at a tag": {change: func(_, b *v1alpha1.PolicySync) {
+			b.Spec.Ref = &v1alpha1.GitRef{Tag: "main"}
+		}},
+		"one stays at a commit": {change: func(_, b *v1alpha1.PolicySync) {
+			b.Spec.Ref = &v1alpha1.GitRef{Commit: "1111"}
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			sync := func(namespace, name, revision string) *v1alpha1.PolicySync {
+				return &v1alpha1.PolicySync{
+					ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
+					Spec:       v1alpha1.PolicySyncSpec{URL: "https://git.example.com/policy"},
+					Status: v1alpha1.PolicySyncStatus{
+						LastAttemptedRevision: revision, LastAppliedRevision: revision,
+					},
+				}
+			}
+			a, b := sync("backup", "a", second), sync("shop", "b", first)
+			c.change(a, b)
+			g.Expect(findApart([]*v1alpha1.PolicySync{b})).To(BeEmpty(), "what one has applied belongs together")
+			apart := findApart([]*v1alpha1.PolicySync{b, a})
+			if c.says == "" {
+				g.Expect(apart).To(BeEmpty())
+				return
+			}
+			g.Expect(apart).To(HaveExactElements(a, b))
+			g.Expect(apartMessage(apart)).To(ContainSubstring(c.says))
+		})
+	}
+}
