@@ -217,6 +217,30 @@ func TestRecordDiffers(t *testing.T) {
 	g.Expect(l).To(beReady(metav1.ConditionTrue, v1alpha1.ReasonPushed))
 }
 
+// etcd was restored from a copy in which a run had not ended. The run ends once more, in another way, and the branch
+// has its record since it ended first.
+func TestARecordThatDiffersIsNotThatOfTheObject(t *testing.T) {
+	t.Parallel()
+	g, w := NewWithT(t), newWorld(t)
+	l := w.ledger("ledger")
+	s, other := w.session("a"), w.session("b")
+	path := w.path(s)[len("clusters/production/"):]
+	g.Expect(w.collector.Outbox.add(t.Context(), l, []ledger.Record{
+		{Path: path, Content: "kind: BackupSession\n"},
+	})).To(Succeed())
+	_, err := w.push(l)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(get(w, s).Finalizers).To(ContainElement(v1alpha1.FinalizerRecord))
+	w.settle(l)
+	g.Expect(w.git("show", branch+":"+w.path(s))).To(Equal("kind: BackupSession"))
+	g.Expect(w.seen()).To(ContainSubstring(v1alpha1.ReasonRecordDiffers))
+	g.Expect(get(w, s).Status.Records).To(BeEmpty(), "no commit has its record")
+	g.Expect(get(w, other).Status.Records).To(HaveLen(1))
+	g.Expect(w.parcels()).To(BeEmpty())
+	g.Expect(get(w, l)).To(beReady(metav1.ConditionTrue, v1alpha1.ReasonPushed))
+	g.Expect(s.Finalizers).To(BeEmpty(), "it can go")
+}
+
 func TestLimiter(t *testing.T) {
 	g := NewWithT(t)
 	now := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)

@@ -123,12 +123,17 @@ func names(parcels []parcel) []string {
 
 // afterPush writes the commit into the status of the recorded objects and empties the outbox. If an object does not
 // take the commit, or its record has to wait for another push, the parcels with its record are left, and the others go.
+// No commit has the record of an object for which the branch has other content, for example since etcd was restored
+// from a copy in which the run had not ended yet.
 func (r *Reconciler) afterPush(
 	ctx context.Context, l *v1alpha1.Ledger, s *memory, c *change, commit gitstore.Hash, taken []parcel,
 ) (left []parcel, err error) {
+	differs := map[types.UID]bool{}
 	for _, d := range c.differs {
+		differs[d.Object.UID] = true
 		r.EventRecorder.Eventf(l, corev1.EventTypeWarning, v1alpha1.ReasonRecordDiffers,
-			"the branch already has a record %s with different content: Cairn does not change it", d.Path)
+			"the branch already has a record %s with different content: Cairn does not change it, and writes no "+
+				"commit into status.records of the object", d.Path)
 	}
 	failed, entered := map[string]error{}, map[types.UID]bool{}
 	before := map[string]bool{}
@@ -137,7 +142,7 @@ func (r *Reconciler) afterPush(
 	}
 	for _, rec := range c.records {
 		o := rec.Object
-		if rec.File > 0 || s.entered[o.UID] || c.later[rec.Path] != nil {
+		if rec.File > 0 || s.entered[o.UID] || c.later[rec.Path] != nil || differs[o.UID] {
 			continue
 		}
 		if err := r.writeCommit(ctx, l, s, o, commit, before[rec.Path]); err != nil {
