@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -50,7 +51,9 @@ func (s *reconciling) pass(ctx context.Context, o origin) *fault {
 		return fault
 	}
 	a.part.end()
-	s.obj.Status.LastAppliedRevision = o.revision.String()
+	if status := &s.obj.Status; status.LastAppliedRevision != o.revision.String() {
+		status.LastAppliedRevision, status.LastAppliedTime = o.revision.String(), new(metav1.NewTime(o.foundAt))
+	}
 	s.inForce.put(client.ObjectKeyFromObject(s.obj), appliedRevision{
 		uid: s.obj.UID, at: s.Clock.Now(), revision: o.revision,
 		generation: s.obj.Generation,

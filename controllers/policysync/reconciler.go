@@ -146,6 +146,7 @@ func (s *reconciling) sync(ctx context.Context) ctrl.Result {
 	}
 	origin, err := s.origin(ctx)
 	if err == nil {
+		origin.foundAt = s.Clock.Now()
 		origin.revision, err = source.Resolve(ctx, s.obj.Spec.URL, origin.ref, origin.auth)
 	}
 	if err != nil {
@@ -188,6 +189,7 @@ type origin struct {
 	ref      source.Ref
 	auth     source.Auth
 	revision source.Revision
+	foundAt  time.Time // not later than when the revision was read from Git
 }
 
 func (s *reconciling) origin(ctx context.Context) (origin, error) {

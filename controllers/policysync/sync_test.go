@@ -26,6 +26,7 @@ func (r *testNamespace) expectReady(revision string) {
 	r.t.Helper()
 	r.g.Expect(conditions.IsReady(r.sync)).To(BeTrue(), "%v", r.sync.Status.Conditions)
 	r.g.Expect(r.sync.Status.LastAppliedRevision).To(Equal(revision))
+	r.g.Expect(r.sync.Status.LastAppliedTime).NotTo(BeNil())
 	r.g.Expect(r.sync.Status.LastAttemptedRevision).To(Equal(revision))
 	r.conform()
 }

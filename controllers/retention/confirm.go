@@ -31,7 +31,7 @@ const maxSelected = 50
 // knows of PolicySyncs can hold up many Repositories for days, so it comes before all that is read past the cache.
 func (r *Reconciler) confirm(ctx context.Context, s *state, now time.Time) error {
 	var err error
-	if s.unsettled, err = r.findPart(ctx, s.restsOn); err != nil || s.unsettled != nil {
+	if _, s.unsettled, err = r.findPart(ctx, s.restsOn); err != nil || s.unsettled != nil {
 		return err
 	}
 	repository, err := r.confirmRepository(ctx, s.repository)

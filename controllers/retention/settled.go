@@ -39,8 +39,12 @@ func (r *Reconciler) findUnsettled(
 			}, nil
 		}
 	}
-	if is, err := r.findPart(ctx, policy); err != nil || is != nil {
+	syncs, is, err := r.findPart(ctx, policy)
+	if err != nil || is != nil {
 		return is, err
+	}
+	if apart := findApart(syncs, lastChange(policy, now)); len(apart) > 0 {
+		return &unsettled{apartMessage(apart), apartInterval}, nil
 	}
 	if r.SettleTime == 0 {
 		return nil, nil
@@ -58,10 +62,22 @@ func (r *Reconciler) findUnsettled(
 	return nil, nil
 }
 
-// findPart looks for PolicySyncs that have not brought all of a change yet. It reads the cache alone.
-func (r *Reconciler) findPart(ctx context.Context, policy []client.Object) (*unsettled, error) {
+// lastChange returns when policy changed last. What a wrong clock has written in the future does not count.
+func lastChange(policy []client.Object, now time.Time) (last time.Time) {
+	for _, o := range policy {
+		if changed := retention.ChangedAt(o); changed.After(last) && !v1alpha1.Ahead(changed, now) {
+			last = changed
+		}
+	}
+	return last
+}
+
+// findPart returns the PolicySyncs that apply policy, and looks for one that has applied only a part of a revision. It
+// reads the cache alone.
+func (r *Reconciler) findPart(
+	ctx context.Context, policy []client.Object,
+) (syncs []*v1alpha1.PolicySync, is *unsettled, err error) {
 	seen := map[string]bool{}
-	var syncs []*v1alpha1.PolicySync
 	for _, o := range policy {
 		from := client.ObjectKey{
 			Namespace: o.GetLabels()[v1alpha1.LabelSyncNamespace], Name: o.GetLabels()[v1alpha1.LabelSyncName],
@@ -72,30 +88,29 @@ func (r *Reconciler) findPart(ctx context.Context, policy []client.Object) (*uns
 		seen[from] = true
 		inForce, sync, err := read.Policy(ctx, r.Client, o.GetLabels())
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if sync == nil {
 			continue
 		}
 		if sync.Status.ApplyingRevision != "" {
-			return &unsettled{
+			return nil, &unsettled{
 				"nothing is removed until " + inForce.Source + " has applied all of revision " +
 					sync.Status.ApplyingRevision, partInterval,
 			}, nil
 		}
 		syncs = append(syncs, sync)
 	}
-	if apart := findApart(syncs); len(apart) > 0 {
-		return &unsettled{apartMessage(apart), apartInterval}, nil
-	}
-	return nil, nil
+	return syncs, nil, nil
 }
 
-// findApart returns PolicySyncs that follow the same branch, tag or commit, and that have not all applied the same
-// revision, or nil. They are sorted by name. One commit can change what several of them apply, and what only some of
-// them have applied can let Snapshots go that the whole commit keeps. A PolicySync that has tried another revision can
-// have written a part of it. One that is being deleted applies nothing any more.
-func findApart(syncs []*v1alpha1.PolicySync) []*v1alpha1.PolicySync {
+// findApart returns PolicySyncs that follow the same branch, tag or commit, have not all applied the same revision, and
+// of which one last read a revision before policy changed, or nil. They are sorted by name. One commit can change what
+// several of them apply, and what only some of them have applied can let Snapshots go that the whole commit keeps. In a
+// branch with many commits they seldom have the same revision, but all that have read one since the change have it. A
+// PolicySync that has tried another revision can have written a part of it. One that is being deleted applies nothing
+// any more.
+func findApart(syncs []*v1alpha1.PolicySync, changed time.Time) []*v1alpha1.PolicySync {
 	syncs = slices.SortedFunc(slices.Values(syncs), func(a, b *v1alpha1.PolicySync) int {
 		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
 	})
@@ -107,8 +122,12 @@ func findApart(syncs []*v1alpha1.PolicySync) []*v1alpha1.PolicySync {
 	}
 	for _, sync := range syncs {
 		group := together[followed(sync)]
-		if len(group) > 1 && slices.ContainsFunc(group, func(other *v1alpha1.PolicySync) bool {
+		differ := slices.ContainsFunc(group, func(other *v1alpha1.PolicySync) bool {
 			return tries(other) || other.Status.LastAppliedRevision != group[0].Status.LastAppliedRevision
+		})
+		if len(group) > 1 && differ && slices.ContainsFunc(group, func(other *v1alpha1.PolicySync) bool {
+			read := other.Status.LastAppliedTime
+			return read == nil || !read.After(changed)
 		}) {
 			return group
 		}
@@ -153,5 +172,5 @@ func apartMessage(apart []*v1alpha1.PolicySync) string {
 		}
 	}
 	return "nothing is removed until " + strings.Join(names, " and ") +
-		", which apply policy that decides, have applied the same revision" + why
+		", which apply policy that decides, have applied what they found in Git since it changed" + why
 }

@@ -61,6 +61,7 @@ func TestWhenPolicyHasSettled(t *testing.T) {
 
 func TestPolicySyncsThatAreApart(t *testing.T) {
 	const first, second = "main@sha1:1111", "main@sha1:2222"
+	changed := time.Date(2026, 11, 27, 3, 0, 0, 0, time.UTC)
 	for name, c := range map[string]struct {
 		change func(a, b *v1alpha1.PolicySync)
 		says   string // "" if they are not apart
@@ -71,7 +72,7 @@ func TestPolicySyncsThatAreApart(t *testing.T) {
 		"one has not seen the commit": {
 			change: func(_, _ *v1alpha1.PolicySync) {},
 			says: "until PolicySync/backup/a and PolicySync/shop/b, which apply policy that decides, " +
-				"have applied the same revision",
+				"have applied what they found in Git since it changed",
 		},
 		"one refuses the commit": {
 			change: func(_, b *v1alpha1.PolicySync) { b.Status.LastAttemptedRevision = second },
@@ -81,9 +82,12 @@ func TestPolicySyncsThatAreApart(t *testing.T) {
 			change: func(a, _ *v1alpha1.PolicySync) { a.Status.LastAppliedRevision = first },
 			says:   "; PolicySync/backup/a has not applied the revision that it tried last",
 		},
+		"both have read Git since policy changed": {change: func(_, b *v1alpha1.PolicySync) {
+			b.Status.LastAppliedTime = new(metav1.NewTime(changed.Add(time.Second)))
+		}},
 		"one is suspended": {
 			change: func(_, b *v1alpha1.PolicySync) { b.Spec.Suspend = true },
-			says:   "the same revision; PolicySync/shop/b is suspended",
+			says:   "since it changed; PolicySync/shop/b is suspended",
 		},
 		"one is suspended, and there was no commit since": {change: func(a, b *v1alpha1.PolicySync) {
 			b.Spec.Suspend = true
@@ -91,7 +95,7 @@ func TestPolicySyncsThatAreApart(t *testing.T) {
 		}},
 		"one was made again": {
 			change: func(_, b *v1alpha1.PolicySync) { b.Status = v1alpha1.PolicySyncStatus{} },
-			says:   "have applied the same revision",
+			says:   "have applied what they found in Git since it changed",
 		},
 		"one is being deleted": {change: func(_, b *v1alpha1.PolicySync) {
 			b.DeletionTimestamp = new(metav1.Now())
@@ -100,7 +104,7 @@ func TestPolicySyncsThatAreApart(t *testing.T) {
 			change: func(_, b *v1alpha1.PolicySync) {
 				b.Spec.URL, b.Spec.Ref = "ssh://git@git.example.com/policy.git", &v1alpha1.GitRef{Branch: "main"}
 			},
-			says: "have applied the same revision",
+			says: "have applied what they found in Git since it changed",
 		},
 		"they follow two repositories": {change: func(_, b *v1alpha1.PolicySync) {
 			b.Spec.URL = "https://git.example.com/shop"
@@ -127,9 +131,11 @@ func TestPolicySyncsThatAreApart(t *testing.T) {
 				}
 			}
 			a, b := sync("backup", "a", second), sync("shop", "b", first)
+			a.Status.LastAppliedTime = new(metav1.NewTime(changed.Add(time.Minute)))
+			b.Status.LastAppliedTime = new(metav1.NewTime(changed.Add(-time.Minute)))
 			c.change(a, b)
-			g.Expect(findApart([]*v1alpha1.PolicySync{b})).To(BeEmpty(), "what one has applied belongs together")
-			apart := findApart([]*v1alpha1.PolicySync{b, a})
+			g.Expect(findApart([]*v1alpha1.PolicySync{b}, changed)).To(BeEmpty(), "what one has applied belongs together")
+			apart := findApart([]*v1alpha1.PolicySync{b, a}, changed)
 			if c.says == "" {
 				g.Expect(apart).To(BeEmpty())
 				return
