@@ -2,6 +2,7 @@ package backupsession
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
@@ -114,6 +115,62 @@ func TestAJobWaitsForRoomOnTheNodeItMustShare(t *testing.T) {
 	w.Expect(w.Jobs()).To(ContainElement(And(HaveField("Name", jobs[1].Name), HaveField("DeletionTimestamp", BeNil()))),
 		"the scheduler has not looked since")
 	w.Expect(summary(w.settle("run"))).To(Equal([]string{"Succeeded/Succeeded", "uploads: Succeeded/Succeeded"}))
+}
+
+// With the lists of a cache, which have no order, a run that waits for room writes nothing new at each look.
+func TestARunThatWaitsForRoomNamesTheSameJobAtEachLook(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.twoRepositories()
+	w.claim(corev1.ReadWriteOnce)
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "other")
+	w.Reconcile("other")
+	running := w.Jobs()
+	w.Expect(running).To(HaveLen(2))
+	for i := range running {
+		trouble{w, &running[i]}.pod(func(p *corev1.Pod) {
+			p.Status.Phase = corev1.PodRunning
+			p.Status.Conditions = []corev1.PodCondition{
+				waits(corev1.PodScheduled, corev1.ConditionTrue, w.Clock.Now()),
+			}
+		})
+	}
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+	w.Reconcile("run")
+	for _, job := range w.Jobs() {
+		if job.Name != running[0].Name && job.Name != running[1].Name {
+			w.pending(&job)
+		}
+	}
+	w.Clock.SetTime(w.Clock.Now().Add(8 * time.Minute))
+	look, writes := 0, 0
+	r := reconciler(w.World)
+	r.Client = interceptor.NewClient(indexed(w.Client), interceptor.Funcs{
+		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
+			err := c.List(ctx, list, opts...)
+			if jobs, ok := list.(*batchv1.JobList); ok && look%2 == 1 {
+				slices.Reverse(jobs.Items)
+			}
+			return err
+		},
+		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch,
+			opts ...client.SubResourcePatchOption,
+		) error {
+			if _, ok := o.(*v1alpha1.BackupSession); ok {
+				writes++
+			}
+			return c.SubResource(sub).Patch(ctx, o, p, opts...)
+		},
+	})
+	for ; look < 6; look++ {
+		_, err := r.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKey{
+			Namespace: w.Namespace, Name: "run",
+		}})
+		w.Expect(err).NotTo(HaveOccurred())
+	}
+	w.Expect(w.session("run").Status.Targets).To(HaveExactElements(
+		HaveField("Message", ContainSubstring(" waits for Job "))))
+	w.Expect(writes).To(Equal(1), "nothing changed after the first look")
 }
 
 // The pod of an earlier run stays on a node that was lost until somebody deletes the pod or the node.

@@ -17,7 +17,8 @@ type Source struct {
 
 // FollowsBranch reports whether one of the sources follows the branch to which a Ledger wants to write, and which one:
 // "<kind>/<namespace>/<name>". All spellings of one repository count as the same, whatever the path of the source:
-// what a Ledger writes must never become policy.
+// what a Ledger writes must never become policy. Of several sources it is always the same one, in whatever order they
+// come.
 func FollowsBranch(ledgerURL, branch string, sources []Source) (who string, watched bool) {
 	where, err := gitstore.NormalizeURL(ledgerURL)
 	if err != nil {
@@ -31,8 +32,10 @@ func FollowsBranch(ledgerURL, branch string, sources []Source) (who string, watc
 			continue
 		}
 		if u, err := gitstore.NormalizeURL(s.URL); err == nil && u == where {
-			return s.Kind + "/" + s.Namespace + "/" + s.Name, true
+			if name := s.Kind + "/" + s.Namespace + "/" + s.Name; who == "" || name < who {
+				who = name
+			}
 		}
 	}
-	return "", false
+	return who, who != ""
 }

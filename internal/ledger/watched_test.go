@@ -70,3 +70,16 @@ func TestWatched(t *testing.T) {
 		})
 	}
 }
+
+// The lists of a cache have no order. To name another one each time would be a write and an event at each look.
+func TestOfSeveralSourcesTheSameIsNamedInWhateverOrderTheyCome(t *testing.T) {
+	g := NewWithT(t)
+	source := func(name string) Source {
+		return Source{Kind: "PolicySync", Namespace: "shop", Name: name, URL: "https://git.example/a/b", Ref: "main"}
+	}
+	for _, sources := range [][]Source{{source("a"), source("b")}, {source("b"), source("a")}} {
+		who, watched := FollowsBranch("https://git.example/a/b", "main", sources)
+		g.Expect(watched).To(BeTrue())
+		g.Expect(who).To(Equal("PolicySync/shop/a"))
+	}
+}

@@ -175,23 +175,28 @@ func choose(w Wanted, f Found, r Record) (action Action, image string, again boo
 }
 
 // hold leaves the sidecar and its keys as they are while it restores: a change would replace the pods, and a restore
-// that nobody continues leaves volumes half-written. Restores have a deadline; a backup simply begins again.
+// that nobody continues leaves volumes half-written. Restores have a deadline; a backup simply begins again. Of several
+// restores it names the first by name: the lists of a cache have no order.
 func (d *Decision) hold(in Input) {
 	if in.Found.Image == "" || d.Action != Inject && d.Action != Remove {
 		return
 	}
-	i := slices.IndexFunc(in.Restores, restores)
-	if i < 0 {
+	first := ""
+	for i := range in.Restores {
+		if name := in.Restores[i].Name; (first == "" || name < first) && restores(&in.Restores[i]) {
+			first = name
+		}
+	}
+	if first == "" {
 		return
 	}
 	d.State.Refuse(v1alpha1.ReasonSidecarRolloutInProgress,
-		"the sidecar of %s changes once RestoreSession %s has ended",
-		in.Workload, in.Restores[i].Name)
+		"the sidecar of %s changes once RestoreSession %s has ended", in.Workload, first)
 	d.Action, d.Image, d.Held, d.After = Leave, "", true, rolloutInterval
 }
 
 // restores reports whether the sidecar of a pod works on a restore.
-func restores(s v1alpha1.RestoreSession) bool {
+func restores(s *v1alpha1.RestoreSession) bool {
 	work, err := Decode(s.Annotations[v1alpha1.AnnotationSidecarTask])
 	return err == nil && !v1alpha1.HasRecordAnnotation(s.Annotations) &&
 		slices.ContainsFunc(work.Assignments, func(a Assignment) bool { return a.PodUID != "" })

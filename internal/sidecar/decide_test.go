@@ -134,6 +134,8 @@ func TestDecideExplains(t *testing.T) {
 		metav1.SetMetaDataAnnotation(&r.ObjectMeta, v1alpha1.AnnotationSidecarTask, text)
 		return r
 	}
+	other := restore("q", nil)
+	other.Name = "other"
 	for name, tt := range map[string]struct {
 		in      sidecar.Input
 		action  sidecar.Action
@@ -147,6 +149,11 @@ func TestDecideExplains(t *testing.T) {
 			action: sidecar.Leave, held: true, after: 5 * time.Second,
 			reason:  v1alpha1.ReasonSidecarRolloutInProgress,
 			message: "the sidecar of Deployment shop/web changes once RestoreSession back has ended",
+		},
+		"several restores, which come in any order": {
+			in:     sidecar.Input{Found: there, Restores: []v1alpha1.RestoreSession{other, restore("p", nil)}},
+			action: sidecar.Leave, held: true, after: 5 * time.Second,
+			reason: v1alpha1.ReasonSidecarRolloutInProgress, message: "RestoreSession back has ended",
 		},
 		"a restore has no pod yet": {
 			in:     sidecar.Input{Found: there, Restores: []v1alpha1.RestoreSession{restore("", nil)}},

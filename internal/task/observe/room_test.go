@@ -108,3 +108,24 @@ func TestWhoHasTheRoomOfAPodThatMustShareANode(t *testing.T) {
 		})
 	}
 }
+
+// The lists of a cache have no order. To name another Job each time would be a write and an event at each look.
+func TestTheRoomIsThatOfTheSameJobInWhateverOrderTheJobsCome(t *testing.T) {
+	t.Parallel()
+	g, now := NewWithT(t), began.Add(10*time.Minute)
+	own, pod := reader("own", func(_ *batchv1.Job, pod *corev1.Pod) {
+		pod.Status.Phase, pod.Status.Conditions = corev1.PodPending, nil
+		podCondition(corev1.PodScheduled, corev1.ConditionFalse, corev1.PodReasonUnschedulable)(pod)
+	})
+	later := func(job *batchv1.Job, _ *corev1.Pod) {
+		job.CreationTimestamp = metav1.NewTime(began.Add(time.Minute))
+	}
+	a, podOfA := reader("a", later)
+	b, podOfB := reader("b", nil)
+	c, podOfC := reader("c", nil)
+	pods := []corev1.Pod{pod, podOfA, podOfB, podOfC}
+	for _, jobs := range [][]batchv1.Job{{own, a, b, c}, {c, b, a, own}, {a, c, own, b}} {
+		taker, _ := observe.Room(&own, jobs, pods, now)
+		g.Expect(taker).To(Equal("b"), "the oldest, then by name")
+	}
+}
