@@ -48,47 +48,79 @@ func triedAt(s *v1alpha1.Snapshot, now time.Time) time.Time {
 	return c.LastTransitionTime.Time
 }
 
-// known is a Snapshot of which something is known: its check was in time, or took too long.
+// known is what is known of the Snapshots that were made at a time: a check was in time, or took too long.
 type known struct {
-	*v1alpha1.Snapshot
 	made time.Time
 	slow bool
+}
+
+// knowledge is what is known of a series.
+type knowledge struct {
+	// own says of each Snapshot of which something is known whether it counts as slow.
+	own map[*v1alpha1.Snapshot]bool
+	// all is the same by time, with one entry for each: one in time goes before one that was slow.
+	all []known
 }
 
 // slowOf returns what is known of each series in which a check took too long. If one of its Snapshots was in time
 // before, the storage was slow: a later check that was in time ends that for all. Otherwise each is too large until its
 // own check tells otherwise, whatever the others are like.
-func slowOf(all []*v1alpha1.Snapshot, now time.Time) map[series][]known {
+func slowOf(all []*v1alpha1.Snapshot, now time.Time) map[series]*knowledge {
 	done, storage := map[series]time.Time{}, map[series]bool{}
 	for _, s := range all {
 		of, at := seriesOf(s), checkedAt(s, now)
 		done[of], storage[of] = latest(done[of], at), storage[of] || isSlow(s) && !at.IsZero()
 	}
-	out := map[series][]known{}
+	out := map[series]*knowledge{}
 	for _, s := range all {
 		of := seriesOf(s)
 		slow := isSlow(s) && !(storage[of] && done[of].After(triedAt(s, now)))
-		if slow || !checkedAt(s, now).IsZero() {
-			out[of] = append(out[of], known{s, madeBy(s, now), slow})
+		if !slow && checkedAt(s, now).IsZero() {
+			continue
 		}
+		k := out[of]
+		if k == nil {
+			k = &knowledge{own: map[*v1alpha1.Snapshot]bool{}}
+			out[of] = k
+		}
+		k.own[s], k.all = slow, append(k.all, known{madeBy(s, now), slow})
 	}
-	maps.DeleteFunc(out, func(_ series, all []known) bool {
-		return !slices.ContainsFunc(all, func(k known) bool { return k.slow })
+	maps.DeleteFunc(out, func(_ series, k *knowledge) bool {
+		return !slices.ContainsFunc(k.all, func(k known) bool { return k.slow })
 	})
+	for _, k := range out {
+		k.sort()
+	}
 	return out
+}
+
+// sort brings all into its order.
+func (k *knowledge) sort() {
+	slices.SortFunc(k.all, func(a, b known) int {
+		switch order := a.made.Compare(b.made); {
+		case order != 0 || a.slow == b.slow:
+			return order
+		case a.slow:
+			return 1
+		default:
+			return -1
+		}
+	})
+	k.all = slices.CompactFunc(k.all, func(a, b known) bool { return a.made.Equal(b.made) })
 }
 
 // likeSlow reports whether a Snapshot counts as slow by what is known of its series. One that was never checked is like
 // the nearest in time of which something is known: a target grows, shrinks, or has one Snapshot that is large. away is
 // how far that is.
-func likeSlow(s *v1alpha1.Snapshot, all []known, now time.Time) (slow bool, away time.Duration) {
+func (k *knowledge) likeSlow(s *v1alpha1.Snapshot, now time.Time) (slow bool, away time.Duration) {
+	if slow, known := k.own[s]; known {
+		return slow, 0
+	}
 	made, away := madeBy(s, now), math.MaxInt64*time.Nanosecond
-	for _, k := range all {
-		if k.Snapshot == s {
-			return k.slow, 0
-		}
-		if d := k.made.Sub(made).Abs(); d < away || d == away && !k.slow {
-			slow, away = k.slow, d
+	next, _ := slices.BinarySearchFunc(k.all, made, func(k known, at time.Time) int { return k.made.Compare(at) })
+	for _, near := range k.all[max(next-1, 0):min(next+1, len(k.all))] {
+		if d := near.made.Sub(made).Abs(); d < away || d == away && !near.slow {
+			slow, away = near.slow, d
 		}
 	}
 	return slow && lacks(s, nil), away
@@ -107,7 +139,7 @@ func splitSlow(all []*v1alpha1.Snapshot, now time.Time) (slow []*slowSeries, oth
 			continue
 		}
 		of.size++
-		if slow, away := likeSlow(s, about[seriesOf(s)], now); slow {
+		if slow, away := about[seriesOf(s)].likeSlow(s, now); slow {
 			of.add(s, away)
 		} else {
 			others = append(others, s)

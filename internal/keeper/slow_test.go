@@ -2,6 +2,8 @@ package keeper
 
 import (
 	"fmt"
+	"math"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -141,6 +143,56 @@ func TestWhatIsTakenForSlow(t *testing.T) {
 	slow, others = splitSlow(all, start.Add(30*24*time.Hour))
 	g.Expect(slow).To(BeEmpty(), "the storage was slow")
 	g.Expect(others).To(HaveLen(len(all)))
+}
+
+// The nearest in time is found without a walk over all: it is the same as with one, also among several at the same time
+// or as far away, and where no time is known.
+func TestTheNearestInTimeIsThatOfAWalkOverAll(t *testing.T) {
+	now := start.Add(300 * 24 * time.Hour)
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 300 {
+		days := 1 + random.IntN(40)
+		var all, known []*v1alpha1.Snapshot
+		for i := range 1 + random.IntN(30) {
+			s := aged(fmt.Sprint(i), random.IntN(days), 0)
+			s.Spec.AppRef.Name = "web"
+			if random.IntN(15) == 0 {
+				s.Status.SnapshotTime = nil
+			}
+			switch random.IntN(3) {
+			case 0:
+				MarkSlow(s, component(s.Name, "x"), "too long", metav1.NewTime(start.Add(200*24*time.Hour)))
+				known = append(known, s)
+			case 1:
+				s.Status.LastCheckTime = &metav1.Time{Time: start.Add(100 * 24 * time.Hour)}
+				known = append(known, s)
+			}
+			all = append(all, s)
+		}
+		k := slowOf(all, now)[seriesOf(all[0])]
+		if k == nil {
+			continue // none was slow
+		}
+		for _, s := range all {
+			wantSlow, wantAway := walk(s, known, now)
+			slow, away := k.likeSlow(s, now)
+			NewWithT(t).Expect([]any{slow, away}).To(Equal([]any{wantSlow, wantAway}))
+		}
+	}
+}
+
+// walk returns what likeSlow returns for a Snapshot, or for one that is known itself.
+func walk(s *v1alpha1.Snapshot, known []*v1alpha1.Snapshot, now time.Time) (slow bool, away time.Duration) {
+	away = math.MaxInt64
+	for _, o := range known {
+		if o == s {
+			return isSlow(s), 0
+		}
+		if d := madeBy(o, now).Sub(madeBy(s, now)).Abs(); d < away || d == away && !isSlow(o) {
+			slow, away = isSlow(o), d
+		}
+	}
+	return slow, away
 }
 
 // What was slow for some time, such as a storage that was being repaired, is checked like others afterwards. What is
