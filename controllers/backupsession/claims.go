@@ -8,6 +8,7 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -36,6 +37,41 @@ func (r *Reconciler) claims(ctx context.Context, namespace string) (map[string]*
 		out[list.Items[i].Name] = &list.Items[i]
 	}
 	return out, nil
+}
+
+// fewClaims is the largest number of claims that a look reads one by one. A namespace can have thousands.
+const fewClaims = 10
+
+// claimsByName returns a function that returns those of these claims of a namespace that exist, by name, and maybe
+// others. It reads few claims one by one, and otherwise lists them, once.
+func (r *Reconciler) claimsByName(
+	ctx context.Context, namespace string,
+) func(names []string) (map[string]*corev1.PersistentVolumeClaim, error) {
+	known, listed := map[string]*corev1.PersistentVolumeClaim{}, false
+	return func(names []string) (map[string]*corev1.PersistentVolumeClaim, error) {
+		for _, name := range names {
+			if _, asked := known[name]; asked || listed {
+				continue
+			}
+			if len(known) >= fewClaims {
+				all, err := r.claims(ctx, namespace)
+				if err != nil {
+					return nil, err
+				}
+				known, listed = all, true
+				break
+			}
+			claim := &corev1.PersistentVolumeClaim{}
+			err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, claim)
+			if apierrors.IsNotFound(err) {
+				claim = nil
+			} else if err != nil {
+				return nil, fmt.Errorf("get PersistentVolumeClaim %s: %w", name, err)
+			}
+			known[name] = claim
+		}
+		return known, nil
+	}
 }
 
 // exclusive returns what the Job of a mover must not mount beside just any other Job.

@@ -48,7 +48,7 @@ func (r *Reconciler) halfRestored(
 	if len(names) == 0 {
 		return "", nil
 	}
-	claims, err := from.claims()
+	claims, err := from.claims(names)
 	if err != nil {
 		return "", err
 	}

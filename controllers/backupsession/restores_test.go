@@ -2,6 +2,7 @@ package backupsession
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -227,6 +228,19 @@ func TestARunLooksOnceForTheMarksOfAllItsClaims(t *testing.T) {
 		w.Expect(err).NotTo(HaveOccurred())
 	}
 	w.Expect(w.snapshots()).To(HaveLen(3))
-	w.Expect(gets).To(Equal(1), "of the target that is a claim, for its start")
-	w.Expect(lists).To(Equal(3), "for the start, for the Snapshots and for the Jobs")
+	w.Expect(gets).To(Equal(1+4), "of the target that is a claim, for its start, and of each claim of the targets")
+	w.Expect(lists).To(Equal(2), "for the start and for the Jobs")
+
+	gets, lists = 0, 0
+	claims := r.claimsByName(t.Context(), w.Namespace)
+	for range 2 {
+		for i := range fewClaims {
+			found, err := claims([]string{"uploads", fmt.Sprint("gone-", i)})
+			w.Expect(err).NotTo(HaveOccurred())
+			w.Expect(found["uploads"]).NotTo(BeNil())
+			w.Expect(found[fmt.Sprint("gone-", i)]).To(BeNil())
+		}
+	}
+	w.Expect(gets).To(Equal(fewClaims))
+	w.Expect(lists).To(Equal(1), "rather than still more")
 }

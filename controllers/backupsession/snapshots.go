@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"sync"
 
 	"github.com/fluxcd/pkg/runtime/conditions"
 	corev1 "k8s.io/api/core/v1"
@@ -23,12 +22,12 @@ import (
 )
 
 // look is what one look at the Snapshots of a run shares: where it reads them, what was refused before, by the name of
-// the Snapshot, and the claims of the namespace by name. It reads the claims past the cache once, and only if it makes
-// a Snapshot.
+// the Snapshot, and claims of the namespace by name. It reads each claim past the cache once, and only if it makes a
+// Snapshot: see claimsByName.
 type look struct {
 	client.Reader
 	refused movers.Refusals
-	claims  func() (map[string]*corev1.PersistentVolumeClaim, error)
+	claims  func(names []string) (map[string]*corev1.PersistentVolumeClaim, error)
 }
 
 // snapshots reads the Snapshots of a frozen session and creates the missing ones. If a Snapshot can't be created, it
@@ -37,9 +36,7 @@ func (r *Reconciler) snapshots(
 	ctx context.Context, reader client.Reader, s *v1alpha1.BackupSession, refused movers.Refusals,
 ) (map[string]*v1alpha1.Snapshot, error) {
 	found := map[string]*v1alpha1.Snapshot{}
-	from := look{reader, refused, sync.OnceValues(func() (map[string]*corev1.PersistentVolumeClaim, error) {
-		return r.claims(ctx, s.Namespace)
-	})}
+	from := look{reader, refused, r.claimsByName(ctx, s.Namespace)}
 	targets := s.Status.Resolved.Targets
 	for i := range targets {
 		for j := range targets[i].Repositories {
