@@ -12,6 +12,7 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/retention"
@@ -24,7 +25,7 @@ func TestAHalfRemovedRepositoryIsNotSaidToStay(t *testing.T) {
 	g := NewWithT(t)
 	o := &v1alpha1.Repository{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: "shop", Name: "web", UID: "uid", DeletionTimestamp: new(metav1.Now()),
+			Namespace: "shop", Name: "web", UID: "uid", DeletionTimestamp: new(metav1.Now().Rfc3339Copy()),
 			Finalizers: []string{v1alpha1.FinalizerWipe},
 		},
 		Spec: v1alpha1.RepositorySpec{
@@ -40,22 +41,35 @@ func TestAHalfRemovedRepositoryIsNotSaidToStay(t *testing.T) {
 	g.Expect(snapshotsByRepository.Register(t.Context(), testbed.Indexes{ClientBuilder: b})).To(Succeed())
 	g.Expect(restores.Register(t.Context(), testbed.Indexes{ClientBuilder: b})).To(Succeed())
 	c := b.Build()
-	events := record.NewFakeRecorder(10)
-	r := &Reconciler{
-		Client: c, APIReader: c, EventRecorder: events, FieldManager: "test",
-		Clock: clocktesting.NewFakePassiveClock(time.Now()),
-	}
+	events, clock := record.NewFakeRecorder(10), clocktesting.NewFakePassiveClock(o.DeletionTimestamp.Time)
+	r := &Reconciler{Client: c, APIReader: c, EventRecorder: events, FieldManager: "test", Clock: clock}
 	look := func() time.Duration {
 		g.Expect(c.Get(t.Context(), client.ObjectKeyFromObject(o), o)).To(Succeed())
 		result, err := r.finalize(t.Context(), o)
 		g.Expect(err).NotTo(HaveOccurred())
 		return result.RequeueAfter
 	}
-	g.Expect(look()).To(Equal(stuckInterval), "its namespace or kind can begin to go")
+	for age, again := range map[time.Duration]time.Duration{
+		-time.Hour: time.Minute, 0: time.Minute, 12 * time.Minute: 3 * time.Minute, 500 * time.Hour: 5 * time.Minute,
+	} {
+		clock.SetTime(o.DeletionTimestamp.Add(age))
+		g.Expect(look()).To(Equal(again), "its kind can begin to go")
+	}
 	g.Expect(c.Get(t.Context(), client.ObjectKeyFromObject(o), o)).To(Succeed())
 	g.Expect(conditions.GetReason(o, v1alpha1.ConditionWiped)).To(Equal(v1alpha1.ReasonStorageNotFound))
 	o.Annotations = map[string]string{v1alpha1.AnnotationGiveUp: string(o.UID)}
 	g.Expect(c.Update(t.Context(), o)).To(Succeed())
 	look()
 	g.Expect(<-events.Events).To(ContainSubstring("a part of it can be gone"))
+}
+
+// A removal that waits is looked at seldom. A Namespace that goes must not wait for that.
+func TestANamespaceTellsThatItGoes(t *testing.T) {
+	g := NewWithT(t)
+	before := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}}
+	after := before.DeepCopy()
+	g.Expect(namespaceChanged.Update(event.UpdateEvent{ObjectOld: before, ObjectNew: after})).To(BeFalse())
+	after.DeletionTimestamp = new(metav1.Now())
+	g.Expect(namespaceChanged.Update(event.UpdateEvent{ObjectOld: before, ObjectNew: after})).To(BeTrue())
+	g.Expect(namespaceChanged.Update(event.UpdateEvent{ObjectOld: after, ObjectNew: after})).To(BeFalse())
 }

@@ -25,9 +25,9 @@ import (
 // keeper is being stopped.
 const wipeInterval = 2 * time.Second
 
-// stuckInterval is the delay before a Repository is checked again whose keeper has not wiped it. Nothing else tells
-// that its namespace or kind begins to go, and takes it along.
-const stuckInterval = time.Minute
+// stuckInterval and longestStuck bound the delay before a Repository is checked again whose keeper has not wiped it.
+// Nothing else tells that its kind begins to go, and takes it along. Each check reads from the API server.
+const stuckInterval, longestStuck = time.Minute, 5 * time.Minute
 
 // inUseInterval is the delay before a Repository is checked again that can't be wiped yet.
 const inUseInterval = 15 * time.Second
@@ -127,7 +127,8 @@ func (r *Reconciler) wipe(ctx context.Context, repository *v1alpha1.Repository, 
 		conditions.MarkUnknown(repository, v1alpha1.ConditionWiped, v1alpha1.ReasonProgressing,
 			"the directory in the backend is being removed")
 	}
-	result := ctrl.Result{RequeueAfter: stuckInterval}
+	age := r.Clock.Since(repository.DeletionTimestamp.Time)
+	result := ctrl.Result{RequeueAfter: min(max(age/4, stuckInterval), longestStuck)}
 	if reason == v1alpha1.ReasonInUse {
 		result.RequeueAfter = inUseInterval
 	}

@@ -86,7 +86,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 			builder.WithPredicates(usability)).
 		Watches(&v1alpha1.Snapshot{}, handler.EnqueueRequestsFromMapFunc(ofSnapshot), builder.WithPredicates(outcome)).
 		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.ofNamespace),
-			builder.WithPredicates(predicate.LabelChangedPredicate{})).
+			builder.WithPredicates(namespaceChanged)).
 		WithOptions(opts).
 		Complete(r)
 }
@@ -98,6 +98,13 @@ var initialising = predicate.NewPredicateFuncs(func(o client.Object) bool {
 
 // appearance lets through only that an object appears or disappears.
 var appearance = predicate.Funcs{UpdateFunc: func(event.UpdateEvent) bool { return false }}
+
+// namespaceChanged lets through other labels of a Namespace, and the update with which its deletion begins.
+var namespaceChanged = predicate.Or[client.Object](predicate.LabelChangedPredicate{}, predicate.Funcs{
+	UpdateFunc: func(e event.UpdateEvent) bool {
+		return e.ObjectOld.GetDeletionTimestamp().IsZero() && !e.ObjectNew.GetDeletionTimestamp().IsZero()
+	},
+})
 
 // usability lets through updates that decide whether a storage can be used.
 var usability = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
@@ -128,7 +135,8 @@ func (r *Reconciler) ofStorage(ctx context.Context, o client.Object) []reconcile
 	return r.requests(ctx, client.MatchingFields{indexStorage: o.GetNamespace() + "/" + o.GetName()})
 }
 
-// ofNamespace returns requests for the Repositories of the Namespace: a usagePolicy can judge it by its labels.
+// ofNamespace returns requests for the Repositories of the Namespace: a usagePolicy can judge it by its labels, and it
+// takes them along when it goes.
 func (r *Reconciler) ofNamespace(ctx context.Context, o client.Object) []reconcile.Request {
 	return r.requests(ctx, client.InNamespace(o.GetName()))
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/fluxcd/pkg/runtime/conditions"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -56,8 +57,24 @@ func (r *Reconciler) keepsAll(ctx context.Context, repository *v1alpha1.Reposito
 	if conditions.IsTrue(repository, v1alpha1.ConditionWiped) {
 		return false, nil // It is too late.
 	}
-	why, err := read.WhyKept(ctx, r.APIReader, repository)
-	return why == retention.KindGoes, err
+	return r.repositories.goes(r.Clock.Now(), repository.UID,
+		func() ([]types.UID, error) { return r.deletedRepositories(ctx) },
+		func() (bool, error) { return read.KindGoes(ctx, r.APIReader, repository) })
+}
+
+// deletedRepositories returns the Repositories of all namespaces that the cache knows to be being deleted.
+func (r *Reconciler) deletedRepositories(ctx context.Context) ([]types.UID, error) {
+	var list v1alpha1.RepositoryList
+	if err := r.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list the Repositories that are being deleted: %w", err)
+	}
+	var out []types.UID
+	for i := range list.Items {
+		if o := &list.Items[i]; !o.DeletionTimestamp.IsZero() {
+			out = append(out, o.UID)
+		}
+	}
+	return out, nil
 }
 
 // takesAlong reports whether the data of a Snapshot goes with its Repository.

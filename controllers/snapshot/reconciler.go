@@ -55,7 +55,8 @@ type Reconciler struct {
 
 	called  chan event.GenericEvent
 	answers shared
-	kind    kindStays
+	// kind and repositories remember that the kind of Snapshots, and that of Repositories, stays.
+	kind, repositories kindStays
 }
 
 func (r *Reconciler) writer() status.Writer {
