@@ -91,7 +91,7 @@ func (b *backup) open(ctx context.Context) *failure.Failure {
 	}
 	if b.engine, err = b.m.Driver.Open(ctx, rep); err != nil {
 		b.engine = nil
-		return failure.ClassifyOpen(err)
+		return failure.ClassifyOpen(err, "")
 	}
 	return nil
 }

@@ -43,6 +43,8 @@ func TestAPasswordThatDoesNotFitDamagesNothing(t *testing.T) {
 	g.Expect(before).NotTo(BeEmpty())
 
 	restore := restoreTask(first.Components[0].ID)
+	named := restoreTask(first.Components[0].ID)
+	named.Restore = &task.Restore{EncryptionSecret: "elsewhere/enc"}
 	other := repositoryTask()
 	other.Repository.KeyID = "shop/other"
 	for name, c := range map[string]struct {
@@ -55,7 +57,8 @@ func TestAPasswordThatDoesNotFitDamagesNothing(t *testing.T) {
 			"changed", backupTask("snap-2"), v1alpha1.ReasonPasswordChanged,
 			task.ExitRepository,
 		},
-		"restore, changed": {"changed", restore, v1alpha1.ReasonPasswordChanged, task.ExitRepository},
+		"restore, changed":                 {"changed", restore, v1alpha1.ReasonPasswordChanged, task.ExitRepository},
+		"restore, wrong in its own Secret": {"wrong", named, v1alpha1.ReasonWrongPassword, task.ExitRepository},
 		"init, changed": {
 			"changed", repositoryTask(), v1alpha1.ReasonPasswordChanged, task.ExitRepository,
 		},
@@ -73,6 +76,9 @@ func TestAPasswordThatDoesNotFitDamagesNothing(t *testing.T) {
 			code, result := p.run(ctx, c.task)
 			g.Expect(result.Reason).To(Equal(c.reason), "%+v", result)
 			g.Expect(code).To(Equal(c.code))
+			if c.task.Restore != nil {
+				g.Expect(result.Message).To(ContainSubstring("Secret " + c.task.Restore.EncryptionSecret))
+			}
 			g.Expect(result.Message).NotTo(Or(ContainSubstring("correct horse"),
 				ContainSubstring(" "+c.password+" password")))
 			g.Expect(contents(t, storage)).To(Equal(before), "no byte of the storage changed")

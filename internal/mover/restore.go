@@ -75,7 +75,7 @@ func (m *Mover) openForRestore(ctx context.Context, t task.Task, flags Flags) (r
 	}
 	engine, err := m.Driver.Open(ctx, rep)
 	if err != nil {
-		return nil, failure.ClassifyOpen(err)
+		return nil, failure.ClassifyOpen(err, rulesOf(t).EncryptionSecret)
 	}
 	return engine, nil
 }

@@ -17,4 +17,7 @@ type Restore struct {
 	Group bool `json:"group,omitempty"`
 	// Again reports that an earlier attempt of this restore can have written into the volumes.
 	Again bool `json:"again,omitempty"`
+	// EncryptionSecret is <namespace>/<name> of the Secret that the RestoreSession itself names. It is empty if the
+	// password comes from the Repository's own Secret.
+	EncryptionSecret string `json:"encryptionSecret,omitempty"`
 }

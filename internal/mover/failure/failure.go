@@ -4,6 +4,7 @@ package failure
 import (
 	"context"
 	"errors"
+	"fmt"
 	"syscall"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -88,13 +89,19 @@ func ClassifyMove(err error) *Failure {
 	return classify(err, rootCause(err))
 }
 
-// ClassifyOpen turns an error of opening an initialised repository into a failure. The password in its Secret fitted
-// once, and a Repository never names another Secret.
-func ClassifyOpen(err error) *Failure {
-	if errors.Is(err, repository.ErrWrongPassword) {
+// ClassifyOpen turns an error of opening an initialised repository into a failure. The password in the Repository's own
+// Secret fitted once, and a Repository never names another Secret. That of a Secret that a restore named may never have
+// fitted: named is its <namespace>/<name>, or empty.
+func ClassifyOpen(err error, named string) *Failure {
+	switch {
+	case !errors.Is(err, repository.ErrWrongPassword):
+		return ClassifyInit(err)
+	case named != "":
+		return New(v1alpha1.ReasonWrongPassword, fmt.Sprintf("the password in Secret %s, which "+
+			"dataSource.encryptionSecret names, does not open the repository: correct it, and restore again", named))
+	default:
 		return PasswordChanged()
 	}
-	return ClassifyInit(err)
 }
 
 // PasswordChanged is the failure of a password that opened the repository before and does not any more.

@@ -80,6 +80,9 @@ func RestoreJob(in RestoreJobInput) (*batchv1.Job, error) {
 func RestoreTask(in RestoreJobInput) task.Task {
 	r := in.Resolved
 	restore := in.Restore
+	if source := in.Session.Spec.DataSource; source != nil && source.EncryptionSecret != nil {
+		restore.EncryptionSecret = source.EncryptionSecret.In(in.Session.Namespace).String()
+	}
 	t := task.Task{
 		Kind: task.KindRestore, Cluster: in.ClusterUID, Namespace: in.Session.Namespace,
 		Storage:        storageOf(in.Storage),
