@@ -84,6 +84,11 @@ func TestAnotherNamespacesSnapshotNeedsBothSidesConsent(t *testing.T) {
 			w.Expect(ending(s)).To(Equal(tt.want), "%v", s.Status.Conditions)
 			if s.Status.Phase != v1alpha1.RestoreSessionSucceeded {
 				w.Expect(w.Jobs()).To(BeEmpty())
+				if s.Status.Reason == v1alpha1.ReasonEncryptionSecretNotAvailable {
+					w.Expect(s.Status.Conditions).To(ContainElement(HaveField("Message", HavePrefix(
+						"name a Secret of namespace "+w.Namespace+" with the repository's password in "+
+							"dataSource.encryptionSecret (--encryption-secret)"))))
+				}
 				return
 			}
 			w.Expect(s.Status.Resolved.Namespace).To(Equal(source.Namespace))

@@ -136,7 +136,7 @@ func (r *Reconciler) job(
 	in.Name = restore.JobName(s.Name, h.Name, status.Attempt)
 	granted, err := movers.ProvideAccess(ctx, r.Client, s, resolved.Repository, in.Name)
 	if err != nil {
-		return nil, err
+		return nil, namePassword(s, err)
 	}
 	empty, err := r.empty(ctx, s, h, status.Components)
 	if err != nil {
@@ -154,6 +154,19 @@ func (r *Reconciler) job(
 		return nil, fmt.Errorf("build Job of RestoreSession %s: %w", s.Name, err)
 	}
 	return job, nil
+}
+
+// namePassword makes the refusal of a Secret say first how a restore from another namespace brings its own: the other
+// ways out open the Secret of somebody else. It returns any other error unchanged.
+func namePassword(s *v1alpha1.RestoreSession, err error) error {
+	refusal := movers.RefusalOf(err)
+	if refusal == nil || refusal.Reason != v1alpha1.ReasonEncryptionSecretNotAvailable ||
+		sourceNamespace(s) == s.Namespace || s.Spec.DataSource.EncryptionSecret != nil {
+		return err
+	}
+	return movers.Refuse(refusal.Reason, "name a Secret of namespace %s with the repository's password in "+
+		"dataSource.encryptionSecret (--encryption-secret). Without one the Repository's own is used: %s", s.Namespace,
+		refusal.Message)
 }
 
 // node returns the node of the Job of one host. Between two attempts the pods that use its claims can have moved, for

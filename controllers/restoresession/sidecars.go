@@ -169,7 +169,7 @@ func (r *Reconciler) assign(
 	}
 	version, err := access.Digest(ctx, r.Client, s.Namespace, storage, resolved.Repository.EncryptionSecret)
 	if err != nil {
-		return err
+		return namePassword(s, err)
 	}
 	keys, err := r.keysOf(ctx, s, resolved)
 	if err != nil {
