@@ -222,15 +222,55 @@ func (r *Reconciler) getsStaticVolume(ctx context.Context, claim *corev1.Persist
 	if claim.Spec.VolumeName != "" || name == "" {
 		return false, nil
 	}
+	class, err := r.storageClass(ctx, name)
+	return err == nil && (class == nil || class.Provisioner == noProvisioner), err
+}
+
+// storageClass reads a StorageClass past the cache. It returns nil if there is none.
+func (r *Reconciler) storageClass(ctx context.Context, name string) (*storagev1.StorageClass, error) {
 	class := &storagev1.StorageClass{}
 	err := read.Get(ctx, r.APIReader, client.ObjectKey{Name: name}, class)
 	if apierrors.IsNotFound(err) {
-		return true, nil
+		return nil, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("get StorageClass %s: %w", name, err)
+		return nil, fmt.Errorf("get StorageClass %s: %w", name, err)
 	}
-	return class.Provisioner == noProvisioner, nil
+	return class, nil
+}
+
+// observeClasses adds the StorageClasses that are missing for the claims of Jobs whose pod finds no node. It reads
+// nothing if there is no such Job.
+func (r *Reconciler) observeClasses(ctx context.Context, in *restore.Input) error {
+	in.NoClass = map[string]string{}
+	hosts := in.Session.Status.Resolved.Hosts
+	for i := range hosts {
+		job := in.Jobs[restore.JobName(in.Session.Name, hosts[i].Name, in.Session.Status.Attempt)]
+		if job.Reason != v1alpha1.ReasonUnschedulable {
+			continue
+		}
+		for j := range hosts[i].Volumes {
+			claim, err := r.claim(ctx, in.Session.Namespace, hosts[i].Volumes[j].ClaimName)
+			if err != nil {
+				return err
+			}
+			if claim == nil || claim.Spec.VolumeName != "" || claim.Status.Phase != corev1.ClaimPending {
+				continue
+			}
+			name := ptr.Deref(claim.Spec.StorageClassName, "")
+			if name == "" {
+				continue
+			}
+			class, err := r.storageClass(ctx, name)
+			if err != nil {
+				return err
+			}
+			if class == nil {
+				in.NoClass[claim.Name] = name
+			}
+		}
+	}
+	return nil
 }
 
 // noProvisioner is the provisioner of a StorageClass whose volumes an administrator makes.

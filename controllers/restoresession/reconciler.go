@@ -99,6 +99,9 @@ func (r kind) Observe(
 	if err := r.observeClaims(ctx, &in); err != nil {
 		return in, err
 	}
+	if err := r.observeClasses(ctx, &in); err != nil {
+		return in, err
+	}
 	if look {
 		if in.Present, err = r.presentClaims(ctx, s); err != nil {
 			return in, err

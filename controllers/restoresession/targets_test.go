@@ -4,10 +4,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fluxcd/pkg/apis/meta"
+	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -31,6 +34,46 @@ func newClaims(name string) func(*v1alpha1.RestoreSession) {
 			}}},
 		}}}
 	}
+}
+
+// A class without an object is legal: an administrator's volume can have it. So the restore waits, but says so.
+func TestAStorageClassThatIsMissingIsNamed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	class := "fastt-" + w.Namespace
+	w.restore("restore", newClaims("copy"), func(s *v1alpha1.RestoreSession) {
+		s.Spec.Addon.Tasks[0].TargetVolumes.VolumeClaimTemplates[0].Spec.StorageClassName = &class
+	})
+	w.Reconcile("restore")
+	w.Reconcile("restore")
+	w.Expect(w.Jobs()).To(HaveLen(1))
+	pod := kubelet.Pod(&w.Jobs()[0])
+	pod.Status = corev1.PodStatus{Phase: corev1.PodPending, Conditions: []corev1.PodCondition{{
+		Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable,
+		Message: "0/3 nodes are available: not found",
+	}}}
+	sessiontest.Create(t, w.Client, pod)
+	says := "there is no StorageClass " + class + ", and no volume of that class is bound to " +
+		"PersistentVolumeClaim copy yet"
+	waits := func() {
+		t.Helper()
+		w.Reconcile("restore")
+		w.Expect(ending(w.session("restore"))).To(Equal("Running/StorageClassNotFound"))
+		w.Expect(conditions.GetMessage(w.session("restore"), meta.ReadyCondition)).To(Equal("waiting: " + says))
+	}
+	waits()
+
+	made := &storagev1.StorageClass{ObjectMeta: metav1.ObjectMeta{Name: class}, Provisioner: noProvisioner}
+	sessiontest.Create(t, w.Client, made)
+	w.Reconcile("restore")
+	w.Expect(ending(w.session("restore"))).To(Equal("Running/Running"))
+	w.Expect(w.Client.Delete(t.Context(), made)).To(Succeed())
+	waits()
+
+	w.Clock.SetTime(w.Clock.Now().Add(6 * time.Minute))
+	w.Reconcile("restore")
+	w.Expect(w.session("restore").Status.Components).To(HaveKeyWithValue("pvc", And(
+		HaveField("Reason", v1alpha1.ReasonUnschedulable), HaveField("Error", ContainSubstring(says)))))
 }
 
 func ofPods(s *v1alpha1.RestoreSession) {

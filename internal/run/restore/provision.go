@@ -180,8 +180,24 @@ func WaitTimeout(t v1alpha1.ResolvedTask) time.Duration {
 	return defaultWait
 }
 
-// unbound returns the cluster's warning about a claim of a host, as the end of a sentence, or "".
+// noClass says which StorageClass a claim of a host waits for in vain, or "". A class without an object is no mistake
+// by itself: a volume that an administrator makes can have it.
+func (r *runner) noClass(h *v1alpha1.ResolvedRestoreHost) string {
+	for i := range h.Volumes {
+		claim := h.Volumes[i].ClaimName
+		if class := r.NoClass[claim]; class != "" {
+			return fmt.Sprintf("there is no StorageClass %s, and no volume of that class is bound to "+
+				"PersistentVolumeClaim %s yet", class, claim)
+		}
+	}
+	return ""
+}
+
+// unbound returns why a claim of a host has no volume, as the end of a sentence, or "".
 func (r *runner) unbound(h *v1alpha1.ResolvedRestoreHost) string {
+	if why := r.noClass(h); why != "" {
+		return afterColon(why)
+	}
 	for i := range h.Volumes {
 		if c := r.Claims[h.Volumes[i].ClaimName]; c.Warning != "" {
 			return ": " + c.Warning

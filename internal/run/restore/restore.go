@@ -34,6 +34,9 @@ type Input struct {
 	// Claims holds the present state of the claims that the restore makes from VolumeSnapshots, by name. It is read
 	// only where a Job of the restore has ended.
 	Claims map[string]ObservedClaim
+	// NoClass holds the StorageClasses that do not exist, by the names of the claims that wait for a volume of them. It
+	// is read only where the pod of a Job finds no node.
+	NoClass map[string]string
 	// Present holds the claims of the namespace that can be used, by name. Nil means that they were not read;
 	// Decision.Look asks for them.
 	Present map[string]PresentClaim

@@ -46,8 +46,8 @@ type runner struct {
 	open int
 	// refusals say what the API server refuses for now.
 	refusals []string
-	// suspended says which Job somebody has suspended, empty where there is none.
-	suspended string
+	// waits says that a Job is suspended, or that its claims wait for a StorageClass; nil where nothing waits so.
+	waits *v1alpha1.ResolvedError
 }
 
 // advance takes one step for every host. When no host is open it ends the attempt or the restore.
@@ -70,7 +70,7 @@ func advance(in Input, d *Decision) {
 	for i := range hosts {
 		r.host(i, &hosts[i])
 	}
-	r.tellSuspended()
+	r.tellWaits()
 	slices.Sort(r.refusals)
 	d.Event = cmp.Or(d.Event, run.ReportRefused(&d.Status.Conditions,
 		strings.Join(slices.Compact(r.refusals), "; "), in.Session.Generation, in.Now))
@@ -185,8 +185,11 @@ func (r *runner) step(i int, h *v1alpha1.ResolvedRestoreHost, name string) {
 		r.giveUp(h, v1alpha1.ReasonDeadlineExceeded, "the deadline of the restore passed"+r.partly(h))
 	case exists:
 		r.mark(h)
-		if job.Suspended() {
-			r.suspended = job.Message
+		switch why := r.noClass(h); {
+		case job.Suspended():
+			r.waits = &v1alpha1.ResolvedError{Reason: job.Reason, Message: job.Message}
+		case why != "" && r.waits == nil:
+			r.waits = &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonStorageClassNotFound, Message: why}
 		}
 		r.d.After = run.EarlierOf(r.d.After, job.Recheck)
 	case r.heldUp(r.Refused[h.Name]):
@@ -214,15 +217,15 @@ func (r *runner) heldUp(refusal *v1alpha1.ResolvedError) bool {
 	return true
 }
 
-// tellSuspended makes the status say that somebody has suspended a Job, or that the restore runs again.
-func (r *runner) tellSuspended() {
+// tellWaits makes the status say what a Job waits for, or that the restore runs again.
+func (r *runner) tellWaits() {
 	s := &r.d.Status
 	switch {
-	case r.suspended != "":
-		s.Reason = v1alpha1.ReasonSuspended
-		r.d.Event = cmp.Or(r.d.Event, run.Wait(&s.Conditions, s.Reason, "waiting: "+r.suspended,
+	case r.waits != nil:
+		s.Reason = r.waits.Reason
+		r.d.Event = cmp.Or(r.d.Event, run.Wait(&s.Conditions, s.Reason, "waiting: "+r.waits.Message,
 			r.Session.Generation, r.Now))
-	case s.Reason == v1alpha1.ReasonSuspended:
+	case s.Reason == v1alpha1.ReasonSuspended, s.Reason == v1alpha1.ReasonStorageClassNotFound:
 		s.Reason = v1alpha1.ReasonRunning
 		run.Progress(&s.Conditions, s.Reason, "the restore runs", r.Session.Generation, r.Now)
 	}
