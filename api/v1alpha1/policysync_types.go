@@ -135,8 +135,8 @@ type PolicySyncStatus struct {
 	LastAppliedTime *metav1.Time `json:"lastAppliedTime,omitempty"`
 
 	// ApplyingRevision is a revision of which some of the RetentionPolicies, BackupConfigurations, BackupBatches and
-	// Repositories were written, while others can still be as an older one says. It is empty once all are written. Until then,
-	// nothing is removed by a RetentionPolicy where policy of this PolicySync decides.
+	// Repositories were written, while others can still be as an older one says. It is empty once all are written.
+	// Until then, nothing is removed by a RetentionPolicy where policy of this PolicySync decides.
 	// +optional
 	ApplyingRevision string `json:"applyingRevision,omitempty"`
 

@@ -96,7 +96,8 @@ func TestACommitThatNotAllPolicySyncsHaveAppliedLetsNothingGo(t *testing.T) {
 			s.configuration("c", &v1alpha1.ObjectReference{Name: "keep"}, ofTeam, "web")
 			of := "PolicySync/" + s.namespace
 			s.expectRetention(s.repository, v1alpha1.ReasonRemovalHeld, "until "+of+"/platform and "+of+
-				"/team, which apply policy that decides, have applied what they found in Git since it changed; "+of+"/team has not applied")
+				"/team, which apply policy that decides, have applied what they found in Git since it changed; "+
+				of+"/team has not applied")
 			expectKept(t, older)
 			over(team)
 			looks := 0

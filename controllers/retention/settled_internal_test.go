@@ -134,7 +134,8 @@ func TestPolicySyncsThatAreApart(t *testing.T) {
 			a.Status.LastAppliedTime = new(metav1.NewTime(changed.Add(time.Minute)))
 			b.Status.LastAppliedTime = new(metav1.NewTime(changed.Add(-time.Minute)))
 			c.change(a, b)
-			g.Expect(findApart([]*v1alpha1.PolicySync{b}, changed)).To(BeEmpty(), "what one has applied belongs together")
+			g.Expect(findApart([]*v1alpha1.PolicySync{b}, changed)).
+				To(BeEmpty(), "what one has applied belongs together")
 			apart := findApart([]*v1alpha1.PolicySync{b, a}, changed)
 			if c.says == "" {
 				g.Expect(apart).To(BeEmpty())
