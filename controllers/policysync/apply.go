@@ -178,9 +178,9 @@ func (p *planner) apply(ctx context.Context, k key, opts []client.PatchOption) (
 
 // send sends the writes, stage by stage.
 func (p *planner) send(ctx context.Context) error {
-	several, _ := p.decisive()
+	deciding, pending := p.decisive()
 	for stage := range stages {
-		if p.part != nil && several && slices.ContainsFunc(p.writes, func(w *write) bool {
+		if p.part != nil && deciding > 1 && pending && slices.ContainsFunc(p.writes, func(w *write) bool {
 			return stageOf(w.gvk) == stage && decides(w.gvk)
 		}) {
 			if err := p.part.announce(ctx); err != nil {
@@ -188,7 +188,8 @@ func (p *planner) send(ctx context.Context) error {
 			}
 		}
 		if err := p.sendStage(ctx, stage); err != nil {
-			if _, pending := p.decisive(); p.part != nil && !pending {
+			// If none of the writes decides, they say nothing of an earlier part: those of Namespaces come alone.
+			if _, pending := p.decisive(); p.part != nil && deciding > 0 && !pending {
 				p.part.end()
 			}
 			return err
@@ -220,18 +221,17 @@ func (p *planner) sendStage(ctx context.Context, stage int) error {
 	return g.Wait()
 }
 
-// decisive reports whether several of the writes decide together which Snapshots go, and whether one of these is not
-// done yet. Then the cluster can hold parts of two revisions that let Snapshots go which both keep. An object that is
-// yet to be made is not pending: while it is missing, it lets none go.
-func (p *planner) decisive() (several, pending bool) {
-	decide := 0
+// decisive returns how many of the writes decide which Snapshots go, and whether one of these is not done yet. If they
+// are several, the cluster can hold parts of two revisions then, which together let Snapshots go that both keep. An
+// object that is yet to be made is not pending: while it is missing, it lets none go.
+func (p *planner) decisive() (deciding int, pending bool) {
 	for _, w := range p.writes {
 		if decides(w.gvk) {
-			decide++
+			deciding++
 			pending = pending || !w.done && p.live[w.key] != nil
 		}
 	}
-	return decide > 1 && pending, pending
+	return deciding, pending
 }
 
 // decides reports whether an object of a kind can decide which Snapshots go. From a Repository that is paused, none do.

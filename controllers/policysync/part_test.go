@@ -52,6 +52,41 @@ func TestAPartOfARevisionIsAnnounced(t *testing.T) {
 		r.expectReady(revision)
 		r.g.Expect(r.sync.Status.ApplyingRevision).To(BeEmpty())
 	})
+	t.Run("then a Namespace fails", func(t *testing.T) {
+		r := asDeployer(t)
+		files := func(hour, git string) map[string]string {
+			return map[string]string{
+				"policy/a.yaml": configuration("a", "0 "+hour+" * * *"),
+				"policy/c.yaml": configuration("c", "0 "+hour+" * * *"),
+				"policy/n.yaml": "apiVersion: v1\nkind: Namespace\nmetadata: {name: " + r.namespace +
+					", labels: {git: " + git + "}}\n",
+			}
+		}
+		r.begins(files("1", "one"))
+		revision := r.push(files("2", "one"))
+		refuse(r, "backupconfigurations/a", false)
+		r.reconcile()
+		r.g.Expect(r.sync.Status.ApplyingRevision).To(Equal(revision))
+
+		r.push(files("2", "two"))
+		refuse(r, "namespaces/"+r.namespace, false)
+		refused := r.api.around
+		r.api.around = func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
+			if strings.HasSuffix(req.URL.Path, "/namespaces/"+r.namespace) {
+				return refused(req, next)
+			}
+			return next.RoundTrip(req)
+		}
+		r.reconcile()
+		r.expectNotReady(v1alpha1.ReasonReconcileFailed, "no room")
+		r.g.Expect(r.sync.Status.ApplyingRevision).To(Equal(revision), "a is still as before")
+
+		r.api.around = nil
+		revision = r.push(files("2", "three"))
+		r.reconcile()
+		r.expectReady(revision)
+		r.g.Expect(r.sync.Status.ApplyingRevision).To(BeEmpty())
+	})
 	t.Run("a new object fails", func(t *testing.T) {
 		r, _ := setup(t)
 		refuse(r, "backupconfigurations/c", false)
