@@ -73,9 +73,10 @@ func (r *Reconciler) checkedSnapshot(
 	return s.Status.Integrity == nil || *s.Status.Integrity, nil
 }
 
-// markSlow writes to a Snapshot that it is not checked, if the check of one of its components alone took too long.
+// markSlow writes to a Snapshot that it is not checked, if the check of one of its components alone took too long, or
+// was late.
 func (r *Reconciler) markSlow(ctx context.Context, f keeper.Undone, at metav1.Time) error {
-	if f.Repository == nil || len(f.Check) != 1 || f.Reason != v1alpha1.ReasonDeadlineExceeded {
+	if f.Repository == nil || !f.Slow() {
 		return nil
 	}
 	key := client.ObjectKey{Namespace: f.Repository.Namespace, Name: f.Check[0].Snapshot}
@@ -86,6 +87,6 @@ func (r *Reconciler) markSlow(ctx context.Context, f keeper.Undone, at metav1.Ti
 		return nil
 	}
 	before := s.DeepCopy()
-	keeper.MarkSlow(&s, f.Check[0], f.Message, at)
+	keeper.MarkSlow(&s, f.Check[0], f.Reason, f.Message, at)
 	return client.IgnoreNotFound(r.writer().Status(ctx, before, &s))
 }

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/retention"
 	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 )
@@ -112,6 +113,34 @@ func TestASlowSnapshotSaysThatItIsNotChecked(t *testing.T) {
 	end(job, slow, now.Now().Add(-25*time.Hour))
 	bed.Eventually(t, one, func(g Gomega) {
 		g.Expect(conditions.GetReason(one, v1alpha1.ConditionChecked)).To(Equal(v1alpha1.ReasonDeadlineExceeded))
+	}, "it is not checked")
+	_, keep = s.job(job)
+	g.Expect(keep.Keep[0].Check).To(HaveExactElements(HaveField("Snapshot", two.Name)))
+}
+
+// A check of one component for which its keeper has not enough time was tried, and the next one looks at others. That
+// keeper can have as much else to do each time.
+func TestALateCheckIsLeftToOthers(t *testing.T) {
+	t.Parallel()
+	g, s := NewWithT(t), newShop(t)
+	one := s.snapshot(s.repository, 1, good)
+	late, end := slowCheck(t)
+	late.Reason, late.Check = v1alpha1.ReasonCancelled, &task.Step{
+		Reason: v1alpha1.ReasonCancelled, Error: "no time", Late: true,
+	}
+	s.dueFor(task.MaintainFull)
+	job, keep := s.job()
+	g.Expect(keep.Keep[0].Check).To(HaveLen(1))
+	two := s.snapshot(s.repository, 2, good)
+	moved := metav1.NewTime(now.Now().Add(-26 * time.Hour))
+	bed.EditStatus(t, s.repository, func() { retention.Leave(s.repository, moved, retention.WhyMoved) })
+	end(job, late, now.Now().Add(-25*time.Hour))
+	bed.Eventually(t, s.repository, func(g Gomega) {
+		g.Expect(conditions.GetReason(s.repository, v1alpha1.ConditionChecked)).To(Equal(v1alpha1.ReasonCancelled))
+		g.Expect(s.repository.Status.CheckTriedTime).NotTo(BeNil())
+	}, "the hold ends eight days later")
+	bed.Eventually(t, one, func(g Gomega) {
+		g.Expect(conditions.GetReason(one, v1alpha1.ConditionChecked)).To(Equal(v1alpha1.ReasonCancelled))
 	}, "it is not checked")
 	_, keep = s.job(job)
 	g.Expect(keep.Keep[0].Check).To(HaveExactElements(HaveField("Snapshot", two.Name)))

@@ -42,6 +42,7 @@ func ResultOf(o observe.Observation, i int) task.ComponentResult {
 type Undone struct {
 	*Work
 	Reason, Message string
+	Late            bool // see task.Step
 }
 
 // Split splits the work by its result: what was done, and what failed. The removal of Snapshots, the maintenance and
@@ -60,7 +61,7 @@ func (w *Work) Split(result task.ComponentResult) (done *Work, failed []Undone) 
 			Work: &Work{Repository: w.Repository, Began: w.Began}, Reason: result.Reason, Message: result.Error,
 		}
 		if step != nil {
-			u.Reason = reasonOf(step.Reason)
+			u.Reason, u.Late = reasonOf(step.Reason), step.Late
 			u.Message = cmp.Or(step.Error, u.Reason)
 		}
 		add(u.Work)
@@ -80,7 +81,8 @@ func (w *Work) Split(result task.ComponentResult) (done *Work, failed []Undone) 
 }
 
 // TriedCheck reports whether a check came to an end of its own: it was done, it took too long, or it fails for a reason
-// that nobody knows. Whatever keeps it from running, or from the storage, can pass.
+// that nobody knows. Whatever keeps it from running, or from the storage, can pass. A check of one component that is
+// late can be so for ever, as long as the keeper has as much else to do.
 func (w *Work) TriedCheck(result task.ComponentResult) bool {
 	switch step := result.Check; {
 	case !w.Checks:
@@ -88,7 +90,7 @@ func (w *Work) TriedCheck(result task.ComponentResult) bool {
 	case step == nil:
 		return result.Outcome == task.OutcomeSucceeded
 	default:
-		return step.Reason == "" || step.Reason == v1alpha1.ReasonDeadlineExceeded ||
+		return step.Reason == "" || step.Reason == v1alpha1.ReasonDeadlineExceeded || step.Late ||
 			reasonOf(step.Reason) == v1alpha1.ReasonFailed
 	}
 }

@@ -210,6 +210,12 @@ func TestTriedCheck(t *testing.T) {
 		"nobody knows why it fails":  {fails(v1alpha1.ReasonFailed), true},
 		"the storage is gone":        {fails(v1alpha1.ReasonUnreachable), false},
 		"it was stopped":             {fails(v1alpha1.ReasonCancelled), false},
+		"it was late": {
+			task.ComponentResult{
+				Outcome: task.OutcomeFailed,
+				Steps:   task.Steps{Check: &task.Step{Reason: v1alpha1.ReasonCancelled, Late: true}},
+			}, true,
+		},
 		"it was not reached": {
 			task.ComponentResult{Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonDeadlineExceeded}, false,
 		},

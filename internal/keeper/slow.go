@@ -14,15 +14,21 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// MarkSlow writes to the Snapshot of a component that it is not checked: a check of the component alone took too long.
-func MarkSlow(s *v1alpha1.Snapshot, c task.Checked, message string, at metav1.Time) {
+// Slow reports whether the check of a component alone took too long, or was late.
+func (u *Undone) Slow() bool {
+	return len(u.Check) == 1 && (u.Reason == v1alpha1.ReasonDeadlineExceeded || u.Late)
+}
+
+// MarkSlow writes to the Snapshot of a component that it is not checked: a check of the component alone took too long,
+// or was late, as reason tells. If it was late, its keeper can have as much else to do the next time.
+func MarkSlow(s *v1alpha1.Snapshot, c task.Checked, reason, message string, at metav1.Time) {
 	if s.UID != c.UID || s.Status.Components[c.Component].ID != c.ID {
 		return // It was recreated since.
 	}
 	apimeta.RemoveStatusCondition(&s.Status.Conditions, v1alpha1.ConditionChecked) // Each try has its time.
 	apimeta.SetStatusCondition(&s.Status.Conditions, metav1.Condition{
-		Type: v1alpha1.ConditionChecked, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonDeadlineExceeded,
-		Message: message, LastTransitionTime: at, ObservedGeneration: s.Generation,
+		Type: v1alpha1.ConditionChecked, Status: metav1.ConditionFalse, Reason: reason, Message: message,
+		LastTransitionTime: at, ObservedGeneration: s.Generation,
 	})
 }
 
@@ -34,7 +40,7 @@ type series struct {
 
 func seriesOf(s *v1alpha1.Snapshot) series { return series{s.Spec.AppRef, s.Spec.Session} }
 
-// isSlow reports whether the check of a component of a Snapshot took too long.
+// isSlow reports whether the check of a component of a Snapshot took too long, or was late.
 func isSlow(s *v1alpha1.Snapshot) bool {
 	return apimeta.FindStatusCondition(s.Status.Conditions, v1alpha1.ConditionChecked) != nil
 }

@@ -36,6 +36,7 @@ func keepsSome(made, now int) bool {
 type months struct {
 	g       Gomega
 	targets map[string]nightly
+	late    bool // what takes too long does so because its keeper has too much else to do
 	all     []*v1alpha1.Snapshot
 	made    map[string]int
 
@@ -98,17 +99,25 @@ func (m *months) check(attempts Attempts, day int) bool {
 		return c.Component == last && m.tooLarge(c.Snapshot, day)
 	}) {
 		result = task.ComponentResult{Outcome: task.OutcomeFailed}
-		result.Check = &task.Step{Reason: v1alpha1.ReasonDeadlineExceeded}
+		result.Check = &task.Step{Reason: tooLong}
+		if m.late && len(w.Check) == 1 {
+			result.Check = &task.Step{Reason: v1alpha1.ReasonCancelled, Late: true}
+		}
+		m.g.Expect(w.TriedCheck(result)).To(BeTrue())
 		m.tooLong++
 	}
 	v, ok := w.Verdict(result)
+	_, failed := w.Split(result)
 	for _, s := range m.all {
 		if ok {
 			if v.WriteTo(s, at); v[s.Name] != nil {
 				s.Status.LastUpdateTime = &at
 			}
-		} else if len(w.Check) == 1 && s.Name == w.Check[0].Snapshot {
-			MarkSlow(s, w.Check[0], "too long", at)
+		}
+		for _, f := range failed {
+			if f.Slow() && s.Name == f.Check[0].Snapshot {
+				MarkSlow(s, f.Check[0], f.Reason, "too long", at)
+			}
 		}
 	}
 	attempts.Count(fmt.Sprint(day), at, map[string]Ended{"web": w.Ended(result)})
@@ -133,6 +142,7 @@ func TestWhatCanBeCheckedIsCheckedBesideWhatTakesTooLong(t *testing.T) {
 	const ever = 1000
 	for name, tt := range map[string]struct {
 		targets map[string]nightly
+		late    bool
 		moved   int // the day on which nothing counts as checked any more
 		waits   int // the most days until the first check
 		tooLong int // the most checks that take too long
@@ -179,11 +189,20 @@ func TestWhatCanBeCheckedIsCheckedBesideWhatTakesTooLong(t *testing.T) {
 		"the storage, until the target has grown": {targets: one(nightly{large: func(made, now int) bool {
 			return made >= 60 || now < 90
 		}}), waits: 210, tooLong: 30},
+		"each Snapshot, beside other work": {
+			targets: one(nightly{large: madeIn(0, ever)}), late: true, waits: 40, tooLong: 25,
+		},
+		"the first Snapshot, beside other work": {
+			targets: one(nightly{large: madeIn(0, 2), keeps: first}), late: true, waits: 45, tooLong: 25,
+		},
+		"beside other work, for some time": {
+			targets: one(nightly{large: slowIn(60, 120)}), late: true, waits: 85, tooLong: 20,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			m := months{
-				g: NewWithT(t), targets: map[string]nightly{"small": {}}, made: map[string]int{},
+				g: NewWithT(t), targets: map[string]nightly{"small": {}}, late: tt.late, made: map[string]int{},
 				waited: map[string]int{},
 			}
 			maps.Copy(m.targets, tt.targets)

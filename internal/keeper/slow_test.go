@@ -17,6 +17,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
+const tooLong = v1alpha1.ReasonDeadlineExceeded
+
 // Components of which a check alone takes too long hold up no other, say so, and are tried again at times.
 func TestASlowSnapshotHoldsUpNoOther(t *testing.T) {
 	for name, tt := range map[string]struct{ slow, quick, every, nightly int }{
@@ -69,7 +71,7 @@ func TestASlowSnapshotHoldsUpNoOther(t *testing.T) {
 				} else if len(w.Check) == 1 {
 					for _, s := range all {
 						if s.Name == w.Check[0].Snapshot {
-							MarkSlow(s, w.Check[0], "too long", metav1.NewTime(at))
+							MarkSlow(s, w.Check[0], tooLong, "too long", metav1.NewTime(at))
 							tries[s.Name]++
 						}
 					}
@@ -95,9 +97,9 @@ func TestASlowSnapshotHoldsUpNoOther(t *testing.T) {
 
 func TestWhatWasSlowIsCheckedLikeOthersOnceItHasTime(t *testing.T) {
 	g, s, at := NewWithT(t), checkable("a", "x", "y"), metav1.NewTime(start)
-	MarkSlow(s, task.Checked{Snapshot: "a", UID: "other", Component: "x", ID: "x"}, "too long", at)
+	MarkSlow(s, task.Checked{Snapshot: "a", UID: "other", Component: "x", ID: "x"}, tooLong, "too long", at)
 	g.Expect(s.Status.Conditions).To(BeEmpty(), "it was recreated")
-	MarkSlow(s, component("a", "x"), "too long", at)
+	MarkSlow(s, component("a", "x"), tooLong, "too long", at)
 	others := []*v1alpha1.Snapshot{s, aged("b", 0, 0)}
 	g.Expect(ToCheck(others, start)).To(Equal([]task.Checked{component("b", "x")}))
 	g.Expect(ToCheck(others, start.Add(-48*time.Hour))).To(HaveExactElements(HaveField("Snapshot", "a")),
@@ -122,7 +124,7 @@ func TestWhatIsTakenForSlow(t *testing.T) {
 		s := aged(name, made, checked)
 		s.Spec.AppRef.Name = "big"
 		if slow {
-			MarkSlow(s, component(name, "x"), "too long", metav1.NewTime(start.Add(20*24*time.Hour)))
+			MarkSlow(s, component(name, "x"), tooLong, "too long", metav1.NewTime(start.Add(20*24*time.Hour)))
 		}
 		return s
 	}
@@ -161,7 +163,7 @@ func TestTheNearestInTimeIsThatOfAWalkOverAll(t *testing.T) {
 			}
 			switch random.IntN(3) {
 			case 0:
-				MarkSlow(s, component(s.Name, "x"), "too long", metav1.NewTime(start.Add(200*24*time.Hour)))
+				MarkSlow(s, component(s.Name, "x"), tooLong, "too long", metav1.NewTime(start.Add(200*24*time.Hour)))
 				known = append(known, s)
 			case 1:
 				s.Status.LastCheckTime = &metav1.Time{Time: start.Add(100 * 24 * time.Hour)}
@@ -249,7 +251,7 @@ func TestASlowSeriesTakesNoMoreThanItsTurns(t *testing.T) {
 						if v, ok := w.Verdict(result); ok && result.Check == nil {
 							v.WriteTo(s, metav1.NewTime(at))
 						} else if len(w.Check) == 1 && s.Name == w.Check[0].Snapshot {
-							MarkSlow(s, w.Check[0], "too long", metav1.NewTime(at))
+							MarkSlow(s, w.Check[0], tooLong, "too long", metav1.NewTime(at))
 						}
 					}
 					id := fmt.Sprint(day, attempt)

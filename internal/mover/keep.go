@@ -64,6 +64,7 @@ type keeper struct {
 	began     time.Time
 	directory string
 	engine    repository.Engine
+	late      bool // see task.Step
 }
 
 func (k *keeper) do(ctx context.Context, storage repository.Storage, r *task.ComponentResult) (err error) {
@@ -138,7 +139,9 @@ func (k *keeper) steps(ctx context.Context, storage repository.Storage, r *task.
 	if len(k.work.Check) == 0 {
 		return err
 	}
-	return cmp.Or(err, step(ctx, &r.Check, func() error { return k.check(ctx, r) }))
+	err = cmp.Or(err, step(ctx, &r.Check, func() error { return k.check(ctx, r) }))
+	r.Check.Late = k.late
+	return err
 }
 
 // step does one step, unless the work was stopped, and writes how it went.
@@ -213,15 +216,18 @@ func (k *keeper) check(ctx context.Context, r *task.ComponentResult) error {
 			"components", part.Count, "of", len(ids))
 		checked, err = part.Count, nil
 	}
-	// A check that had half of its time when the keeper had none left is too large, too. With less, it says nothing,
-	// and neither does one that can't be smaller.
-	late := errors.Is(context.Cause(ctx), context.DeadlineExceeded) && len(ids) > 1 &&
-		k.m.Now().Sub(began) >= limit/2
+	// A check that had half of its time when the keeper had none left is too large, too. With less, it says nothing. Of
+	// one that can't be smaller, nobody knows.
+	late := errors.Is(context.Cause(ctx), context.DeadlineExceeded) && k.m.Now().Sub(began) >= limit/2
 	if err != nil && bounded.Err() != nil && (ctx.Err() == nil || late) {
 		k.m.Log.Info("give up the check, which took too long", "repository", k.work.Repository.Name, "components",
 			len(ids))
+		if k.late = late && len(ids) == 1; k.late {
+			return failure.New(v1alpha1.ReasonCancelled, "the keeper had no time left for the check: "+
+				afterSlowCheck(k.work.Check, "the keeper has so much else to do"))
+		}
 		return failure.New(v1alpha1.ReasonDeadlineExceeded, "the check took too long and was given up: "+
-			afterSlowCheck(k.work.Check))
+			afterSlowCheck(k.work.Check, "the storage is slow"))
 	}
 	if err != nil {
 		return err
@@ -239,12 +245,13 @@ func (k *keeper) check(ctx context.Context, r *task.ComponentResult) error {
 	return nil
 }
 
-// afterSlowCheck says what comes after a check that took too long. A check has at least one Snapshot.
-func afterSlowCheck(checked []task.Checked) string {
+// afterSlowCheck says what comes after a check that took too long. A check has at least one Snapshot. why is what makes
+// one of a single component take so long.
+func afterSlowCheck(checked []task.Checked, why string) string {
 	switch first := checked[0]; {
 	case len(checked) == 1:
 		return "it had only Snapshot " + first.Snapshot + ", component " + first.Component +
-			", which is not checked for four weeks if there are others: find out why the storage is slow"
+			", which is not checked for four weeks if there are others: find out why " + why
 	case first.Snapshot == checked[len(checked)-1].Snapshot:
 		return "the next one has half as many components"
 	}

@@ -436,17 +436,45 @@ func TestACheckThatHadMostOfItsTimeIsTooLarge(t *testing.T) {
 	p.mover.CheckTimeout = time.Nanosecond
 	k := p.stopped("check", context.DeadlineExceeded)
 	g.Expect(k.Check.Reason).To(Equal(v1alpha1.ReasonDeadlineExceeded), k.Check.Error)
+	g.Expect(k.Check.Late).To(BeFalse())
 	g.Expect((&keeper.Work{Checks: true}).TriedCheck(k)).To(BeTrue())
 }
 
+// It can be cut by each keeper that has as much else to do. Nobody knows whether it would have been in time otherwise.
+func TestACheckOfOneComponentThatHadMostOfItsTimeIsLate(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		limit time.Duration
+		why   error
+		late  bool
+	}{
+		"it had half of its time":     {time.Nanosecond, context.DeadlineExceeded, true},
+		"it had less":                 {time.Hour, context.DeadlineExceeded, false},
+		"the keeper was told to stop": {time.Nanosecond, context.Canceled, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g, p := NewWithT(t), backedUp(t, "one")
+			p.mover.CheckTimeout = tt.limit
+			k := p.stopped("check", tt.why, func(k *task.Keep) { k.Check = k.Check[:1] })
+			g.Expect(k.Check.Reason).To(Equal(v1alpha1.ReasonCancelled), k.Check.Error)
+			g.Expect(k.Check.Late).To(Equal(tt.late))
+			g.Expect((&keeper.Work{Checks: true}).TriedCheck(k)).To(Equal(tt.late))
+		})
+	}
+}
+
 // stopped returns the result of a keeper that is stopped in its maintenance or in its check.
-func (p *pod) stopped(in string, why error) task.ComponentResult {
+func (p *pod) stopped(in string, why error, change ...func(*task.Keep)) task.ComponentResult {
 	p.t.Helper()
 	g := NewWithT(p.t)
 	ctx, cancel := context.WithCancelCause(p.t.Context())
 	p.mover.Driver = stopping{kopia.Driver{}, in, func() { cancel(why) }}
 	work := p.checking(keepTask())
 	work.Keep[0].Maintain = task.MaintainFull
+	for _, f := range change {
+		f(&work.Keep[0])
+	}
 	code, r := p.run(ctx, work)
 	g.Expect(code).NotTo(BeZero())
 	g.Expect(r.Components[0].Check).NotTo(BeNil(), "it was asked for")

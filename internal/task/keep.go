@@ -20,6 +20,9 @@ const KeepTimeout = 6 * time.Hour
 type Step struct {
 	Reason string `json:"reason,omitempty"`
 	Error  string `json:"error,omitempty"`
+	// Late reports that a check of a single component had half of its time when the keeper had none left. Nobody knows
+	// whether it would have been in time.
+	Late bool `json:"late,omitempty"`
 }
 
 // Steps are how the steps of a keeper went in a repository. Nil means that a step was not asked for, or that the keeper
@@ -39,7 +42,7 @@ type Steps struct {
 func (s Steps) cut(limit int) Steps {
 	for _, step := range []**Step{&s.Removal, &s.Maintenance, &s.Check, &s.Scanning} {
 		if *step != nil {
-			*step = &Step{Reason: (*step).Reason, Error: text.Cut((*step).Error, limit)}
+			*step = &Step{Reason: (*step).Reason, Error: text.Cut((*step).Error, limit), Late: (*step).Late}
 		}
 	}
 	return s

@@ -431,6 +431,18 @@ func TestAllJobsOfAStorageHaveItsSettings(t *testing.T) {
 	}
 }
 
+// The pod of a Job that has reached its deadline is deleted, and the result with it. A keeper ends by itself before
+// that, and reports what it has done.
+func TestAKeeperEndsBeforeItsJob(t *testing.T) {
+	g := NewWithT(t)
+	job, err := moverjob.KeepJob(moverjob.KeepJobInput{
+		Name: "keeper-s3", Namespace: "shop", Label: "keeper-s3", Storage: settledStorage(), Privileged: true,
+	})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(time.Duration(*job.Spec.ActiveDeadlineSeconds)*time.Second-task.KeepTimeout).
+		To(BeNumerically(">=", 20*time.Minute), "a pod begins that late at most")
+}
+
 func TestAnAnnotationLiftsNoConfinement(t *testing.T) {
 	g := NewWithT(t)
 	in := backupInput()

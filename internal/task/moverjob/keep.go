@@ -3,6 +3,7 @@ package moverjob
 import (
 	"path"
 	"strconv"
+	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -10,6 +11,10 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/task"
 )
+
+// keepMargin is how much later than its keeper a Job ends. The time of the Job begins before that of the keeper: its
+// pod can wait for a node, a volume and an image. A keeper that its Job ends can't report what it has done.
+const keepMargin = 30 * time.Minute
 
 // KeepJobInput is the input for a keeper's Job.
 type KeepJobInput struct {
@@ -72,7 +77,7 @@ func KeepJob(in KeepJobInput) (*batchv1.Job, error) {
 		resolved:     initTask(in.Image, task.KindKeep, in.Storage),
 		credentials:  Credentials{StorageSecret: in.StorageSecret},
 		passwords:    passwords,
-		timeout:      task.KeepTimeout,
+		timeout:      task.KeepTimeout + keepMargin,
 		security:     securityOf(v1alpha1.MoverSecurityContext{}, podOf(in.Storage.Spec.RuntimeSettings)),
 		privileged:   in.Privileged,
 		node:         nodeOf(in.Storage.Spec.RuntimeSettings),
