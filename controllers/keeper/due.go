@@ -7,7 +7,9 @@ import (
 	"time"
 
 	"github.com/fluxcd/pkg/runtime/conditions"
+	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/keeper"
@@ -34,7 +36,7 @@ func (r *Reconciler) due(
 	var all []keeper.Work
 	var next time.Time
 	for i := range list.Items {
-		w, at, err := r.dueIn(ctx, &list.Items[i], used, now)
+		w, at, err := r.dueIn(ctx, &list.Items[i], storage, used, now)
 		if err != nil {
 			return nil, time.Time{}, err
 		}
@@ -49,7 +51,8 @@ func (r *Reconciler) due(
 
 // dueIn returns the work in one Repository, or nil if there is none.
 func (r *Reconciler) dueIn(
-	ctx context.Context, repository *v1alpha1.Repository, used index.InUse, now time.Time,
+	ctx context.Context, repository *v1alpha1.Repository, storage *v1alpha1.BackupStorage, used index.InUse,
+	now time.Time,
 ) (*keeper.Work, time.Time, error) {
 	if !keeper.Works(repository) {
 		return nil, time.Time{}, nil
@@ -58,7 +61,7 @@ func (r *Reconciler) dueIn(
 	var held bool
 	var err error
 	if repository.DeletionTimestamp.IsZero() {
-		if snapshots, held, err = r.toRemove(ctx, repository, used); err != nil {
+		if snapshots, held, err = r.toRemove(ctx, repository, used, whyHeld(repository, storage, now)); err != nil {
 			return nil, time.Time{}, err
 		}
 	}
@@ -76,19 +79,43 @@ func (r *Reconciler) dueIn(
 	return w, next, nil
 }
 
+// hold is why retention removes nothing now. An empty reason means that it does.
+type hold struct{ reason, message string }
+
+// whyHeld returns why nothing is removed that retention has let go: what it keeps can have lost data since it decided.
+// retention.Held begins only when an init Job has found the Repository in its new place.
+func whyHeld(repository *v1alpha1.Repository, storage *v1alpha1.BackupStorage, now time.Time) hold {
+	_, held := retention.Held(repository, now)
+	switch {
+	case policy.Lost(repository):
+		return hold{v1alpha1.ReasonDirectoryTaken, "nothing that retention lets go is removed while the directory of " +
+			"the Repository belongs to another one"}
+	case held || !policy.KeepsIn(repository, storage):
+		return hold{v1alpha1.ReasonNotChecked, "nothing that retention lets go is removed until a check has looked " +
+			"at each earlier Snapshot in the place that the BackupStorage and the path name now"}
+	}
+	return hold{}
+}
+
 // toRemove returns the deleted Snapshots whose data is to be removed. held reports that some have to wait: a restore
-// reads them, or their backup has not ended.
+// reads them, their backup has not ended, or retention has let them go and why is not empty. The latter say so. What a
+// person has deleted does not wait for that.
 func (r *Reconciler) toRemove(
-	ctx context.Context, repository *v1alpha1.Repository, used index.InUse,
+	ctx context.Context, repository *v1alpha1.Repository, used index.InUse, why hold,
 ) (out []*v1alpha1.Snapshot, held bool, err error) {
 	var list v1alpha1.SnapshotList
 	if err := r.List(ctx, &list, client.InNamespace(repository.Namespace),
 		client.MatchingFields{indexWipe: repository.Name}); err != nil {
 		return nil, false, fmt.Errorf("list Snapshots of %s: %w", repository.Name, err)
 	}
+	waits := keeper.Work{Repository: repository}
 	for i := range list.Items {
 		s := &list.Items[i]
 		if !retention.Owns(repository, s) {
+			continue
+		}
+		if why.reason != "" && retention.Marked(s) {
+			waits.Snapshots = append(waits.Snapshots, s)
 			continue
 		}
 		user, err := used.User(ctx, r.Client, s)
@@ -101,7 +128,12 @@ func (r *Reconciler) toRemove(
 		}
 		out = append(out, s)
 	}
-	return out, held, nil
+	if len(waits.Snapshots) == 0 {
+		return out, held, nil
+	}
+	logf.FromContext(ctx).V(1).Info("leaves work out", "repository", klog.KObj(repository),
+		"snapshots", len(waits.Snapshots), "reason", why.reason, "message", why.message)
+	return out, true, r.fail(ctx, &waits, why.reason, why.message)
 }
 
 // idle leaves out the wipes of Repositories that something works with, and reports that on these. It leaves out the
