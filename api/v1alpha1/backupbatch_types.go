@@ -136,7 +136,7 @@ type BackupBatchStatus struct {
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
 	// Conditions: Ready and ValidationPassed; Protected if a session has a schedule; TargetsOverlap,
-	// RepositoriesRetained, Reconciling and Stalled while they matter.
+	// SelectorFindsNothing, RepositoriesRetained, Reconciling and Stalled while they matter.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

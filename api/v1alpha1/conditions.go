@@ -14,7 +14,8 @@ const (
 	ConditionSchedulerEnsured = "SchedulerEnsured"
 	// ConditionSlotsMissed is True while slots of a session pass without a run.
 	ConditionSlotsMissed = "SlotsMissed"
-	// ConditionProtected is whether the last success of every session with a schedule is within its deadline.
+	// ConditionProtected is whether the last success of every session with a schedule is within its deadline, and has
+	// backed up all that the policy asks for.
 	ConditionProtected = "Protected"
 	// ConditionDefaultIgnored is True if an older object is the default of the namespace already.
 	ConditionDefaultIgnored = "DefaultIgnored"
@@ -23,6 +24,8 @@ const (
 	ConditionResolvedBackendChanged = "ResolvedBackendChanged"
 	// ConditionTargetsOverlap is True if a session of a BackupBatch backs up the same data for two of its targets.
 	ConditionTargetsOverlap = "TargetsOverlap"
+	// ConditionSelectorFindsNothing is True while a selector of a BackupBatch finds nothing to back up.
+	ConditionSelectorFindsNothing = "SelectorFindsNothing"
 	// ConditionRepositoriesRetained is True while Repositories stay that a BackupConfiguration or BackupBatch no longer
 	// uses.
 	ConditionRepositoriesRetained = "RepositoriesRetained"
@@ -175,6 +178,7 @@ const (
 	ReasonTargetNotFound           = "TargetNotFound"
 	ReasonTooManyTargets           = "TooManyTargets"
 	ReasonBackedUpTwice            = "BackedUpTwice"
+	ReasonSelectorFindsNothing     = "SelectorFindsNothing"
 	ReasonTargetNotReady           = "TargetNotReady"
 	ReasonTargetUnknown            = "TargetUnknown"
 	ReasonAddonNotFound            = "AddonNotFound"

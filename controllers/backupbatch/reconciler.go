@@ -53,6 +53,7 @@ func (r *Reconciler) writer() status.Writer {
 		Client: r.Client, Events: r.EventRecorder, Owner: r.FieldManager, Kind: v1alpha1.BackupBatchKind,
 		Warnings: []status.Warning{
 			{Condition: v1alpha1.ConditionTargetsOverlap, EachMessage: true},
+			{Condition: v1alpha1.ConditionSelectorFindsNothing, EachMessage: true},
 			{Condition: v1alpha1.ConditionRepositoriesRetained, EachMessage: true},
 		},
 	}
@@ -96,6 +97,7 @@ func (r *Reconciler) reconcile(ctx context.Context, batch *v1alpha1.BackupBatch)
 	targets, failed := r.ensureChildren(ctx, batch, found.find, &dependencies)
 	if targets != nil {
 		batch.Status.Targets = targets // of which the schedule tells what has no backup yet
+		markEmptySelectors(batch)      // and what its sessions were to find
 	}
 	conflicts, after, err := keeper.Schedule(ctx, batch, false, now)
 	failed = errors.Join(failed, err)

@@ -2,6 +2,7 @@ package backupbatch
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/fluxcd/pkg/runtime/conditions"
@@ -15,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
@@ -250,6 +252,83 @@ func TestABatchSaysWhichSelectorsFindNothing(t *testing.T) {
 	bed.Create(t, batch)
 	bed.ReadyRepositories(t, namespace, "named")
 	bed.ExpectReason(t, batch, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "these selectors find nothing: all")
+	expectEmpty(t, batch, "nothing matches yet", true)
+	warned := func(times int, why string) {
+		t.Helper()
+		const warning = "Warning SelectorFindsNothing the selectors of these targets find nothing: all. "
+		bed.Quiet(t, namespace)
+		n := 0
+		for _, e := range events.Of(namespace) {
+			if strings.HasPrefix(e, warning) {
+				n++
+			}
+		}
+		NewWithT(t).Expect(n).To(Equal(times), why)
+	}
+	warned(1, "one event says so")
+	bed.NoOp(t, reconciler, &events, batch)
+
+	run := succeeded(batch, "named")
+	bed.Create(t, run)
+	bed.EditStatus(t, run, func() { run.Status = succeeded(batch, "named").Status })
+	protected := func(status metav1.ConditionStatus, reason, why string) {
+		t.Helper()
+		bed.Eventually(t, batch, func(g Gomega) {
+			c := conditions.Get(batch, v1alpha1.ConditionProtected)
+			g.Expect(c).To(HaveValue(And(HaveField("Status", status), HaveField("Reason", reason))))
+		}, why)
+	}
+	protected(metav1.ConditionUnknown, v1alpha1.ReasonSelectorFindsNothing, "the run has backed up one of two targets")
+	bed.ExpectReason(t, batch, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
+	warned(1, "a run changes nothing of that")
+
+	claim := shopClaim(namespace, "late")
+	bed.Create(t, claim)
+	expectFound(t, batch, "an object that comes later", "persistentvolumeclaim-late")
+	expectEmpty(t, batch, "the selector finds a claim", false)
+	protected(metav1.ConditionUnknown, v1alpha1.ReasonNoBackupYet, "the claim has no backup")
+	bed.Edit(t, claim, func() { claim.Labels = nil })
+	expectEmpty(t, batch, "the claim has lost its label", true)
+	protected(metav1.ConditionUnknown, v1alpha1.ReasonSelectorFindsNothing, "nothing is left to find")
+	warned(2, "another event says so")
+
+	bed.Edit(t, batch, func() {
+		batch.Spec.Targets, batch.Spec.Sessions[0].Targets = batch.Spec.Targets[:1], batch.Spec.Sessions[0].Targets[:1]
+	})
+	expectEmpty(t, batch, "the batch has no selector", false)
+	protected(metav1.ConditionTrue, v1alpha1.ReasonProtected, "the policy asks for one target")
+}
+
+func expectEmpty(t *testing.T, batch *v1alpha1.BackupBatch, why string, is bool) {
+	t.Helper()
+	bed.Eventually(t, batch, func(g Gomega) {
+		g.Expect(conditions.IsTrue(batch, v1alpha1.ConditionSelectorFindsNothing)).To(Equal(is))
+	}, why)
+}
+
+// succeeded returns a run of the session hourly that has backed up a target of the batch.
+func succeeded(batch *v1alpha1.BackupBatch, target string) *v1alpha1.BackupSession {
+	s := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{
+		Namespace: batch.Namespace, Name: policy.BackupSessionName(batch.Name, "hourly", now),
+		Labels: map[string]string{
+			v1alpha1.LabelInvokerKind: v1alpha1.BackupBatchKind, v1alpha1.LabelInvokerName: batch.Name,
+			v1alpha1.LabelSession: "hourly",
+		},
+	}}
+	s.Spec.Invoker = v1alpha1.TypedLocalObjectReference{
+		APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupBatchKind, Name: batch.Name,
+	}
+	s.Spec.Session, s.Spec.ScheduledTime = "hourly", new(metav1.NewTime(now))
+	s.Status.Phase, s.Status.CompletionTime = v1alpha1.BackupSessionSucceeded, new(metav1.NewTime(now))
+	s.Status.Resolved = &v1alpha1.ResolvedBackup{Targets: []v1alpha1.ResolvedTarget{{
+		Name: target, Configuration: policy.ChildName(batch.Name, target), AppRef: batch.Spec.Targets[0].AppRef,
+		Repositories: []v1alpha1.ResolvedRepository{{Name: target}},
+	}}}
+	s.Status.Targets = []v1alpha1.BackupTargetStatus{{
+		Name: target, AppRef: batch.Spec.Targets[0].AppRef, Configuration: policy.ChildName(batch.Name, target),
+		Phase: v1alpha1.BackupSessionSucceeded,
+	}}
+	return s
 }
 
 // A hundred children are made in parallel, and none takes over a foreign object of its name.

@@ -1,9 +1,7 @@
 package backupbatch
 
 import (
-	"cmp"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -44,20 +42,27 @@ func markOverlaps(batch *v1alpha1.BackupBatch, overlaps []policy.Mistake) {
 		text.Join(messages))
 }
 
-// emptySelectors names the targets whose selectors find nothing. It returns "" if there are none.
-func emptySelectors(batch *v1alpha1.BackupBatch) string {
-	var names []string
-	for i := range batch.Spec.Targets {
-		t := &batch.Spec.Targets[i]
-		if t.Selector != nil && !slices.ContainsFunc(batch.Status.Targets,
-			func(s v1alpha1.BatchTargetStatus) bool { return s.FoundBy == t.Name }) {
-			names = append(names, t.Name)
-		}
-	}
+// markEmptySelectors sets the condition SelectorFindsNothing from the targets in the status. A selector that finds
+// nothing can be right, so the batch stays Ready.
+func markEmptySelectors(batch *v1alpha1.BackupBatch) {
+	names := policy.EmptySelectors(batch)
 	if len(names) == 0 {
-		return ""
+		conditions.Delete(batch, v1alpha1.ConditionSelectorFindsNothing)
+		return
 	}
-	return "every target that exists can be backed up; these selectors find nothing: " + strings.Join(names, ", ")
+	conditions.MarkTrue(batch, v1alpha1.ConditionSelectorFindsNothing, v1alpha1.ReasonSelectorFindsNothing, "%s",
+		text.Shorten("the selectors of these targets find nothing: "+strings.Join(names, ", ")+". Correct their kinds "+
+			"and labels, or the labels of the objects. If nothing is there to back up, remove the targets"))
+}
+
+// readyMessage says what a batch without a problem backs up.
+func readyMessage(batch *v1alpha1.BackupBatch) string {
+	names := policy.EmptySelectors(batch)
+	if len(names) == 0 {
+		return "every target can be backed up"
+	}
+	return text.Shorten("every target that exists can be backed up; these selectors find nothing: " +
+		strings.Join(names, ", "))
 }
 
 // markRefused says that the batch could not be looked at, because the API server refuses something.
@@ -118,7 +123,7 @@ func summarize(batch *v1alpha1.BackupBatch, found problems, now time.Time) {
 
 	if len(all) == 0 {
 		batch.Status.Phase = v1alpha1.PhaseReady
-		status.Ready(batch, cmp.Or(emptySelectors(batch), "every target can be backed up"))
+		status.Ready(batch, readyMessage(batch))
 		return
 	}
 	batch.Status.Phase = v1alpha1.PhaseNotReady

@@ -64,8 +64,8 @@ func (r *Reconciler) page(ctx context.Context, l *v1alpha1.Ledger) ([]byte, erro
 		for _, s := range b.Spec.Sessions {
 			sessions = append(sessions, s.SessionConfig)
 		}
-		err := p.add(ctx, v1alpha1.BackupBatchKind, &b.ObjectMeta, targets, sessions, b.Status.Sessions)
-		if err != nil {
+		row := ledger.Policy{Kind: v1alpha1.BackupBatchKind, Empty: policy.KnownEmpty(b)}
+		if err := p.add(ctx, row, &b.ObjectMeta, targets, sessions, b.Status.Sessions); err != nil {
 			return nil, err
 		}
 	}
@@ -82,8 +82,8 @@ func (r *Reconciler) page(ctx context.Context, l *v1alpha1.Ledger) ([]byte, erro
 		for _, s := range c.Spec.Sessions {
 			sessions = append(sessions, s.SessionConfig)
 		}
-		err := p.add(ctx, v1alpha1.BackupConfigurationKind, &c.ObjectMeta, targets, sessions, c.Status.Sessions)
-		if err != nil {
+		row := ledger.Policy{Kind: v1alpha1.BackupConfigurationKind}
+		if err := p.add(ctx, row, &c.ObjectMeta, targets, sessions, c.Status.Sessions); err != nil {
 			return nil, err
 		}
 	}
@@ -191,11 +191,12 @@ type pageBuilder struct {
 	rows       []ledger.Policy
 }
 
+// add completes a row, and adds it if the page shows the policy.
 func (p *pageBuilder) add(
-	ctx context.Context, kind string, o *metav1.ObjectMeta, targets []v1alpha1.TypedObjectReference,
+	ctx context.Context, row ledger.Policy, o *metav1.ObjectMeta, targets []v1alpha1.TypedObjectReference,
 	sessions []v1alpha1.SessionConfig, status []v1alpha1.SessionStatus,
 ) error {
-	h := p.runs[invoker{o.Namespace, kind, o.Name}]
+	h := p.runs[invoker{o.Namespace, row.Kind, o.Name}]
 	if !v1alpha1.InForce(o) {
 		return nil
 	}
@@ -206,10 +207,8 @@ func (p *pageBuilder) add(
 		}
 		h = &history{}
 	}
-	row := ledger.Policy{
-		Namespace: o.Namespace, Kind: kind, Name: o.Name,
-		LastSuccess: h.success, LastResult: h.result, LastReason: h.reason,
-	}
+	row.Namespace, row.Name = o.Namespace, o.Name
+	row.LastSuccess, row.LastResult, row.LastReason = h.success, h.result, h.reason
 	for _, t := range targets {
 		row.Targets = append(row.Targets, t.String())
 		t.Namespace = o.Namespace
@@ -235,7 +234,7 @@ func (p *pageBuilder) add(
 		if t := known.LastSuccessTime; t != nil && !v1alpha1.Ahead(t.Time, p.now) {
 			row.LastSuccess = later(row.LastSuccess, t.Time)
 		}
-		known = backup.Scheduled(known, config, schedule.Identity(kind, o.Namespace, o.Name, config.Name),
+		known = backup.Scheduled(known, config, schedule.Identity(row.Kind, o.Namespace, o.Name, config.Name),
 			o.CreationTimestamp.Time)
 		due, ok := backup.SuccessDue(&known, config, h.sessions[config.Name], p.now, next)
 		row.Late = row.Late || ok && p.now.After(due)

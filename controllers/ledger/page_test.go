@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -60,6 +61,22 @@ func pageFollowsPolicy(t *testing.T, w *world) {
 	g.Expect(commits()-before).To(BeNumerically("<=", 3), "no commit for each change")
 	g.Expect(bed.Client.Delete(t.Context(), c)).To(Succeed())
 	shows("a policy that is gone", Not(ContainSubstring("diary")))
+	b := &v1alpha1.BackupBatch{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "albums"}}
+	b.Spec.Targets = []v1alpha1.BatchTarget{{Name: "claims", Selector: &v1alpha1.TargetSelector{
+		Kinds: []v1alpha1.TargetKind{v1alpha1.KindPersistentVolumeClaim},
+	}}}
+	b.Spec.Sessions = []v1alpha1.BackupBatchSession{{
+		SessionConfig: v1alpha1.SessionConfig{Name: "nightly"},
+		Targets:       []v1alpha1.BatchSessionTarget{{Name: "claims"}},
+	}}
+	w.create(b)
+	shows("nobody has looked for claims", ContainSubstring("| BackupBatch/albums |  | - |"))
+	bed.EditStatus(t, b, func() {
+		conditions.MarkTrue(b, v1alpha1.ConditionSelectorFindsNothing, v1alpha1.ReasonSelectorFindsNothing, "claims")
+	})
+	shows("there is no claim", ContainSubstring("| BackupBatch/albums | claims (**its selector finds nothing**) | - |"))
+	g.Expect(bed.Client.Delete(t.Context(), b)).To(Succeed())
+	shows("a batch that is gone", Not(ContainSubstring("albums")))
 	g.Expect(page()).To(ContainSubstring("There is no backup policy."))
 }
 

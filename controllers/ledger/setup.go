@@ -78,6 +78,7 @@ var onPage = predicate.And[client.Object](predicate.NewPredicateFuncs(func(o cli
 	case *v1alpha1.BackupBatch:
 		after, ok := e.ObjectNew.(*v1alpha1.BackupBatch)
 		return ok && (before.Status.ObservedGeneration != after.Status.ObservedGeneration ||
+			!slices.Equal(policy.KnownEmpty(before), policy.KnownEmpty(after)) ||
 			!slices.EqualFunc(policy.KnownTargets(before), policy.KnownTargets(after),
 				func(a, b policy.Target) bool { return a.AppRef == b.AppRef }))
 	case *v1alpha1.BackupConfiguration:

@@ -17,6 +17,8 @@ type Policy struct {
 	Targets []string
 	// NoBackup are those of them that never had a good backup.
 	NoBackup []string
+	// Empty are the names of targets whose selectors find nothing.
+	Empty []string
 	// LastSuccess is when the last successful run ended. Zero means that none is known.
 	LastSuccess time.Time
 	// LastResult is the phase of the last run that ended, LastReason its reason. Empty means that none is known.
@@ -98,9 +100,12 @@ func noBackup(policies []Policy) string {
 	return "\n**No backup yet:** " + strings.Join(names, ", ") + ".\n"
 }
 
-// targets names the targets of a policy. Those without a backup come first.
+// targets names the targets of a policy. First come the selectors that find nothing, and targets without a backup.
 func targets(p Policy) string {
-	var without, with []string
+	var empty, without, with []string
+	for _, name := range p.Empty {
+		empty = append(empty, escape(name)+" (**its selector finds nothing**)")
+	}
 	for _, t := range p.Targets {
 		if slices.Contains(p.NoBackup, t) {
 			without = append(without, escape(t)+" (**no backup yet**)")
@@ -108,11 +113,14 @@ func targets(p Policy) string {
 			with = append(with, escape(t))
 		}
 	}
-	all := slices.Concat(without, with)
+	all := slices.Concat(empty, without, with)
 	shown := all[:min(len(all), maxTargets)]
 	if more := len(all) - len(shown); more > 0 {
 		rest := fmt.Sprintf("and %d more", more)
-		if hidden := len(without) - len(shown); hidden > 0 {
+		if hidden := len(empty) - len(shown); hidden > 0 {
+			rest += fmt.Sprintf(" (**the selector finds nothing** of %d)", hidden)
+		}
+		if hidden := len(without) - max(len(shown)-len(empty), 0); hidden > 0 {
 			rest += fmt.Sprintf(" (**no backup yet** of %d)", hidden)
 		}
 		shown = append(slices.Clone(shown), rest)

@@ -18,6 +18,7 @@ func TestPage(t *testing.T) {
 	policies := []Policy{
 		{
 			Namespace: "shop", Kind: "BackupBatch", Name: "shop", Targets: many, NoBackup: []string{many[3], many[11]},
+			Empty:      []string{"claims"},
 			LastResult: "Failed", LastReason: "TargetsFailed",
 			LastSuccess: slot.Add(-48 * time.Hour), Next: slot.In(time.FixedZone("x", 7200)), Late: true,
 		},
@@ -55,4 +56,11 @@ func TestPageOfMuchWithoutBackup(t *testing.T) {
 	g.Expect(page).To(ContainSubstring("BackupBatch/b09 in shop (12 of 13 targets), and 2 more.\n"))
 	g.Expect(page).To(ContainSubstring("| Deployment/d01 (**no backup yet**), "))
 	g.Expect(page).To(ContainSubstring("Deployment/d10 (**no backup yet**), and 3 more (**no backup yet** of 2) |"))
+
+	for i := range 12 {
+		policies[0].Empty = append(policies[0].Empty, fmt.Sprintf("e%02d", i))
+	}
+	g.Expect(string(Page("production", policies))).To(ContainSubstring(
+		"e09 (**its selector finds nothing**), and 15 more (**the selector finds nothing** of 2) " +
+			"(**no backup yet** of 12) |"))
 }

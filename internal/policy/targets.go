@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 
+	"k8s.io/apimachinery/pkg/api/meta"
+
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
@@ -71,6 +73,28 @@ func foundBefore(batch *v1alpha1.BackupBatch) Find {
 		}
 	}
 	return func(target *v1alpha1.BatchTarget) []v1alpha1.TypedObjectReference { return found[target.Name] }
+}
+
+// KnownEmpty returns the names of the entries of spec.targets whose selectors are known to find nothing. Without the
+// condition nobody has looked yet: then the status lists no targets either.
+func KnownEmpty(batch *v1alpha1.BackupBatch) []string {
+	if !meta.IsStatusConditionTrue(batch.Status.Conditions, v1alpha1.ConditionSelectorFindsNothing) {
+		return nil
+	}
+	return EmptySelectors(batch)
+}
+
+// EmptySelectors returns the names of the entries of spec.targets whose selectors have found nothing of what the status
+// of a batch lists.
+func EmptySelectors(batch *v1alpha1.BackupBatch) []string {
+	found := foundBefore(batch)
+	var names []string
+	for i := range batch.Spec.Targets {
+		if t := &batch.Spec.Targets[i]; t.Selector != nil && len(found(t)) == 0 {
+			names = append(names, t.Name)
+		}
+	}
+	return names
 }
 
 // SessionTargets returns the targets that a session of the batch names, in the session's order.

@@ -102,6 +102,7 @@ func batchRows(t *command.Table, s scope, b *v1alpha1.BackupBatch,
 	t.Add(s.cells(b.Namespace, command.PrefixBatch+b.Name, "", "", command.OrNone(b.Status.Phase), "",
 		next(s, b.Status.Sessions, b.Spec.Paused), command.Age(s.now, &b.CreationTimestamp))...)
 	t.Note(NotReady(b.Status.Conditions))
+	warningNotes(t, b.Status.Conditions)
 	scheduleNotes(t, b.Status.Conditions, b.Status.Sessions)
 	for _, target := range policy.KnownTargets(b) {
 		var status v1alpha1.BatchTargetStatus
@@ -142,7 +143,22 @@ func configurationRow(t *command.Table, s scope, c *v1alpha1.BackupConfiguration
 		command.OrNone(strings.Join(repositories, ",")), next(s, c.Status.Sessions, c.Spec.Paused),
 		command.Age(s.now, &c.CreationTimestamp))...)
 	t.Note(NotReady(c.Status.Conditions))
+	warningNotes(t, c.Status.Conditions)
 	scheduleNotes(t, c.Status.Conditions, c.Status.Sessions)
+}
+
+// warnings are the conditions that warn of a policy while they are True. The policy can be Ready.
+var warnings = []string{
+	v1alpha1.ConditionSelectorFindsNothing, v1alpha1.ConditionTargetsOverlap, v1alpha1.ConditionRepositoriesRetained,
+	v1alpha1.ConditionVolumeSnapshotsAtRisk,
+}
+
+func warningNotes(t *command.Table, conditions []metav1.Condition) {
+	for _, name := range warnings {
+		if c := apimeta.FindStatusCondition(conditions, name); c != nil && c.Status == metav1.ConditionTrue {
+			t.Note(c.Type + ": " + c.Message)
+		}
+	}
 }
 
 // scheduleNotes notes that the last success is too old, and which sessions miss their slots.

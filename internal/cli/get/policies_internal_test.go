@@ -11,6 +11,7 @@ import (
 	. "github.com/onsi/gomega"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/cli/command"
 	"github.com/cairn-backup/cairn/internal/inventory"
 )
 
@@ -33,6 +34,29 @@ func TestInventoriesAreReadable(t *testing.T) {
 	p := &v1alpha1.PolicySync{}
 	unpack(p)
 	NewWithT(t).Expect(p.Status.Inventory).To(BeNil())
+}
+
+// A policy that is Ready can back up less than somebody expects, or leave Repositories behind.
+func TestAReadyPolicyHasItsWarnings(t *testing.T) {
+	g := NewWithT(t)
+	b, c := &v1alpha1.BackupBatch{}, &v1alpha1.BackupConfiguration{}
+	conditions.MarkTrue(b, meta.ReadyCondition, v1alpha1.ReasonReady, "every target that exists can be backed up")
+	conditions.MarkTrue(b, v1alpha1.ConditionSelectorFindsNothing, v1alpha1.ReasonSelectorFindsNothing, "all")
+	conditions.MarkTrue(b, v1alpha1.ConditionTargetsOverlap, v1alpha1.ReasonBackedUpTwice, "twice")
+	conditions.MarkTrue(b, v1alpha1.ConditionRepositoriesRetained, v1alpha1.ReasonTargetLeft, "of the batch")
+	conditions.MarkTrue(c, v1alpha1.ConditionRepositoriesRetained, v1alpha1.ReasonRepositoryLeft, "of the other")
+	conditions.MarkTrue(c, v1alpha1.ConditionVolumeSnapshotsAtRisk, v1alpha1.ReasonVolumeSnapshotClassDeletes, "risk")
+	table, out := &command.Table{Header: make([]string, 8)}, &strings.Builder{}
+	batchRows(table, scope{now: time.Now()}, b, nil)
+	configurationRow(table, scope{now: time.Now()}, c)
+	g.Expect(table.Write(out, 200)).To(Succeed())
+	for _, note := range []string{
+		"SelectorFindsNothing: all", "TargetsOverlap: twice", "RepositoriesRetained: of the batch",
+		"RepositoriesRetained: of the other", "VolumeSnapshotsAtRisk: risk",
+	} {
+		g.Expect(out.String()).To(ContainSubstring(note))
+	}
+	g.Expect(out.String()).NotTo(ContainSubstring("every target"))
 }
 
 // What the guard holds back is said once: by the condition Ready, alone or with more, or by its own condition.

@@ -43,6 +43,28 @@ func asked(invoker any, session string) []part {
 	return out
 }
 
+// empty names the targets of a session whose selectors are known to find nothing.
+func empty(invoker any, session string) []string {
+	batch, ok := invoker.(*v1alpha1.BackupBatch)
+	if !ok {
+		return nil
+	}
+	all := policy.KnownEmpty(batch)
+	var out []string
+	for i := range batch.Spec.Sessions {
+		s := &batch.Spec.Sessions[i]
+		if s.Name != session {
+			continue
+		}
+		for j := range s.Targets {
+			if name := s.Targets[j].Name; slices.Contains(all, name) {
+				out = append(out, name)
+			}
+		}
+	}
+	return out
+}
+
 func askedOfBatch(batch string, s *v1alpha1.BackupBatchSession, known []policy.Target) []part {
 	var out []part
 	for i := range s.Targets {

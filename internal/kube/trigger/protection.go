@@ -25,6 +25,8 @@ type protection struct {
 	none bool
 	// uncovered names what policy asks for and the last success has not backed up; "" if nothing.
 	uncovered string
+	// empty are the targets of the session whose selectors find nothing.
+	empty []string
 	// unfinished names the oldest run that has not ended. A run without a timeout can hang, and Forbid then holds up
 	// the later ones.
 	unfinished string
@@ -34,7 +36,7 @@ type protection struct {
 func protect(
 	b *sessionFacts, status *v1alpha1.SessionStatus, times schedule.Times, last backup.Success,
 ) *protection {
-	p := &protection{session: b.config.Name, suspended: b.suspended()}
+	p := &protection{session: b.config.Name, suspended: b.suspended(), empty: b.empty}
 	_, p.none = backup.WaitsSince(status, last, b.now)
 	p.due, _ = backup.SuccessDue(status, &b.config, last, b.now, func(_ string, from time.Time) (time.Time, error) {
 		return times.Next(from), nil
@@ -71,7 +73,7 @@ func unfinished(runs []*v1alpha1.BackupSession) string {
 // protected sets the condition Protected from the protections of all sessions with a schedule. Without such a session
 // it removes the condition: nobody promised a backup.
 func protected(o conditions.Setter, all []*protection) {
-	var late, none, uncovered []string
+	var late, none, uncovered, empty []string
 	suspended := true
 	for _, p := range all {
 		switch {
@@ -86,6 +88,8 @@ func protected(o conditions.Setter, all []*protection) {
 			none = append(none, p.session)
 		case p.uncovered != "":
 			uncovered = append(uncovered, p.session+": "+p.uncovered)
+		case len(p.empty) > 0:
+			empty = append(empty, p.session+": "+strings.Join(p.empty, ", "))
 		}
 	}
 	switch {
@@ -104,6 +108,9 @@ func protected(o conditions.Setter, all []*protection) {
 	case len(uncovered) > 0:
 		conditions.MarkUnknown(o, v1alpha1.ConditionProtected, v1alpha1.ReasonNoBackupYet,
 			"the policy asks for more than the last success has backed up: %s", text.Join(uncovered))
+	case len(empty) > 0:
+		conditions.MarkUnknown(o, v1alpha1.ConditionProtected, v1alpha1.ReasonSelectorFindsNothing,
+			"the selectors of these targets find nothing, so nothing of theirs is backed up: %s", text.Join(empty))
 	default:
 		conditions.MarkTrue(o, v1alpha1.ConditionProtected, v1alpha1.ReasonProtected,
 			"the last success of every session is recent enough for its schedule")

@@ -260,6 +260,50 @@ func TestPolicyIsNotProtectedByTheBackupOfSomethingElse(t *testing.T) {
 	}
 }
 
+// The success of a session says nothing about a target whose selector finds nothing.
+func TestASelectorThatFindsNothingProtectsNothing(t *testing.T) {
+	ok := v1alpha1.BackupSessionSucceeded
+	for name, tt := range map[string]struct {
+		session string
+		looked  bool
+		status  metav1.ConditionStatus
+		reason  string
+	}{
+		"of this session": {"hourly", true, metav1.ConditionUnknown, v1alpha1.ReasonSelectorFindsNothing},
+		"of another":      {"weekly", true, metav1.ConditionTrue, v1alpha1.ReasonProtected},
+		"nobody looked":   {"hourly", false, metav1.ConditionTrue, v1alpha1.ReasonProtected},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			batch := asksAll("a")
+			batch.Spec.Targets = append(batch.Spec.Targets, v1alpha1.BatchTarget{
+				Name: "typo", Selector: &v1alpha1.TargetSelector{},
+			})
+			batch.Spec.Sessions = append(batch.Spec.Sessions, v1alpha1.BackupBatchSession{
+				SessionConfig: v1alpha1.SessionConfig{Name: "weekly"},
+			})
+			for i := range batch.Spec.Sessions {
+				if s := &batch.Spec.Sessions[i]; s.Name == tt.session {
+					s.Targets = append(s.Targets, v1alpha1.BatchSessionTarget{Name: "typo"})
+				}
+			}
+			if tt.looked {
+				conditions.MarkTrue(batch, v1alpha1.ConditionSelectorFindsNothing, v1alpha1.ReasonSelectorFindsNothing,
+					"typo")
+			}
+			b := hourly(t, "11-20T08:50:00")
+			b.runs = []*v1alpha1.BackupSession{freeze(runOf(t, "11-20T08:17:00", ok), batch, nil)}
+			b.asked, b.empty = asked(batch, "hourly"), empty(batch, "hourly")
+			protected(batch, []*protection{judge(b).protection})
+			c := conditions.Get(batch, v1alpha1.ConditionProtected)
+			g.Expect(c).To(HaveValue(And(HaveField("Status", tt.status), HaveField("Reason", tt.reason))))
+			if tt.status != metav1.ConditionTrue {
+				g.Expect(c.Message).To(HaveSuffix(": hourly: typo"))
+			}
+		})
+	}
+}
+
 // A manager of an earlier version has left no digest.
 func TestAnUnknownBackupProtects(t *testing.T) {
 	g := NewWithT(t)

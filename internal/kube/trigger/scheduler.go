@@ -123,8 +123,8 @@ func (k *Scheduler) judge(
 			previous: previous, config: *config, paused: v.paused, runs: runs[config.Name],
 			unscheduled: unscheduled[config.Name],
 			identity:    schedule.Identity(v.kind, v.object.GetNamespace(), v.object.GetName(), config.Name),
-			asked:       asked(v.object, config.Name),
-			generation:  v.object.GetGeneration(), created: v.object.GetCreationTimestamp().Time, now: now,
+			asked:       asked(v.object, config.Name), empty: empty(v.object, config.Name),
+			generation: v.object.GetGeneration(), created: v.object.GetCreationTimestamp().Time, now: now,
 		})
 		if !j.start.IsZero() {
 			if err := k.start(ctx, v, config, j.start, now); err != nil {
