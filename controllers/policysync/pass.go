@@ -3,6 +3,7 @@ package policysync
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -108,8 +109,9 @@ func (s *reconciling) remove(
 	}
 	pruned, fault := a.prune(ctx, lacks.goes)
 	left := union(lacks.stays, pruned.left)
-	applied.stale, applied.deleted = len(left), pruned.deleted
+	applied.stale, applied.deleted = len(left), len(pruned.deleted)
 	s.logApplied(ctx, applied)
+	s.announceRemoved(ctx, applied.revision, pruned.deleted)
 	if f := s.setInventory(union(wanted, left)); f != nil { // it is not larger than before
 		return "", f
 	}
@@ -155,6 +157,28 @@ func (s *reconciling) logApplied(ctx context.Context, p passResult) {
 	default:
 		log.Info("applied objects", "objects", p.objects, "changed", p.changed, "deleted", p.deleted)
 	}
+}
+
+// maxRemoved is the number of removed objects that an event and the log name.
+const maxRemoved = 5
+
+// announceRemoved names the objects whose deletion began in this pass: neither Git nor the inventory does any more. It
+// is an event of its own, because the end of the pass can be another one.
+func (s *reconciling) announceRemoved(ctx context.Context, revision string, removed []v1alpha1.ResourceRef) {
+	if len(removed) == 0 {
+		return
+	}
+	names := make([]string, 0, maxRemoved+1)
+	for _, ref := range removed[:min(len(removed), maxRemoved)] {
+		names = append(names, describe(ref))
+	}
+	if more := len(removed) - len(names); more > 0 {
+		names = append(names, fmt.Sprintf("and %d more", more))
+	}
+	objects := strings.Join(names, ", ")
+	ctrl.LoggerFrom(ctx).Info("deleted what the revision lacks", "revision", revision, "removed", objects)
+	s.event(corev1.EventTypeNormal, v1alpha1.ReasonReconcileSucceeded, "deleted what revision "+revision+" lacks: "+
+		objects)
 }
 
 // prepare does everything that comes before the first write.

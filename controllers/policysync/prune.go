@@ -49,8 +49,8 @@ type pruned struct {
 	// left are the objects that stay in the inventory, and kept describes those that stay on purpose.
 	left []v1alpha1.ResourceRef
 	kept []string
-	// deleted counts the objects whose deletion began.
-	deleted int
+	// deleted are the objects whose deletion began.
+	deleted []v1alpha1.ResourceRef
 }
 
 // prune deletes stale objects class by class.
@@ -58,7 +58,7 @@ func (a *applier) prune(ctx context.Context, stale []v1alpha1.ResourceRef) (out 
 	for class := range classes {
 		refs := ofClass(stale, class)
 		waiting, began, staying, err := a.deleteClass(ctx, refs, slices.Concat(a.stays, out.left))
-		out.deleted += began
+		out.deleted = append(out.deleted, began...)
 		for _, ref := range refs {
 			if why, ok := staying[ref.ID]; ok {
 				out.left = append(out.left, ref)
@@ -101,10 +101,10 @@ func pruneFault(ctx context.Context, waiting []v1alpha1.ResourceRef, err error) 
 }
 
 // deleteClass deletes objects that are still ours. left are the objects outside this class that stay. It returns the
-// objects that are being deleted, for how many of them the deletion began now, and by id why others are kept.
+// objects that are being deleted, those of them whose deletion began now, and by id why others are kept.
 func (a *applier) deleteClass(
 	ctx context.Context, refs, left []v1alpha1.ResourceRef,
-) (waiting []v1alpha1.ResourceRef, began int, kept map[string]string, err error) {
+) (waiting, began []v1alpha1.ResourceRef, kept map[string]string, err error) {
 	kept = map[string]string{}
 	left = slices.Clone(left)
 	needed := sync.OnceValues(func() (users, error) { return a.usersOf(ctx, refs, nobody) })
@@ -122,7 +122,7 @@ func (a *applier) deleteClass(
 			case why != "":
 				kept[ref.ID] = why
 			case state == deletionBegan:
-				began++
+				began = append(began, ref)
 				waiting = append(waiting, ref)
 			case state == deletionUnderWay:
 				waiting = append(waiting, ref)
@@ -131,7 +131,9 @@ func (a *applier) deleteClass(
 		})
 	}
 	err = g.Wait()
-	slices.SortFunc(waiting, func(x, y v1alpha1.ResourceRef) int { return cmp.Compare(x.ID, y.ID) })
+	for _, found := range [][]v1alpha1.ResourceRef{waiting, began} {
+		slices.SortFunc(found, func(x, y v1alpha1.ResourceRef) int { return cmp.Compare(x.ID, y.ID) })
+	}
 	return waiting, began, kept, err
 }
 

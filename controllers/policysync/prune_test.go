@@ -122,8 +122,12 @@ func TestManyObjectsArePruned(t *testing.T) {
 	r.g.Expect(r.reconcileLogged(waitsToDelete)).To(HaveExactElements(HaveSuffix(`"stale"=30`)))
 	r.api.refuse = nil
 	r.clock.Step(time.Hour)
+	r.emitted()
 	r.g.Expect(r.reconcileLogged("applied objects")).To(HaveExactElements(HaveSuffix(`"deleted"=30`)))
 	r.expectReady(revision)
+	r.g.Expect(r.emitted()).To(ContainElement(And(
+		HavePrefix("Normal ReconciliationSucceeded deleted what revision "+revision+" lacks: BackupStorage/"),
+		ContainSubstring("/s13, and 25 more "))))
 	left := &v1alpha1.BackupStorageList{}
 	r.g.Expect(r.List(t.Context(), left, client.InNamespace(r.namespace))).To(Succeed())
 	r.g.Expect(left.Items).NotTo(ContainElement(HaveField("ObjectMeta.Name", HavePrefix("s1"))))

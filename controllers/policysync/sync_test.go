@@ -1,6 +1,7 @@
 package policysync
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -88,8 +89,14 @@ func TestAChangeIsApplied(t *testing.T) {
 		"policy/c.yaml": configuration("web", "0 4 * * *"),
 	})
 	dry := r.api.count["DRY"]
-	r.reconcile()
+	r.emitted()
+	r.g.Expect(r.reconcileLogged("deleted what the revision lacks")).To(HaveExactElements(
+		HaveSuffix(fmt.Sprintf(`"removed"="BackupConfiguration/%s/db"`, r.namespace))))
 	r.expectReady(revision)
+	r.g.Expect(r.emitted()).To(ConsistOf(
+		HavePrefix("Normal ReconciliationSucceeded deleted what revision %s lacks: BackupConfiguration/%s/db ",
+			revision, r.namespace),
+		HavePrefix("Normal ReconciliationSucceeded applied revision "+revision)))
 	r.g.Expect(r.api.count["DRY"]-dry).To(Equal(1), "one object changed")
 	c := &v1alpha1.BackupConfiguration{}
 	r.g.Expect(r.exists(c, "web")).To(BeTrue())
