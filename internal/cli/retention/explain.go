@@ -38,6 +38,9 @@ func New(o command.Options) *cobra.Command {
 
 const retentionExplainText = `Show which retention rules keep each Snapshot of a Repository, or why it is removed.
 
+AT MOST UNTIL (in JSON and YAML: until) is when a Snapshot is too old for the policy. Before that it goes once newer
+Snapshots take its place in the rules that count, such as "last: 3".
+
 With --policy, another RetentionPolicy is tried. Nothing is changed. The answer is the one that the cluster would give
 now: a Snapshot stays while a restore uses it, even a restore of another namespace. If you are not allowed to list the
 RestoreSessions of all namespaces, a warning says that the restores of other namespaces are not known.`
@@ -53,7 +56,7 @@ type snapshotVerdict struct {
 	// Reason and Message say why the Snapshot goes.
 	Reason  string `json:"reason,omitempty"`
 	Message string `json:"message,omitempty"`
-	// Until is when the Snapshot goes even if no other Snapshot is made.
+	// Until is when the Snapshot goes even if no other Snapshot is made. It goes earlier if newer ones take its place.
 	Until *time.Time `json:"until,omitempty"`
 }
 
@@ -281,7 +284,8 @@ func (e *explanation) table(o command.Options) error {
 			e.Policy, e.RemovesAfter.Format("2006-01-02 15:04"))
 	}
 	t := &command.Table{
-		Header: []string{"NAME", "TIME", "PHASE", "STAYS", "UNTIL", "BECAUSE"}, Optional: []string{"UNTIL"},
+		Header:   []string{"NAME", "TIME", "PHASE", "STAYS", "AT MOST UNTIL", "BECAUSE"},
+		Optional: []string{"AT MOST UNTIL"},
 	}
 	for _, s := range e.Snapshots {
 		stays, because, until := "yes", s.Message, command.None
