@@ -71,7 +71,7 @@ testbed-images: images cluster-programs
 	@$(STEP) "write the images of the testbed" hack/images testbed
 
 .PHONY: e2e-images
-e2e-images: clusterctl
+e2e-images: clusterctl ## Write the images of the databases and the Pushgateway to dist/images.
 	@$(STEP) "write the image of the Pushgateway" hack/images pushgateway
 	@$(STEP) "write the images of the databases" hack/images databases
 
