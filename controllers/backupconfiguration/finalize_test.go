@@ -118,7 +118,7 @@ func TestTheRetentionPolicyOfABackend(t *testing.T) {
 		func() { configuration.Spec.Backends[0].RetentionPolicy = &v1alpha1.ObjectReference{Name: "keep"} })
 	expect(false, v1alpha1.ReasonRetentionPolicyNotFound)
 	bed.ExpectReason(t, configuration, v1alpha1.PhaseNotReady, v1alpha1.ReasonRetentionPolicyNotFound,
-		"RetentionPolicy "+configuration.Namespace+"/keep does not exist: everything is kept")
+		"RetentionPolicy "+configuration.Namespace+"/keep does not exist: backups go on, and everything is kept")
 	bed.Create(t, &v1alpha1.RetentionPolicy{
 		ObjectMeta: metav1.ObjectMeta{Namespace: configuration.Namespace, Name: "keep"},
 		Spec:       v1alpha1.RetentionPolicySpec{MaxRetentionPeriod: "30d"},

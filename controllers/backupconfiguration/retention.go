@@ -28,7 +28,7 @@ func (r *Reconciler) checkRetention(
 	err := r.Get(ctx, types.NamespacedName{Namespace: use.Ref.Namespace, Name: use.Ref.Name}, policy)
 	if apierrors.IsNotFound(err) {
 		use.Found, use.Reason = new(false), v1alpha1.ReasonRetentionPolicyNotFound
-		findings.notReady(use.Reason, name+" does not exist: everything is kept")
+		findings.notReady(use.Reason, name+" does not exist: backups go on, and everything is kept")
 		return use, nil
 	}
 	if err != nil {
