@@ -128,7 +128,7 @@ func TestACheckOfAPartOfTheNewPlaceIsNotEnough(t *testing.T) {
 	s.found(job, 1)
 	bed.Eventually(t, s.repository, func(g Gomega) {
 		g.Expect(conditions.GetMessage(s.repository, v1alpha1.ConditionChecked)).
-			To(ContainSubstring("has not looked at each Snapshot"))
+			To(ContainSubstring("has not looked at each Snapshot from before status.movedTime"))
 	}, "a part was checked")
 	bed.Quiet(t, s.namespace)
 	s.expectRetention(s.repository, v1alpha1.ReasonNotChecked, "")
@@ -157,14 +157,14 @@ func TestTheHoldLastsWhileNoCheckCanRun(t *testing.T) {
 	bed.Edit(t, s.repository, func() { s.repository.Spec.Paused = false })
 	job, keep := s.job()
 	g.Expect(keep.Keep[0].Check).To(HaveLen(2))
-	s.expectRetention(s.repository, v1alpha1.ReasonNotChecked, "eight days after one was tried there")
+	s.expectRetention(s.repository, v1alpha1.ReasonNotChecked, "movedTime, or until eight days after one was tried")
 	bed.Quiet(t, s.namespace)
 	expectKept(t, older)
 
 	s.checkFails(job, v1alpha1.ReasonUnreachable)
 	gone(t, job, "the Job is removed")
 	bed.Quiet(t, s.namespace)
-	s.expectRetention(s.repository, v1alpha1.ReasonNotChecked, "eight days after one was tried there")
+	s.expectRetention(s.repository, v1alpha1.ReasonNotChecked, "movedTime, or until eight days after one was tried")
 	s.dueFor(task.MaintainFull)
 	again, _ := s.job(job)
 	s.found(again, 1) // a part

@@ -154,7 +154,7 @@ func (r *Reconciler) succeed(
 				w.Checked(&repository.Status, whole)
 				if _, held := retention.Held(repository, at.Time); unjudged && held {
 					conditions.MarkUnknown(repository, v1alpha1.ConditionChecked, v1alpha1.ReasonNotChecked,
-						"the last check has not looked at each Snapshot in the new place")
+						"the last check has not looked at each Snapshot from before status.movedTime")
 					return
 				}
 				retention.ForgetMove(repository)

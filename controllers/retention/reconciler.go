@@ -163,7 +163,7 @@ func whyHeld(s *state) trouble {
 			" belongs to another one: once Cairn has seen which, the condition Ready of Repository " + name +
 			" says how to take it back"}
 	}
-	whose, end := "", ", or until eight days after one was tried there"
+	whose, end := "", ", or until eight days after one was tried"
 	if s.heldBy != "" {
 		whose = " of Repository " + s.heldBy + ", which has Snapshots of the same restore points"
 	}
@@ -172,8 +172,8 @@ func whyHeld(s *state) trouble {
 	} else if s.heldPaused {
 		end += ": none runs while Repository " + cmp.Or(s.heldBy, s.repository.Name) + " is paused"
 	}
-	return trouble{v1alpha1.ReasonNotChecked, "nothing is removed until a check has looked at each earlier Snapshot " +
-		"in the place that the BackupStorage and the path" + whose + " name now" + end}
+	return trouble{v1alpha1.ReasonNotChecked, "nothing is removed until a check has looked at each Snapshot from " +
+		"before status.movedTime" + whose + end}
 }
 
 // summarize writes to the status which policy is in force and how far it was applied.
@@ -227,8 +227,7 @@ func (r *Reconciler) write(ctx context.Context, before, after *v1alpha1.Reposito
 	if was != nil && was.Reason == v1alpha1.ReasonNotChecked && is.Reason != was.Reason &&
 		is.Reason != v1alpha1.ReasonClockSkew && is.Reason != v1alpha1.ReasonDirectoryTaken && retention.Moved(after) {
 		r.Event(after, "Warning", v1alpha1.ReasonNotChecked, "removals no longer wait for a check that has looked at "+
-			"each earlier Snapshot in the place that the BackupStorage and the path name now: the condition Checked "+
-			"says why there is none")
+			"each Snapshot from before status.movedTime: the condition Checked says why there is none")
 	}
 	if failed(is) && (was == nil || was.Reason != is.Reason) {
 		r.Event(after, "Warning", is.Reason, is.Message)
