@@ -3,6 +3,7 @@ package retention
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -33,8 +34,12 @@ func (r *Reconciler) findUnsettled(
 ) (*unsettled, error) {
 	for _, o := range policy {
 		if !o.GetDeletionTimestamp().IsZero() { // until it is gone, nobody can change it to what Git says
+			kind, err := r.GroupVersionKindFor(o)
+			if err != nil {
+				return nil, fmt.Errorf("find the kind of %s: %w", o.GetName(), err)
+			}
 			return &unsettled{
-				"nothing is removed while " + o.GetName() + ", which decides, is being deleted",
+				"nothing is removed while " + kind.Kind + "/" + o.GetName() + ", which decides, is being deleted",
 				partInterval,
 			}, nil
 		}

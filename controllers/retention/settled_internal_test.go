@@ -6,12 +6,16 @@ import (
 
 	. "github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
 func TestWhenPolicyHasSettled(t *testing.T) {
+	scheme := runtime.NewScheme()
+	NewWithT(t).Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
 	now := time.Date(2026, 11, 27, 3, 0, 0, 0, time.UTC)
 	written := func(ago time.Duration, subresource string) metav1.ManagedFieldsEntry {
 		return metav1.ManagedFieldsEntry{
@@ -35,7 +39,8 @@ func TestWhenPolicyHasSettled(t *testing.T) {
 		"by a clock a little ahead": {created: -time.Minute, says: "unchanged for 2m0s", again: 3 * time.Minute},
 		"by a clock that was wrong": {created: -365 * 24 * time.Hour},
 		"it is being deleted": {
-			created: time.Hour, deleted: true, says: "while keep, which decides, is being deleted", again: partInterval,
+			created: time.Hour, deleted: true, says: "while RetentionPolicy/keep, which decides, is being deleted",
+			again: partInterval,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -46,7 +51,7 @@ func TestWhenPolicyHasSettled(t *testing.T) {
 			if c.deleted {
 				p.DeletionTimestamp = new(metav1.NewTime(now))
 			}
-			r := &Reconciler{SettleTime: SettleTime}
+			r := &Reconciler{Client: fake.NewClientBuilder().WithScheme(scheme).Build(), SettleTime: SettleTime}
 			is, err := r.findUnsettled(t.Context(), []client.Object{p}, now)
 			g.Expect(err).NotTo(HaveOccurred())
 			if c.says == "" {
