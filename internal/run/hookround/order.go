@@ -1,6 +1,8 @@
 package hookround
 
 import (
+	"slices"
+
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run/hookstage"
 )
@@ -14,6 +16,11 @@ func Has(h *v1alpha1.ResolvedHooks, stage hookstage.Stage) bool {
 		return len(h.Pre) > 0
 	}
 	return len(h.Post) > 0
+}
+
+// Ran reports whether an attempt of a hook was started.
+func Ran(hooks []v1alpha1.HookStatus) bool {
+	return slices.ContainsFunc(hooks, func(h v1alpha1.HookStatus) bool { return h.Attempts > 0 })
 }
 
 // MayWork reports whether the work is allowed: the pre hooks have succeeded and the post hooks have not begun. Both

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/catalog"
+	"github.com/cairn-backup/cairn/internal/run/hookround"
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
@@ -21,7 +22,8 @@ func MayHaveWritten(s *v1alpha1.RestoreSession) bool {
 	if resolved == nil {
 		return s.Status.Reason == v1alpha1.ReasonRestoreInProgress
 	}
-	if hookRan(s.Status.Hooks) || len(resolved.Hosts) == 0 {
+	if hooks := s.Status.Hooks; hooks != nil && (hookround.Ran(hooks.PreHooks) || hookround.Ran(hooks.PostHooks)) ||
+		len(resolved.Hosts) == 0 {
 		return true
 	}
 	for _, h := range resolved.Hosts {
@@ -34,12 +36,6 @@ func MayHaveWritten(s *v1alpha1.RestoreSession) bool {
 		}
 	}
 	return false
-}
-
-// hookRan reports whether an attempt of a hook was started.
-func hookRan(hooks *v1alpha1.HookStatuses) bool {
-	return hooks != nil && slices.ContainsFunc(slices.Concat(hooks.PreHooks, hooks.PostHooks),
-		func(h v1alpha1.HookStatus) bool { return h.Attempts > 0 })
 }
 
 // untouched reports whether a restore that has ended has left what a volume is restored into as it was. Everything that

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/run/hookround"
 	"github.com/cairn-backup/cairn/internal/run/restore"
 	"github.com/cairn-backup/cairn/internal/text"
 )
@@ -45,7 +46,7 @@ func (r *runner) scaleUp() bool {
 // so can a hook that ran before.
 func (r *runner) touched() bool {
 	hooks := ptr.Deref(r.d.Status.Hooks, v1alpha1.HookStatuses{})
-	if slices.ContainsFunc(hooks.PreHooks, func(h v1alpha1.HookStatus) bool { return h.Attempts > 0 }) {
+	if hookround.Ran(hooks.PreHooks) {
 		return true
 	}
 	return slices.ContainsFunc(r.d.Status.Targets, func(t v1alpha1.RestoreTargetStatus) bool {
