@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -321,4 +322,39 @@ func TestASnapshotThatCannotBeReadEndsNothing(t *testing.T) {
 	w.Expect(w.session("run").Status.Targets).To(Equal(before))
 	w.Expect(w.Jobs()).To(HaveLen(1))
 	w.Expect(summary(w.settle("run"))[0]).To(Equal("Succeeded/Succeeded"))
+}
+
+// A webhook that does not answer makes each try slow. The pause follows the try, and nothing is tried twice in one.
+func TestASlowTryIsFollowedByItsPause(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.batch()
+	var tried []string
+	w.Client = interceptor.NewClient(w.Client, interceptor.Funcs{Create: func(
+		ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption,
+	) error {
+		_, snapshot := o.(*v1alpha1.Snapshot)
+		_, job := o.(*batchv1.Job)
+		if snapshot && strings.Contains(o.GetName(), "web") || job && strings.Contains(o.GetName(), "uploads") {
+			tried = append(tried, o.GetName())
+			w.Clock.SetTime(w.Clock.Now().Add(10 * time.Second))
+			return testbed.Denied(http.StatusInternalServerError)
+		}
+		return c.Create(ctx, o, opts...)
+	}})
+	w.run(v1alpha1.BackupBatchKind, "shop", "run")
+	r := reconciler(w.World) // it remembers what another one does not
+	request := ctrl.Request{NamespacedName: client.ObjectKey{Namespace: w.Namespace, Name: "run"}}
+	for len(tried) == 0 {
+		_, err := r.Reconcile(t.Context(), request)
+		w.Expect(err).NotTo(HaveOccurred())
+	}
+	w.Expect(tried).To(ConsistOf(ContainSubstring("web"), ContainSubstring("uploads")))
+	_, err := r.Reconcile(t.Context(), request)
+	w.Expect(err).NotTo(HaveOccurred())
+	w.Expect(tried).To(HaveLen(2), "an event tries nothing")
+	w.Clock.SetTime(w.Clock.Now().Add(time.Minute))
+	_, err = r.Reconcile(t.Context(), request)
+	w.Expect(err).NotTo(HaveOccurred())
+	w.Expect(tried).To(HaveLen(4))
 }
