@@ -61,7 +61,7 @@ func TestLatestIsRefusedAfterAHalfRestore(t *testing.T) {
 	s := w.settle("restore")
 	w.Expect(ending(s)).To(Equal("Invalid/HalfRestored"))
 	w.Expect(message(s)).To(ContainSubstring("the newest Snapshot is second, but before it was made, RestoreSession " +
-		"broke-off may have written into its target and did not end well; the newest from before is first: name"))
+		"broke-off can have written into its target and did not end well; the newest from before is first: name"))
 	w.restore("again", newClaims("copy"))
 	w.Expect(ending(w.settle("again"))).To(Equal("Skipped/AlreadyRestored"), "a GitOps tool makes it again")
 	w.restore("other", newClaims("other"))

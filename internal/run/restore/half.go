@@ -151,7 +151,7 @@ func HalfRestoredOf(s *v1alpha1.Snapshot) string {
 	if by == "" {
 		return ""
 	}
-	return "before it was made, RestoreSession " + by + " may have written into its target and did not end well"
+	return "before it was made, RestoreSession " + by + " can have written into its target and did not end well"
 }
 
 // WithoutHalfRestored returns the Snapshots that were not made of what a restore had left half written.
