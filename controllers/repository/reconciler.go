@@ -152,7 +152,7 @@ func (r *Reconciler) judge(
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	if policy.Lost(repository) && policy.KeepsIn(repository, storage) { // as an earlier version has said it
+	if policy.Lost(repository) && policy.KeepsIn(repository, storage) { // what an init Job found, only Ready says
 		r.markTaken(repository)
 	}
 	return r.initialise(ctx, repository, storage, counts)

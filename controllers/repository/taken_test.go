@@ -166,7 +166,7 @@ func TestASnapshotThatGoesTellsThatTheDirectoryWasTaken(t *testing.T) {
 	g.Expect(r.Status.TakenTime).NotTo(BeNil(), "it is gone, and the doubt stays")
 }
 
-// The init Job was made because of another problem, or by an earlier version, which wrote only the condition.
+// The init Job was made because of another problem, so at first only the condition says what it found.
 func TestWhatAnInitJobFoundTakenStaysTaken(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
@@ -178,7 +178,7 @@ func TestWhatAnInitJobFoundTakenStaysTaken(t *testing.T) {
 	g.Expect(r.Status.TakenTime).NotTo(BeNil())
 
 	bed.EditStatus(t, r, func() { r.Status.TakenTime = nil })
-	bed.Eventually(t, r, func(g Gomega) { g.Expect(r.Status.TakenTime).NotTo(BeNil()) }, "an upgrade writes it")
+	bed.Eventually(t, r, func(g Gomega) { g.Expect(r.Status.TakenTime).NotTo(BeNil()) }, "the condition is enough")
 }
 
 // A Snapshot changes while the Repository forgets what was known of it: the manager does it again.

@@ -50,8 +50,9 @@ func KeepsIn(r *v1alpha1.Repository, storage *v1alpha1.BackupStorage) bool {
 }
 
 // Lost reports whether a Repository was initialised, and a run, a keeper or an init Job has found since that its
-// directory belongs to another Repository or cluster. Whatever its condition Ready says meanwhile, that holds until an
-// init Job has proved a directory. Earlier versions of Cairn wrote no takenTime, only the condition.
+// directory belongs to another Repository or cluster. takenTime says so, whatever the condition Ready says meanwhile,
+// until an init Job has proved a directory. Only the conditions say what an init Job has just found, and what it found
+// where the BackupStorage or the path has moved the Repository into somebody else's directory: that sets no takenTime.
 func Lost(r *v1alpha1.Repository) bool {
 	return r.Status.TakenTime != nil || r.Status.InitializedSpec != "" &&
 		conditions.IsFalse(r, v1alpha1.ConditionRepositoryInitialized) &&

@@ -12,7 +12,8 @@ import (
 
 const (
 	// WaitForRefused is how long a run or restore tries to create an object that the API server refuses because of a
-	// quota or an admission webhook or policy: a quota can get room again, and a webhook can come back.
+	// quota or an admission webhook or policy: a quota can get room again, and a webhook can come back. The end of a
+	// target can begin that time again.
 	WaitForRefused = 5 * time.Minute
 	// refusedSoon and refusedLate bound the time between two tries. It grows with the time that the refusal has lasted.
 	refusedSoon, refusedLate = 5 * time.Second, time.Minute

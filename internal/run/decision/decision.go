@@ -31,7 +31,7 @@ type Base struct {
 	Event *run.Event
 	// After is when to ask again if nothing else happens. Zero means never.
 	After time.Duration
-	// Again is when to try again what the API server refuses for now: no event brings another try. Zero means that it
-	// refuses nothing that can pass.
+	// Again is when to try again what the API server refuses for now: of all events, only the end of a target brings
+	// a try sooner. Zero means that it refuses nothing that can pass.
 	Again time.Duration
 }

@@ -75,8 +75,8 @@ func ObserveSidecar(pod *corev1.Pod, w SidecarAtWork, now time.Time) Observation
 	return Observation{State: StateRunning, Reason: v1alpha1.ReasonRunning, Recheck: sidecarPoll}
 }
 
-// NoSidecar returns the state when no sidecar has been found for the work since then. message explains why. A sidecar
-// that was given the work can have begun it without a report.
+// NoSidecar returns the state when no sidecar has been found for the work since then. message explains why. notBegun
+// does not say Unbegun, because a sidecar that has the work can have begun it without a report.
 func NoSidecar(since time.Time, message string, now time.Time) Observation {
 	o := notBegun(SidecarAtWork{Since: since}, message, now)
 	o.Unbegun = true
