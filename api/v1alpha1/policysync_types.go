@@ -60,7 +60,7 @@ type PolicySyncSpec struct {
 
 	// Prune deletes objects that this PolicySync applied earlier and that the repository no longer contains. Backup
 	// data stays, unless the deletionPolicy of such an object is WipeOut: its removal needs a consent, see
-	// status.removal. So does the removal of a Repository with Snapshots, or of policy that takes one along.
+	// status.removal.
 	// +required
 	Prune bool `json:"prune"`
 
@@ -201,8 +201,8 @@ type ResourceRef struct {
 	Version string `json:"v"`
 	// Consent is set on objects that are no longer in Git. Needed: this object goes only with a consent that names it,
 	// also if nobody had to consent now, for example because a revision removed everything while the object was in use.
-	// What takes more along (a Namespace, WipeOut, the Snapshots of a Repository, a PolicySync) needs a consent without
-	// this mark, too. Given: status.consent names it, and counts until it has gone.
+	// What takes more along (a Namespace, WipeOut, a PolicySync) needs a consent without this mark, too. Given:
+	// status.consent names it, and counts until it has gone.
 	// +optional
 	// +kubebuilder:validation:Enum=Needed;Given
 	Consent string `json:"consent,omitempty"`

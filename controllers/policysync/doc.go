@@ -22,8 +22,7 @@
 //   - Removing everything needs a consent to exactly that (TestTheGuard, TestTheGuardIsNotHiddenByARefusedRevision).
 //   - Nor does a Namespace go without a consent, or an object that takes backups along
 //     (TestAMoveBetweenPolicySyncsDeletesNothing), or a Repository its Snapshots
-//     (TestARepositoryWithSnapshotsGoesOnlyWithConsent), or policy such a Repository
-//     (TestPolicyThatTakesSnapshotsAlongGoesOnlyWithConsent).
+//     (TestARepositoryWithSnapshotsGoesOnlyWithConsent).
 //   - A consent counts for what it names until that has gone, in one revision (TestAConsentLastsUntilAWipeHasEnded,
 //     TestAConsentThatDeletedNothingCountsForNoLaterRevision), and for nothing else
 //     (TestAConsentCountsForNothingThatStayed).

@@ -152,8 +152,8 @@ func (s *reconciling) blocked(lacks *removal) *fault {
 	}
 	message := fmt.Sprintf("revision %s is applied, but %s%s were not deleted: this or an earlier revision "+
 		"removes everything that was applied before, or a Namespace, or backups (deletionPolicy: WipeOut), or a "+
-		"Repository with its Snapshots, also by policy that takes it along, or a PolicySync with what it applied "+
-		"(deletionPolicy: Delete), and since then Cairn deletes only what you confirm. To delete them, run: "+
+		"Repository with its Snapshots, or a PolicySync with what it applied (deletionPolicy: Delete), and "+
+		"since then Cairn deletes only what you confirm. To delete them, run: "+
 		"kubectl annotate policysync -n %s %s --overwrite %s=%s",
 		s.obj.Status.LastAppliedRevision, strings.Join(first, ", "), rest, s.obj.Namespace, s.obj.Name,
 		v1alpha1.AnnotationAllowDelete, held.Digest)

@@ -10,11 +10,9 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/policy"
 )
 
 // removal is what a revision lacks.
@@ -24,8 +22,8 @@ type removal struct {
 	stale, goes, stays []v1alpha1.ResourceRef
 	why                map[string]string
 	// takes holds, by id, what goes and takes more along: a Namespace takes what is in it, deletionPolicy: WipeOut
-	// takes backups, a Repository its Snapshots, policy can take Repositories, and a PolicySync what it has applied. An
-	// object that moves to the path of another PolicySync is stale for the first one before it belongs to the second.
+	// takes backups, a Repository its Snapshots, and a PolicySync can take what it has applied. An object that moves to
+	// the path of another PolicySync is stale for the first one before it belongs to the second.
 	takes map[string]bool
 	// held says that what goes waits for a consent.
 	held bool
@@ -177,45 +175,14 @@ func isRepository(u *unstructured.Unstructured) bool {
 // takes reports whether an object takes more along: see removal. Without its Snapshots nothing in the cluster knows the
 // backups of a Repository until somebody makes it again and asks for a scan.
 func (a *applier) takes(u *unstructured.Unstructured, filled map[string]repositoryNames) (bool, error) {
-	if u.GetKind() == namespaceKind || wipes(u.Object["spec"]) || prunesAll(u) {
+	switch {
+	case u.GetKind() == namespaceKind || wipes(u.Object["spec"]) || prunesAll(u):
 		return true, nil
-	}
-	names, err := repositoriesWith(u)
-	if err != nil || len(names) == 0 {
-		return false, err
+	case !isRepository(u):
+		return false, nil
 	}
 	in, err := filled[u.GetNamespace()]()
-	return slices.ContainsFunc(names, func(name string) bool { return in[name] }), err
-}
-
-// repositoriesWith returns the names of the Repositories that go with an object: itself, or those that policy takes
-// along with deletionPolicy: Delete.
-func repositoriesWith(u *unstructured.Unstructured) ([]string, error) {
-	if isRepository(u) {
-		return []string{u.GetName()}, nil
-	}
-	var chosen []policy.ChosenRepository
-	switch u.GroupVersionKind().GroupKind() {
-	case v1alpha1.GroupVersion.WithKind(v1alpha1.BackupConfigurationKind).GroupKind():
-		var c v1alpha1.BackupConfiguration
-		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, &c); err != nil {
-			return nil, fmt.Errorf("read BackupConfiguration %s: %w", u.GetName(), err)
-		}
-		chosen = policy.ConfigurationRepositories(&c)
-	case v1alpha1.GroupVersion.WithKind(v1alpha1.BackupBatchKind).GroupKind():
-		var b v1alpha1.BackupBatch
-		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, &b); err != nil {
-			return nil, fmt.Errorf("read BackupBatch %s: %w", u.GetName(), err)
-		}
-		chosen = policy.BatchRepositories(&b, policy.KnownTargets(&b))
-	}
-	var names []string
-	for _, c := range chosen {
-		if c.Goes() {
-			names = append(names, c.Name)
-		}
-	}
-	return names, nil
+	return in[u.GetName()], err
 }
 
 // repositoryNames returns the names of some Repositories of a namespace.

@@ -147,48 +147,6 @@ func TestARepositoryWithSnapshotsGoesOnlyWithConsent(t *testing.T) {
 	r.g.Expect(r.exists(&v1alpha1.Repository{}, "empty")).To(BeFalse(), "it has no Snapshot")
 }
 
-// Policy can take a Repository along, and with it the Snapshots.
-func TestPolicyThatTakesSnapshotsAlongGoesOnlyWithConsent(t *testing.T) {
-	for kind, file := range map[string]string{
-		v1alpha1.BackupConfigurationKind: configuration("web", "0 2 * * *"),
-		v1alpha1.BackupBatchKind:         batchFile("web", "web"),
-	} {
-		for name, tt := range map[string]struct {
-			says   v1alpha1.RepositoryDeletionPolicy
-			filled bool
-			waits  bool
-		}{
-			"it has Snapshots": {v1alpha1.DeleteRepository, true, true},
-			"it has none":      {v1alpha1.DeleteRepository, false, false},
-			"it stays":         {v1alpha1.RetainRepository, true, false},
-		} {
-			t.Run(kind+"/"+name, func(t *testing.T) {
-				r := newRoom(t)
-				file := strings.Replace(file, "encryptionSecret: {name: enc}",
-					"encryptionSecret: {name: enc}, deletionPolicy: "+string(tt.says), 1)
-				r.push(map[string]string{"policy/s.yaml": storage("local"), "policy/w.yaml": file})
-				r.reconcile()
-				if tt.filled {
-					r.snapshotIn("web")
-				}
-				exists := func() bool {
-					return r.exists(&v1alpha1.BackupConfiguration{}, "web") || r.exists(&v1alpha1.BackupBatch{}, "web")
-				}
-				revision := r.push(map[string]string{"policy/s.yaml": storage("local"), "other/w.yaml": file})
-				r.reconcile()
-				if tt.waits {
-					r.expectNotReady(v1alpha1.ReasonDeletionBlocked, kind+"/"+r.namespace+"/web were not deleted")
-					r.g.Expect(exists()).To(BeTrue())
-					r.consent(r.sync.Status.Removal.Digest)
-					r.reconcile()
-				}
-				r.expectReady(revision)
-				r.g.Expect(exists()).To(BeFalse())
-			})
-		}
-	}
-}
-
 // A namespace can have thousands of Snapshots.
 func TestSnapshotsAreListedOnceForAllRepositoriesThatGo(t *testing.T) {
 	r := newRoom(t)
