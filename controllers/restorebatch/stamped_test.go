@@ -191,7 +191,7 @@ func TestARestoreBatchWhoseConfirmationWasUsedBeforeAnotherOneScalesNothing(t *t
 	b := w.settle("march")
 	w.Expect(b.Status.Reason).To(Equal(v1alpha1.ReasonConfirmationUsed), "%v", summary(b))
 	w.Expect(b.Status.Conditions).To(ContainElement(HaveField("Message", HaveSuffix(
-		"create another RestoreBatch with confirm: "+string(claim.UID)+"/2 for this target "+
+		"because it confirms all its targets anew, with confirm: "+string(claim.UID)+"/2 for this target "+
 			"(cairn restore --batch --confirm TARGET/"+string(claim.UID)+"/2)"))))
 	w.Expect(w.generation()).To(Equal(before))
 }

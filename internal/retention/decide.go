@@ -120,7 +120,14 @@ func (p Policy) Decide(snapshots []Snapshot, now time.Time) []Verdict {
 			p.judge(session, of, now)
 		}
 	}
-	keepWholePoints(verdicts, now)
+	points := map[string][]*Verdict{}
+	for i := range verdicts {
+		v := &verdicts[i]
+		points[v.Session] = append(points[v.Session], v)
+	}
+	for _, session := range points {
+		keepWholePoints(session, now)
+	}
 	completeRestorePoints(verdicts)
 	for i := range verdicts {
 		if v := &verdicts[i]; v.Goes() {

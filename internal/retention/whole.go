@@ -23,10 +23,10 @@ type restorePoint struct {
 	compares map[[2]string]bool
 }
 
-// keepWholePoints keeps the newest whole restore points: those with a success in each Repository, and those from which
-// each target can be restored, although one of its Repositories has failed. It keeps them once among all and once among
-// those that are sound.
-func keepWholePoints(verdicts []Verdict, now time.Time) {
+// keepWholePoints keeps the newest whole restore points of a session: those with a success in each Repository, and
+// those from which each target can be restored, although one of its Repositories has failed. It keeps them once among
+// all and once among those that are sound.
+func keepWholePoints(verdicts []*Verdict, now time.Time) {
 	kept := map[string]string{}
 	for _, of := range []string{notDamaged, ""} {
 		counts := func(v *Verdict) bool { return v.Phase == v1alpha1.SnapshotSucceeded && (of == "" || v.sound(now)) }
@@ -39,8 +39,7 @@ func keepWholePoints(verdicts []Verdict, now time.Time) {
 			}
 		}
 	}
-	for i := range verdicts {
-		v := &verdicts[i]
+	for _, v := range verdicts {
 		if of, ok := kept[v.Point]; ok && v.Point != "" {
 			v.Kept = append(v.Kept, Keep{KeepWhole, of})
 			v.Until = time.Time{}
@@ -50,11 +49,10 @@ func keepWholePoints(verdicts []Verdict, now time.Time) {
 
 // wholePoints returns the restore points that have a success of each of their parts, the newest first. part returns the
 // part that a Snapshot belongs to, and counts reports whether the Snapshot is a success.
-func wholePoints(verdicts []Verdict, part func(*Verdict) string, counts func(*Verdict) bool) []*restorePoint {
+func wholePoints(verdicts []*Verdict, part func(*Verdict) string, counts func(*Verdict) bool) []*restorePoint {
 	points := map[string]*restorePoint{}
 	var out []*restorePoint
-	for i := range verdicts {
-		v := &verdicts[i]
+	for _, v := range verdicts {
 		if v.Point == "" {
 			continue
 		}

@@ -183,3 +183,23 @@ func TestARestorePointOfARenamedBatchGoes(t *testing.T) {
 		})
 	}
 }
+
+// An hourly session of the same targets is whole each hour, and holds less.
+func TestAPointOfAnotherSessionTakesNoPlace(t *testing.T) {
+	now := at(t, "2026-11-20 12:00", "UTC")
+	p := Policy{Rules: []Rule{{ruleLast, 1}}, Zone: time.UTC}
+	point := func(session, repository string, age int, phase v1alpha1.SnapshotPhase) Snapshot {
+		run := fmt.Sprintf("%s-%d", session, age)
+		return Snapshot{
+			Name: repository + "-" + run, Repository: repository, Target: repository, Point: run, Session: session,
+			Time: now.Add(-time.Duration(age) * time.Hour), Phase: phase,
+		}
+	}
+	stay := names(p.Decide([]Snapshot{
+		point("nightly", "web", 72, good), point("nightly", "db", 72, good),
+		point("nightly", "web", 48, good), point("nightly", "db", 48, bad),
+		point("nightly", "web", 24, bad), point("nightly", "db", 24, good),
+		point("hourly", "web", 1, good), point("hourly", "db", 1, good),
+	}, now))
+	NewWithT(t).Expect(stay).To(And(HaveKey("web-nightly-72"), HaveKey("db-nightly-72")))
+}

@@ -60,10 +60,11 @@ func StartWithLess(cs *[]metav1.Condition, started *Event, message string, gener
 	started.Message += ". " + message
 }
 
-// EndPartial sets the condition Partial of a restore, and keeps what StartWithLess has said.
+// EndPartial sets the condition Partial of a restore, and keeps what StartWithLess has said. That comes last: it can be
+// longer than what fits.
 func EndPartial(cs *[]metav1.Condition, message string, generation int64, now time.Time) {
 	if less := apimeta.FindStatusCondition(*cs, v1alpha1.ConditionPartial); less != nil {
-		Set(cs, less.Type, less.Status, less.Reason, less.Message+"; "+message, generation, now)
+		Set(cs, less.Type, less.Status, less.Reason, message+"; "+less.Message, generation, now)
 		return
 	}
 	Partial(cs, message, generation, now)

@@ -162,8 +162,9 @@ func hasUnprobedDatabase(hosts []v1alpha1.ResolvedRestoreHost) bool {
 // confirmAdvice ends a refusal to write into a used volume. It says which confirmation allows it, and where.
 func confirmAdvice(kind, confirm string) string {
 	if kind == v1alpha1.RestoreBatchKind {
-		return fmt.Sprintf("; to restore into it anyway, create another RestoreBatch with confirm: %s for this "+
-			"target (cairn restore --batch --confirm TARGET/%[1]s)", confirm)
+		return fmt.Sprintf("; to restore into it anyway, create another RestoreBatch of the targets that are to be "+
+			"restored now, because it confirms all its targets anew, with confirm: %s for this target "+
+			"(cairn restore --batch --confirm TARGET/%[1]s)", confirm)
 	}
 	return fmt.Sprintf("; to restore into it anyway, create another RestoreSession with spec.confirm: %s "+
 		"(cairn restore --confirm)", confirm)

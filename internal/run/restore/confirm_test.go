@@ -84,7 +84,8 @@ func TestConfirmation(t *testing.T) {
 					Kind: v1alpha1.RestoreBatchKind, Name: "back", Controller: new(true),
 				}}
 				g.Expect(ConfirmationRefusal(s, &tt.resolved).Message).To(HaveSuffix(
-					"create another RestoreBatch with confirm: uid for this target " +
+					"create another RestoreBatch of the targets that are to be restored now, because it confirms " +
+						"all its targets anew, with confirm: uid for this target " +
 						"(cairn restore --batch --confirm TARGET/uid)"))
 			}
 		})

@@ -139,8 +139,9 @@ func FilledUnseen(t *v1alpha1.RestoreBatchTarget, uid types.UID, lease string) *
 	return workload.Fail(v1alpha1.ReasonConfirmationMissing,
 		"an identical restore has filled target %s before, and whether %s still has that data can't be seen, so no "+
 			"workload is scaled down. If it is empty, remove the annotation %s from Lease %s and create the "+
-			"RestoreBatch again; to restore over what it holds, create another RestoreBatch with confirm: %s for this "+
-			"target (cairn restore --batch --confirm TARGET/%[5]s)",
+			"RestoreBatch again; to restore over what it holds, create another RestoreBatch of the targets that are "+
+			"to be restored now, because it confirms all its targets anew, with confirm: %s for this target "+
+			"(cairn restore --batch --confirm TARGET/%[5]s)",
 		t.Name, t.Target, v1alpha1.AnnotationRestored, lease, uid)
 }
 
