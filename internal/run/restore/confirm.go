@@ -162,12 +162,17 @@ func hasUnprobedDatabase(hosts []v1alpha1.ResolvedRestoreHost) bool {
 // confirmAdvice ends a refusal to write into a used volume. It says which confirmation allows it, and where.
 func confirmAdvice(kind, confirm string) string {
 	if kind == v1alpha1.RestoreBatchKind {
-		return fmt.Sprintf("; to restore into it anyway, create another RestoreBatch of the targets that are to be "+
-			"restored now, because it confirms all its targets anew, with confirm: %s for this target "+
-			"(cairn restore --batch --confirm TARGET/%[1]s)", confirm)
+		return "; to restore into it anyway, " + AnotherBatch(confirm)
 	}
 	return fmt.Sprintf("; to restore into it anyway, create another RestoreSession with spec.confirm: %s "+
 		"(cairn restore --confirm)", confirm)
+}
+
+// AnotherBatch says which RestoreBatch confirms one of its targets.
+func AnotherBatch(confirm string) string {
+	return fmt.Sprintf("create another RestoreBatch of the targets that are to be restored now, because it confirms "+
+		"all its targets anew, with confirm: %s for this target (cairn restore --batch --confirm TARGET/%[1]s)",
+		confirm)
 }
 
 // confirmedIn returns the kind of the object in which a person confirms a restore. Whoever wrote a RestoreBatch has not

@@ -10,6 +10,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/run/restore"
 	"github.com/cairn-backup/cairn/internal/text"
 	"github.com/cairn-backup/cairn/internal/workload"
 )
@@ -139,10 +140,8 @@ func FilledUnseen(t *v1alpha1.RestoreBatchTarget, uid types.UID, lease string) *
 	return workload.Fail(v1alpha1.ReasonConfirmationMissing,
 		"an identical restore has filled target %s before, and whether %s still has that data can't be seen, so no "+
 			"workload is scaled down. If it is empty, remove the annotation %s from Lease %s and create the "+
-			"RestoreBatch again; to restore over what it holds, create another RestoreBatch of the targets that are "+
-			"to be restored now, because it confirms all its targets anew, with confirm: %s for this target "+
-			"(cairn restore --batch --confirm TARGET/%[5]s)",
-		t.Name, t.Target, v1alpha1.AnnotationRestored, lease, uid)
+			"RestoreBatch again; to restore over what it holds, %s",
+		t.Name, t.Target, v1alpha1.AnnotationRestored, lease, restore.AnotherBatch(string(uid)))
 }
 
 // refuseScaled fails every target because a workload can't be scaled down. Then no other one is scaled down either.
