@@ -113,8 +113,8 @@ const (
 	// filled, with slashes in between. It says nothing about a claim or volume with another UID.
 	AnnotationRestored = Group + "/restored"
 	// AnnotationConfirmed on a PersistentVolumeClaim, or on a database's Lease, says which restores have used their
-	// confirmation: the beginnings of the digests of their specs, with commas in between and the last one at the end.
-	// An identical restore needs another confirmation.
+	// confirmation: the beginnings of the digests of their specs, or for a target of a RestoreBatch of its confirmation
+	// digest, with commas in between and the last one at the end. An identical restore needs another confirmation.
 	AnnotationConfirmed = Group + "/confirmed"
 	// AnnotationMade on a PersistentVolumeClaim marks a claim that a RestoreSession made from a VolumeSnapshot and that
 	// gets its volume when its first pod mounts it: the digest of the RestoreSession's spec, the UID of the
@@ -188,6 +188,9 @@ const (
 	// AnnotationFormerDigests on a RestoreSession that a RestoreBatch made holds, separated by commas, the digests that
 	// earlier versions would have given to it: a target with the stamp of one is already restored.
 	AnnotationFormerDigests = Group + "/former-spec-digests"
+	// AnnotationConfirmationDigest on a RestoreSession that a RestoreBatch made is the digest of what its confirmation
+	// allows: the data source of the RestoreBatch and this target. Other targets do not change it.
+	AnnotationConfirmationDigest = Group + "/confirmation-digest"
 )
 
 // Finalizers, one for each duty.

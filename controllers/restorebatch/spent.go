@@ -15,6 +15,14 @@ import (
 	"github.com/cairn-backup/cairn/internal/run/restorebatch"
 )
 
+// target is a target of a RestoreBatch whose confirmation can be used.
+type target struct {
+	v1alpha1.RestoreBatchTarget
+	// digests are those that an identical RestoreBatch can have stamped it with.
+	digests      []string
+	confirmation restore.Confirmation
+}
+
 // spent explains why the RestoreSession of a target would be refused: an identical restore has used its confirmation,
 // or has filled it, but nothing proves that it still has its data. A batch learns that before it takes the pods of an
 // application away. The volumes of a workload are known only to the RestoreSession, which looks at them itself.
@@ -27,16 +35,18 @@ func (r *Reconciler) spent(
 	}
 	pods, ofSpec := r.podsOf(ctx, b.Namespace), restorebatch.SpecDigests(b)
 	for i := range resolved {
-		t := b.Spec.Targets[i]
-		if t.Target = resolved[i].Target; t.Target == nil {
+		if resolved[i].Target == nil {
 			continue
 		}
-		digests := restorebatch.TargetDigests(ofSpec, t.Name)
+		t := target{RestoreBatchTarget: b.Spec.Targets[i]}
+		t.digests = restorebatch.TargetDigests(ofSpec, t.Name)
+		t.confirmation = restorebatch.Confirmation(b, i, t.digests)
+		t.Target = resolved[i].Target
 		look := r.spentClaim
 		if t.Target.IsDatabase() {
 			look = r.spentDatabase
 		}
-		if refusal, err := look(ctx, b, &t, claims.Items, pods, digests); refusal != nil || err != nil {
+		if refusal, err := look(ctx, b.Namespace, &t, claims.Items, pods); refusal != nil || err != nil {
 			return refusal, err
 		}
 	}
@@ -45,46 +55,40 @@ func (r *Reconciler) spent(
 
 // spentClaim is spent for a target that is a claim.
 func (r *Reconciler) spentClaim(
-	ctx context.Context, _ *v1alpha1.RestoreBatch, t *v1alpha1.RestoreBatchTarget,
-	claims []corev1.PersistentVolumeClaim, _ func() ([]corev1.Pod, error), digests []string,
+	ctx context.Context, _ string, t *target, claims []corev1.PersistentVolumeClaim, _ func() ([]corev1.Pod, error),
 ) (*v1alpha1.ResolvedError, error) {
 	i := slices.IndexFunc(claims, func(c corev1.PersistentVolumeClaim) bool { return c.Name == t.Target.Name })
 	if t.Target.Kind != v1alpha1.KindPersistentVolumeClaim || i < 0 {
 		return nil, nil
 	}
-	filled, err := read.Filled(ctx, r.APIReader, claims[i:i+1], digests...)
+	filled, err := read.Filled(ctx, r.APIReader, claims[i:i+1], t.digests...)
 	if err != nil || filled.All([]string{t.Target.Name}) {
 		return nil, err
 	}
-	return confirmation(t, digests).Used("PersistentVolumeClaim "+t.Target.Name, claims[i].Annotations), nil
+	return t.confirmation.Used("PersistentVolumeClaim "+t.Target.Name, claims[i].Annotations), nil
 }
 
 // spentDatabase is spent for a target that is a database. One whose server is elsewhere, or is one of several, never
 // proves that it has its data.
 func (r *Reconciler) spentDatabase(
-	ctx context.Context, b *v1alpha1.RestoreBatch, t *v1alpha1.RestoreBatchTarget,
-	claims []corev1.PersistentVolumeClaim, pods func() ([]corev1.Pod, error), digests []string,
+	ctx context.Context, namespace string, t *target, claims []corev1.PersistentVolumeClaim,
+	pods func() ([]corev1.Pod, error),
 ) (*v1alpha1.ResolvedError, error) {
 	running, err := pods()
 	if err != nil {
 		return nil, err
 	}
-	found, refusal, err := read.FindDatabase(ctx, r.APIReader, b.Namespace, *t.Target, catalog.RestoreParams(t.Addon),
+	found, refusal, err := read.FindDatabase(ctx, r.APIReader, namespace, *t.Target, catalog.RestoreParams(t.Addon),
 		running)
 	if err != nil || refusal != nil {
 		return nil, err // The RestoreSession waits for a database that is not ready.
 	}
-	filled, mark, err := read.DatabaseFilled(ctx, r.APIReader, b.Namespace, found, claims, digests...)
+	filled, mark, err := read.DatabaseFilled(ctx, r.APIReader, namespace, found, claims, t.digests...)
 	if err != nil || filled || mark == nil {
 		return nil, err
 	}
-	if t.Confirm == "" && found.Location.Pod == nil && restore.Marked(mark.Annotations, digests...) {
-		return restorebatch.FilledUnseen(t, found.UID(), mark.Name), nil
+	if t.Confirm == "" && found.Location.Pod == nil && restore.Marked(mark.Annotations, t.digests...) {
+		return restorebatch.FilledUnseen(&t.RestoreBatchTarget, found.UID(), mark.Name), nil
 	}
-	return confirmation(t, digests).Used("Lease "+mark.Name, mark.Annotations), nil
-}
-
-// confirmation returns the confirmation of a target.
-func confirmation(t *v1alpha1.RestoreBatchTarget, digests []string) restore.Confirmation {
-	return restore.Confirmation{Value: t.Confirm, Kind: v1alpha1.RestoreBatchKind, Digests: digests}
+	return t.confirmation.Used("Lease "+mark.Name, mark.Annotations), nil
 }

@@ -191,7 +191,39 @@ func TestARestoreBatchWhoseConfirmationWasUsedBeforeAnotherOneScalesNothing(t *t
 	b := w.settle("march")
 	w.Expect(b.Status.Reason).To(Equal(v1alpha1.ReasonConfirmationUsed), "%v", summary(b))
 	w.Expect(b.Status.Conditions).To(ContainElement(HaveField("Message", HaveSuffix(
-		"because it confirms all its targets anew, with confirm: "+string(claim.UID)+"/2 for this target "+
+		"restored now, with confirm: "+string(claim.UID)+"/2 for this target "+
 			"(cairn restore --batch --confirm TARGET/"+string(claim.UID)+"/2)"))))
 	w.Expect(w.generation()).To(Equal(before))
+}
+
+// The other claim is confirmed anew, because its restore was not what the user wanted. That says nothing of web, which
+// the application has used since.
+func TestANewWordForOneTargetConfirmsNoOther(t *testing.T) {
+	t.Parallel()
+	for name, scaled := range map[string]bool{"scaled": true, "not scaled": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.gone(w.deployment("kubectl"))
+			web, db := &corev1.PersistentVolumeClaim{}, &corev1.PersistentVolumeClaim{}
+			w.Get("web", web)
+			w.Get("db", db)
+			of := func(word string) func(*v1alpha1.RestoreBatch) {
+				return func(b *v1alpha1.RestoreBatch) {
+					b.Spec.Targets = []v1alpha1.RestoreBatchTarget{
+						{Name: "web", Confirm: string(web.UID)}, {Name: "db", Confirm: string(db.UID) + word},
+					}
+					if scaled {
+						scalesWeb(b)
+					}
+				}
+			}
+			w.restore("back", of(""))
+			w.Expect(w.settle("back").Status.Phase).To(Equal(v1alpha1.RestoreSessionSucceeded))
+			w.restore("more", of("/2"))
+			b := w.settle("more")
+			w.Expect(summary(b)).To(ContainElement(ContainSubstring("Invalid/ConfirmationUsed")), "of web")
+			w.Expect(summary(b)).NotTo(ContainElement(HavePrefix("web: Succeeded")))
+		})
+	}
 }

@@ -45,13 +45,18 @@ type Confirmation struct {
 	Value string
 	// Kind is the kind of the object in which a person can confirm again.
 	Kind string
-	// Digests are those of the restore, which cover the confirmation: see Digests.
+	// Digests cover the confirmation. The first one is remembered when the confirmation is used; an earlier version can
+	// have remembered the others, which are those of the restore: see Digests.
 	Digests []string
 }
 
 // ConfirmationOf returns the confirmation of a restore.
 func ConfirmationOf(s *v1alpha1.RestoreSession) Confirmation {
-	return Confirmation{Value: s.Spec.Confirm, Kind: confirmedIn(s), Digests: Digests(s)}
+	c := Confirmation{Value: s.Spec.Confirm, Kind: confirmedIn(s), Digests: Digests(s)}
+	if own := s.Annotations[v1alpha1.AnnotationConfirmationDigest]; own != "" && c.Kind == v1alpha1.RestoreBatchKind {
+		c.Digests = append([]string{own}, c.Digests...)
+	}
+	return c
 }
 
 // Used explains why a confirmation does not count again: the annotations of an object say that an identical restore
@@ -106,7 +111,7 @@ func (c Confirmation) another() string {
 // beyond that the first ones count again.
 const maxUsed = 200
 
-// rememberUsed makes annotations say that the confirmation of the restore with this digest is used.
+// rememberUsed makes annotations say that the confirmation with this digest is used.
 func rememberUsed(annotations map[string]string, digest string) {
 	used := usedDigests(annotations)
 	if slices.Contains(used, shortDigest(digest)) {
@@ -170,9 +175,8 @@ func confirmAdvice(kind, confirm string) string {
 
 // AnotherBatch says which RestoreBatch confirms one of its targets.
 func AnotherBatch(confirm string) string {
-	return fmt.Sprintf("create another RestoreBatch of the targets that are to be restored now, because it confirms "+
-		"all its targets anew, with confirm: %s for this target (cairn restore --batch --confirm TARGET/%[1]s)",
-		confirm)
+	return fmt.Sprintf("create another RestoreBatch of the targets that are to be restored now, with confirm: %s for "+
+		"this target (cairn restore --batch --confirm TARGET/%[1]s)", confirm)
 }
 
 // confirmedIn returns the kind of the object in which a person confirms a restore. Whoever wrote a RestoreBatch has not

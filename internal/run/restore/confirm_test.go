@@ -84,9 +84,8 @@ func TestConfirmation(t *testing.T) {
 					Kind: v1alpha1.RestoreBatchKind, Name: "back", Controller: new(true),
 				}}
 				g.Expect(ConfirmationRefusal(s, &tt.resolved).Message).To(HaveSuffix(
-					"create another RestoreBatch of the targets that are to be restored now, because it confirms " +
-						"all its targets anew, with confirm: uid for this target " +
-						"(cairn restore --batch --confirm TARGET/uid)"))
+					"create another RestoreBatch of the targets that are to be restored now, with confirm: uid " +
+						"for this target (cairn restore --batch --confirm TARGET/uid)"))
 			}
 		})
 	}
@@ -194,5 +193,34 @@ func TestAConfirmationThatAnEarlierVersionKnows(t *testing.T) {
 				g.Expect(ConfirmationOf(confirming("uid")).Used("", annotations)).NotTo(BeNil(), "%d", i)
 			}
 		}
+	}
+}
+
+// Another RestoreBatch that differs for other targets has another stamp, but says the same of this one.
+func TestAConfirmationOfABatchIsThatOfItsTarget(t *testing.T) {
+	of := func(stamp, confirmation string) *v1alpha1.RestoreSession {
+		s := confirming("uid")
+		s.UID = types.UID("of-" + stamp + confirmation)
+		s.Annotations = map[string]string{
+			v1alpha1.AnnotationSpecDigest: stamp, v1alpha1.AnnotationConfirmationDigest: confirmation,
+		}
+		s.OwnerReferences = []metav1.OwnerReference{{
+			APIVersion: v1alpha1.GroupVersion.String(), Kind: v1alpha1.RestoreBatchKind, Controller: new(true),
+		}}
+		return s
+	}
+	for name, end := range map[string]v1alpha1.RestoredComponent{
+		"used":             {Phase: v1alpha1.RestoreSessionSucceeded},
+		"it wrote nothing": {Phase: v1alpha1.RestoreSessionFailed, TargetUntouched: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g, annotations := NewWithT(t), map[string]string{}
+			first := of("sha256:1", "sha256:a")
+			Take(annotations, first, "claim")
+			ended(annotations, first, end)
+			used := func(s *v1alpha1.RestoreSession) bool { return ConfirmationOf(s).Used("", annotations) != nil }
+			g.Expect(used(of("sha256:2", "sha256:a"))).To(Equal(name == "used"))
+			g.Expect(used(of("sha256:2", "sha256:b"))).To(BeFalse())
+		})
 	}
 }

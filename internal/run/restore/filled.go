@@ -69,7 +69,7 @@ func Take(annotations map[string]string, s *v1alpha1.RestoreSession, target type
 		rememberUsed(annotations, stamp.Digest) // an earlier version wrote it nowhere else
 	}
 	if s.Spec.Confirm != "" {
-		rememberUsed(annotations, Digests(s)[0])
+		rememberUsed(annotations, ConfirmationOf(s).Digests[0])
 	}
 }
 

@@ -51,9 +51,9 @@ func Release(
 	switch {
 	case s.Spec.Confirm == "":
 	case untouched:
-		forgetUsed(annotations, Digests(s)[0])
+		forgetUsed(annotations, ConfirmationOf(s).Digests[0])
 	default: // an earlier version may have begun the restore
-		rememberUsed(annotations, Digests(s)[0])
+		rememberUsed(annotations, ConfirmationOf(s).Digests[0])
 	}
 	switch {
 	case whole && (good || ofEverything(s, status.Resolved, claim) || fulfils(s, earlier, claim)), untouched && good:

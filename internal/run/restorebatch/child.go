@@ -63,7 +63,7 @@ func NewRestoreSession(b *v1alpha1.RestoreBatch, i int, now time.Time) *v1alpha1
 	if source.EncryptionSecret == nil {
 		source.EncryptionSecret = b.Spec.DataSource.EncryptionSecret.DeepCopy()
 	}
-	return &v1alpha1.RestoreSession{
+	session := &v1alpha1.RestoreSession{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: b.Namespace, Name: frozen.RestoreSession,
 			Labels: map[string]string{
@@ -85,6 +85,10 @@ func NewRestoreSession(b *v1alpha1.RestoreBatch, i int, now time.Time) *v1alpha1
 			Hooks:          t.Hooks.DeepCopy(),
 		},
 	}
+	if t.Confirm != "" {
+		session.Annotations[v1alpha1.AnnotationConfirmationDigest] = confirmationDigest(b, i)
+	}
+	return session
 }
 
 // timeLeft returns the timeout of the RestoreSession of a target: its own, or what the RestoreBatch has left if that is

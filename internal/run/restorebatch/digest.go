@@ -14,10 +14,32 @@ func SpecDigests(b *v1alpha1.RestoreBatch) []string {
 	spec.RestoreTimeout, spec.RetryConfig, spec.ExecutionOrder, spec.MaxParallel = nil, nil, "", nil
 	spec.DataSource.EncryptionSecret = nil
 	for i := range spec.Targets {
-		t := &spec.Targets[i]
-		t.RestoreTimeout, t.RetryConfig, t.EncryptionSecret = nil, nil, nil
+		withoutWays(&spec.Targets[i])
 	}
 	return append([]string{policy.Digest(spec)}, former...)
+}
+
+// withoutWays takes from a target what does not change the data that is written.
+func withoutWays(t *v1alpha1.RestoreBatchTarget) {
+	t.RestoreTimeout, t.RetryConfig, t.EncryptionSecret = nil, nil, nil
+}
+
+// Confirmation returns the confirmation of the target with index i, which can be stamped with these digests. What it
+// allows does not depend on other targets, as a stamp does: whoever confirms one of them anew has said nothing of this
+// one.
+func Confirmation(b *v1alpha1.RestoreBatch, i int, digests []string) restore.Confirmation {
+	return restore.Confirmation{
+		Value: b.Spec.Targets[i].Confirm, Kind: v1alpha1.RestoreBatchKind,
+		Digests: append([]string{confirmationDigest(b, i)}, digests...),
+	}
+}
+
+// confirmationDigest returns the digest of what the confirmation of the target with index i allows.
+func confirmationDigest(b *v1alpha1.RestoreBatch, i int) string {
+	source, t := b.Spec.DataSource, b.Spec.Targets[i]
+	source.EncryptionSecret = nil
+	withoutWays(&t)
+	return policy.Digest([]any{source, t})
 }
 
 // TargetDigest returns the digest of the RestoreSession for a target of a RestoreBatch whose spec has this digest: see

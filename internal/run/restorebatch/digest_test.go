@@ -36,6 +36,8 @@ func TestTheDigestsOfABatchNeverChange(t *testing.T) {
 	}))
 	g.Expect(TargetDigest("sha256:1", "web")).
 		To(Equal("sha256:8c9faebf095a6f3af56cc612a671adec368a077d04c713355e67323c27e6105e"))
+	g.Expect(confirmationDigest(plainBatch(), 1)).
+		To(Equal("sha256:255e60f372ff917fc9b1d07ab7739b49571d7bb8cff1dcb8d811afd103341bff"))
 }
 
 func TestWhatDoesNotChangeTheDataDoesNotChangeTheDigestOfABatch(t *testing.T) {
@@ -66,4 +68,25 @@ func TestAChildKnowsTheStampsOfEarlierVersions(t *testing.T) {
 	}
 	g.Expect(restore.Digests(NewRestoreSession(b, 0, time.Unix(0, 0)))).To(Equal(TargetDigests(SpecDigests(b), "web")))
 	g.Expect(TargetDigests(SpecDigests(b), "web")).To(ContainElement(TargetDigest(policy.Digest(b.Spec), "web")))
+}
+
+// A RestoreBatch knows whether the RestoreSession of a target will be refused.
+func TestABatchAndItsChildrenKnowTheSameConfirmations(t *testing.T) {
+	g := NewWithT(t)
+	b := plainBatch()
+	b.Spec.Targets[1].RestoreTimeout = &metav1.Duration{Duration: time.Hour}
+	b.Status.Resolved = &v1alpha1.ResolvedRestoreBatch{
+		SpecDigest: SpecDigests(b)[0],
+		Targets: []v1alpha1.ResolvedRestoreTarget{
+			{Name: "web", RestoreSession: "back-web"},
+			{Name: "db", RestoreSession: "back-db", Target: &v1alpha1.TypedObjectReference{Name: "db"}},
+		},
+	}
+	child := restore.ConfirmationOf(NewRestoreSession(b, 1, time.Unix(0, 0)))
+	g.Expect(child).To(Equal(Confirmation(b, 1, TargetDigests(SpecDigests(b), "db"))))
+	g.Expect(child.Digests[0]).To(Equal(confirmationDigest(plainBatch(), 1)), "it counts once, however long it has")
+	b.Spec.Targets[0].Confirm = "uid-web"
+	g.Expect(confirmationDigest(b, 1)).To(Equal(child.Digests[0]), "a word for web is no word for db")
+	b.Spec.Targets[1].Confirm += "/2"
+	g.Expect(confirmationDigest(b, 1)).NotTo(Equal(child.Digests[0]))
 }
