@@ -21,6 +21,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/config"
+	"github.com/cairn-backup/cairn/internal/text"
 )
 
 // installAll is what to do about CRDs that do not fit. They are never alone: the Addons, the rights and the admission
@@ -103,13 +104,8 @@ func checkFields(client discovery.OpenAPIV3SchemaInterface, want map[string]*pro
 	if len(missing) == 0 {
 		return nil
 	}
-	const shown = 5
-	rest := ""
-	if more := len(missing) - shown; more > 0 {
-		rest = fmt.Sprintf(" and %d more", more)
-	}
-	return fmt.Errorf("the CRDs of the cluster are of an older version and lack the fields %s%s: "+installAll,
-		strings.Join(missing[:min(shown, len(missing))], ", "), rest)
+	return fmt.Errorf("the CRDs of the cluster are of an older version and lack the fields %s: "+installAll,
+		text.FirstFew(missing))
 }
 
 // servedSchemas returns what the API server serves, by kind.

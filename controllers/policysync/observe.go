@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/fluxcd/cli-utils/pkg/object"
@@ -81,14 +80,9 @@ func (a *applier) observe(ctx context.Context, objects []build.Object) (liveObje
 		return live, nil
 	}
 	slices.Sort(foreign)
-	more := ""
-	if n := len(foreign) - 5; n > 0 {
-		more = fmt.Sprintf(" and %d more", n)
-	}
 	return nil, &fault{
 		reason: v1alpha1.ReasonOwnedByOther, stalled: true, foreign: first,
-		message: strings.Join(foreign[:min(len(foreign), 5)], ", ") + more +
-			": nothing was applied. Remove it from one of the two sources",
+		message: text.FirstFew(foreign) + ": nothing was applied. Remove it from one of the two sources",
 	}
 }
 

@@ -3,7 +3,6 @@ package policysync
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,6 +20,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/build"
 	"github.com/cairn-backup/cairn/internal/source"
+	"github.com/cairn-backup/cairn/internal/text"
 )
 
 // pass fetches a revision and makes the cluster match it.
@@ -159,23 +159,17 @@ func (s *reconciling) logApplied(ctx context.Context, p passResult) {
 	}
 }
 
-// maxRemoved is the number of removed objects that an event and the log name.
-const maxRemoved = 5
-
 // announceRemoved names the objects whose deletion began in this pass: neither Git nor the inventory does any more. It
 // is an event of its own, because the end of the pass can be another one.
 func (s *reconciling) announceRemoved(ctx context.Context, revision string, removed []v1alpha1.ResourceRef) {
 	if len(removed) == 0 {
 		return
 	}
-	names := make([]string, 0, maxRemoved+1)
-	for _, ref := range removed[:min(len(removed), maxRemoved)] {
-		names = append(names, describe(ref))
+	names := make([]string, len(removed))
+	for i, ref := range removed {
+		names[i] = describe(ref)
 	}
-	if more := len(removed) - len(names); more > 0 {
-		names = append(names, fmt.Sprintf("and %d more", more))
-	}
-	objects := strings.Join(names, ", ")
+	objects := text.FirstFew(names)
 	ctrl.LoggerFrom(ctx).Info("deleted what the revision lacks", "revision", revision, "removed", objects)
 	s.event(corev1.EventTypeNormal, v1alpha1.ReasonReconcileSucceeded, "deleted what revision "+revision+" lacks: "+
 		objects)

@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/text"
 )
 
 // RepositoriesOf returns the repositories of a session. A session that names none has one without a name.
@@ -56,7 +57,7 @@ func BackendMistakes(field string, backends []v1alpha1.BackendReference, name st
 func NotListed(field, item, name string, names []string) string {
 	message := fmt.Sprintf("%s has no %s %q", field, item, name)
 	if len(names) > 0 {
-		message += ": it has " + FirstFew(names)
+		message += ": it has " + text.FirstFew(names)
 	}
 	return message
 }

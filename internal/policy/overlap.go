@@ -2,13 +2,10 @@ package policy
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/text"
 )
-
-// fewObjects is the largest number of objects that a message names.
-const fewObjects = 5
 
 // Overlaps finds what a session of a batch backs up twice although nobody asked for it: an object that two targets
 // stand for, at least one of them by a selector, and a claim that is also in the backup of a workload. candidates has
@@ -36,7 +33,7 @@ func Overlaps(batch *v1alpha1.BackupBatch, targets []Target, candidates []Candid
 				Field: fmt.Sprintf("spec.sessions[%d].targets", i), Reason: v1alpha1.ReasonBackedUpTwice,
 				Message: fmt.Sprintf("session %q backs up %s twice: %s. Each backup has its own Repositories, params "+
 					"and hooks: exclude the object from one of the targets",
-					session.Name, FirstFew(o.objects[found]), found),
+					session.Name, text.FirstFew(o.objects[found]), found),
 			})
 		}
 	}
@@ -108,12 +105,4 @@ func (o *overlaps) mounted(
 // plain returns an object reference without its namespace, which is the batch's.
 func plain(o v1alpha1.TypedObjectReference) v1alpha1.TypedObjectReference {
 	return v1alpha1.TypedObjectReference{APIGroup: o.APIGroup, Kind: o.Kind, Name: o.Name}
-}
-
-// FirstFew returns the names of objects, but only the first few of many.
-func FirstFew(objects []string) string {
-	if more := len(objects) - fewObjects; more > 0 {
-		return fmt.Sprintf("%s and %d more", strings.Join(objects[:fewObjects], ", "), more)
-	}
-	return strings.Join(objects, ", ")
 }

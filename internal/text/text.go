@@ -29,6 +29,17 @@ func Quantity[N int | int32 | int64](n N, noun string) string {
 	}
 }
 
+// few is the largest number of names that a message lists.
+const few = 5
+
+// FirstFew joins names with commas, but only the first few of many: "a, b, c, d, e and 3 more".
+func FirstFew(names []string) string {
+	if more := len(names) - few; more > 0 {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:few], ", "), more)
+	}
+	return strings.Join(names, ", ")
+}
+
 // sign ends a text that was cut.
 const sign = "…"
 

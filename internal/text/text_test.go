@@ -47,3 +47,10 @@ func TestQuantity(t *testing.T) {
 	g.Expect(Quantity(3, "target")).To(Equal("3 targets"))
 	g.Expect(Quantity(int32(4), "key")).To(Equal("4 keys"))
 }
+
+func TestFirstFew(t *testing.T) {
+	g := NewWithT(t)
+	g.Expect(FirstFew(nil)).To(BeEmpty())
+	g.Expect(FirstFew([]string{"a", "b", "c", "d", "e"})).To(Equal("a, b, c, d, e"))
+	g.Expect(FirstFew([]string{"a", "b", "c", "d", "e", "f", "g"})).To(Equal("a, b, c, d, e and 2 more"))
+}

@@ -10,6 +10,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/run/backup"
+	"github.com/cairn-backup/cairn/internal/text"
 )
 
 // part is what a session backs up: one target into one Repository.
@@ -95,14 +96,14 @@ func partsOf(
 // uncovered tells which parts of what policy asks the last success has not backed up, nor a run after it. It returns
 // "" if none, or if nobody knows, and a digest of the others. If the run of the last success is gone, it compares the
 // digest that is known.
-func (b *sessionFacts) uncovered(last backup.Success) (text, digest string) {
+func (b *sessionFacts) uncovered(last backup.Success) (what, digest string) {
 	digest = b.previous.LastSuccessOf
 	known, from := b.previous.LastSuccessTime, b.begun(last)
 	if from == nil || known != nil && known.After(last.Ended) {
 		if digest != "" && digest != digestOf(b.asked) {
-			text = "the targets or repositories have changed"
+			what = "the targets or repositories have changed"
 		}
-		return text, digest
+		return what, digest
 	}
 	got := b.backedUp(last, from)
 	var has []part
@@ -114,7 +115,7 @@ func (b *sessionFacts) uncovered(last backup.Success) (text, digest string) {
 			none = append(none, p.String())
 		}
 	}
-	return listed(none), digestOf(has)
+	return text.FirstFew(none), digestOf(has)
 }
 
 // begun returns the runs of the last success, of which the second began the restore point if the first is a retry. It
@@ -180,14 +181,4 @@ func digestOf(parts []part) string {
 			cmp.Compare(a.Repository, b.Repository))
 	})
 	return strings.TrimPrefix(policy.Digest(parts), "sha256:")[:16]
-}
-
-// listedParts is how many parts a message names.
-const listedParts = 5
-
-func listed(parts []string) string {
-	if more := len(parts) - listedParts; more > 0 {
-		return fmt.Sprintf("%s and %d more", strings.Join(parts[:listedParts], ", "), more)
-	}
-	return strings.Join(parts, ", ")
 }
