@@ -130,7 +130,7 @@ type PolicySyncStatus struct {
 	// +optional
 	LastAppliedRevision string `json:"lastAppliedRevision,omitempty"`
 
-	// LastAppliedTime is when Cairn found the revision that is in force in Git.
+	// LastAppliedTime is when Cairn found lastAppliedRevision in Git, before it applied it.
 	// +optional
 	LastAppliedTime *metav1.Time `json:"lastAppliedTime,omitempty"`
 

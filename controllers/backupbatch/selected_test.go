@@ -251,7 +251,8 @@ func TestABatchSaysWhichSelectorsFindNothing(t *testing.T) {
 	batch := selecting(namespace)
 	bed.Create(t, batch)
 	bed.ReadyRepositories(t, namespace, "named")
-	bed.ExpectReason(t, batch, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "these selectors find nothing: all")
+	bed.ExpectReason(t, batch, v1alpha1.PhaseReady, v1alpha1.ReasonReady,
+		"the selectors of these targets find nothing: all")
 	expectEmpty(t, batch, "nothing matches yet", true)
 	warned := func(times int, why string) {
 		t.Helper()

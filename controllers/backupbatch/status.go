@@ -61,7 +61,7 @@ func readyMessage(batch *v1alpha1.BackupBatch) string {
 	if len(names) == 0 {
 		return "every target can be backed up"
 	}
-	return text.Shorten("every target that exists can be backed up; these selectors find nothing: " +
+	return text.Shorten("every target that exists can be backed up; the selectors of these targets find nothing: " +
 		strings.Join(names, ", "))
 }
 

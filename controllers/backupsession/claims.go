@@ -42,8 +42,8 @@ func (r *Reconciler) claims(ctx context.Context, namespace string) (map[string]*
 // fewClaims is the largest number of claims that a look reads one by one. A namespace can have thousands.
 const fewClaims = 10
 
-// claimsByName returns a function that returns those of these claims of a namespace that exist, by name, and maybe
-// others. It reads few claims one by one, and otherwise lists them, once.
+// claimsByName returns a function that looks up claims of a namespace by name. A claim that does not exist is nil, and
+// others can be in the map. It reads few claims one by one, and otherwise lists them, once.
 func (r *Reconciler) claimsByName(
 	ctx context.Context, namespace string,
 ) func(names []string) (map[string]*corev1.PersistentVolumeClaim, error) {

@@ -95,13 +95,13 @@ func TestACommitThatNotAllPolicySyncsHaveAppliedLetsNothingGo(t *testing.T) {
 			})
 			s.configuration("c", &v1alpha1.ObjectReference{Name: "keep"}, ofTeam, "web")
 			of := "PolicySync/" + s.namespace
-			s.expectRetention(s.repository, v1alpha1.ReasonRemovalHeld, "until "+of+"/platform and "+of+
-				"/team, which apply policy that decides, have applied what they found in Git since it changed; "+
+			s.expectRetention(s.repository, v1alpha1.ReasonRemovalHeld, "until each of "+of+"/platform and "+of+
+				"/team has applied a revision that it found after the policy of this Repository changed; "+
 				of+"/team has not applied")
 			expectKept(t, older)
 			over(team)
 			looks := 0
-			NewWithT(t).Eventually(func() string { // retention looks at once, and not only after ten minutes
+			NewWithT(t).Eventually(func() string { // retention looks at once, and not only after half an hour
 				looks++
 				bed.Edit(t, s.repository, func() {
 					s.repository.Annotations = map[string]string{"example.com/look": strconv.Itoa(looks)}

@@ -18,8 +18,6 @@ import (
 // target is a target of a RestoreBatch whose confirmation can be used.
 type target struct {
 	v1alpha1.RestoreBatchTarget
-	// digests are those that an identical RestoreBatch can have stamped it with.
-	digests      []string
 	confirmation restore.Confirmation
 }
 
@@ -38,9 +36,8 @@ func (r *Reconciler) spent(
 		if resolved[i].Target == nil {
 			continue
 		}
-		t := target{RestoreBatchTarget: b.Spec.Targets[i]}
-		t.digests = restorebatch.TargetDigests(ofSpec, t.Name)
-		t.confirmation = restorebatch.Confirmation(b, i, t.digests)
+		stamps := restorebatch.TargetDigests(ofSpec, b.Spec.Targets[i].Name)
+		t := target{b.Spec.Targets[i], restorebatch.Confirmation(b, i, stamps)}
 		t.Target = resolved[i].Target
 		look := r.spentClaim
 		if t.Target.IsDatabase() {
@@ -61,7 +58,7 @@ func (r *Reconciler) spentClaim(
 	if t.Target.Kind != v1alpha1.KindPersistentVolumeClaim || i < 0 {
 		return nil, nil
 	}
-	filled, err := read.Filled(ctx, r.APIReader, claims[i:i+1], t.digests...)
+	filled, err := read.Filled(ctx, r.APIReader, claims[i:i+1], t.confirmation.Stamps...)
 	if err != nil || filled.All([]string{t.Target.Name}) {
 		return nil, err
 	}
@@ -83,11 +80,11 @@ func (r *Reconciler) spentDatabase(
 	if err != nil || refusal != nil {
 		return nil, err // The RestoreSession waits for a database that is not ready.
 	}
-	filled, mark, err := read.DatabaseFilled(ctx, r.APIReader, namespace, found, claims, t.digests...)
+	filled, mark, err := read.DatabaseFilled(ctx, r.APIReader, namespace, found, claims, t.confirmation.Stamps...)
 	if err != nil || filled || mark == nil {
 		return nil, err
 	}
-	if t.Confirm == "" && found.Location.Pod == nil && restore.Marked(mark.Annotations, t.digests...) {
+	if t.Confirm == "" && found.Location.Pod == nil && restore.Marked(mark.Annotations, t.confirmation.Stamps...) {
 		return restorebatch.FilledUnseen(&t.RestoreBatchTarget, found.UID(), mark.Name), nil
 	}
 	return t.confirmation.Used("Lease "+mark.Name, mark.Annotations), nil

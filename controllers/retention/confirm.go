@@ -27,8 +27,8 @@ const maxSelected = 50
 // since as if it were intact. confirm returns a conflict if anything differs. It reads nothing for a new decision: the
 // one that it confirms is the one that is carried out.
 //
-// Policy that was just changed lets nothing go, either: see settled.go. now is the API server's time. What the cache
-// knows of PolicySyncs can hold up many Repositories for days, so it comes before all that is read past the cache.
+// Policy that was just changed lets nothing go, either: see settled.go. now is the API server's time. That a
+// PolicySync has applied only a part is known to the cache, so it comes before all that is read past the cache.
 func (r *Reconciler) confirm(ctx context.Context, s *state, now time.Time) error {
 	var err error
 	if _, s.unsettled, err = r.findPart(ctx, s.restsOn); err != nil || s.unsettled != nil {

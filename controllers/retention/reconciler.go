@@ -63,8 +63,8 @@ const (
 	// partInterval is the delay before a PolicySync that has applied a part of a revision is looked at again.
 	partInterval = time.Minute
 	// apartInterval is the delay before PolicySyncs that have applied different revisions are looked at again: one can
-	// be suspended for days.
-	apartInterval = 10 * time.Minute
+	// be suspended for days, and a look at each of thousands of Repositories reads their policy past the cache.
+	apartInterval = 30 * time.Minute
 )
 
 func (r *Reconciler) writer() status.Writer {

@@ -14,6 +14,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/gitstore"
 	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/retention"
+	"github.com/cairn-backup/cairn/internal/source"
 )
 
 // SettleTime is how long policy must have been unchanged before it lets Snapshots go. A change can consist of several
@@ -48,21 +49,15 @@ func (r *Reconciler) findUnsettled(
 	if err != nil || is != nil {
 		return is, err
 	}
-	if apart := findApart(syncs, lastChange(policy, now)); len(apart) > 0 {
+	changed := lastChange(policy, now)
+	if apart := findApart(syncs, changed); len(apart) > 0 {
 		return &unsettled{apartMessage(apart), apartInterval}, nil
 	}
-	if r.SettleTime == 0 {
-		return nil, nil
-	}
-	for _, o := range policy {
-		changed := retention.ChangedAt(o)
-		left := changed.Add(r.SettleTime).Sub(now)
-		if left > 0 && !v1alpha1.Ahead(changed, now) { // else a clock was wrong, and the time says nothing
-			return &unsettled{
-				"nothing is removed until policy has been unchanged for " + r.SettleTime.String() +
-					": what has changed can be a part of a larger change", left,
-			}, nil
-		}
+	if left := changed.Add(r.SettleTime).Sub(now); r.SettleTime > 0 && left > 0 {
+		return &unsettled{
+			"nothing is removed until policy has been unchanged for " + r.SettleTime.String() +
+				": what has changed can be a part of a larger change", left,
+		}, nil
 	}
 	return nil, nil
 }
@@ -109,12 +104,11 @@ func (r *Reconciler) findPart(
 	return syncs, nil, nil
 }
 
-// findApart returns PolicySyncs that follow the same branch, tag or commit, have not all applied the same revision, and
-// of which one last read a revision before policy changed, or nil. They are sorted by name. One commit can change what
-// several of them apply, and what only some of them have applied can let Snapshots go that the whole commit keeps. In a
-// branch with many commits they seldom have the same revision, but all that have read one since the change have it. A
-// PolicySync that has tried another revision can have written a part of it. One that is being deleted applies nothing
-// any more.
+// findApart returns the PolicySyncs of one branch, tag or commit that can stand at different commits, by name, or nil.
+// They have not all applied the same revision, or one has tried another and can have written a part of it; and one
+// found its revision before policy changed. One commit can change what several of them apply, and a part of it can let
+// Snapshots go that the whole keeps. In a busy branch they seldom have the same revision, but all that looked after the
+// change have the change. One that is being deleted applies nothing any more.
 func findApart(syncs []*v1alpha1.PolicySync, changed time.Time) []*v1alpha1.PolicySync {
 	syncs = slices.SortedFunc(slices.Values(syncs), func(a, b *v1alpha1.PolicySync) int {
 		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
@@ -131,8 +125,8 @@ func findApart(syncs []*v1alpha1.PolicySync, changed time.Time) []*v1alpha1.Poli
 			return tries(other) || other.Status.LastAppliedRevision != group[0].Status.LastAppliedRevision
 		})
 		if len(group) > 1 && differ && slices.ContainsFunc(group, func(other *v1alpha1.PolicySync) bool {
-			read := other.Status.LastAppliedTime
-			return read == nil || !read.After(changed)
+			found := other.Status.LastAppliedTime // by the manager's clock, which can be ahead of the API server's
+			return found == nil || found.Sub(changed) <= v1alpha1.ClockTolerance
 		}) {
 			return group
 		}
@@ -146,15 +140,11 @@ func followed(sync *v1alpha1.PolicySync) string {
 	if err != nil {
 		url = sync.Spec.URL
 	}
-	switch ref := sync.Spec.Ref; {
-	case ref != nil && ref.Commit != "":
-		return "commit " + ref.Commit + " of " + url
-	case ref != nil && ref.Tag != "":
-		return "tag " + ref.Tag + " of " + url
-	case ref != nil && ref.Branch != "":
-		return "branch " + ref.Branch + " of " + url
+	var ref source.Ref
+	if sync.Spec.Ref != nil {
+		ref = source.Ref(*sync.Spec.Ref)
 	}
-	return "branch main of " + url
+	return ref.Followed() + " of " + url
 }
 
 // tries reports whether a PolicySync has tried a revision that it has not applied.
@@ -176,6 +166,6 @@ func apartMessage(apart []*v1alpha1.PolicySync) string {
 			why += "; " + name + " has not applied the revision that it tried last: its condition Ready says why"
 		}
 	}
-	return "nothing is removed until " + strings.Join(names, " and ") +
-		", which apply policy that decides, have applied what they found in Git since it changed" + why
+	return "nothing is removed until each of " + strings.Join(names, " and ") +
+		" has applied a revision that it found after the policy of this Repository changed" + why
 }

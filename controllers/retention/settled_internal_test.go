@@ -76,8 +76,8 @@ func TestPolicySyncsThatAreApart(t *testing.T) {
 		}},
 		"one has not seen the commit": {
 			change: func(_, _ *v1alpha1.PolicySync) {},
-			says: "until PolicySync/backup/a and PolicySync/shop/b, which apply policy that decides, " +
-				"have applied what they found in Git since it changed",
+			says: "until each of PolicySync/backup/a and PolicySync/shop/b has applied a revision that it found " +
+				"after the policy of this Repository changed",
 		},
 		"one refuses the commit": {
 			change: func(_, b *v1alpha1.PolicySync) { b.Status.LastAttemptedRevision = second },
@@ -88,11 +88,17 @@ func TestPolicySyncsThatAreApart(t *testing.T) {
 			says:   "; PolicySync/backup/a has not applied the revision that it tried last",
 		},
 		"both have read Git since policy changed": {change: func(_, b *v1alpha1.PolicySync) {
-			b.Status.LastAppliedTime = new(metav1.NewTime(changed.Add(time.Second)))
+			b.Status.LastAppliedTime = new(metav1.NewTime(changed.Add(6 * time.Minute)))
 		}},
+		"one has read Git before, but the manager's clock is ahead": {
+			change: func(_, b *v1alpha1.PolicySync) {
+				b.Status.LastAppliedTime = new(metav1.NewTime(changed.Add(2 * time.Minute)))
+			},
+			says: "after the policy of this Repository changed",
+		},
 		"one is suspended": {
 			change: func(_, b *v1alpha1.PolicySync) { b.Spec.Suspend = true },
-			says:   "since it changed; PolicySync/shop/b is suspended",
+			says:   "changed; PolicySync/shop/b is suspended",
 		},
 		"one is suspended, and there was no commit since": {change: func(a, b *v1alpha1.PolicySync) {
 			b.Spec.Suspend = true
@@ -100,7 +106,7 @@ func TestPolicySyncsThatAreApart(t *testing.T) {
 		}},
 		"one was made again": {
 			change: func(_, b *v1alpha1.PolicySync) { b.Status = v1alpha1.PolicySyncStatus{} },
-			says:   "have applied what they found in Git since it changed",
+			says:   "after the policy of this Repository changed",
 		},
 		"one is being deleted": {change: func(_, b *v1alpha1.PolicySync) {
 			b.DeletionTimestamp = new(metav1.Now())
@@ -109,7 +115,7 @@ func TestPolicySyncsThatAreApart(t *testing.T) {
 			change: func(_, b *v1alpha1.PolicySync) {
 				b.Spec.URL, b.Spec.Ref = "ssh://git@git.example.com/policy.git", &v1alpha1.GitRef{Branch: "main"}
 			},
-			says: "have applied what they found in Git since it changed",
+			says: "after the policy of this Repository changed",
 		},
 		"they follow two repositories": {change: func(_, b *v1alpha1.PolicySync) {
 			b.Spec.URL = "https://git.example.com/shop"
@@ -136,7 +142,7 @@ func TestPolicySyncsThatAreApart(t *testing.T) {
 				}
 			}
 			a, b := sync("backup", "a", second), sync("shop", "b", first)
-			a.Status.LastAppliedTime = new(metav1.NewTime(changed.Add(time.Minute)))
+			a.Status.LastAppliedTime = new(metav1.NewTime(changed.Add(10 * time.Minute)))
 			b.Status.LastAppliedTime = new(metav1.NewTime(changed.Add(-time.Minute)))
 			c.change(a, b)
 			g.Expect(findApart([]*v1alpha1.PolicySync{b}, changed)).

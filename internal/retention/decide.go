@@ -102,16 +102,13 @@ func (p Policy) Decide(snapshots []Snapshot, now time.Time) []Verdict {
 	slices.SortFunc(verdicts, func(a, b Verdict) int {
 		return cmp.Or(b.Time.Compare(a.Time), cmp.Compare(b.Name, a.Name))
 	})
-	repositories := map[string]map[string][]*Verdict{}
+	all := make([]*Verdict, len(verdicts))
 	for i := range verdicts {
-		v := &verdicts[i]
-		if repositories[v.Repository] == nil {
-			repositories[v.Repository] = map[string][]*Verdict{}
-		}
-		sessions := repositories[v.Repository]
-		sessions[v.Session] = append(sessions[v.Session], v)
+		all[i] = &verdicts[i]
 	}
-	for _, sessions := range repositories {
+	bySession := func(v *Verdict) string { return v.Session }
+	for _, repository := range group(all, func(v *Verdict) string { return v.Repository }) {
+		sessions := group(repository, bySession)
 		for name, session := range sessions {
 			of := ""
 			if len(sessions) > 1 {
@@ -120,12 +117,7 @@ func (p Policy) Decide(snapshots []Snapshot, now time.Time) []Verdict {
 			p.judge(session, of, now)
 		}
 	}
-	points := map[string][]*Verdict{}
-	for i := range verdicts {
-		v := &verdicts[i]
-		points[v.Session] = append(points[v.Session], v)
-	}
-	for _, session := range points {
+	for _, session := range group(all, bySession) {
 		keepWholePoints(session, now)
 	}
 	completeRestorePoints(verdicts)
@@ -136,6 +128,15 @@ func (p Policy) Decide(snapshots []Snapshot, now time.Time) []Verdict {
 	}
 	p.lookAhead(verdicts, snapshots, now)
 	return verdicts
+}
+
+// group groups verdicts by key. The order within a group stays.
+func group(all []*Verdict, key func(*Verdict) string) map[string][]*Verdict {
+	groups := map[string][]*Verdict{}
+	for _, v := range all {
+		groups[key(v)] = append(groups[key(v)], v)
+	}
+	return groups
 }
 
 // Next returns when the first of the staying Snapshots will go although no new one is made. Zero means never.

@@ -70,6 +70,17 @@ func (r Ref) name() (plumbing.ReferenceName, error) {
 	return name, nil
 }
 
+// Followed names what a ref follows: "branch main", "tag v1" or "commit <hash>".
+func (r Ref) Followed() string {
+	switch {
+	case r.Commit != "":
+		return "commit " + r.Commit
+	case r.Tag != "":
+		return "tag " + r.Tag
+	}
+	return "branch " + r.branch()
+}
+
 // short returns the name as the user wrote it.
 func (r Ref) short() string {
 	if r.Commit == "" && r.Tag != "" {

@@ -187,20 +187,3 @@ func firstOf(list []string, limit int, rest string) []string {
 	}
 	return append(slices.Clone(list[:limit]), rest)
 }
-
-// Asks returns a function that reports whether a restore asks for a component of its Snapshot.
-func Asks(components []string, rules []v1alpha1.RestoreRule) func(component string) bool {
-	return func(component string) bool {
-		pod := "pod-" + destination.PodOrdinal(component)
-		switch {
-		case len(components) > 0:
-			return slices.Contains(components, component)
-		case len(rules) > 0:
-			return slices.ContainsFunc(rules, func(r v1alpha1.RestoreRule) bool {
-				return r.SourceHost == pod || r.SourceHost == "" && slices.Contains(r.TargetHosts, pod)
-			})
-		default:
-			return true
-		}
-	}
-}

@@ -45,23 +45,26 @@ type Confirmation struct {
 	Value string
 	// Kind is the kind of the object in which a person can confirm again.
 	Kind string
-	// Digests cover the confirmation. The first one is remembered when the confirmation is used; an earlier version can
-	// have remembered the others, which are those of the restore: see Digests.
-	Digests []string
+	// Digest is that of what the confirmation allows, by which its target remembers that it was used.
+	Digest string
+	// Stamps are those that an identical restore can have stamped the target with: see Digests. An earlier version
+	// remembered the confirmation by them.
+	Stamps []string
 }
 
 // ConfirmationOf returns the confirmation of a restore.
 func ConfirmationOf(s *v1alpha1.RestoreSession) Confirmation {
-	c := Confirmation{Value: s.Spec.Confirm, Kind: confirmedIn(s), Digests: Digests(s)}
+	stamps := Digests(s)
+	c := Confirmation{Value: s.Spec.Confirm, Kind: confirmedIn(s), Digest: stamps[0], Stamps: stamps}
 	if own := s.Annotations[v1alpha1.AnnotationConfirmationDigest]; own != "" && c.Kind == v1alpha1.RestoreBatchKind {
-		c.Digests = append([]string{own}, c.Digests...)
+		c.Digest = own
 	}
 	return c
 }
 
 // Used explains why a confirmation does not count again: the annotations of an object say that an identical restore
-// has used it. It returns nil if they do not, or if the restore overwrites nothing. It has no meaning for a restore
-// whose data is known to be there still.
+// has used it. It returns nil if they do not, or if the restore overwrites nothing. Ask only where the data of the
+// restore is not known to be there still.
 func (c Confirmation) Used(object string, annotations map[string]string) *v1alpha1.ResolvedError {
 	said := c.saidBy(annotations)
 	if c.Value == "" || said == "" {
@@ -87,10 +90,11 @@ func UsedByAnother(
 // saidBy returns the annotation that says that the confirmation was used, or "".
 func (c Confirmation) saidBy(annotations map[string]string) string {
 	used := usedDigests(annotations)
+	isUsed := func(digest string) bool { return slices.Contains(used, shortDigest(digest)) }
 	switch {
-	case slices.ContainsFunc(c.Digests, func(d string) bool { return slices.Contains(used, shortDigest(d)) }):
+	case isUsed(c.Digest), slices.ContainsFunc(c.Stamps, isUsed):
 		return v1alpha1.AnnotationConfirmed
-	case Marked(annotations, c.Digests...): // an earlier version has written only this one
+	case Marked(annotations, c.Stamps...): // an earlier version has written only this one
 		return v1alpha1.AnnotationRestored
 	default:
 		return ""
@@ -110,6 +114,20 @@ func (c Confirmation) another() string {
 // maxUsed is how many used confirmations an object remembers: many more than anybody gives for one target, because
 // beyond that the first ones count again.
 const maxUsed = 200
+
+// use makes annotations say that the confirmation is used.
+func (c Confirmation) use(annotations map[string]string) {
+	if c.Value != "" {
+		rememberUsed(annotations, c.Digest)
+	}
+}
+
+// takeBack takes back what use has made annotations say.
+func (c Confirmation) takeBack(annotations map[string]string) {
+	if c.Value != "" {
+		forgetUsed(annotations, c.Digest)
+	}
+}
 
 // rememberUsed makes annotations say that the confirmation with this digest is used.
 func rememberUsed(annotations map[string]string, digest string) {

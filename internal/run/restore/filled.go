@@ -68,9 +68,7 @@ func Take(annotations map[string]string, s *v1alpha1.RestoreSession, target type
 		annotations[v1alpha1.AnnotationRestored] = stamp.Digest
 		rememberUsed(annotations, stamp.Digest) // an earlier version wrote it nowhere else
 	}
-	if s.Spec.Confirm != "" {
-		rememberUsed(annotations, ConfirmationOf(s).Digests[0])
-	}
+	ConfirmationOf(s).use(annotations)
 }
 
 // Holds reports whether a restore is the one that writes into a claim or a database with these annotations: see Take.

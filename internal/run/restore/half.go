@@ -48,12 +48,10 @@ func Release(
 	_, by, of := parseHalf(annotations)
 	good := by == s.UID || of != target // nobody else has left this target half restored
 	whole, untouched := left(status, claim)
-	switch {
-	case s.Spec.Confirm == "":
-	case untouched:
-		forgetUsed(annotations, ConfirmationOf(s).Digests[0])
-	default: // an earlier version may have begun the restore
-		rememberUsed(annotations, ConfirmationOf(s).Digests[0])
+	if untouched {
+		ConfirmationOf(s).takeBack(annotations)
+	} else { // an earlier version may have begun the restore
+		ConfirmationOf(s).use(annotations)
 	}
 	switch {
 	case whole && (good || ofEverything(s, status.Resolved, claim) || fulfils(s, earlier, claim)), untouched && good:

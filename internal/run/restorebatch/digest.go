@@ -14,23 +14,22 @@ func SpecDigests(b *v1alpha1.RestoreBatch) []string {
 	spec.RestoreTimeout, spec.RetryConfig, spec.ExecutionOrder, spec.MaxParallel = nil, nil, "", nil
 	spec.DataSource.EncryptionSecret = nil
 	for i := range spec.Targets {
-		withoutWays(&spec.Targets[i])
+		dropWhatWritesNothing(&spec.Targets[i])
 	}
 	return append([]string{policy.Digest(spec)}, former...)
 }
 
-// withoutWays takes from a target what does not change the data that is written.
-func withoutWays(t *v1alpha1.RestoreBatchTarget) {
+// dropWhatWritesNothing clears what does not change the data that is written into a target.
+func dropWhatWritesNothing(t *v1alpha1.RestoreBatchTarget) {
 	t.RestoreTimeout, t.RetryConfig, t.EncryptionSecret = nil, nil, nil
 }
 
-// Confirmation returns the confirmation of the target with index i, which can be stamped with these digests. What it
-// allows does not depend on other targets, as a stamp does: whoever confirms one of them anew has said nothing of this
-// one.
-func Confirmation(b *v1alpha1.RestoreBatch, i int, digests []string) restore.Confirmation {
+// Confirmation returns the confirmation of the target with index i, which can have these stamps. What it allows does
+// not depend on other targets, as a stamp does: whoever confirms one of them anew has said nothing of this one.
+func Confirmation(b *v1alpha1.RestoreBatch, i int, stamps []string) restore.Confirmation {
 	return restore.Confirmation{
-		Value: b.Spec.Targets[i].Confirm, Kind: v1alpha1.RestoreBatchKind,
-		Digests: append([]string{confirmationDigest(b, i)}, digests...),
+		Value: b.Spec.Targets[i].Confirm, Kind: v1alpha1.RestoreBatchKind, Digest: confirmationDigest(b, i),
+		Stamps: stamps,
 	}
 }
 
@@ -38,7 +37,7 @@ func Confirmation(b *v1alpha1.RestoreBatch, i int, digests []string) restore.Con
 func confirmationDigest(b *v1alpha1.RestoreBatch, i int) string {
 	source, t := b.Spec.DataSource, b.Spec.Targets[i]
 	source.EncryptionSecret = nil
-	withoutWays(&t)
+	dropWhatWritesNothing(&t)
 	return policy.Digest([]any{source, t})
 }
 

@@ -84,9 +84,9 @@ func TestABatchAndItsChildrenKnowTheSameConfirmations(t *testing.T) {
 	}
 	child := restore.ConfirmationOf(NewRestoreSession(b, 1, time.Unix(0, 0)))
 	g.Expect(child).To(Equal(Confirmation(b, 1, TargetDigests(SpecDigests(b), "db"))))
-	g.Expect(child.Digests[0]).To(Equal(confirmationDigest(plainBatch(), 1)), "it counts once, however long it has")
+	g.Expect(child.Digest).To(Equal(confirmationDigest(plainBatch(), 1)), "it counts once, however long it has")
 	b.Spec.Targets[0].Confirm = "uid-web"
-	g.Expect(confirmationDigest(b, 1)).To(Equal(child.Digests[0]), "a word for web is no word for db")
+	g.Expect(confirmationDigest(b, 1)).To(Equal(child.Digest), "a word for web is no word for db")
 	b.Spec.Targets[1].Confirm += "/2"
-	g.Expect(confirmationDigest(b, 1)).NotTo(Equal(child.Digests[0]))
+	g.Expect(confirmationDigest(b, 1)).NotTo(Equal(child.Digest))
 }
