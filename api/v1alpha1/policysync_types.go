@@ -134,6 +134,15 @@ type PolicySyncStatus struct {
 	// +optional
 	LastAppliedTime *metav1.Time `json:"lastAppliedTime,omitempty"`
 
+	// LastChangedRevision is the revision with which Cairn last wrote a RetentionPolicy, BackupConfiguration, BackupBatch
+	// or Repository of this PolicySync. It is written before they are.
+	// +optional
+	LastChangedRevision string `json:"lastChangedRevision,omitempty"`
+
+	// LastChangedTime is when Cairn found lastChangedRevision in Git.
+	// +optional
+	LastChangedTime *metav1.Time `json:"lastChangedTime,omitempty"`
+
 	// ApplyingRevision is a revision of which some of the RetentionPolicies, BackupConfigurations, BackupBatches and
 	// Repositories were written, while others can still be as an older one says. It is empty once all are written.
 	// Until then, nothing is removed by a RetentionPolicy where policy of this PolicySync decides.

@@ -2759,6 +2759,10 @@ func (in *PolicySyncStatus) DeepCopyInto(out *PolicySyncStatus) {
 		in, out := &in.LastAppliedTime, &out.LastAppliedTime
 		*out = (*in).DeepCopy()
 	}
+	if in.LastChangedTime != nil {
+		in, out := &in.LastChangedTime, &out.LastChangedTime
+		*out = (*in).DeepCopy()
+	}
 	if in.Inventory != nil {
 		in, out := &in.Inventory, &out.Inventory
 		*out = new(ResourceInventory)

@@ -88,7 +88,8 @@ func TestACommitThatNotAllPolicySyncsHaveAppliedLetsNothingGo(t *testing.T) {
 				})
 				return o, map[string]string{v1alpha1.LabelSyncNamespace: s.namespace, v1alpha1.LabelSyncName: name}
 			}
-			_, ofPlatform := sync("platform", "main@sha1:2222")
+			platform, ofPlatform := sync("platform", "main@sha1:2222")
+			bed.EditStatus(t, platform, func() { platform.Status.LastChangedRevision = "main@sha1:2222" })
 			team, ofTeam := sync("team", "main@sha1:1111")
 			bed.Create(t, &v1alpha1.RetentionPolicy{
 				ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "keep", Labels: ofPlatform}, Spec: last(1),
@@ -96,7 +97,7 @@ func TestACommitThatNotAllPolicySyncsHaveAppliedLetsNothingGo(t *testing.T) {
 			s.configuration("c", &v1alpha1.ObjectReference{Name: "keep"}, ofTeam, "web")
 			of := "PolicySync/" + s.namespace
 			s.expectRetention(s.repository, v1alpha1.ReasonRemovalHeld, "until each of "+of+"/platform and "+of+
-				"/team has applied a revision that it found after the policy of this Repository changed; "+
+				"/team has applied the revision with which the others last changed policy, or a later one; "+
 				of+"/team has not applied")
 			expectKept(t, older)
 			over(team)

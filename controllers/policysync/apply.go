@@ -114,7 +114,7 @@ func (a *applier) applySet(
 type planner struct {
 	client.Client
 	current func(context.Context) error
-	// part tells others of a revision that is applied in part. It is nil in a pass that writes no status.
+	// part tells others of a revision that changes what decides. It is nil in a pass that writes no status.
 	part    *part
 	live    liveObjects
 	encoded map[key][]byte // the encoded objects to apply
@@ -180,10 +180,10 @@ func (p *planner) apply(ctx context.Context, k key, opts []client.PatchOption) (
 func (p *planner) send(ctx context.Context) error {
 	deciding, pending := p.decisive()
 	for stage := range stages {
-		if p.part != nil && deciding > 1 && pending && slices.ContainsFunc(p.writes, func(w *write) bool {
+		if p.part != nil && deciding > 0 && slices.ContainsFunc(p.writes, func(w *write) bool {
 			return stageOf(w.gvk) == stage && decides(w.gvk)
 		}) {
-			if err := p.part.announce(ctx); err != nil {
+			if err := p.part.announce(ctx, deciding > 1 && pending); err != nil {
 				return err
 			}
 		}

@@ -30,7 +30,7 @@ type applier struct {
 	client client.Client
 	// stays are the objects that no prune deletes.
 	stays []v1alpha1.ResourceRef
-	// part tells others of a revision that is applied in part. It is nil in a pass that writes no status.
+	// part tells others of a revision that changes what decides. It is nil in a pass that writes no status.
 	part *part
 	// going are the objects of the revision that are being deleted, or whose Namespace is: they can't be applied now.
 	// waits says in words what is being deleted, and what it waits for.
@@ -66,18 +66,28 @@ func (s *reconciling) applier(ctx context.Context) (*applier, *fault) {
 	return &applier{reconciling: s, client: c}, nil
 }
 
-// part tells others, in status.applyingRevision, of a revision that is applied in part.
+// part tells others, in the status, of a revision that changes what decides which Snapshots go, and whether it is
+// applied in part.
 type part struct {
 	*reconciling
 	revision string
+	foundAt  time.Time
 }
 
-// announce writes to the status that from now on the cluster can hold a part of the revision.
-func (p *part) announce(ctx context.Context) error {
-	if p.obj.Status.ApplyingRevision == p.revision {
+// announce writes to the status that the revision changes what decides, and if it is several objects, that from now on
+// the cluster can hold a part of it.
+func (p *part) announce(ctx context.Context, several bool) error {
+	status := &p.obj.Status
+	known := status.LastChangedRevision == p.revision && (!several || status.ApplyingRevision == p.revision)
+	if known {
 		return nil
 	}
-	p.obj.Status.ApplyingRevision = p.revision
+	if status.LastChangedRevision != p.revision {
+		status.LastChangedRevision, status.LastChangedTime = p.revision, new(metav1.NewTime(p.foundAt))
+	}
+	if several {
+		status.ApplyingRevision = p.revision
+	}
 	return p.write(ctx)
 }
 

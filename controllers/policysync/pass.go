@@ -44,7 +44,7 @@ func (s *reconciling) pass(ctx context.Context, o origin) *fault {
 	if fault := s.begin(ctx, o.revision.String(), union(wanted, lacks.left())); fault != nil {
 		return fault
 	}
-	a.part = &part{s, o.revision.String()}
+	a.part = &part{s, o.revision.String(), o.foundAt}
 	changed, err := a.apply(ctx, built.Objects, live)
 	if err != nil {
 		fault := applyFault(ctx, err, built.Objects)
