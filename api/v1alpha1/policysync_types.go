@@ -134,8 +134,8 @@ type PolicySyncStatus struct {
 	// +optional
 	LastAppliedTime *metav1.Time `json:"lastAppliedTime,omitempty"`
 
-	// LastChangedRevision is the revision with which Cairn last wrote a RetentionPolicy, BackupConfiguration, BackupBatch
-	// or Repository of this PolicySync. It is written before they are.
+	// LastChangedRevision is the revision with which Cairn last wrote a RetentionPolicy, BackupConfiguration,
+	// BackupBatch or Repository of this PolicySync. It is written before they are.
 	// +optional
 	LastChangedRevision string `json:"lastChangedRevision,omitempty"`
 

@@ -13,11 +13,15 @@ import (
 
 // a has applied the second commit, which changed a RetentionPolicy of a; b is still at the first.
 func TestPolicySyncsThatAreApart(t *testing.T) {
-	const zeroth, first, second, third = "main@sha1:0000", "main@sha1:1111", "main@sha1:2222", "main@sha1:3333"
+	const (
+		zeroth, first = "main@sha1:0000", "main@sha1:1111"
+		second, third = "main@sha1:2222", "main@sha1:3333"
+	)
 	now := time.Date(2026, 11, 27, 3, 0, 0, 0, time.UTC)
 	ago := func(d time.Duration) *metav1.Time { return new(metav1.NewTime(now.Add(-d))) }
 	applied := func(s *v1alpha1.PolicySync, revision string, found *metav1.Time) {
-		s.Status.LastAttemptedRevision, s.Status.LastAppliedRevision, s.Status.LastAppliedTime = revision, revision, found
+		s.Status.LastAttemptedRevision, s.Status.LastAppliedRevision = revision, revision
+		s.Status.LastAppliedTime = found
 	}
 	changed := func(s *v1alpha1.PolicySync, revision string, found *metav1.Time) {
 		s.Status.LastChangedRevision, s.Status.LastChangedTime = revision, found
@@ -28,7 +32,9 @@ func TestPolicySyncsThatAreApart(t *testing.T) {
 		days   int    // since the API server has seen a change of policy, else an hour
 		says   string // "" if they are not apart
 	}{
-		"both have applied the same": {change: func(_, b *v1alpha1.PolicySync) { applied(b, second, ago(2*time.Hour)) }},
+		"both have applied the same": {change: func(_, b *v1alpha1.PolicySync) {
+			applied(b, second, ago(2*time.Hour))
+		}},
 		"one has not seen the commit": {
 			change: func(_, _ *v1alpha1.PolicySync) {},
 			says:   "until each of PolicySync/backup/a and PolicySync/shop/b " + before,
