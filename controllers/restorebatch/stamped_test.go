@@ -191,8 +191,8 @@ func TestARestoreBatchWhoseConfirmationWasUsedBeforeAnotherOneScalesNothing(t *t
 	b := w.settle("march")
 	w.Expect(b.Status.Reason).To(Equal(v1alpha1.ReasonConfirmationUsed), "%v", summary(b))
 	w.Expect(b.Status.Conditions).To(ContainElement(HaveField("Message", HaveSuffix(
-		"restored now, with confirm: "+string(claim.UID)+"/2 for this target "+
-			"(cairn restore --batch --confirm TARGET/"+string(claim.UID)+"/2)"))))
+		"restored now, with confirm: "+string(claim.UID)+"/4 for this target "+
+			"(cairn restore --batch --confirm TARGET/"+string(claim.UID)+"/4)"))))
 	w.Expect(w.generation()).To(Equal(before))
 }
 

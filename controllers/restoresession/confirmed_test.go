@@ -65,7 +65,7 @@ func TestAConfirmationDoesNotCountAgainAfterAnotherRestore(t *testing.T) {
 	w.noJob("march-again")
 	w.Expect(ending(s)).To(Equal("Invalid/ConfirmationUsed"))
 	w.Expect(message(s)).To(HaveSuffix("create another RestoreSession with spec.confirm: " +
-		string(w.claim("target").UID) + "/2 (cairn restore --confirm)"))
+		string(w.claim("target").UID) + "/3 (cairn restore --confirm)"))
 
 	w.restore("wanted", confirmed, of("first"), confirmedAnew)
 	w.Expect(ending(w.settle("wanted"))).To(Equal("Succeeded/Succeeded"))

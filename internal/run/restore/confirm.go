@@ -73,7 +73,7 @@ func (c Confirmation) Used(object string, annotations map[string]string) *v1alph
 	return workload.Fail(v1alpha1.ReasonConfirmationUsed,
 		"%s has the annotation %s of an identical restore, which has used the confirmation, and nothing says that "+
 			"what it wrote is still there: check what is there now%s",
-		object, said, confirmAdvice(c.Kind, c.another()))
+		object, said, confirmAdvice(c.Kind, c.another(annotations)))
 }
 
 // UsedByAnother is Used for a frozen restore that is about to write. An identical one of the same moment can have been
@@ -101,14 +101,14 @@ func (c Confirmation) saidBy(annotations map[string]string) string {
 	}
 }
 
-// another returns a value that confirms the same target once more.
-func (c Confirmation) another() string {
+// another returns a value that confirms the same target once more. If its words were numbers so far, it is a new one.
+func (c Confirmation) another(annotations map[string]string) string {
 	uid, word, _ := strings.Cut(c.Value, "/")
 	n, err := strconv.ParseUint(word, 10, 16)
 	if err != nil {
 		n = 1
 	}
-	return fmt.Sprintf("%s/%d", uid, n+1)
+	return fmt.Sprintf("%s/%d", uid, max(n, uint64(len(usedDigests(annotations))))+1)
 }
 
 // maxUsed is how many used confirmations an object remembers: many more than anybody gives for one target, because

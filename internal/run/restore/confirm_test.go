@@ -146,7 +146,7 @@ func TestAConfirmationCountsOnce(t *testing.T) {
 			g.Expect(refusal.Reason).To(Equal(v1alpha1.ReasonConfirmationUsed))
 			g.Expect(refusal.Message).To(And(
 				HavePrefix("PersistentVolumeClaim data has the annotation "+v1alpha1.AnnotationConfirmed+" of an"),
-				ContainSubstring("create another RestoreSession with spec.confirm: uid/2 (")))
+				ContainSubstring("create another RestoreSession with spec.confirm: uid/3 (")))
 			g.Expect(UsedByAnother(again, "", annotations)).To(Equal(ConfirmationOf(again).Used("", annotations)))
 			g.Expect(ConfirmationOf(confirming("")).Used("", annotations)).To(BeNil())
 		})
@@ -158,8 +158,18 @@ func TestAnotherConfirmationOfTheSameTarget(t *testing.T) {
 		"uid": "uid/2", "uid/": "uid/2", "uid/2": "uid/3", "uid/9": "uid/10", "uid/june": "uid/2",
 		"uid/99999999999999999999": "uid/2",
 	} {
-		NewWithT(t).Expect(Confirmation{Value: confirm}.another()).To(Equal(want), confirm)
+		NewWithT(t).Expect(Confirmation{Value: confirm}.another(nil)).To(Equal(want), confirm)
 	}
+}
+
+func TestARefusalProposesNoUsedConfirmation(t *testing.T) {
+	g, annotations := NewWithT(t), map[string]string{}
+	for _, confirm := range []string{"uid", "uid/2", "uid/3"} {
+		s := confirming(confirm)
+		Take(annotations, s, "claim")
+		ended(annotations, s, v1alpha1.RestoredComponent{Phase: v1alpha1.RestoreSessionSucceeded})
+	}
+	g.Expect(ConfirmationOf(confirming("uid")).Used("", annotations).Message).To(ContainSubstring("uid/4 "))
 }
 
 // An annotation must not grow for ever.
