@@ -23,7 +23,7 @@ type target struct {
 
 // spent explains why the RestoreSession of a target would be refused: an identical restore has used its confirmation,
 // or has filled it, but nothing proves that it still has its data. A batch learns that before it takes the pods of an
-// application away. The volumes of a workload are known only to the RestoreSession, which looks at them itself.
+// application away.
 func (r *Reconciler) spent(
 	ctx context.Context, b *v1alpha1.RestoreBatch, resolved []v1alpha1.ResolvedRestoreTarget,
 ) (*v1alpha1.ResolvedError, error) {
@@ -39,9 +39,12 @@ func (r *Reconciler) spent(
 		stamps := restorebatch.TargetDigests(ofSpec, b.Spec.Targets[i].Name)
 		t := target{b.Spec.Targets[i], restorebatch.Confirmation(b, i, stamps)}
 		t.Target = resolved[i].Target
-		look := r.spentClaim
-		if t.Target.IsDatabase() {
+		look := r.spentWorkload
+		switch {
+		case t.Target.IsDatabase():
 			look = r.spentDatabase
+		case t.Target.Kind == v1alpha1.KindPersistentVolumeClaim:
+			look = r.spentClaim
 		}
 		if refusal, err := look(ctx, b.Namespace, &t, claims.Items, pods); refusal != nil || err != nil {
 			return refusal, err
@@ -55,7 +58,7 @@ func (r *Reconciler) spentClaim(
 	ctx context.Context, _ string, t *target, claims []corev1.PersistentVolumeClaim, _ func() ([]corev1.Pod, error),
 ) (*v1alpha1.ResolvedError, error) {
 	i := slices.IndexFunc(claims, func(c corev1.PersistentVolumeClaim) bool { return c.Name == t.Target.Name })
-	if t.Target.Kind != v1alpha1.KindPersistentVolumeClaim || i < 0 {
+	if i < 0 {
 		return nil, nil
 	}
 	filled, err := read.Filled(ctx, r.APIReader, claims[i:i+1], t.confirmation.Stamps...)
@@ -63,6 +66,28 @@ func (r *Reconciler) spentClaim(
 		return nil, err
 	}
 	return t.confirmation.Used("PersistentVolumeClaim "+t.Target.Name, claims[i].Annotations), nil
+}
+
+// spentWorkload is spent for a target that is a workload. Which claims it has is known only once its Snapshot is read.
+// But no claim remembers the confirmation of another workload, because that names the UID.
+func (r *Reconciler) spentWorkload(
+	ctx context.Context, namespace string, t *target, claims []corev1.PersistentVolumeClaim,
+	pods func() ([]corev1.Pod, error),
+) (*v1alpha1.ResolvedError, error) {
+	if t.Confirm == "" {
+		return nil, nil
+	}
+	filled, err := r.filled(ctx, namespace, &t.RestoreBatchTarget, claims, pods, t.confirmation.Stamps)
+	if err != nil || filled {
+		return nil, err
+	}
+	for i := range claims {
+		used := t.confirmation.Used("PersistentVolumeClaim "+claims[i].Name, claims[i].Annotations)
+		if used != nil {
+			return used, nil
+		}
+	}
+	return nil, nil
 }
 
 // spentDatabase is spent for a target that is a database. One whose server is elsewhere, or is one of several, never
