@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"slices"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -15,15 +18,18 @@ import (
 	"github.com/cairn-backup/cairn/internal/run/restorebatch"
 )
 
+// workloadKinds are the kinds of targets with pods of their own.
+var workloadKinds = []string{v1alpha1.KindDeployment, v1alpha1.KindStatefulSet, v1alpha1.KindDaemonSet}
+
 // target is a target of a RestoreBatch whose confirmation can be used.
 type target struct {
 	v1alpha1.RestoreBatchTarget
 	confirmation restore.Confirmation
 }
 
-// spent explains why the RestoreSession of a target would be refused: an identical restore has used its confirmation,
-// or has filled it, but nothing proves that it still has its data. A batch learns that before it takes the pods of an
-// application away.
+// spent explains why the RestoreSession of a target would be refused: its confirmation names another object, an
+// identical restore has used it, or such a restore has filled the target, but nothing proves that the data is still
+// there. A batch learns that before it takes the pods of an application away.
 func (r *Reconciler) spent(
 	ctx context.Context, b *v1alpha1.RestoreBatch, resolved []v1alpha1.ResolvedRestoreTarget,
 ) (*v1alpha1.ResolvedError, error) {
@@ -43,7 +49,7 @@ func (r *Reconciler) spent(
 		switch {
 		case t.Target.IsDatabase():
 			look = r.spentDatabase
-		case t.Target.Kind == v1alpha1.KindPersistentVolumeClaim:
+		case !slices.Contains(workloadKinds, t.Target.Kind):
 			look = r.spentClaim
 		}
 		if refusal, err := look(ctx, b.Namespace, &t, claims.Items, pods); refusal != nil || err != nil {
@@ -65,6 +71,9 @@ func (r *Reconciler) spentClaim(
 	if err != nil || filled.All([]string{t.Target.Name}) {
 		return nil, err
 	}
+	if wrong := t.confirmation.Wrong(t.Target, claims[i].UID); wrong != nil {
+		return wrong, nil
+	}
 	return t.confirmation.Used("PersistentVolumeClaim "+t.Target.Name, claims[i].Annotations), nil
 }
 
@@ -80,6 +89,18 @@ func (r *Reconciler) spentWorkload(
 	filled, err := r.filled(ctx, namespace, &t.RestoreBatchTarget, claims, pods, t.confirmation.Stamps)
 	if err != nil || filled {
 		return nil, err
+	}
+	object := &metav1.PartialObjectMetadata{}
+	object.SetGroupVersionKind(appsv1.SchemeGroupVersion.WithKind(t.Target.Kind))
+	err = read.Get(ctx, r.APIReader, client.ObjectKey{Namespace: namespace, Name: t.Target.Name}, object)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, nil // The RestoreSession waits for it.
+	case err != nil:
+		return nil, fmt.Errorf("get %s: %w", t.Target, err)
+	}
+	if wrong := t.confirmation.Wrong(t.Target, object.UID); wrong != nil {
+		return wrong, nil
 	}
 	for i := range claims {
 		used := t.confirmation.Used("PersistentVolumeClaim "+claims[i].Name, claims[i].Annotations)
@@ -106,8 +127,11 @@ func (r *Reconciler) spentDatabase(
 		return nil, err // The RestoreSession waits for a database that is not ready.
 	}
 	filled, mark, err := read.DatabaseFilled(ctx, r.APIReader, namespace, found, claims, t.confirmation.Stamps...)
-	if err != nil || filled || mark == nil {
+	if err != nil || filled {
 		return nil, err
+	}
+	if wrong := t.confirmation.Wrong(t.Target, found.UID()); wrong != nil || mark == nil {
+		return wrong, nil
 	}
 	if t.Confirm == "" && found.Location.Pod == nil && restore.Marked(mark.Annotations, t.confirmation.Stamps...) {
 		return restorebatch.FilledUnseen(&t.RestoreBatchTarget, found.UID(), mark.Name), nil

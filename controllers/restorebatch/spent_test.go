@@ -149,3 +149,55 @@ func TestAConfirmationCountsAgainForAWorkloadWithNewClaims(t *testing.T) {
 	w.Expect(b.Status.Phase).To(Equal(v1alpha1.RestoreSessionSucceeded), "%v", summary(b))
 	w.Expect(b.Status.ScaledDown).To(HaveLen(1))
 }
+
+// A GitOps tool makes an old RestoreBatch again where the targets were made anew: nobody has looked at these.
+func TestAConfirmationOfAnotherObjectScalesNothing(t *testing.T) {
+	t.Parallel()
+	for name, target := range map[string]func(w *world) v1alpha1.RestoreBatchTarget{
+		"claim": func(w *world) v1alpha1.RestoreBatchTarget {
+			w.gone(w.deployment("kubectl"))
+			return v1alpha1.RestoreBatchTarget{Name: "web"}
+		},
+		"workload": func(w *world) v1alpha1.RestoreBatchTarget { return w.mounting() },
+		"database": func(w *world) v1alpha1.RestoreBatchTarget {
+			w.gone(w.deployment("kubectl"))
+			b := &v1alpha1.RestoreBatch{}
+			w.database()(b)
+			return b.Spec.Targets[1]
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			confirmed := target(w)
+			confirmed.Confirm = "of-before/2"
+			before := w.generation()
+			w.restore("back", scalesWeb, of(v1alpha1.RestoreBatchTarget{Name: "uploads"}, confirmed))
+			b := w.settle("back")
+			w.Expect(b.Status.Reason).To(Equal(v1alpha1.ReasonConfirmationWrong), "%v", summary(b))
+			w.Expect(b.Status.Conditions).To(ContainElement(HaveField("Message", HavePrefix(
+				"confirm names of-before/2, but "))))
+			w.Expect(w.generation()).To(Equal(before), "nobody has touched the application")
+			w.Expect(w.children()).To(BeEmpty())
+		})
+	}
+}
+
+// Its RestoreSession waits a minute for it.
+func TestAConfirmedWorkloadCanComeLater(t *testing.T) {
+	t.Parallel()
+	for _, kind := range workloadKinds {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			web := w.mounting()
+			web.Target.Name, web.Target.Kind = "later", kind
+			w.restore("back", scalesWeb, of(web))
+			for range 10 {
+				w.Reconcile("back")
+			}
+			w.Expect(summary(w.batch("back"))).To(ConsistOf(
+				HavePrefix("Running/"), HavePrefix("web: Pending/TargetNotFound")))
+		})
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/workload"
@@ -17,13 +18,8 @@ import (
 // target holds. It returns nil if nobody has to, or if spec.confirm does. A mover that can look for itself needs no
 // confirmation in advance: it refuses a volume that holds data.
 func ConfirmationRefusal(s *v1alpha1.RestoreSession, resolved *v1alpha1.ResolvedRestore) *v1alpha1.ResolvedError {
-	if confirm := s.Spec.Confirm; confirm != "" {
-		if uid, _, _ := strings.Cut(confirm, "/"); uid == string(resolved.TargetUID) {
-			return nil
-		}
-		return workload.Fail(v1alpha1.ReasonConfirmationWrong,
-			"confirm names %s, but %s has the UID %s: check what the target holds before you confirm that UID",
-			confirm, s.Spec.Target, resolved.TargetUID)
+	if s.Spec.Confirm != "" {
+		return Confirmation{Value: s.Spec.Confirm}.Wrong(s.Spec.Target, resolved.TargetUID)
 	}
 	if step := stepThatWritesFirst(resolved.Task); step != "" && resolved.TargetUID != "" {
 		return workload.Fail(v1alpha1.ReasonConfirmationMissing,
@@ -60,6 +56,17 @@ func ConfirmationOf(s *v1alpha1.RestoreSession) Confirmation {
 		c.Digest = own
 	}
 	return c
+}
+
+// Wrong explains that a confirmation is not about a target, which has this UID. It returns nil if it is, or if nothing
+// is confirmed.
+func (c Confirmation) Wrong(target *v1alpha1.TypedObjectReference, uid types.UID) *v1alpha1.ResolvedError {
+	if confirmed, _, _ := strings.Cut(c.Value, "/"); c.Value == "" || confirmed == string(uid) {
+		return nil
+	}
+	return workload.Fail(v1alpha1.ReasonConfirmationWrong,
+		"confirm names %s, but %s has the UID %s: check what the target holds before you confirm that UID",
+		c.Value, target, uid)
 }
 
 // Used explains why a confirmation does not count again: the annotations of an object say that an identical restore
