@@ -89,7 +89,7 @@ func (s *shared) setup() error {
 		{"retention", v1alpha1.RepositoryKind, s.retention()},
 		{"keeper", "Keeper", s.keeper()},
 		{"snapshot", v1alpha1.SnapshotKind, s.snapshot()},
-		{"claim", v1alpha1.KindPersistentVolumeClaim, &claim.Reconciler{Client: s.mgr.GetClient()}},
+		{"claim", v1alpha1.KindPersistentVolumeClaim, s.claim()},
 		{"ledger", v1alpha1.LedgerKind, s.ledger(outbox)},
 		{"ledger-collector", "Outbox", s.collector(outbox)},
 	} {
@@ -253,6 +253,10 @@ func (s *shared) snapshot() reconciler {
 		FieldManager: name,
 		Metrics:      snapshot.NewMetrics(ctrlmetrics.Registry), SweepInterval: sweep.SweepInterval,
 	}
+}
+
+func (s *shared) claim() reconciler {
+	return &claim.Reconciler{Client: s.mgr.GetClient(), EventRecorder: s.recorder}
 }
 
 func (s *shared) ledger(outbox *ledger.Outbox) reconciler {

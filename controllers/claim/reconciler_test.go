@@ -25,11 +25,15 @@ import (
 // protection is the finalizer by which Kubernetes keeps a claim for pods.
 const protection = "kubernetes.io/pvc-protection"
 
-var bed testbed.Bed
+var (
+	bed    testbed.Bed
+	events testbed.Events
+)
 
 func TestMain(m *testing.M) {
 	os.Exit(bed.Run(m, testbed.WithControllers(func(mgr ctrl.Manager) error {
-		return (&Reconciler{Client: mgr.GetClient()}).SetupWithManager(mgr, controller.Options{})
+		return (&Reconciler{Client: mgr.GetClient(), EventRecorder: &events}).
+			SetupWithManager(mgr, controller.Options{})
 	})))
 }
 
