@@ -137,7 +137,8 @@ func TestABatchListsWhatFellOutOfIt(t *testing.T) {
 
 	bed.Edit(t, pages, func() { pages.Labels = nil })
 	expectRetained(t, batch, "the target fell out", entry)
-	const message = "Cairn keeps these Repositories and their backups, although this policy no longer uses them: " +
+	const message = "Cairn keeps these Repositories and the backups in them, if any, although this policy no longer " +
+		"uses them: " +
 		"app-all-persistentvolumeclaim-pages. Delete a Repository to decide"
 	g.Expect(conditions.GetMessage(batch, v1alpha1.ConditionRepositoriesRetained)).To(HavePrefix(message))
 	events.Eventually(t, batch.Namespace, ContainElement(HavePrefix("Warning TargetLeft "+message)))

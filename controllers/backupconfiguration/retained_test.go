@@ -43,7 +43,7 @@ func TestARepositoryThatPolicyNoLongerNamesStays(t *testing.T) {
 			g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(repository), repository)).To(Succeed())
 			g.Expect(repository.DeletionTimestamp).To(BeNil())
 			events.Eventually(t, configuration.Namespace,
-				ContainElement(HavePrefix("Warning DataKept Cairn keeps these Repositories and their backups")))
+				ContainElement(HavePrefix("Warning DataKept Cairn keeps these Repositories and the backups in them")))
 		})
 	}
 }

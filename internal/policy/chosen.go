@@ -195,7 +195,7 @@ func RetainedMessage(retained v1alpha1.RetainedRepositories) string {
 	if int(retained.RetainedCount) > len(names) {
 		names = append(names, "and others in status.retained")
 	}
-	return "Cairn keeps these Repositories and their backups, although this policy no longer uses them: " +
-		strings.Join(names, ", ") + ". Delete a Repository to decide: its own deletionPolicy says what becomes of " +
-		"the data"
+	return "Cairn keeps these Repositories and the backups in them, if any, although this policy no longer uses " +
+		"them: " + strings.Join(names, ", ") + ". Delete a Repository to decide: its own deletionPolicy says what " +
+		"becomes of the data"
 }
