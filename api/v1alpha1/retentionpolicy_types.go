@@ -4,8 +4,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// RetentionPolicySpec defines which Snapshots of a Repository are kept. Each session of the policy that uses the
-// Repository is counted alone. Its newest successful Snapshot is always kept.
+// RetentionPolicySpec defines which Snapshots of a Repository are kept. Each session of each BackupConfiguration that
+// uses the Repository is counted alone. Its newest successful Snapshot is always kept.
 // +kubebuilder:validation:XValidation:rule="has(self.maxRetentionPeriod) || has(self.successfulSnapshots)",message="a RetentionPolicy needs maxRetentionPeriod, successfulSnapshots or both"
 type RetentionPolicySpec struct {
 	// MaxRetentionPeriod is the age at which a Snapshot is removed, whatever the other fields keep. It consists of

@@ -17,11 +17,12 @@ type Snapshot struct {
 	// Repository is the Repository that holds it, and Session the session of the policy that made it. The sessions of a
 	// Repository can back up different things, so the rules count each alone.
 	Repository, Session string
+	// Target is the BackupConfiguration that it was made from. Two that share a Repository can give their sessions one
+	// name. Empty means that nothing tells it.
+	Target string
 	// Point is the restore point to which it belongs. All Snapshots of a point stay or go together. Empty means that
 	// the Snapshot is a point by itself.
 	Point string
-	// Target is what it is a backup of. Empty means that its Repository has one target.
-	Target string
 	// Time is when it was made, and Created when the API server made the object.
 	Time, Created time.Time
 	// Phase is its phase. Pending and Running Snapshots stay.
@@ -106,18 +107,10 @@ func (p Policy) Decide(snapshots []Snapshot, now time.Time) []Verdict {
 	for i := range verdicts {
 		all[i] = &verdicts[i]
 	}
-	bySession := func(v *Verdict) string { return v.Session }
 	for _, repository := range group(all, func(v *Verdict) string { return v.Repository }) {
-		sessions := group(repository, bySession)
-		for name, session := range sessions {
-			of := ""
-			if len(sessions) > 1 {
-				of = "of session " + name
-			}
-			p.judge(session, of, now)
-		}
+		p.judgeSessions(repository, now)
 	}
-	for _, session := range group(all, bySession) {
+	for _, session := range group(all, func(v *Verdict) string { return v.Session }) {
 		keepWholePoints(session, now)
 	}
 	completeRestorePoints(verdicts)
@@ -131,8 +124,8 @@ func (p Policy) Decide(snapshots []Snapshot, now time.Time) []Verdict {
 }
 
 // group groups verdicts by key. The order within a group stays.
-func group(all []*Verdict, key func(*Verdict) string) map[string][]*Verdict {
-	groups := map[string][]*Verdict{}
+func group[K comparable](all []*Verdict, key func(*Verdict) K) map[K][]*Verdict {
+	groups := map[K][]*Verdict{}
 	for _, v := range all {
 		groups[key(v)] = append(groups[key(v)], v)
 	}

@@ -30,6 +30,9 @@ func world(r *rand.Rand) ([]Snapshot, time.Time) {
 			if r.IntN(2) == 0 {
 				s.Point, s.Target = fmt.Sprint(i), fmt.Sprint(repository/2)
 			}
+			if r.IntN(4) == 0 {
+				s.Target = []string{"", "another", "third"}[r.IntN(3)]
+			}
 			switch r.IntN(12) {
 			case 0, 1:
 				s.Phase = bad
@@ -156,8 +159,8 @@ func properties(r *rand.Rand) error {
 	return nil
 }
 
-// keepsWhatItMust: the newest success of each session of a Repository, unfinished or used Snapshots, and whole restore
-// points stay.
+// keepsWhatItMust: the newest success of each session of each target in a Repository, unfinished or used Snapshots, and
+// whole restore points stay. What does not tell its target counts with all of its session.
 func keepsWhatItMust(snapshots []Snapshot, stay map[string]bool, verdicts []Verdict) error {
 	if len(verdicts) != len(snapshots) {
 		return fmt.Errorf("%d verdicts for %d snapshots", len(verdicts), len(snapshots))
@@ -166,14 +169,16 @@ func keepsWhatItMust(snapshots []Snapshot, stay map[string]bool, verdicts []Verd
 	intact := map[string]Snapshot{}
 	points := map[string]bool{}
 	for _, s := range snapshots {
-		of := s.Repository + "/" + s.Session
-		if n, ok := newest[of]; s.Phase == good &&
-			(!ok || s.Time.After(n.Time) || s.Time.Equal(n.Time) && s.Name > n.Name) {
-			newest[of] = s
-		}
-		if n, ok := intact[of]; s.Phase == good && !s.Damaged &&
-			(!ok || s.Time.After(n.Time) || s.Time.Equal(n.Time) && s.Name > n.Name) {
-			intact[of] = s
+		for _, target := range []string{s.Target, ""} {
+			of := s.Repository + "/" + s.Session + "/" + target
+			if n, ok := newest[of]; s.Phase == good &&
+				(!ok || s.Time.After(n.Time) || s.Time.Equal(n.Time) && s.Name > n.Name) {
+				newest[of] = s
+			}
+			if n, ok := intact[of]; s.Phase == good && !s.Damaged &&
+				(!ok || s.Time.After(n.Time) || s.Time.Equal(n.Time) && s.Name > n.Name) {
+				intact[of] = s
+			}
 		}
 		if (!s.Phase.Terminal() || s.Held != "" || !s.Unchecked.IsZero() || !s.Gathering.IsZero()) && !stay[s.Name] {
 			return fmt.Errorf("%s goes although it is held or unfinished, or was rebuilt", s.Name)
@@ -203,7 +208,10 @@ func monotonic(r *rand.Rand, p Policy, snapshots []Snapshot, now time.Time, stay
 	if after := names(p.Decide(snapshots, later)); !superset(stay, after) {
 		return errors.New("time brings something back")
 	}
-	another := Snapshot{Name: "another", Repository: "0", Time: now.Add(2 * time.Minute), Phase: good}
+	another := Snapshot{
+		Name: "another", Repository: "0", Session: "nightly", Target: []string{"", "0", "another"}[r.IntN(3)],
+		Time: now.Add(2 * time.Minute), Phase: good,
+	}
 	after := names(p.Decide(append(slices.Clone(snapshots), another), another.Time))
 	if !after[another.Name] {
 		return errors.New("a new backup goes at once")

@@ -13,7 +13,8 @@ import (
 func FromSnapshot(s *v1alpha1.Snapshot, user string) Snapshot {
 	out := Snapshot{
 		Name: s.Name, Repository: s.Spec.Repository, Session: s.Spec.Session, Time: TimeOf(s),
-		Phase: s.Status.Phase, Held: user, Created: s.CreationTimestamp.Time,
+		Target: s.Labels[v1alpha1.LabelConfiguration], Phase: s.Status.Phase, Held: user,
+		Created: s.CreationTimestamp.Time,
 		Damaged: s.Status.Integrity != nil && !*s.Status.Integrity,
 	}
 	if s.Annotations[v1alpha1.AnnotationHalfRestored] != "" {
@@ -23,7 +24,7 @@ func FromSnapshot(s *v1alpha1.Snapshot, user string) Snapshot {
 		out.Held = cmp.Or(user, "paused")
 	}
 	if s.Labels[v1alpha1.LabelInvokerKind] == v1alpha1.BackupBatchKind {
-		out.Point, out.Target = Point(s), s.Labels[v1alpha1.LabelConfiguration]
+		out.Point = Point(s)
 	}
 	if s.Annotations[v1alpha1.AnnotationRebuilt] != "" {
 		if s.Status.Integrity == nil {

@@ -19,9 +19,15 @@ type restorePoint struct {
 	since time.Time
 	// covered says for each of its targets, or Repositories, whether it has a success of it.
 	covered map[string]bool
-	// compares names its targets and Repositories: points compare that have one of them in common.
-	compares map[[2]string]bool
+	// has names its targets and Repositories.
+	has map[named]bool
+	// compares names its targets, and the Repository of what does not tell its target: it compares with newer points
+	// that have one of them.
+	compares map[named]bool
 }
+
+// named is the name of a target or of a Repository.
+type named struct{ target, repository string }
 
 // keepWholePoints keeps the newest whole restore points of a session: those with a success in each Repository, and
 // those from which each target can be restored, although one of its Repositories has failed. It keeps them once among
@@ -58,13 +64,19 @@ func wholePoints(verdicts []*Verdict, part func(*Verdict) string, counts func(*V
 		}
 		p := points[v.Point]
 		if p == nil {
-			p = &restorePoint{name: v.Point, covered: map[string]bool{}, compares: map[[2]string]bool{}}
+			p = &restorePoint{
+				name: v.Point, covered: map[string]bool{}, has: map[named]bool{}, compares: map[named]bool{},
+			}
 			points[v.Point] = p
 			out = append(out, p)
 		}
 		p.since = v.Time // the verdicts come newest first
 		p.covered[part(v)] = p.covered[part(v)] || counts(v)
-		p.compares[[2]string{"part", part(v)}], p.compares[[2]string{"Repository", v.Repository}] = true, true
+		repository, what := named{repository: v.Repository}, named{target: v.Target}
+		if v.Target == "" {
+			what = repository
+		}
+		p.has[repository], p.has[what], p.compares[what] = true, true, true
 	}
 	out = slices.DeleteFunc(out, func(p *restorePoint) bool {
 		for _, success := range p.covered {
@@ -81,16 +93,18 @@ func wholePoints(verdicts []*Verdict, part func(*Verdict) string, counts func(*V
 }
 
 // newestWhole returns the names of the restore points that must stay, of whole ones that come newest first: each that
-// covers more than any newer one with which it shares a target or Repository. A target that a run could not look at, or
-// did not come to, has no Snapshot, so that the run looks whole without it. Sessions that share nothing do not compare.
-// A batch that was renamed has other targets in the same Repositories.
+// covers more than any newer one with which it compares. A target that a run could not look at, or did not come to, has
+// no Snapshot, so that the run looks whole without it. Points that share no target do not compare: batches that share
+// Repositories can give their sessions one name.
 func newestWhole(points []*restorePoint) []string {
 	var names []string
-	most := map[[2]string]int{} // of the newer points that have a target or Repository
+	most := map[named]int{} // of the newer points that have a target or Repository
 	for _, p := range points {
 		covers := true
 		for what := range p.compares {
 			covers = covers && len(p.covered) > most[what]
+		}
+		for what := range p.has {
 			most[what] = max(most[what], len(p.covered))
 		}
 		if covers {

@@ -2,6 +2,7 @@ package retention
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -157,31 +158,64 @@ func TestARestorePointWithARetryIsWhole(t *testing.T) {
 			"db-2: newest whole restore point", "db-2-r1: newest success last newest whole restore point"))
 }
 
-// The targets of a batch that was renamed have new names, and their Repositories stay the same. One Repository of a
-// target fails for months.
-func TestARestorePointOfARenamedBatchGoes(t *testing.T) {
+// The targets of a batch that was renamed have new names, and their Repositories stay the same. What it had made is of
+// another policy, and nothing pushes out the last of it. A point that does not tell its targets is not kept for that.
+func TestTheLastRestorePointOfARenamedBatchStays(t *testing.T) {
 	now := at(t, "2026-11-20 12:00", "UTC")
 	p := Policy{MaxAge: 30 * 24 * time.Hour, Zone: time.UTC}
 	point := func(batch, repository string, age int, phase v1alpha1.SnapshotPhase) Snapshot {
 		day := fmt.Sprintf("%s-%d", batch, age)
-		return Snapshot{
-			Name: repository + "-" + day, Repository: repository, Target: batch + "-" + repository, Point: day,
-			Session: "nightly", Time: now.AddDate(0, 0, -age), Phase: phase,
+		s := Snapshot{
+			Name: repository + "-" + day, Repository: repository, Point: day, Session: "nightly",
+			Time: now.AddDate(0, 0, -age), Phase: phase,
 		}
+		if batch != "" {
+			s.Target = batch + "-" + repository
+		}
+		return s
 	}
-	old := []Snapshot{point("shop", "web", 700, good), point("shop", "db", 700, good)}
-	for name, last := range map[string]struct {
-		phase v1alpha1.SnapshotPhase
-		stay  int
+	for name, tt := range map[string]struct {
+		old  string
+		last v1alpha1.SnapshotPhase
+		want []string
 	}{
-		"the new one is whole":     {good, 2},
-		"the new one is not whole": {bad, 4},
+		"the new one is whole":         {"shop", good, []string{"web-shop-700", "db-shop-700"}},
+		"the new one is not whole":     {"shop", bad, []string{"web-shop-700", "db-shop-700"}},
+		"nobody knows the old targets": {"", good, nil},
+		"and the new one is not whole": {"", bad, []string{"web--700", "db--700"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			all := slices.Concat(old, []Snapshot{point("app", "web", 1, good), point("app", "db", 1, last.phase)})
-			NewWithT(t).Expect(names(p.Decide(all, now))).To(HaveLen(last.stay))
+			all := []Snapshot{
+				point(tt.old, "web", 701, good), point(tt.old, "db", 701, good),
+				point(tt.old, "web", 700, good), point(tt.old, "db", 700, good),
+				point("app", "web", 1, good), point("app", "db", 1, tt.last),
+			}
+			NewWithT(t).Expect(slices.Collect(maps.Keys(names(p.Decide(all, now))))).To(
+				ConsistOf(append(tt.want, "web-app-1", "db-app-1")))
 		})
 	}
+}
+
+// Batches that share Repositories can give their sessions one name. The hourly one has half of the targets, or of what
+// they hold.
+func TestAPointOfAnotherBatchTakesNoPlace(t *testing.T) {
+	now := at(t, "2026-11-20 12:00", "UTC")
+	p := Policy{Rules: []Rule{{ruleLast, 1}}, Zone: time.UTC}
+	point := func(batch, repository string, age int, phase v1alpha1.SnapshotPhase) Snapshot {
+		run := fmt.Sprintf("%s-%d", batch, age)
+		return Snapshot{
+			Name: repository + "-" + run, Repository: repository, Target: batch + "-" + repository, Point: run,
+			Session: "backup", Time: now.Add(-time.Duration(age) * time.Hour), Phase: phase,
+		}
+	}
+	stay := names(p.Decide([]Snapshot{
+		point("all", "web", 72, good), point("all", "db", 72, good),
+		point("all", "web", 48, good), point("all", "db", 48, bad),
+		point("all", "web", 24, bad), point("all", "db", 24, good),
+		point("hot", "web", 2, good), point("hot", "db", 2, good),
+		point("hot", "web", 1, good), point("hot", "db", 1, good),
+	}, now))
+	NewWithT(t).Expect(stay).To(And(HaveLen(8), Not(HaveKey("web-hot-2")), Not(HaveKey("db-hot-2"))))
 }
 
 // An hourly session of the same targets is whole each hour, and holds less.
