@@ -10,6 +10,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/retention"
 	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/workload"
 	"github.com/cairn-backup/cairn/internal/workload/destination"
@@ -100,8 +101,9 @@ const (
 )
 
 // HoldsLess explains which Snapshots hold data of the target that chosen lacks, which nobody named: the newest good one
-// of each other session, and the one before of its own session. It returns "" if there is none. asks reports whether
-// the restore asks for a component. The exclude patterns of a backup do not count: no Snapshot tells them.
+// of each other session, also of another BackupConfiguration, and the one before of its own. It returns "" if there is
+// none. asks reports whether the restore asks for a component. The exclude patterns of a backup do not count: no
+// Snapshot tells them.
 func HoldsLess(
 	chosen *v1alpha1.Snapshot, snapshots []v1alpha1.Snapshot, before Before, asks func(component string) bool,
 	now time.Time,
@@ -110,24 +112,33 @@ func HoldsLess(
 		*v1alpha1.Snapshot
 		at time.Time
 	}
-	newest := map[string]dated{}
+	newest := map[retention.Session]dated{}
 	for i := range snapshots {
 		s := &snapshots[i]
 		if s.Name == chosen.Name || !complete(s) || !policy.SameTarget(s.Spec.AppRef, chosen.Spec.AppRef) ||
 			HalfRestoredOf(s) != "" {
 			continue
 		}
-		last, at := newest[s.Spec.Session], s.MadeBy(now).Time
-		if before.Allows(at) && newer(s, last.Snapshot, at, last.at, now) && DamageOf(s, nil) == "" {
-			newest[s.Spec.Session] = dated{s, at}
+		at := s.MadeBy(now).Time
+		if !before.Allows(at) || DamageOf(s, nil) != "" {
+			continue
+		}
+		// One that tells no BackupConfiguration can be of any: it counts if it is the newest of the session's name.
+		for _, of := range []retention.Session{retention.SessionOf(s), {Name: s.Spec.Session}} {
+			if last := newest[of]; newer(s, last.Snapshot, at, last.at, now) {
+				newest[of] = dated{s, at}
+			}
 		}
 	}
+	maps.DeleteFunc(newest, func(of retention.Session, s dated) bool { return of != retention.SessionOf(s.Snapshot) })
+	sessions := append(slices.Collect(maps.Keys(newest)), retention.SessionOf(chosen))
 	var fuller []string
 	for _, s := range slices.SortedFunc(maps.Values(newest), func(a, b dated) int {
 		return cmp.Or(run.CompareTimes(b.at, a.at, now), cmp.Compare(b.Name, a.Name))
 	}) {
 		if lacking := lacks(chosen, s.Snapshot, asks); len(lacking) > 0 {
-			fuller = append(fuller, fmt.Sprintf("Snapshot %s of session %s, which has %s", s.Name, s.Spec.Session,
+			fuller = append(fuller, fmt.Sprintf("Snapshot %s of %s, which has %s", s.Name,
+				retention.SessionOf(s.Snapshot).Among(sessions),
 				strings.Join(firstOf(lacking, maxLacking, "more"), ", ")))
 		}
 	}

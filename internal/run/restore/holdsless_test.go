@@ -51,6 +51,9 @@ func TestHoldsLess(t *testing.T) {
 	of := func(kind string) func(*v1alpha1.Snapshot) {
 		return func(s *v1alpha1.Snapshot) { s.Spec.AppRef.Kind = kind }
 	}
+	by := func(configuration string) func(*v1alpha1.Snapshot) {
+		return func(s *v1alpha1.Snapshot) { s.Labels = map[string]string{v1alpha1.LabelConfiguration: configuration} }
+	}
 	three := pods("pod-0", "pod-1", "pod-2")
 	for name, tt := range map[string]struct {
 		chosen     v1alpha1.Snapshot
@@ -95,6 +98,28 @@ func TestHoldsLess(t *testing.T) {
 			others: []v1alpha1.Snapshot{heldBy("a", "two", 1, map[string]string{"data": "uploads"})},
 			want: `Snapshot b holds less than Snapshot a of session two, which has more of component data than ` +
 				`directory "up"`,
+		},
+		"a session of this name of another configuration": {
+			chosen: heldBy("c", "backup", 3, pods("pod-0"), by("hot")), others: []v1alpha1.Snapshot{
+				heldBy("a", "backup", 1, three, by("all")), heldBy("b", "backup", 2, pods("pod-0"), by("hot")),
+			},
+			want: "Snapshot c holds less than Snapshot a of session backup of BackupConfiguration all, which has " +
+				"component pod-1, component pod-2",
+		},
+		"a session of another name of another configuration": {
+			chosen: heldBy("b", "hourly", 2, pods("pod-0"), by("hot")),
+			others: []v1alpha1.Snapshot{heldBy("a", "nightly", 1, pods("pod-1"), by("all"))},
+			want:   "Snapshot b holds less than Snapshot a of session nightly, which has component pod-1",
+		},
+		"the one before, of which nobody knows the configuration": {
+			chosen: heldBy("b", "backup", 2, pods("pod-0"), by("hot")),
+			others: []v1alpha1.Snapshot{heldBy("a", "backup", 1, pods("pod-1"))},
+			want:   "Snapshot b holds less than Snapshot a of session backup, which has component pod-1",
+		},
+		"an older one of which nobody knows the configuration": {
+			chosen: heldBy("c", "backup", 3, pods("pod-0"), by("hot")), others: []v1alpha1.Snapshot{
+				heldBy("a", "backup", 1, three), heldBy("b", "backup", 2, pods("pod-0"), by("hot")),
+			},
 		},
 		"several sessions, the newest first": {
 			chosen: heldBy("d", "hourly", 4, pods("pod-0")), others: []v1alpha1.Snapshot{
