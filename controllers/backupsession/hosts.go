@@ -221,7 +221,8 @@ func (p *places) of(
 		}
 		p.pods = &list
 	}
-	node, moving := workload.NodeAgain(m.Host, p.claims, p.pods.Items, p.Clock.Now(), run.WaitForNode)
+	limit := backup.WaitsPerPod(p.in.Snapshots[m.Repository.Snapshot], p.in.Now)
+	node, moving := workload.NodeAgain(m.Host, p.claims, p.pods.Items, p.Clock.Now(), limit)
 	if moving != nil {
 		logf.FromContext(ctx).V(1).Info("waits for a pod that is about to move", "job", m.Name, "message",
 			moving.Message)

@@ -7,6 +7,7 @@ import (
 	. "github.com/onsi/gomega"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -94,6 +95,29 @@ func TestTheSecondMoverWaitsForAPodForThreeMinutes(t *testing.T) {
 	w.Clock.SetTime(w.Clock.Now().Add(time.Minute))
 	w.Reconcile("run")
 	w.Expect(w.nodes()).To(Equal([]string{"", "node-a"}), "the pod does not leave its node, which takes no new pod")
+}
+
+// A node that answers now and then begins to be lost anew each time. A pod that is made again and again does the same.
+func TestTheSecondMoverWaitsNineMinutesInAll(t *testing.T) {
+	t.Parallel()
+	w, app := drained(t)
+	w.Expect(w.Client.Delete(t.Context(), app, client.GracePeriodSeconds(0))).To(Succeed())
+	next := sessiontest.Pod(w.Namespace, "web-2", "node-b", "uploads", nil)
+	sessiontest.Create(t, w.Client, next)
+	w.Clock.SetTime(w.Clock.Now().Add(30 * time.Minute)) // for so long the first mover has worked
+	began := w.Clock.Now()
+	for i := 0; len(w.nodes()) == 1 && i < 60; i++ {
+		w.Clock.SetTime(began.Add(time.Duration(i) * 30 * time.Second))
+		bed.EditStatus(t, next, func() {
+			next.Status.Conditions = []corev1.PodCondition{{
+				Type: corev1.PodReady, Status: corev1.ConditionUnknown,
+				LastTransitionTime: metav1.NewTime(w.Clock.Now()),
+			}}
+		})
+		w.Reconcile("run")
+	}
+	w.Expect(w.nodes()).To(Equal([]string{"", "node-a"}))
+	w.Expect(w.Clock.Now().Sub(began)).To(BeNumerically("~", 3*run.WaitForNode, time.Minute))
 }
 
 // Between the start of a run and the turn of a target, its pods can have moved.

@@ -24,6 +24,9 @@ const (
 	WaitForDaemonSet = time.Minute
 	// WaitForNode is how long a run waits for the nodes of pods that use its volumes, and for the volumes.
 	WaitForNode = 3 * time.Minute
+	// WaitForMoves is how long a later Job of a run waits in all for pods that are about to move: each can be followed
+	// by another one. It is longer than the wait for a node that was lost.
+	WaitForMoves = 3 * WaitForNode
 	// WaitForPods is how long a cancelled run waits for its pods to end.
 	WaitForPods = 2 * time.Minute
 	// LateAfter is how long after its slot the success of a session without a timeout counts as late. Such a run is not

@@ -16,8 +16,9 @@ const evictedAfter = 5 * time.Minute
 
 // NodeAgain returns the node of a Job that is made later than its host was frozen: the one on which the pods that stay
 // use the host's claims by now, or "" for any node. A refusal with ReasonVolumeMoving says which pod is about to move:
-// the Job waits for each until that has lasted limit. The frozen node is kept if a pod that uses a claim stays on it,
-// and if no single node fits. Movers don't count: a later one prefers their node, but must be able to do without.
+// the Job waits for each until that has lasted limit, and for none if limit is 0. The frozen node is kept if a pod that
+// uses a claim stays on it, and if no single node fits. Movers don't count: a later one prefers their node, but must be
+// able to do without.
 func NodeAgain(
 	h *v1alpha1.ResolvedHost, claims map[string]*corev1.PersistentVolumeClaim, pods []corev1.Pod, now time.Time,
 	limit time.Duration,
@@ -26,7 +27,7 @@ func NodeAgain(
 	pods = slices.DeleteFunc(pods, func(p corev1.Pod) bool { return IsMover(&p) || movesTooLong(&p, now, limit) })
 	r := Resolver{Target: Target{Pods: pods, AwaitNodes: true}, Claims: claims}
 	for _, v := range h.Volumes {
-		if claim := claims[v.ClaimName]; claim != nil {
+		if claim := claims[v.ClaimName]; claim != nil && limit > 0 {
 			if moving := r.awaitsNode(claim); moving != nil {
 				return "", moving
 			}

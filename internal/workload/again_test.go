@@ -57,6 +57,8 @@ func TestTheNodeOfALaterJob(t *testing.T) {
 		want   string
 		// moving is a part of the message if the Job has to wait.
 		moving string
+		// waited says that it has waited for so long that it waits for nothing more.
+		waited bool
 	}{
 		"no pod uses the claim any more": {frozen: "n1", claims: []string{"pages"}},
 		"its pod stays": {
@@ -81,6 +83,14 @@ func TestTheNodeOfALaterJob(t *testing.T) {
 		},
 		"no node takes its next pod": {
 			frozen: "n1", claims: []string{"pages"}, pods: []corev1.Pod{pod("b", "", "pages", created(limit))},
+		},
+		"another one is made each time": {
+			frozen: "n1", claims: []string{"pages"}, waited: true,
+			pods: []corev1.Pod{pod("b", "", "pages", created(time.Second))},
+		},
+		"a node is lost again each time": {
+			frozen: "n1", claims: []string{"pages"}, waited: true,
+			pods: []corev1.Pod{pod("a", "n1", "pages", lost(time.Second)), pod("b", "n2", "pages")}, want: "n2",
 		},
 		"a clock of the future has dated its next pod": {
 			frozen: "n1", claims: []string{"pages"}, pods: []corev1.Pod{pod("b", "", "pages", created(-time.Hour))},
@@ -136,7 +146,11 @@ func TestTheNodeOfALaterJob(t *testing.T) {
 			for _, c := range tt.claims {
 				h.Volumes = append(h.Volumes, v1alpha1.ResolvedVolume{ClaimName: c})
 			}
-			node, moving := workload.NodeAgain(&h, claims, tt.pods, now, limit)
+			wait := limit
+			if tt.waited {
+				wait = 0
+			}
+			node, moving := workload.NodeAgain(&h, claims, tt.pods, now, wait)
 			g.Expect(h.Node).To(Equal(tt.frozen))
 			if tt.moving != "" {
 				g.Expect(moving).NotTo(BeNil())

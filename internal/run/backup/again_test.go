@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/run/backup"
 	"github.com/cairn-backup/cairn/internal/run/runtest"
 )
@@ -49,4 +50,30 @@ func TestWhichMoversFindTheirNodeAgain(t *testing.T) {
 			NewWithT(t).Expect(m.FindsNodeAgain(s)).To(Equal(tt.want))
 		})
 	}
+}
+
+// A first mover can have worked for hours, and nothing else that is written tells when it ended: its Job can be gone.
+func TestALaterMoverWaitsForPodsForABoundedTime(t *testing.T) {
+	g := NewWithT(t)
+	f := frozen(runtest.Target("a", "target"))
+	left := func() time.Duration { return backup.WaitsPerPod(f.snapshots["snap-a"], f.at) }
+	f.step()
+	g.Expect(left()).To(Equal(run.WaitForNode), "the target's turn has just come")
+	f.jobs[runtest.Job("a", "target", 1)] = runtest.Running()
+	f.at = f.at.Add(30 * time.Minute)
+	f.step()
+	g.Expect(left()).To(BeZero())
+	f.jobs[runtest.Job("a", "target", 1)] = runtest.Died(v1alpha1.ReasonPodDeleted, false)
+	g.Expect(f.step().Create).To(HaveLen(1))
+	g.Expect(left()).To(Equal(run.WaitForNode), "the first mover has just ended")
+	for range 2 { // the Job waits, and is not made
+		delete(f.jobs, runtest.Job("a", "target", 2))
+		f.at = f.at.Add(4 * time.Minute)
+		g.Expect(f.step().Create).To(HaveLen(1))
+		g.Expect(left()).To(Equal(run.WaitForNode))
+	}
+	f.at = f.at.Add(time.Minute)
+	g.Expect(left()).To(BeZero())
+	f.at = f.at.Add(-time.Hour)
+	g.Expect(left()).To(BeZero(), "a clock that was ahead has come back")
 }

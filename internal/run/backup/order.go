@@ -78,6 +78,17 @@ func (m Mover) FindsNodeAgain(s *v1alpha1.BackupSession) bool {
 		!slices.ContainsFunc(m.Host.Volumes, func(v v1alpha1.ResolvedVolume) bool { return v.HostPath != "" })
 }
 
+// WaitsPerPod returns how long the Job of such a mover waits for each pod that is about to move: 0 once it can have
+// waited for run.WaitForMoves in all. That counts from when the Snapshot was last updated: it was made, or an earlier
+// mover ended.
+func WaitsPerPod(snap *v1alpha1.Snapshot, now time.Time) time.Duration {
+	if last := snap.Status.LastUpdateTime; last == nil ||
+		run.Left(last.Add(run.WaitForMoves), run.WaitForMoves, now) == 0 {
+		return 0
+	}
+	return run.WaitForNode
+}
+
 // MayBackUp reports whether Snapshots and Jobs of one target of a frozen run can be made now. The target must have
 // begun and not ended, its preBackup hooks and those of the run must have succeeded, no postBackup hooks of either have
 // begun, and nothing stops the run.

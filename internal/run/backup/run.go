@@ -113,8 +113,11 @@ func (t *targetRun) snapshot(repo *v1alpha1.ResolvedRepository) {
 	if ended {
 		return
 	}
-	FinishSnapshot(&status, t.frozen, &snap.ObjectMeta, r.Session.Status.StartTime, r.Now)
 	r.d.Movers[snap.Name] = run.FormatMovers(wanted)
+	if r.d.Movers[snap.Name] != snap.Annotations[v1alpha1.AnnotationMovers] { // a mover ended without a report
+		status.LastUpdateTime = nil
+	}
+	FinishSnapshot(&status, t.frozen, &snap.ObjectMeta, r.Session.Status.StartTime, r.Now)
 	r.d.Snapshots[snap.Name] = status
 }
 
