@@ -184,8 +184,11 @@ func (k *keeper) maintain(ctx context.Context, owner string, r *task.ComponentRe
 		}
 		k.m.Log.Info("took over the maintenance", "repository", k.work.Repository.Name, "from", is)
 	}
-	if err := k.engine.Maintain(ctx,
-		repository.MaintainOptions{Full: k.work.Maintain == task.MaintainFull}); err != nil {
+	opt := repository.MaintainOptions{
+		Full:   k.work.Maintain == task.MaintainFull,
+		Needed: func(ctx context.Context) (map[string]string, error) { return scan.Needed(ctx, k.store, k.directory) },
+	}
+	if err := k.engine.Maintain(ctx, opt); err != nil {
 		return err
 	}
 	r.SizeBytes, err = k.engine.Usage(ctx)

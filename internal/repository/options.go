@@ -1,6 +1,7 @@
 package repository
 
 import (
+	"context"
 	"io"
 	"time"
 )
@@ -126,4 +127,8 @@ type RestoreProgress struct{ FilesDone, BytesDone int64 }
 type MaintainOptions struct {
 	// Full also collects garbage. Without it only indexes are compacted.
 	Full bool
+	// Needed returns the snapshots that must stay, by ID, each with a name for messages. It is called only if the
+	// storage has lost descriptions of snapshots. Maintain collects nothing if one of these is needed, or if Needed is
+	// nil: the data is of use if the storage finds again what is lost.
+	Needed func(context.Context) (map[string]string, error)
 }

@@ -34,7 +34,8 @@ type Engine interface {
 	// size, mode, owner, inode, and in the times of the last write and of the last change. After an error of the
 	// storage a snapshot can exist all the same, if a reply was lost: look with FindByTags.
 	Backup(ctx context.Context, src Source, opt BackupOptions) (Snapshot, error)
-	// List returns the complete snapshots of a source, oldest first. An empty source means all.
+	// List returns the complete snapshots of a source, oldest first. An empty source means all. Where the storage has
+	// lost descriptions of snapshots, it returns the others.
 	List(ctx context.Context, source string) ([]Snapshot, error)
 	// FindByTags returns the complete snapshots that carry all of tags, oldest first. It needs at least one tag.
 	FindByTags(ctx context.Context, tags map[string]string) ([]Snapshot, error)
@@ -69,7 +70,8 @@ type Engine interface {
 	TakeOwnership(ctx context.Context) error
 	// Maintain compacts and collects garbage. Others can write meanwhile. It fails with ErrNotOwner unless
 	// Repository.Owner is the owner. At most one process per repository may call it at a time: with two, none loses
-	// data, but either can fail.
+	// data, but either can fail. It fails with ErrCorrupt while damage keeps it from telling what is garbage, and then
+	// collects none.
 	Maintain(ctx context.Context, opt MaintainOptions) error
 	// Usage returns how many bytes the repository takes in the storage, including garbage.
 	Usage(ctx context.Context) (int64, error)

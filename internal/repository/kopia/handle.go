@@ -32,8 +32,12 @@ const storageType = "cairn"
 func init() {
 	// A writer whose clock is wrong by more than 5 minutes breaks the age limits of garbage collection and the order of
 	// snapshots. kopia compares the clock with that of the storage only where this variable is set.
-	if _, set := os.LookupEnv("KOPIA_ENABLE_CLOCK_SKEW_CHECK"); !set {
-		_ = os.Setenv("KOPIA_ENABLE_CLOCK_SKEW_CHECK", "true")
+	// Maintenance moves contents out of small packs, also deleted ones. With the second variable it goes on if one of
+	// these can't be read. Otherwise a lost pack, however little it held, would end each maintenance for ever.
+	for _, name := range []string{"KOPIA_ENABLE_CLOCK_SKEW_CHECK", "KOPIA_IGNORE_MAINTENANCE_REWRITE_ERROR"} {
+		if _, set := os.LookupEnv(name); !set {
+			_ = os.Setenv(name, "true")
+		}
 	}
 	blob.AddSupportedStorage(storageType, handleOptions{},
 		func(ctx context.Context, o *handleOptions, create bool) (blob.Storage, error) {

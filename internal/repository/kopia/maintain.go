@@ -60,19 +60,39 @@ func (e *repoEngine) Maintain(ctx context.Context, opt repository.MaintainOption
 	if err := e.rep.Refresh(ctx); err != nil {
 		return classify("maintain", cause(ctx, err))
 	}
+	rep := e.rep
+	var held error
+	if s, ok := e.rep.(*surviving); ok {
+		var err error
+		if held, err = e.forget(ctx, s, opt.Needed); err != nil {
+			return classify("maintain", cause(ctx, err))
+		}
+		if held == nil {
+			rep = s.DirectRepository
+		}
+	}
+	full := opt.Full && held == nil
+	err := e.maintain(ctx, rep, full)
+	if full && err != nil && damage(err) {
+		// Damage can last, and meanwhile the index must not grow without end.
+		err = firstError(e.maintain(ctx, rep, false), err)
+	}
+	return classify("maintain", cause(ctx, firstError(held, err)))
+}
+
+// maintain runs kopia's maintenance. Its lock is a file beside the connection file and works only within one machine,
+// so the caller holds a lease. Without it two full maintenances lose no data (TestTwoMaintenancesAtOnceLoseNothing),
+// but one can delete a pack whose contents the other has just moved, and a reader with an older index then fails. The
+// owner check stops kopia's own program from running maintenance.
+func (e *repoEngine) maintain(ctx context.Context, rep repo.DirectRepository, full bool) error {
 	mode := maintenance.ModeQuick
-	if opt.Full {
+	if full {
 		mode = maintenance.ModeFull
 	}
-	// kopia's lock is a file beside the connection file and works only within one machine, so the caller holds a lease.
-	// Without it two full maintenances lose no data (TestTwoMaintenancesAtOnceLoseNothing), but one can delete a pack
-	// whose contents the other has just moved, and a reader with an older index then fails.
-	// The owner check stops kopia's own program from running maintenance.
-	return classify("maintain",
-		cause(ctx, repo.DirectWriteSession(ctx, e.rep, repo.WriteSessionOptions{Purpose: "maintain"},
-			func(ctx context.Context, w repo.DirectRepositoryWriter) error {
-				return snapshotmaintenance.Run(ctx, w, mode, false, e.safety)
-			})))
+	return repo.DirectWriteSession(ctx, rep, repo.WriteSessionOptions{Purpose: "maintain"},
+		func(ctx context.Context, w repo.DirectRepositoryWriter) error {
+			return snapshotmaintenance.Run(ctx, w, mode, false, e.safety)
+		})
 }
 
 // Usage returns the total size of all blobs. It lists them and reads none.

@@ -107,7 +107,7 @@ func (d Driver) open(ctx context.Context, r repository.Repository) (_ *repoEngin
 		_ = rep.Close(ctx)
 		return nil, errors.New("open: not a direct repository")
 	}
-	e.rep = dr
+	e.rep = e.surviving(ctx, dr)
 	return e, nil
 }
 

@@ -97,7 +97,11 @@ func (e *repoEngine) Check(ctx context.Context, ids []string) ([]string, error) 
 	ctx, stop := e.ctx(ctx)
 	defer stop()
 	defer e.packs.begin()()
-	if err := e.rep.Refresh(ctx); err != nil {
+	err := e.rep.Refresh(ctx)
+	if err == nil {
+		err = readManifests(ctx, e.rep) // if they can't be read now, that says nothing of any snapshot
+	}
+	if err != nil {
 		return nil, classify("check", cause(ctx, err))
 	}
 	began, bad := e.rep.Time(), map[string]bool{}
@@ -187,6 +191,11 @@ func (e *repoEngine) root(ctx context.Context, id string) (fs.Entry, *snapshot.M
 // load loads a snapshot that existed at the last refresh.
 func (e *repoEngine) load(ctx context.Context, id string) (fs.Entry, *snapshot.Manifest, error) {
 	man, err := snapshot.LoadSnapshot(ctx, e.rep, manifest.ID(id))
+	if s, ok := e.rep.(*surviving); ok && errors.Is(err, snapshot.ErrSnapshotNotFound) {
+		err = &repository.Error{
+			Op: "open snapshot", Kind: repository.ErrCorrupt, Err: fmt.Errorf("%w: %s", err, s.lost),
+		}
+	}
 	if err != nil {
 		return nil, nil, err
 	}

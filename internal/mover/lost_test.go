@@ -1,0 +1,59 @@
+package mover_test
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+
+	. "github.com/onsi/gomega"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+// packs returns the files with directories and descriptions of the repository.
+func (p *pod) packs() map[string]bool {
+	p.t.Helper()
+	out := map[string]bool{}
+	err := filepath.WalkDir(filepath.Join(p.root, "cairn/storage/backups/shop/web/kopia/q"),
+		func(file string, e fs.DirEntry, err error) error {
+			if err == nil && !e.IsDir() {
+				out[file] = true
+			}
+			return err
+		})
+	NewWithT(p.t).Expect(err).NotTo(HaveOccurred())
+	return out
+}
+
+// A storage loses the packs that describe a Snapshot. Its name is in the message until it is removed, and the other
+// Snapshots are whole meanwhile.
+func TestMaintenanceNamesTheSnapshotsThatAreLost(t *testing.T) {
+	t.Parallel()
+	g, p := NewWithT(t), backedUp(t, "one")
+	before := p.packs()
+	code, r := p.run(t.Context(), backupTask("two", task.Component{Name: "pvc"}, task.Component{Name: "logs"}))
+	g.Expect(code).To(BeZero(), "%+v", r)
+	for file := range p.packs() {
+		if !before[file] {
+			g.Expect(os.Remove(file)).To(Succeed())
+		}
+	}
+	code, r = p.run(t.Context(), backupTask("three", task.Component{Name: "pvc"}, task.Component{Name: "logs"}))
+	g.Expect(code).To(BeZero(), "%+v", r)
+	g.Expect(p.held()).To(Equal([]string{"uid-one", "uid-one", "uid-three", "uid-three"}))
+
+	work := keepTask()
+	work.Keep[0].Maintain = task.MaintainFull
+	_, r = p.run(t.Context(), work)
+	failed := r.Components[0].Maintenance
+	g.Expect(failed.Reason).To(Equal(v1alpha1.ReasonRepositoryDamaged))
+	g.Expect(failed.Error).To(ContainSubstring("1 Snapshot (two)"))
+
+	work = keepTask("two")
+	work.Keep[0].Maintain = task.MaintainFull
+	code, r = p.run(t.Context(), work)
+	g.Expect(code).To(BeZero(), "%+v", r)
+	g.Expect(p.held()).To(Equal([]string{"uid-one", "uid-one", "uid-three", "uid-three"}))
+}

@@ -1,0 +1,40 @@
+package kopia
+
+import (
+	"context"
+	"testing"
+
+	"github.com/kopia/kopia/repo/content"
+	"github.com/kopia/kopia/repo/maintenance"
+
+	"github.com/cairn-backup/cairn/internal/repository"
+)
+
+// Contents returns for each pack the kinds of the contents in it that are not deleted, a letter for each: m holds
+// manifests, k holds directories.
+func Contents(ctx context.Context, t testing.TB, e repository.Engine) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	rep := e.(*repoEngine).rep
+	if err := rep.Refresh(ctx); err != nil {
+		t.Fatal(err)
+	}
+	err := rep.ContentReader().IterateContents(ctx, content.IterateOptions{}, func(c content.Info) error {
+		out[string(c.PackBlobID)] += string(c.ContentID.Prefix())
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// IndexCompactions returns how often maintenance has looked after the index.
+func IndexCompactions(ctx context.Context, t testing.TB, e repository.Engine) int {
+	t.Helper()
+	s, err := maintenance.GetSchedule(ctx, e.(*repoEngine).rep)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(s.Runs[maintenance.TaskEpochCompactSingle])
+}
