@@ -261,6 +261,7 @@ const (
 	ReasonVerificationFailed          = "VerificationFailed"
 	ReasonRetrying                    = "Retrying"
 	ReasonTargetUnwritable            = "TargetUnwritable"
+	ReasonFileNamesCollide            = "FileNamesCollide"
 	ReasonReplicasManaged             = "ReplicasManaged"
 	ReasonReplicasChanged             = "ReplicasChanged"
 	ReasonScalingNotPermitted         = "ScalingNotPermitted"

@@ -28,6 +28,7 @@ var (
 	ErrSource             = errors.New("reading the source failed")
 	ErrTarget             = errors.New("writing the restore target failed")
 	ErrInTheWay           = errors.New("a directory is in the place of a file, or a file in the place of a directory")
+	ErrSameName           = errors.New("the file system takes different names for one")
 	ErrCanceled           = errors.New("canceled")
 	ErrBusy               = errors.New("repository is in exclusive use")
 	ErrTooNew             = errors.New("repository needs a newer version")

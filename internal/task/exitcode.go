@@ -21,8 +21,8 @@ const (
 	ExitRepository = 6
 	// ExitCancelled means that the mover was asked to stop.
 	ExitCancelled = 7
-	// ExitTarget means that the target of a restore is not empty, could not be written, or differs from the backup,
-	// that the program that loads a dump failed, or that an archive could not be unpacked.
+	// ExitTarget means that the target of a restore is not empty, could not be written, takes different names for one,
+	// or differs from the backup, that the program that loads a dump failed, or that an archive could not be unpacked.
 	ExitTarget = 8
 )
 
@@ -58,6 +58,7 @@ var exitCodes = map[string]int{
 	v1alpha1.ReasonDeadlineExceeded:             ExitCancelled,
 	v1alpha1.ReasonVolumeNotEmpty:               ExitTarget,
 	v1alpha1.ReasonTargetUnwritable:             ExitTarget,
+	v1alpha1.ReasonFileNamesCollide:             ExitTarget,
 	v1alpha1.ReasonLoadFailed:                   ExitTarget,
 	v1alpha1.ReasonVerificationFailed:           ExitTarget,
 }

@@ -56,6 +56,12 @@ var kinds = []struct {
 			"Snapshot, or a file has the name of a directory: remove it, or set overwritePolicy: Overwrite and " +
 			"deleteExtraFiles: true",
 	},
+	{
+		repository.ErrSameName, v1alpha1.ReasonFileNamesCollide,
+		"a directory of the Snapshot has names that differ only in case, or in the form of their letters, and the " +
+			"file system of the volume takes them for one: restore into a volume whose file system tells them apart, " +
+			"or leave all but one of them out with the parameter exclude. The log of the mover names them",
+	},
 	{repository.ErrTarget, v1alpha1.ReasonTargetUnwritable, "the volume could not be written: run as a user who is " +
 		"allowed to write to it (jobTemplate.spec.securityContext), or give it more room"},
 	{repository.ErrNotFound, v1alpha1.ReasonSnapshotNotFound, "the repository no longer holds the data"},
@@ -77,7 +83,8 @@ func ClassifyInit(err error) *Failure {
 // number, if there is one.
 func ClassifyMove(err error) *Failure {
 	switch {
-	case errors.Is(err, repository.ErrPartial) || errors.Is(err, repository.ErrInTheWay):
+	case errors.Is(err, repository.ErrPartial) || errors.Is(err, repository.ErrInTheWay) ||
+		errors.Is(err, repository.ErrSameName):
 		return classify(err, nil)
 	case errors.Is(err, repository.ErrSource) || errors.Is(err, repository.ErrTarget):
 		var number syscall.Errno

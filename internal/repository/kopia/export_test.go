@@ -448,3 +448,12 @@ func deleteFiles(ctx context.Context, e *repoEngine, w repo.DirectRepositoryWrit
 	}
 	return err
 }
+
+// Alike returns a function that looks in how many sets the names of a directory are alike.
+func Alike(names []string) func() int {
+	dm := &snapshot.DirManifest{}
+	for _, n := range names {
+		dm.Entries = append(dm.Entries, &snapshot.DirEntry{Name: n})
+	}
+	return func() int { return len((&restorer{}).alike("", dm, nil)) }
+}

@@ -35,7 +35,7 @@ func (r *restorer) tidy(fd int, rel string, known map[string]bool) {
 	extra := r.sweep(fd, rel, func(name string) bool {
 		return !known[name] && (deletes || repository.IsUnfinishedName(name))
 	})
-	for _, name := range extra {
+	for _, name := range r.reallyExtra(fd, rel, known, extra) {
 		if rel != "" || name != lostAndFound {
 			r.remove(fd, rel, name)
 		}

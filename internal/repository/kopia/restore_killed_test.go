@@ -71,8 +71,8 @@ func killedTree(t *testing.T) string {
 	g.Expect(os.MkdirAll(filepath.Join(src, "dir/sub/empty"), 0o755)).To(Succeed())
 	g.Expect(os.MkdirAll(filepath.Join(src, "fixed"), 0o755)).To(Succeed())
 	for name, content := range map[string][]byte{
-		"a": []byte("ours"), "dir/x": []byte("ours"), "dir/holey": holey, "dir/sub/y": []byte("ours"),
-		"fixed/z": []byte("ours"),
+		"a": []byte("ours"), "dir/x": []byte("ours"), "dir/X": []byte("ours"), "dir/holey": holey,
+		"dir/sub/y": []byte("ours"), "fixed/z": []byte("ours"),
 	} {
 		g.Expect(os.WriteFile(filepath.Join(src, name), content, 0o640)).To(Succeed())
 	}

@@ -104,7 +104,7 @@ type restorer struct {
 	end     error // nothing more can be restored
 
 	files, dirs, linked, special, bytes, skipped, failed atomic.Int64
-	extraKept                                            atomic.Int64
+	extraKept, sameIn                                    atomic.Int64 // sameIn: directories with names that are one
 	overwritten, deleted, passed                         atomic.Int64 // passed: bytes of entries that were kept
 	ownersLost, modesLost, attrsLost, devicesLost        atomic.Int64
 	problems                                             []repository.Problem
@@ -167,6 +167,9 @@ func (r *restorer) dir(
 		}
 	}
 	unknown := err != nil
+	if err := r.distinct(fd, rel, dm, recs); err != nil {
+		return nil, firstError(r.ended(rel, 0, err), ctx.Err())
+	}
 	r.dirs.Add(1)
 	if at.marked && hasMark(dm, recs) { // the snapshot needs the name
 		r.step()

@@ -96,7 +96,7 @@ func hasMark(dm *snapshot.DirManifest, recs map[string]*record) bool {
 var storedMark = encodeName(repository.RestoreMark)
 
 // dropUnfinished removes what a killed restore left under a name of NewUnfinishedName. A directory holds nothing but
-// its mark before it has its name.
+// its mark before it has its name, or empty files with which the restore tried names.
 func (r *restorer) dropUnfinished(dfd int, name string) {
 	r.step()
 	if r.did(unix.Unlinkat(dfd, name, 0)) == nil {
@@ -105,6 +105,9 @@ func (r *restorer) dropUnfinished(dfd int, name string) {
 	if fd, err := openDir(dfd, name); err == nil {
 		if _, ours := readMark(fd); ours {
 			_ = r.did(unix.Unlinkat(fd, repository.RestoreMark, 0))
+		}
+		if tried, err := names(fd, func(string) bool { return true }); err == nil {
+			dropEmpty(fd, tried)
 		}
 		_ = unix.Close(fd)
 		_ = r.did(unix.Unlinkat(dfd, name, unix.AT_REMOVEDIR))

@@ -177,6 +177,8 @@ func worthRestoringAgain(reason string) bool {
 		v1alpha1.ReasonConfirmationUsed,
 		// The patterns leave nothing of a Snapshot that stays as it is.
 		v1alpha1.ReasonEmpty,
+		// The file system of the target ignores case.
+		v1alpha1.ReasonFileNamesCollide,
 		// Another attempt could keep the very files that differ, compare nothing and succeed.
 		v1alpha1.ReasonVerificationFailed,
 		v1alpha1.ReasonPrivilegeRequired, v1alpha1.ReasonRestoreInProgress, v1alpha1.ReasonNameConflict,

@@ -233,6 +233,10 @@ func TestWhatNoRepetitionMendsIsNotRepeated(t *testing.T) {
 			retry:  &v1alpha1.RetryConfig{MaxRetry: 3},
 			result: task.ComponentResult{Reason: v1alpha1.ReasonEmpty},
 		},
+		"names that the volume takes for one": {
+			retry:  &v1alpha1.RetryConfig{MaxRetry: 3},
+			result: task.ComponentResult{Reason: v1alpha1.ReasonFileNamesCollide, TargetEmpty: true},
+		},
 		"a confirmation that was used": {
 			retry:  &v1alpha1.RetryConfig{MaxRetry: 3},
 			result: task.ComponentResult{Reason: v1alpha1.ReasonConfirmationUsed},

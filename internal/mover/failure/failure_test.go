@@ -1,0 +1,29 @@
+package failure_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	. "github.com/onsi/gomega"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/mover/failure"
+	"github.com/cairn-backup/cairn/internal/repository"
+)
+
+// TestNoFailureNamesAFile classifies errors of a restore that name files. A status can have more readers than a volume.
+func TestNoFailureNamesAFile(t *testing.T) {
+	t.Parallel()
+	for kind, want := range map[error]struct{ reason, advice string }{
+		repository.ErrInTheWay: {v1alpha1.ReasonTargetUnwritable, "overwritePolicy: Overwrite"},
+		repository.ErrSameName: {v1alpha1.ReasonFileNamesCollide, "whose file system tells them apart"},
+		repository.ErrTarget:   {v1alpha1.ReasonTargetUnwritable, "securityContext"},
+	} {
+		g := NewWithT(t)
+		f := failure.ClassifyMove(fmt.Errorf("salaries: %w",
+			&repository.Error{Op: "restore", Kind: kind, Err: errors.New(`"salaries/A" and "salaries/a"`)}))
+		g.Expect(f.Reason).To(Equal(want.reason))
+		g.Expect(f.Message).To(And(ContainSubstring(want.advice), Not(ContainSubstring("salaries"))))
+	}
+}
