@@ -32,8 +32,8 @@ const (
 	// ConditionClockSkewed is True on a Snapshot if a mover reported times outside of the run, or if the clock of the
 	// manager was wrong.
 	ConditionClockSkewed = "ClockSkewed"
-	// ConditionPartial is True if some but not all of a session's targets, or of a restore's attributes, succeeded, or
-	// if the Snapshot of a restore holds less than others of its target.
+	// ConditionPartial is True if some but not all of a session's targets, or of a restore's attributes, succeeded, if
+	// a backup lacks something or may lack it, or if the Snapshot of a restore holds less than others of its target.
 	ConditionPartial = "Partial"
 	// ConditionCreationRefused is True on a run or restore while the API server refuses an object that it needs, and
 	// since when.

@@ -297,6 +297,10 @@ type ComponentCounts struct {
 	// Changed is the number of files that changed while they were read, and so may be torn.
 	// +optional
 	Changed int64 `json:"changed,omitempty"`
+	// Restless is the number of directories that changed during each of up to three readings: the component can lack
+	// what moved there meanwhile, although it was in the volume all the time.
+	// +optional
+	Restless int64 `json:"restless,omitempty"`
 	// PreviousSizeBytes is the size of the previous backup of the same path.
 	// +optional
 	PreviousSizeBytes int64 `json:"previousSizeBytes,omitempty"`

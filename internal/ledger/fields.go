@@ -79,7 +79,7 @@ func keptCounts(c v1alpha1.ComponentCounts) v1alpha1.ComponentCounts {
 	return v1alpha1.ComponentCounts{
 		Files: c.Files, Sockets: c.Sockets,
 		Unreadable: c.Unreadable, AttributesUnreadable: c.AttributesUnreadable, Vanished: c.Vanished,
-		Changed: c.Changed,
+		Changed: c.Changed, Restless: c.Restless,
 	}
 }
 

@@ -97,6 +97,19 @@ func TestRecordSize(t *testing.T) {
 	}
 }
 
+// A record says what a backup that succeeded can lack.
+func TestARecordCountsWhatASnapshotCanLack(t *testing.T) {
+	g := NewWithT(t)
+	session, snapshots := run()
+	for name, c := range snapshots[0].Status.Components {
+		c.Changed, c.Restless = 3, 4
+		snapshots[0].Status.Components[name] = c
+	}
+	r, err := one(BackupRecord("production", session, snapshots))
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(r.Content).To(And(ContainSubstring("changed: 3\n"), ContainSubstring("restless: 4\n")))
+}
+
 func compressed(s string) (int, error) {
 	var b bytes.Buffer
 	err := compress(&b, []byte(s))

@@ -286,7 +286,7 @@ func (b *backup) record(ctx context.Context, r task.ComponentResult) error {
 		Snapshot: b.t.Snapshot.Name, SnapshotUID: string(b.t.Snapshot.UID), Component: r.Name,
 		Phase: string(r.Outcome), ID: r.ID, Path: r.Path, Size: r.SizeBytes, Uploaded: r.UploadedBytes, Files: r.Files,
 		Unreadable: r.Unreadable, AttributesUnreadable: r.AttributesUnreadable, Changed: r.Changed,
-		Start: r.StartTime.Time, End: r.CompletionTime.Time, Reason: r.Reason, Error: r.Error,
+		Restless: r.Restless, Start: r.StartTime.Time, End: r.CompletionTime.Time, Reason: r.Reason, Error: r.Error,
 		Of: metadataOf(b.t.Snapshot),
 	}.Marshal()
 	if err != nil {

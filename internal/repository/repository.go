@@ -118,6 +118,7 @@ type Snapshot struct {
 	Unreadable int64 // entries missing from the snapshot
 	Vanished   int64 // entries deleted while the backup ran
 	Changed    int64 // entries written to while they were read, which can be inconsistent
+	Restless   int64 // directories that changed during each reading: what moved there can be missing
 	Attributes int64 // entries with attributes captured beside the data
 	// AttributesUnreadable counts the attributes that are missing from the snapshot.
 	AttributesUnreadable int64

@@ -80,7 +80,7 @@ func Reported(c v1alpha1.Component, driver v1alpha1.Driver) v1alpha1.Component {
 func (c *ComponentResult) limitNumbers() {
 	for _, n := range []*int64{
 		&c.Files, &c.Directories, &c.Symlinks, &c.HardLinks, &c.Special, &c.Sockets, &c.Unreadable,
-		&c.AttributesUnreadable, &c.Vanished, &c.Changed, &c.OwnersNotRestored, &c.AttributesNotRestored,
+		&c.AttributesUnreadable, &c.Vanished, &c.Changed, &c.Restless, &c.OwnersNotRestored, &c.AttributesNotRestored,
 		&c.DevicesNotRestored, &c.LinksNotRestored, &c.ExtraKept, &c.Overwritten, &c.Kept, &c.Deleted,
 		&c.Verified, &c.Different,
 	} {

@@ -73,9 +73,11 @@ type ComponentResult struct {
 	Uploaded    int64  `json:"uploaded"`       // bytes sent by this run
 	Files       int64  `json:"files"`
 	// The backup misses Unreadable entries and AttributesUnreadable attributes. Changed entries can be inconsistent.
+	// What moved to one of Restless directories can be missing.
 	Unreadable           int64 `json:"unreadable,omitempty"`
 	AttributesUnreadable int64 `json:"attributesUnreadable,omitempty"`
 	Changed              int64 `json:"changed,omitempty"`
+	Restless             int64 `json:"restless,omitempty"`
 
 	Start  time.Time `json:"start"`
 	End    time.Time `json:"end"`

@@ -17,7 +17,7 @@ func WithSnapshot(r task.ComponentResult, s repository.Snapshot, previous *repos
 		Files: s.Files, Directories: s.Dirs, Symlinks: s.Symlinks, HardLinks: s.HardLinks, Special: s.Special,
 		Sockets:    s.Sockets,
 		Unreadable: s.Unreadable, AttributesUnreadable: s.AttributesUnreadable, Vanished: s.Vanished,
-		Changed: s.Changed,
+		Changed: s.Changed, Restless: s.Restless,
 	}
 	r.UnmatchedPatterns = task.Patterns(s.Unmatched)
 	if previous != nil {

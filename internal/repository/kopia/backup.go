@@ -44,6 +44,7 @@ var neverCompress = []string{
 type details struct {
 	Files, Bytes, Dirs, Symlinks, HardLinks, Special, Sockets       int64 `json:",omitempty"`
 	Unreadable, AttributesUnreadable, Vanished, Changed, Attributes int64 `json:",omitempty"`
+	Restless                                                        int64 `json:",omitempty"`
 	Stream                                                          bool  `json:",omitempty"`
 
 	Rules     *rules   `json:",omitempty"`

@@ -149,6 +149,7 @@ func (m *mender) dir(
 			there[i][x.Name] = x
 		}
 	}
+	mended := false
 	for i, x := range own.Entries {
 		p := path.Join(rel, x.Name)
 		if x.Type == snapshot.EntryTypeDirectory {
@@ -164,8 +165,11 @@ func (m *mender) dir(
 		} else if by := m.whole(p, x, there); by != nil {
 			own.Entries[i] = by
 			grown += by.FileSize - x.FileSize
-			m.pass.stirred.unrest(rel)
+			mended = true
 		}
+	}
+	if mended {
+		m.pass.stirred.unrest(rel)
 	}
 	own.Summary.TotalFileSize += grown
 	de.DirSummary = own.Summary

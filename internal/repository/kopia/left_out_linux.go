@@ -23,6 +23,8 @@ type rules struct {
 	// that moved there.
 	Restless []string `json:",omitempty"`
 	More     bool     `json:",omitempty"`
+
+	restless int64 // directories, also those that Restless has no room for
 }
 
 // Limits of LeftOut and Restless together: whoever lists the snapshots of a repository holds the rules of all of them
@@ -33,12 +35,17 @@ const maxLeftOut, maxLeftOutBytes = 100, 8 << 10
 func (l *rules) leaveOut(p string) { l.add(&l.LeftOut, p) }
 
 // unrest adds a directory that changed after it was listed.
-func (l *rules) unrest(p string) { l.add(&l.Restless, p) }
+func (l *rules) unrest(p string) {
+	if l.add(&l.Restless, p) {
+		l.restless++
+	}
+}
 
-func (l *rules) add(to *[]string, p string) {
+// add reports whether p is not there yet.
+func (l *rules) add(to *[]string, p string) bool {
 	p = path.Clean(p)
 	if slices.Contains(*to, p) {
-		return
+		return false
 	}
 	bytes := len(p)
 	for _, other := range slices.Concat(l.LeftOut, l.Restless) {
@@ -46,9 +53,10 @@ func (l *rules) add(to *[]string, p string) {
 	}
 	if len(l.LeftOut)+len(l.Restless) >= maxLeftOut || bytes > maxLeftOutBytes {
 		l.More = true
-		return
+		return true
 	}
 	*to = append(*to, p)
+	return true
 }
 
 // merge adds the entries and directories of other.
@@ -57,8 +65,9 @@ func (l *rules) merge(other rules) {
 		l.leaveOut(p)
 	}
 	for _, p := range other.Restless {
-		l.unrest(p)
+		l.add(&l.Restless, p)
 	}
+	l.restless += other.restless
 	l.More = l.More || other.More
 }
 
@@ -106,13 +115,9 @@ func (b *backup) tellOfUnrest(wk *walk) {
 	if len(wk.left.Restless) == 0 || b.e.log == nil {
 		return
 	}
-	least := ""
-	if wk.left.More {
-		least = "at least "
-	}
-	b.e.log("warn", "backup", fmt.Sprintf("%s%s changed while the tree was read, first %q: what moved there meanwhile "+
-		"can be missing; back up a snapshot of the volume to have it", least,
-		text.Quantity(len(wk.left.Restless), "directory"), wk.left.Restless[0]))
+	b.e.log("warn", "backup", fmt.Sprintf("%s changed while the tree was read, first %q: what moved there meanwhile "+
+		"can be missing; back up a snapshot of the volume to have it",
+		text.Quantity(wk.left.restless, "directory"), wk.left.Restless[0]))
 }
 
 // rules returns what the backup left out.

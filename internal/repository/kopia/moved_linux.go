@@ -96,14 +96,14 @@ func (w *walk) remember(ref *dirRef) {
 	ref.index = w.listed.add(parent, ref.raw, stamp)
 }
 
-// stirred returns which directories changed since they were listed.
-func (w *walk) stirred(ctx context.Context, root string) (out rules) {
+// stirred returns which directories changed since they were listed. If another pass follows, it need not count all.
+func (w *walk) stirred(ctx context.Context, root string, last bool) (out rules) {
 	if w.listed == nil || w.listed.useless() {
 		return out
 	}
 	fd, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return rules{Restless: []string{"."}, More: true}
+		return rules{Restless: []string{"."}, More: true, restless: 1}
 	}
 	defer func() { _ = unix.Close(fd) }()
 	for i, d := range w.listed.all {
@@ -112,7 +112,11 @@ func (w *walk) stirred(ctx context.Context, root string) (out rules) {
 		if statBeneath(fd, rel, &st) != nil || stampOf("", &st, w.noInode) != d.stamp {
 			out.unrest(encodePath(rel))
 		}
-		if out.More = out.More || ctx.Err() != nil; out.More {
+		if ctx.Err() != nil {
+			out.More = true
+			break
+		}
+		if out.More && !last {
 			break
 		}
 	}
@@ -124,7 +128,7 @@ type passed struct {
 	man     *snapshot.Manifest
 	walk    *walk
 	found   found
-	stirred rules // Restless and More
+	stirred rules // what unrest adds
 }
 
 // whole reports whether no file was written to while it was read.

@@ -89,14 +89,17 @@ func TestWhatMovesDuringABackupIsInTheSnapshot(t *testing.T) {
 func TestADirectoryThatNeverRests(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
-		opt    repository.BackupOptions
-		busy   bool
-		passes int
+		opt      repository.BackupOptions
+		busy     bool
+		passes   int
+		restless int64
 	}{
-		"that rests":                      {passes: 1},
-		"that never rests":                {busy: true, passes: 3},
-		"where changed files are allowed": {busy: true, passes: 2, opt: repository.BackupOptions{AllowChanged: true}},
-		"in a copy":                       {busy: true, passes: 1, opt: repository.BackupOptions{CopiedAt: time.Now()}},
+		"that rests":       {passes: 1},
+		"that never rests": {busy: true, passes: 3, restless: 1},
+		"where changed files are allowed": {
+			busy: true, passes: 2, restless: 1, opt: repository.BackupOptions{AllowChanged: true},
+		},
+		"in a copy": {busy: true, passes: 1, opt: repository.BackupOptions{CopiedAt: time.Now()}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -118,6 +121,8 @@ func TestADirectoryThatNeverRests(t *testing.T) {
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(s.Dirs).To(BeNumerically(">", 20))
 			g.Expect(passes).To(Equal(tc.passes))
+			g.Expect(s.Restless).To(Equal(tc.restless))
+			g.Expect(e.List(t.Context(), "d")).To(ConsistOf(HaveField("Restless", tc.restless)))
 		})
 	}
 }

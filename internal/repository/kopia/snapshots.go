@@ -20,7 +20,7 @@ func toSnapshot(m *snapshot.Manifest, d details) repository.Snapshot {
 		Files: d.Files, Bytes: d.Bytes, Dirs: d.Dirs, Symlinks: d.Symlinks, HardLinks: d.HardLinks, Special: d.Special,
 		Sockets:    d.Sockets,
 		Unreadable: d.Unreadable, AttributesUnreadable: d.AttributesUnreadable, Vanished: d.Vanished,
-		Changed: d.Changed, Attributes: d.Attributes, Unmatched: d.Unmatched,
+		Changed: d.Changed, Restless: d.Restless, Attributes: d.Attributes, Unmatched: d.Unmatched,
 	}
 	s.FullRead, _ = fullReadOf(m)
 	if d.Stream {

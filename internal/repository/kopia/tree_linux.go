@@ -104,7 +104,8 @@ func (b *backup) upload(
 		case b.progress.storage.Load() != nil || man.IncompleteReason != "" && (ctx.Err() == nil || len(passes) == 0):
 			return man, wk, nil
 		case man.IncompleteReason == "": // else it was canceled, and what earlier passes read is whole
-			passes = append(passes, &passed{man, wk, b.progress.found(), wk.stirred(ctx, b.src.Dir)})
+			last := len(passes)+1 == b.e.passes || b.opt.AllowChanged
+			passes = append(passes, &passed{man, wk, b.progress.found(), wk.stirred(ctx, b.src.Dir, last)})
 			wk.listed = nil
 		}
 		if b.done(ctx, passes) {
@@ -181,6 +182,7 @@ func (b *backup) count(man *snapshot.Manifest, wk *walk) details {
 		Special:              wk.special.Load(),
 		Sockets:              wk.sockets.Load(),
 		Changed:              wk.changed.Load(),
+		Restless:             wk.left.restless,
 		Unreadable:           b.progress.unreadable.Load(),
 		AttributesUnreadable: wk.attrsLost.Load(),
 		Vanished:             b.progress.vanished.Load() + wk.vanished.Load(),

@@ -80,8 +80,9 @@ func deriveSnapshot(s *v1alpha1.SnapshotStatus, t *v1alpha1.ResolvedTarget, gene
 		run.Conclude(&s.Conditions, false, reason, message, generation, now)
 	default:
 		s.Phase = v1alpha1.SnapshotSucceeded
-		if unreadable := unreadableOf(s.Components); len(unreadable) > 0 {
-			run.Partial(&s.Conditions, strings.Join(unreadable, "; "), generation, now)
+		flaws := slices.Concat(flawsOf(s.Components, allowed), flawsOf(s.Components, unrest))
+		if len(flaws) > 0 {
+			run.Partial(&s.Conditions, strings.Join(flaws, "; "), generation, now)
 		}
 		run.Conclude(&s.Conditions, true, v1alpha1.ReasonSucceeded, "all components are backed up", generation, now)
 	}
@@ -201,13 +202,14 @@ func (r *runner) conclude() {
 		}
 	}
 	succeeded, failed := count[v1alpha1.BackupSessionSucceeded], count[v1alpha1.BackupSessionFailed]
-	flaws := r.unreadable()
+	flaws := r.flaws(allowed)
 	if missing := apimeta.FindStatusCondition(r.d.Status.Conditions, v1alpha1.ConditionPartial); missing != nil {
 		apimeta.RemoveStatusCondition(&r.d.Status.Conditions, v1alpha1.ConditionPartial)
 		if succeeded > 0 {
 			flaws = append(flaws, missing.Message)
 		}
 	}
+	flaws = append(flaws, r.flaws(unrest)...)
 	if succeeded > 0 && len(messages) > 0 || succeeded == 0 && r.someComponents() || len(flaws) > 0 {
 		run.Partial(&r.d.Status.Conditions, strings.Join(append(slices.Clone(messages), flaws...), "; "),
 			r.Session.Generation, r.Now)

@@ -13,9 +13,38 @@ import (
 	"github.com/cairn-backup/cairn/internal/text"
 )
 
-// unreadableOf lists what is missing from, or possibly torn in, components that succeeded only because the success
-// policy allows it. It returns one text for each component, ordered by name.
-func unreadableOf(components map[string]v1alpha1.Component) []string {
+// flaw is something that a component can lack although it succeeded.
+type flaw struct {
+	count      func(*v1alpha1.Component) int64
+	text, noun string
+}
+
+var (
+	// allowed are the flaws with which a component succeeds only because the success policy allows it.
+	allowed = []flaw{
+		{
+			func(c *v1alpha1.Component) int64 { return c.Unreadable },
+			"lacks %s that could not be read", "entry",
+		},
+		{
+			func(c *v1alpha1.Component) int64 { return c.AttributesUnreadable },
+			"lacks %s that could not be read", "attribute",
+		},
+		{
+			func(c *v1alpha1.Component) int64 { return c.Changed },
+			"may be torn in %s, because something wrote there meanwhile", "file",
+		},
+	}
+	// unrest is the flaw of a volume that is in use. It can be that of each run, so messages say it last.
+	unrest = []flaw{{
+		func(c *v1alpha1.Component) int64 { return c.Restless },
+		"may lack what moved meanwhile in %s that changed at each read", "directory",
+	}}
+)
+
+// flawsOf lists what is missing from, or possibly torn in, components that succeeded. It returns one text for each
+// component, ordered by name.
+func flawsOf(components map[string]v1alpha1.Component, kinds []flaw) []string {
 	var out []string
 	for _, name := range slices.Sorted(maps.Keys(components)) {
 		c := components[name]
@@ -23,16 +52,9 @@ func unreadableOf(components map[string]v1alpha1.Component) []string {
 			continue
 		}
 		var parts []string
-		for _, p := range []struct {
-			n          int64
-			text, noun string
-		}{
-			{c.Unreadable, "lacks %s that could not be read", "entry"},
-			{c.AttributesUnreadable, "lacks %s that could not be read", "attribute"},
-			{c.Changed, "may be torn in %s, because something wrote there meanwhile", "file"},
-		} {
-			if p.n > 0 {
-				parts = append(parts, fmt.Sprintf(p.text, text.Quantity(p.n, p.noun)))
+		for _, f := range kinds {
+			if n := f.count(&c); n > 0 {
+				parts = append(parts, fmt.Sprintf(f.text, text.Quantity(n, f.noun)))
 			}
 		}
 		if len(parts) > 0 {
@@ -103,12 +125,12 @@ func missingText(targets []StartTarget) string {
 	return strings.Join(out, "; ")
 }
 
-// unreadable returns what the backups of all Snapshots of the run could not read.
-func (r *runner) unreadable() []string {
+// flaws returns what the backups of all Snapshots of the run can lack.
+func (r *runner) flaws(kinds []flaw) []string {
 	var out []string
 	for _, info := range r.d.Status.Snapshots {
 		status, _ := r.status(info.Name)
-		for _, d := range unreadableOf(status.Components) {
+		for _, d := range flawsOf(status.Components, kinds) {
 			out = append(out, "Snapshot "+info.Name+", "+d)
 		}
 	}
