@@ -7,6 +7,7 @@ import (
 	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -214,7 +215,14 @@ func (l *lender) replace(t *testing.T) {
 	g.Expect(s.Status.Phase).To(Equal(v1alpha1.RestoreSessionSucceeded), readyMessage(s))
 	g.Expect(l.expectClaim(t, l.namespace, "photos", Equal(l.shot)).UID).NotTo(Equal(old.UID))
 	g.Expect(l.look(t, l.namespace, "photos", "manifest", "--skip-root", "/data")).To(Equal(l.before))
-	s = l.restore(t, l.namespace, "replace-again", newestOfPhotos, replacing)
+	another := l.restore(t, l.namespace, "replace-again", newestOfPhotos, replacing)
+	g.Expect(another.Status.Reason).To(Equal(v1alpha1.ReasonNameConflict), "the claim is another one by now")
+	g.Expect(l.bed.Client.Delete(t.Context(), s)).To(Succeed())
+	g.Expect(testbed.Poll(t.Context(), patience, "the end of the RestoreSession", func(ctx contextT) (bool, error) {
+		err := l.bed.Client.Get(ctx, client.ObjectKeyFromObject(s), &v1alpha1.RestoreSession{})
+		return apierrors.IsNotFound(err), client.IgnoreNotFound(err)
+	})).To(Succeed())
+	s = l.restore(t, l.namespace, "replace", newestOfPhotos, replacing)
 	g.Expect(s.Status.Reason).To(Equal(v1alpha1.ReasonAlreadyRestored))
 }
 

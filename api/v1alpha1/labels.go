@@ -109,16 +109,18 @@ const (
 	// seconds>", the run that replaces it and the time of the replacement.
 	AnnotationReplacedBy = Group + "/replaced-by"
 	// AnnotationRestored on a PersistentVolumeClaim, or on a database's Lease, says which RestoreSession filled it: the
-	// digest of its spec, the UID of the claim, the UID of its PersistentVolume and the number of claims that were
-	// filled, with slashes in between. It says nothing about a claim or volume with another UID.
+	// digest of its spec, the UID of the claim, the UID of its PersistentVolume, the number of claims that were filled
+	// and the name of the RestoreSession, with slashes in between. It says nothing about a claim or volume with another
+	// UID, and nothing to a RestoreSession of another name.
 	AnnotationRestored = Group + "/restored"
 	// AnnotationConfirmed on a PersistentVolumeClaim, or on a database's Lease, says which restores have used their
 	// confirmation: the beginnings of the digests of their specs, or for a target of a RestoreBatch of its confirmation
-	// digest, with commas in between and the last one at the end. An identical restore needs another confirmation.
+	// digest, with commas in between and the last one at the end. An identical restore, of whatever name, needs another
+	// confirmation.
 	AnnotationConfirmed = Group + "/confirmed"
 	// AnnotationMade on a PersistentVolumeClaim marks a claim that a RestoreSession made from a VolumeSnapshot and that
 	// gets its volume when its first pod mounts it: the digest of the RestoreSession's spec, the UID of the
-	// VolumeSnapshot and the UID of the claim, with slashes in between.
+	// VolumeSnapshot, the UID of the claim and the name of the RestoreSession, with slashes in between.
 	AnnotationMade = Group + "/made"
 	// AnnotationRestoring on a PersistentVolumeClaim is the UID of the only RestoreSession that is allowed to write
 	// into it.

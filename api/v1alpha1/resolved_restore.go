@@ -15,8 +15,8 @@ type ResolvedRestore struct {
 	// Timeout of the restore.
 	// +optional
 	Timeout *metav1.Duration `json:"timeout,omitempty"`
-	// SpecDigest is the stamp of the target: the digest of the RestoreSession's spec, or of the part of the
-	// RestoreBatch's spec that it was made from.
+	// SpecDigest is what the stamp of the target begins with: the digest of the RestoreSession's spec, or of the part
+	// of the RestoreBatch's spec that it was made from.
 	// +optional
 	SpecDigest string `json:"specDigest,omitempty"`
 	// Namespace of the Snapshot and the Repository.

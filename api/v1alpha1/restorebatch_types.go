@@ -18,8 +18,9 @@ type RestoreBatchStatus struct {
 	// +kubebuilder:validation:MaxItems=16
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
-	// Phase of the restore. It is Succeeded only if all targets are, and Skipped if an identical RestoreBatch filled
-	// all of them before. It is Unknown if everything was written or made, but not everything could be confirmed.
+	// Phase of the restore. It is Succeeded only if all targets are, and Skipped if an identical RestoreBatch of its
+	// name filled all of them before. It is Unknown if everything was written or made, but not everything could be
+	// confirmed.
 	// +optional
 	Phase RestoreSessionPhase `json:"phase,omitempty"`
 

@@ -195,7 +195,8 @@ func TestABatchThatIsCreatedAgainAfterAnUpgradeOverwritesNothing(t *testing.T) {
 		w.Get(name, claim)
 		bed.Edit(t, claim, func() {
 			stamp := restore.ParseStamp(claim.Annotations[v1alpha1.AnnotationRestored])
-			stamp.Digest = restorebatch.TargetDigest(policy.Digest(b.Spec), name) // as the earlier version wrote it
+			// As the earlier version wrote it.
+			stamp.Digest, stamp.Name = restorebatch.TargetDigest(policy.Digest(b.Spec), name), ""
 			claim.Annotations[v1alpha1.AnnotationRestored] = stamp.String()
 		})
 	}

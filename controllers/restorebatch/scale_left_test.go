@@ -38,7 +38,14 @@ func TestTheNextRestoreBatchKnowsTheReplicasOfTheOneThatLeftAWorkloadDown(t *tes
 	w.gone(w.deployment("kubectl"))
 	w.leftDown()
 	w.restore("again", scalesWeb, fromSecond)
-	w.Expect(summary(w.settle("again"))[0]).To(Equal("Succeeded/Succeeded of second"))
+	b := w.settle("again")
+	w.Expect(summary(b)[0]).To(HavePrefix("Invalid/ConfirmationMissing"), "web and db hold what the first has restored")
+	w.Expect(b.Status.Conditions).To(ContainElement(HaveField("Message", ContainSubstring("leave that target out"))))
+	w.Expect(w.replicas()).To(BeZero())
+	w.restore("rest", scalesWeb, fromSecond, func(b *v1alpha1.RestoreBatch) {
+		b.Spec.Targets = []v1alpha1.RestoreBatchTarget{{Name: "uploads"}}
+	})
+	w.Expect(summary(w.settle("rest"))[0]).To(Equal("Succeeded/Succeeded of second"))
 	w.Expect(w.replicas()).To(Equal(int32(2)))
 }
 

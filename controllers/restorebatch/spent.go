@@ -25,6 +25,7 @@ var workloadKinds = []string{v1alpha1.KindDeployment, v1alpha1.KindStatefulSet, 
 type target struct {
 	v1alpha1.RestoreBatchTarget
 	confirmation restore.Confirmation
+	identical    restore.Identical
 }
 
 // spent explains why the RestoreSession of a target would be refused: its confirmation names another object, an
@@ -39,12 +40,18 @@ func (r *Reconciler) spent(
 	}
 	pods, ofSpec := r.podsOf(ctx, b.Namespace), restorebatch.SpecDigests(b)
 	for i := range resolved {
-		if resolved[i].Target == nil {
+		stamps := restorebatch.TargetDigests(ofSpec, b.Spec.Targets[i].Name)
+		t := target{
+			b.Spec.Targets[i], restorebatch.Confirmation(b, i, stamps),
+			restorebatch.IdenticalTo(b, b.Spec.Targets[i].Name, stamps),
+		}
+		t.Target = resolved[i].Target
+		if refusal, err := r.filledByAnother(ctx, b.Namespace, &t, claims.Items, pods); refusal != nil || err != nil {
+			return refusal, err
+		}
+		if t.Target == nil {
 			continue
 		}
-		stamps := restorebatch.TargetDigests(ofSpec, b.Spec.Targets[i].Name)
-		t := target{b.Spec.Targets[i], restorebatch.Confirmation(b, i, stamps)}
-		t.Target = resolved[i].Target
 		look := r.spentWorkload
 		switch {
 		case t.Target.IsDatabase():
@@ -67,7 +74,7 @@ func (r *Reconciler) spentClaim(
 	if i < 0 {
 		return nil, nil
 	}
-	filled, err := read.Filled(ctx, r.APIReader, claims[i:i+1], t.confirmation.Stamps...)
+	filled, err := read.Filled(ctx, r.APIReader, claims[i:i+1], t.identical)
 	if err != nil || filled.All([]string{t.Target.Name}) {
 		return nil, err
 	}
@@ -86,7 +93,7 @@ func (r *Reconciler) spentWorkload(
 	if t.Confirm == "" {
 		return nil, nil
 	}
-	filled, err := r.filled(ctx, namespace, &t.RestoreBatchTarget, claims, pods, t.confirmation.Stamps)
+	filled, err := r.filled(ctx, namespace, &t.RestoreBatchTarget, claims, pods, t.identical)
 	if err != nil || filled {
 		return nil, err
 	}
@@ -126,7 +133,7 @@ func (r *Reconciler) spentDatabase(
 	if err != nil || refusal != nil {
 		return nil, err // The RestoreSession waits for a database that is not ready.
 	}
-	filled, mark, err := read.DatabaseFilled(ctx, r.APIReader, namespace, found, claims, t.confirmation.Stamps...)
+	filled, mark, err := read.DatabaseFilled(ctx, r.APIReader, namespace, found, claims, t.identical)
 	if err != nil || filled {
 		return nil, err
 	}
@@ -134,7 +141,7 @@ func (r *Reconciler) spentDatabase(
 		return wrong, nil
 	}
 	if t.Confirm == "" && found.Location.Pod == nil && restore.Marked(mark.Annotations, t.confirmation.Stamps...) {
-		return restorebatch.FilledUnseen(&t.RestoreBatchTarget, found.UID(), mark.Name), nil
+		return restorebatch.FilledUnseen(&t.RestoreBatchTarget, found.UID(), "Lease "+mark.Name), nil
 	}
 	return t.confirmation.Used("Lease "+mark.Name, mark.Annotations), nil
 }

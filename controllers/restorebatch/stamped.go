@@ -11,6 +11,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/catalog"
 	"github.com/cairn-backup/cairn/internal/kube/read"
+	"github.com/cairn-backup/cairn/internal/run/restore"
 	"github.com/cairn-backup/cairn/internal/run/restorebatch"
 )
 
@@ -31,7 +32,8 @@ func (r *Reconciler) stamped(
 		if len(resolved) > 0 {
 			t.Target = resolved[i].Target
 		}
-		filled, err := r.filled(ctx, b.Namespace, &t, claims.Items, pods, restorebatch.TargetDigests(ofSpec, t.Name))
+		identical := restorebatch.IdenticalTo(b, t.Name, restorebatch.TargetDigests(ofSpec, t.Name))
+		filled, err := r.filled(ctx, b.Namespace, &t, claims.Items, pods, identical)
 		if err != nil || !filled {
 			return false, err
 		}
@@ -50,12 +52,12 @@ func (r *Reconciler) podsOf(ctx context.Context, namespace string) func() ([]cor
 	})
 }
 
-// filled reports whether a restore with one of the digests filled a target that still has its data. It looks where the
-// target's RestoreSession looks: at the claim, or at the Lease of the database. Which claims a workload has is known
-// only once its Snapshot is read, so there it looks for all claims of the stamp.
+// filled reports whether an identical restore filled a target that still has its data. It looks where the target's
+// RestoreSession looks: at the claim, or at the Lease of the database. Which claims a workload has is known only once
+// its Snapshot is read, so there it looks for all claims of the stamp.
 func (r *Reconciler) filled(
 	ctx context.Context, namespace string, t *v1alpha1.RestoreBatchTarget, claims []corev1.PersistentVolumeClaim,
-	pods func() ([]corev1.Pod, error), digests []string,
+	pods func() ([]corev1.Pod, error), by restore.Identical,
 ) (bool, error) {
 	if t.Target != nil && t.Target.IsDatabase() {
 		running, err := pods()
@@ -67,10 +69,10 @@ func (r *Reconciler) filled(
 		if err != nil || refusal != nil {
 			return false, err
 		}
-		filled, _, err := read.DatabaseFilled(ctx, r.APIReader, namespace, found, claims, digests...)
+		filled, _, err := read.DatabaseFilled(ctx, r.APIReader, namespace, found, claims, by)
 		return filled, err
 	}
-	filled, err := read.Filled(ctx, r.APIReader, claims, digests...)
+	filled, err := read.Filled(ctx, r.APIReader, claims, by)
 	if err != nil {
 		return false, err
 	}

@@ -211,7 +211,9 @@ func (r *Reconciler) stamp(ctx context.Context, s *v1alpha1.RestoreSession) erro
 		if err != nil {
 			return err
 		}
-		stamp := restore.Stamp{Digest: s.Status.Resolved.SpecDigest, Target: claim.UID, Claims: claims}
+		stamp := restore.Stamp{
+			Digest: s.Status.Resolved.SpecDigest, Target: claim.UID, Claims: claims, Name: s.Name,
+		}
 		if volume != nil {
 			stamp.Volume = string(volume.UID)
 		}
@@ -223,7 +225,7 @@ func (r *Reconciler) stamp(ctx context.Context, s *v1alpha1.RestoreSession) erro
 // stampMade marks, like stamp, the claims that were created and left to their first pods.
 func (r *Reconciler) stampMade(ctx context.Context, s *v1alpha1.RestoreSession) error {
 	return r.eachClaim(ctx, s, func(claim *corev1.PersistentVolumeClaim, v *v1alpha1.ResolvedRestoreVolume) error {
-		claim.Annotations[v1alpha1.AnnotationMade] = restore.FormatMade(s.Status.Resolved.SpecDigest, v, claim.UID)
+		claim.Annotations[v1alpha1.AnnotationMade] = restore.FormatMade(s, v, claim.UID)
 		return nil
 	})
 }

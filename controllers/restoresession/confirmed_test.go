@@ -58,19 +58,24 @@ func TestAConfirmationDoesNotCountAgainAfterAnotherRestore(t *testing.T) {
 		w.restore(name, confirmed, of(snapshot))
 		w.Expect(ending(w.settle(name))).To(Equal("Succeeded/Succeeded"))
 	}
-	w.restore("june-again", confirmed, of("second"))
-	w.Expect(ending(w.settle("june-again"))).To(Equal("Skipped/AlreadyRestored"))
-	w.restore("march-again", confirmed, of("first"))
-	s := w.settle("march-again")
-	w.noJob("march-again")
+	w.forget("march")
+	w.forget("june")
+	w.restore("june", confirmed, of("second"))
+	w.Expect(ending(w.settle("june"))).To(Equal("Skipped/AlreadyRestored"))
+	w.restore("march", confirmed, of("first"))
+	s := w.settle("march")
+	w.noJob("march")
 	w.Expect(ending(s)).To(Equal("Invalid/ConfirmationUsed"))
 	w.Expect(message(s)).To(HaveSuffix("create another RestoreSession with spec.confirm: " +
 		string(w.claim("target").UID) + "/3 (cairn restore --confirm)"))
 
 	w.restore("wanted", confirmed, of("first"), confirmedAnew)
 	w.Expect(ending(w.settle("wanted"))).To(Equal("Succeeded/Succeeded"))
-	w.restore("wanted-again", confirmed, of("first"), confirmedAnew)
-	w.Expect(ending(w.settle("wanted-again"))).To(Equal("Skipped/AlreadyRestored"))
+	w.restore("other", confirmed, of("first"), confirmedAnew)
+	w.Expect(ending(w.settle("other"))).To(Equal("Invalid/ConfirmationUsed"), "another name is no new word")
+	w.forget("wanted")
+	w.restore("wanted", confirmed, of("first"), confirmedAnew)
+	w.Expect(ending(w.settle("wanted"))).To(Equal("Skipped/AlreadyRestored"))
 }
 
 // The application goes on with what such a restore has left, and a GitOps tool makes the restore again.

@@ -42,7 +42,7 @@ func (r *Reconciler) findDatabase(ctx context.Context, look *lookup) error {
 	look.database = found
 	look.TargetFound, look.Resolved.TargetUID = true, found.UID()
 	filled, mark, err := read.DatabaseFilled(ctx, r.APIReader, look.session.Namespace, found, look.claims,
-		look.digests...)
+		look.identical)
 	if mark == nil || err != nil {
 		return err
 	}
@@ -156,6 +156,7 @@ func (r *Reconciler) stampDatabase(ctx context.Context, s *v1alpha1.RestoreSessi
 	}
 	stamp := restore.Stamp{
 		Digest: s.Status.Resolved.SpecDigest, Target: s.Status.Resolved.TargetUID, Volume: volumes, Claims: 1,
+		Name: s.Name,
 	}
 	return client.IgnoreNotFound(r.writeMark(ctx, mark, func(annotations map[string]string) {
 		annotations[v1alpha1.AnnotationRestored] = stamp.String()

@@ -30,10 +30,10 @@ const (
 type lookup struct {
 	*restore.Start
 	session *v1alpha1.RestoreSession
-	// digests are those of an identical restore: see restore.Digests.
-	digests []string
-	target  destination.Target
-	claims  []corev1.PersistentVolumeClaim
+	// identical says which earlier restores were this one.
+	identical restore.Identical
+	target    destination.Target
+	claims    []corev1.PersistentVolumeClaim
 	// filled says which claims an identical restore has filled.
 	filled   restore.Filled
 	snapshot *v1alpha1.Snapshot
@@ -49,15 +49,15 @@ func (s *lookup) refuse(wait time.Duration, reason, format string, args ...any) 
 // lookUp collects everything that the start of a restore depends on.
 func (r *Reconciler) lookUp(ctx context.Context, s *v1alpha1.RestoreSession) (*restore.Start, error) {
 	look := &lookup{
-		session: s,
-		Start:   &restore.Start{Since: run.Since(s.Status.Conditions, r.Clock.Now())},
+		session:   s,
+		Start:     &restore.Start{Since: run.Since(s.Status.Conditions, r.Clock.Now())},
+		identical: restore.IdenticalTo(s),
 	}
 	if s.Spec.RestoreTimeout != nil {
 		look.Timeout = s.Spec.RestoreTimeout.Duration
 	}
 	resolved := &look.Resolved
-	look.digests = restore.Digests(s)
-	resolved.SpecDigest = look.digests[0]
+	resolved.SpecDigest = look.identical.Digests[0]
 	var err error
 	if resolved.Policy, _, err = read.Policy(ctx, r.Client, s.Labels); err != nil {
 		return nil, err

@@ -53,8 +53,9 @@ func TestAStampDoesNotOutliveAnotherRestore(t *testing.T) {
 			})
 			s := w.settle("older")
 			w.Expect(ending(s)).NotTo(HavePrefix("Succeeded"))
-			w.restore("again")
-			s = w.settle("again")
+			w.forget("newest")
+			w.restore("newest")
+			s = w.settle("newest")
 			w.Expect(ending(s)).NotTo(Equal("Skipped/AlreadyRestored"), message(s))
 		})
 	}
@@ -78,8 +79,9 @@ func TestAStampOfADatabaseDoesNotOutliveAnotherRestore(t *testing.T) {
 	})
 	s := w.settle("older")
 	w.Expect(ending(s)).NotTo(HavePrefix("Succeeded"))
-	w.restore("again", intoService(auth))
-	s = w.settle("again")
+	w.forget("newest")
+	w.restore("newest", intoService(auth))
+	s = w.settle("newest")
 	w.Expect(ending(s)).NotTo(Equal("Skipped/AlreadyRestored"), message(s))
 }
 

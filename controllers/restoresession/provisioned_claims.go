@@ -34,7 +34,7 @@ func (r *Reconciler) findEarlierClaims(ctx context.Context, look *lookup, plan [
 		if err != nil {
 			return err
 		}
-		if !restore.MadeByIdenticalRestore(claim, source, look.digests...) {
+		if !restore.MadeByIdenticalRestore(claim, source, look.identical) {
 			return nil
 		}
 		volume, err := read.VolumeOf(ctx, r.APIReader, claim)

@@ -79,9 +79,10 @@ func TestAStampCountsForOneVolume(t *testing.T) {
 	bed.Edit(t, volume, func() { volume.Finalizers = nil })
 	w.Expect(w.Client.Delete(t.Context(), volume)).To(Succeed())
 	w.Expect(w.Client.Create(t.Context(), again)).To(Succeed())
-	w.restore("again")
-	w.Reconcile("again")
-	w.Expect(w.session("again").Status.Phase).To(Equal(v1alpha1.RestoreSessionRunning))
+	w.forget("first")
+	w.restore("first")
+	w.Reconcile("first")
+	w.Expect(w.session("first").Status.Phase).To(Equal(v1alpha1.RestoreSessionRunning))
 }
 
 // One of two claims of a StatefulSet was created again with its annotations. Neither is the restore Ready, nor does the
@@ -113,15 +114,17 @@ func TestAStampOfAWorkloadCountsForAllItsClaims(t *testing.T) {
 	w.restore("first", into)
 	w.Expect(ending(w.settle("first"))).To(Equal("Succeeded/Succeeded"))
 	w.createAgain(w.claim("data-db-1"))
-	w.restore("again", into)
-	w.Expect(ending(w.settle("again"))).To(Equal("Invalid/ConfirmationUsed"))
-	w.Expect(w.Jobs()).To(HaveLen(2))
+	w.forget("first")
+	w.restore("first", into)
+	w.Expect(ending(w.settle("first"))).To(Equal("Invalid/ConfirmationUsed"))
+	w.Expect(w.Jobs()).To(BeEmpty())
 
 	pods := &v1alpha1.Snapshot{}
 	w.Get("pods", pods)
 	w.Expect(w.Client.Delete(t.Context(), pods)).To(Succeed())
-	w.restore("later", into)
-	w.Expect(ending(w.settle("later"))).To(Equal("Invalid/SnapshotNotFound"), "one of the claims is not filled")
+	w.forget("first")
+	w.restore("first", into)
+	w.Expect(ending(w.settle("first"))).To(Equal("Invalid/SnapshotNotFound"), "one of the claims is not filled")
 }
 
 // The object that stands for a database stays when its server gets a new volume.
@@ -138,9 +141,9 @@ func TestAStampOfADatabaseCountsForItsVolume(t *testing.T) {
 			sessiontest.Create(t, w.Client, pod)
 		}
 	}
-	w.restore("again", intoService(auth))
-	w.Expect(ending(w.settle("again"))).To(Equal("Succeeded/Succeeded"))
-	w.Expect(w.Jobs()).To(HaveLen(2), "the new server had no data")
+	w.forget("first")
+	w.restore("first", intoService(auth))
+	w.Expect(ending(w.settle("first"))).To(Equal("Succeeded/Succeeded"), "the new server had no data")
 }
 
 // The CRD of an earlier version gave each restore the restoreTimeout 6h. After an upgrade, a GitOps tool that creates
@@ -156,7 +159,8 @@ func TestARestoreThatIsCreatedAgainAfterAnUpgradeOverwritesNothing(t *testing.T)
 	claim := w.claim("target")
 	bed.Edit(t, claim, func() {
 		stamp := restore.ParseStamp(claim.Annotations[v1alpha1.AnnotationRestored])
-		stamp.Digest = policy.Digest(w.session("first").Spec) // as the earlier version wrote it
+		// As the earlier version wrote it, in which a restore of any name counted.
+		stamp.Digest, stamp.Name = policy.Digest(w.session("first").Spec), ""
 		claim.Annotations[v1alpha1.AnnotationRestored] = stamp.String()
 		delete(claim.Annotations, v1alpha1.AnnotationConfirmed)
 	})

@@ -5,8 +5,10 @@ import (
 	"testing"
 	"time"
 
+	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -90,6 +92,21 @@ func reconciler(w *sessiontest.World) *Reconciler {
 		Clock: w.Clock, MoverImage: "mover:test", ClusterUID: "cluster", FieldManager: "cairn-manager",
 		Hooks: sessiontest.Hooks(w, bed.Config),
 	}
+}
+
+// forget deletes an ended RestoreSession, and plays the garbage collector and the ledger's collector.
+func (w *world) forget(name string) {
+	w.T.Helper()
+	s := w.session(name)
+	for _, job := range w.Jobs() {
+		if metav1.IsControlledBy(&job, s) {
+			bed.Edit(w.T, &job, func() { job.Finalizers = nil })
+			background := client.PropagationPolicy(metav1.DeletePropagationBackground)
+			w.Expect(w.Client.Delete(w.T.Context(), &job, background)).To(Succeed())
+		}
+	}
+	bed.Edit(w.T, s, func() { s.Finalizers = nil })
+	w.Expect(w.Client.Delete(w.T.Context(), s)).To(Succeed())
 }
 
 // settle reconciles and lets the cluster work until the restore has ended.

@@ -30,7 +30,7 @@ func (r *Reconciler) findTarget(ctx context.Context, look *lookup) error {
 	}
 	look.claims = claims.Items
 	var err error
-	if look.filled, err = read.Filled(ctx, r.APIReader, look.claims, look.digests...); err != nil {
+	if look.filled, err = read.Filled(ctx, r.APIReader, look.claims, look.identical); err != nil {
 		return err
 	}
 	look.target.Claims, look.target.Pods = claims.Items, pods.Items

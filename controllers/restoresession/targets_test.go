@@ -111,13 +111,17 @@ func TestNewClaimsAreMadeOnceAndKept(t *testing.T) {
 		w.Expect(*jobs[i].Spec.Template.Spec.SecurityContext.FSGroup).
 			To(Equal(moverjob.DefaultUser), "a volume that is new belongs to nobody else")
 	}
-	w.restore("again", newClaims("copy-${POD_ORDINAL}"), ofPods)
-	w.Expect(ending(w.settle("again"))).To(Equal("Skipped/AlreadyRestored"))
+	w.restore("same", newClaims("copy-${POD_ORDINAL}"), ofPods)
+	w.Expect(ending(w.settle("same"))).To(Equal("Failed/NameConflict"), "its claims are those of a restore before")
 	w.restore("other", newClaims("copy-${POD_ORDINAL}"), func(s *v1alpha1.RestoreSession) {
 		s.Spec.DataSource = &v1alpha1.RestoreDataSource{Snapshot: "pods", Components: []string{"pod-1"}}
 	})
 	w.Expect(ending(w.settle("other"))).To(Equal("Failed/NameConflict"), "a restore does not take over foreign claims")
 	w.Expect(w.Jobs()).To(HaveLen(2))
+	w.forget("restore")
+	w.restore("restore", newClaims("copy-${POD_ORDINAL}"), ofPods)
+	w.Expect(ending(w.settle("restore"))).To(Equal("Skipped/AlreadyRestored"), "a GitOps tool makes it again")
+	w.Expect(w.Jobs()).To(BeEmpty())
 }
 
 func TestNewClaimsKilledAtAnyWrite(t *testing.T) {
@@ -179,8 +183,11 @@ func TestAStatefulSetIsRestoredPodByPod(t *testing.T) {
 	w.Expect(*s.Status.Resolved.Hosts[0].SecurityContext.RunAsUser).To(BeEquivalentTo(999), "as the owner of the files")
 	w.Expect(s.Status.Resolved.Hosts[0].SecurityContext.SupplementalGroups).To(ConsistOf(int64(998)))
 	w.Expect(w.Jobs()).To(HaveLen(2))
-	w.restore("again", into, func(s *v1alpha1.RestoreSession) { s.Spec.Confirm = string(set.UID) })
-	w.Expect(ending(w.settle("again"))).To(Equal("Skipped/AlreadyRestored"))
+	w.restore("other", into, func(s *v1alpha1.RestoreSession) { s.Spec.Confirm = string(set.UID) })
+	w.Expect(ending(w.settle("other"))).To(Equal("Invalid/ConfirmationUsed"))
+	w.forget("restore")
+	w.restore("restore", into, func(s *v1alpha1.RestoreSession) { s.Spec.Confirm = string(set.UID) })
+	w.Expect(ending(w.settle("restore"))).To(Equal("Skipped/AlreadyRestored"))
 }
 
 func TestAUsedVolumeNeedsConfirmation(t *testing.T) {

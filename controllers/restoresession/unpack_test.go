@@ -50,6 +50,7 @@ func TestAProgramMakesTheFilesOfAServer(t *testing.T) {
 	w.Expect(component.Stream.Command).To(Equal([]string{"mbstream", "--extract"}))
 	w.Expect(component.Stream.Finish.Command[0]).To(Equal("mariadb-backup"))
 
-	w.restore("again", into, physical)
-	w.Expect(ending(w.settle("again"))).To(Equal("Skipped/AlreadyRestored"))
+	w.forget("restore")
+	w.restore("restore", into, physical)
+	w.Expect(ending(w.settle("restore"))).To(Equal("Skipped/AlreadyRestored"))
 }

@@ -198,11 +198,15 @@ func TestVolumesAreMadeOfVolumeSnapshots(t *testing.T) {
 		w.Expect(v.PersistentVolumeClaim).To(BeNil())
 		w.Expect(v.Secret).To(BeNil())
 	}
-	w.restore("again", intoVolumes("again-${POD_ORDINAL}"))
-	w.Expect(ending(w.settleVolumes("again"))).To(Equal("Skipped/AlreadyRestored"))
+	w.restore("same", intoVolumes("again-${POD_ORDINAL}"))
+	w.Expect(ending(w.settleVolumes("same"))).To(Equal("Failed/NameConflict"))
 	w.restore("other", intoVolumes("again-${POD_ORDINAL}", ofClass(csi.Class)))
 	w.Expect(ending(w.settleVolumes("other"))).To(Equal("Failed/NameConflict"))
 	w.Expect(w.Jobs()).To(HaveLen(2))
+	w.forget("restore")
+	w.restore("restore", intoVolumes("again-${POD_ORDINAL}"))
+	w.Expect(ending(w.settleVolumes("restore"))).To(Equal("Skipped/AlreadyRestored"))
+	w.Expect(w.Jobs()).To(BeEmpty())
 }
 
 func TestAStatefulSetOfAnotherSizeGetsVolumes(t *testing.T) {
@@ -260,7 +264,8 @@ func TestVolumesMayBeLeftToTheirFirstPod(t *testing.T) {
 	w.Expect(w.claim("late-0").Annotations).NotTo(HaveKey(v1alpha1.AnnotationRestored))
 }
 
-// The same manifest again creates nothing again. It reports success when the first pods exist, not before.
+// The same manifest again creates nothing again. It reports success when the first pods exist, not before. Under
+// another name it is another restore, and the claims belong to the one before.
 func TestVolumesThatWereLeftToTheirFirstPodAreKnownAgain(t *testing.T) {
 	t.Parallel()
 	late := func(edit ...func(*v1alpha1.RestoreSession)) func(*v1alpha1.RestoreSession) {
@@ -292,12 +297,14 @@ func TestVolumesThatWereLeftToTheirFirstPodAreKnownAgain(t *testing.T) {
 			}
 			w.Expect(ending(apply("first"))).To(Equal("Unknown/VolumeNotBound"))
 			made := w.claim("late-0")
-			jobs := len(w.Jobs())
-			s := apply("second")
+			w.Expect(ending(apply("same"))).To(Equal("Failed/NameConflict"))
+			w.forget("first")
+			s := apply("first")
 			w.Expect(ending(s)).To(Equal("Unknown/VolumeNotBound"))
 			w.Expect(message(s)).To(ContainSubstring("an identical earlier restore made PersistentVolumeClaim late-0"))
 			csi.Bind(t, w.Client, w.Namespace, "late-0")
-			w.Expect(message(apply("third"))).To(ContainSubstring("PersistentVolumeClaim late-1"),
+			w.forget("first")
+			w.Expect(message(apply("first"))).To(ContainSubstring("PersistentVolumeClaim late-1"),
 				"one bound claim is not enough")
 			w.Expect(ending(apply("other",
 				func(s *v1alpha1.RestoreSession) {
@@ -307,9 +314,11 @@ func TestVolumesThatWereLeftToTheirFirstPodAreKnownAgain(t *testing.T) {
 				}))).To(Equal("Failed/NameConflict"))
 
 			csi.Bind(t, w.Client, w.Namespace, "late-1")
-			w.Expect(ending(apply("fourth"))).To(Equal("Skipped/AlreadyRestored"))
+			w.Expect(ending(apply("same-with-pods"))).To(Equal("Failed/NameConflict"))
+			w.forget("first")
+			w.Expect(ending(apply("first"))).To(Equal("Skipped/AlreadyRestored"))
 			w.Expect(w.claim("late-0").UID).To(Equal(made.UID))
-			w.Expect(w.Jobs()).To(HaveLen(jobs))
+			w.Expect(w.Jobs()).To(BeEmpty())
 		})
 	}
 	t.Run("but not once their VolumeSnapshot was made anew", func(t *testing.T) {
@@ -325,8 +334,9 @@ func TestVolumesThatWereLeftToTheirFirstPodAreKnownAgain(t *testing.T) {
 		for _, name := range []string{"late-0", "late-1"} {
 			csi.Bind(t, w.Client, w.Namespace, name)
 		}
-		w.restore("second", late())
-		w.Expect(ending(w.settleVolumes("second"))).To(Equal("Invalid/VolumeSnapshotNotFound"))
+		w.forget("first")
+		w.restore("first", late())
+		w.Expect(ending(w.settleVolumes("first"))).To(Equal("Invalid/VolumeSnapshotNotFound"))
 	})
 }
 
@@ -343,8 +353,9 @@ func TestAFreeVolumeThatAFirstPodGotIsNotARestore(t *testing.T) {
 	w.Expect(ending(w.settleVolumes("first"))).To(Equal("Unknown/VolumeNotBound"))
 	csi.Bind(t, w.Client, w.Namespace, "late-0")
 	csi.BindStatic(t, w.Client, w.Namespace, "late-1")
-	w.restore("second", late)
-	s := w.settleVolumes("second")
+	w.forget("first")
+	w.restore("first", late)
+	s := w.settleVolumes("first")
 	w.Expect(s.Status.Reason).To(Equal(v1alpha1.ReasonWrongVolume), message(s))
 	w.Expect(message(s)).To(And(ContainSubstring("late-1"), ContainSubstring("other data")))
 }

@@ -13,14 +13,14 @@ import (
 	"github.com/cairn-backup/cairn/internal/run/restore"
 )
 
-// Filled finds which of the claims a restore with one of the digests has filled. It reads the volumes, past the cache,
-// only of claims whose annotation names one.
+// Filled finds which of the claims an identical restore has filled. It reads the volumes, past the cache, only of
+// claims whose annotation has one of its digests.
 func Filled(
-	ctx context.Context, live client.Reader, claims []corev1.PersistentVolumeClaim, digests ...string,
+	ctx context.Context, live client.Reader, claims []corev1.PersistentVolumeClaim, by restore.Identical,
 ) (restore.Filled, error) {
 	volumes := map[string]types.UID{}
 	for i := range claims {
-		if !restore.Marked(claims[i].Annotations, digests...) {
+		if !restore.Marked(claims[i].Annotations, by.Digests...) {
 			continue
 		}
 		volume, err := VolumeOf(ctx, live, &claims[i])
@@ -31,7 +31,7 @@ func Filled(
 			volumes[claims[i].Name] = volume.UID
 		}
 	}
-	return restore.FindFilled(claims, volumes, digests...), nil
+	return restore.FindFilled(claims, volumes, by), nil
 }
 
 // DatabaseMark reads, past the cache, the Lease that holds for a database what a claim holds in its own annotations:
@@ -55,16 +55,16 @@ func DatabaseMark(
 // DatabaseMarkName returns the name of the Lease of a database: see DatabaseMark.
 func DatabaseMarkName(target types.UID) string { return "cairn-restore-" + string(target) }
 
-// DatabaseFilled reports whether a restore with one of the digests filled a database that still has its data. claims
-// are those of the namespace. It also returns the DatabaseMark, which can be nil.
+// DatabaseFilled reports whether an identical restore filled a database that still has its data. claims are those of
+// the namespace. It also returns the DatabaseMark, which can be nil.
 func DatabaseFilled(
 	ctx context.Context, live client.Reader, namespace string, d *Database, claims []corev1.PersistentVolumeClaim,
-	digests ...string,
+	by restore.Identical,
 ) (bool, *coordinationv1.Lease, error) {
 	mark, err := DatabaseMark(ctx, live, namespace, d.UID())
 	if mark == nil || err != nil {
 		return false, nil, err
 	}
 	volumes := restore.VolumesOfDatabase(d.Location.Pod, claims)
-	return restore.DatabaseFilledBy(mark.Annotations, d.UID(), volumes, digests...), mark, nil
+	return restore.DatabaseFilledBy(mark.Annotations, d.UID(), volumes, by), mark, nil
 }

@@ -69,9 +69,9 @@ func (c Confirmation) Wrong(target *v1alpha1.TypedObjectReference, uid types.UID
 		c.Value, target, uid)
 }
 
-// Used explains why a confirmation does not count again: the annotations of an object say that an identical restore
-// has used it. It returns nil if they do not, or if the restore overwrites nothing. Ask only where the data of the
-// restore is not known to be there still.
+// Used explains why a confirmation does not count again: the annotations of an object say that an identical restore, of
+// whatever name, has used it. It returns nil if they do not, or if the restore overwrites nothing. Ask only where the
+// data of the restore is not known to be there still.
 func (c Confirmation) Used(object string, annotations map[string]string) *v1alpha1.ResolvedError {
 	said := c.saidBy(annotations)
 	if c.Value == "" || said == "" {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -24,24 +25,61 @@ type Stamp struct {
 	Volume string
 	// Claims is how many claims the restore filled.
 	Claims int
+	// Name is the name of the restore. It is "" in a stamp of an earlier version.
+	Name string
 }
 
 // String returns the value of the annotation.
 func (s Stamp) String() string {
-	return fmt.Sprintf("%s/%s/%s/%d", s.Digest, s.Target, s.Volume, s.Claims)
+	value := fmt.Sprintf("%s/%s/%s/%d", s.Digest, s.Target, s.Volume, s.Claims)
+	if s.Name == "" {
+		return value
+	}
+	return value + "/" + s.Name
 }
 
-// ParseStamp reads the value of AnnotationRestored. The value of an earlier version has a digest alone.
+// ParseStamp reads the value of AnnotationRestored. The value of an earlier version has no name, or a digest alone.
 func ParseStamp(value string) Stamp {
 	parts := strings.Split(value, "/")
-	if len(parts) != 4 {
+	if len(parts) != 4 && len(parts) != 5 {
 		return Stamp{Digest: parts[0]}
 	}
 	claims, err := strconv.Atoi(parts[3])
-	if err != nil {
+	if err != nil || !namesRestore(parts[4:]) {
 		return Stamp{Digest: parts[0]}
 	}
-	return Stamp{Digest: parts[0], Target: types.UID(parts[1]), Volume: parts[2], Claims: claims}
+	return Stamp{
+		Digest: parts[0], Target: types.UID(parts[1]), Volume: parts[2], Claims: claims,
+		Name: strings.Join(parts[4:], ""),
+	}
+}
+
+// namesRestore reports whether the last part of an annotation can be the name of a restore, or is missing.
+func namesRestore(last []string) bool {
+	return len(last) == 0 || len(content.IsDNS1123Subdomain(last[0])) == 0
+}
+
+// Identical says which earlier restores are identical with one: those with an equal spec that had its name, as a GitOps
+// tool makes one again. Whoever gives a restore another name asks for something new.
+type Identical struct {
+	// Name is the name of the restore. Without it, a restore of any name counts.
+	Name string
+	// Digests are those of its spec: see the function Digests.
+	Digests []string
+}
+
+// IdenticalTo returns which restores are identical with s.
+func IdenticalTo(s *v1alpha1.RestoreSession) Identical {
+	return Identical{Name: s.Name, Digests: Digests(s)}
+}
+
+// OfAnyName returns which restores are identical but for the name.
+func (i Identical) OfAnyName() Identical { return Identical{Digests: i.Digests} }
+
+// includes reports whether a restore with this digest and name is identical. name is "" in what an earlier version
+// wrote: there, every name counts.
+func (i Identical) includes(digest, name string) bool {
+	return digest != "" && slices.Contains(i.Digests, digest) && (name == "" || i.Name == "" || name == i.Name)
 }
 
 // Marked reports whether an annotation of the object says that a restore with one of the digests filled it. That is no
@@ -76,11 +114,11 @@ func Holds(annotations map[string]string, s types.UID) bool {
 	return annotations[v1alpha1.AnnotationRestoring] == string(s)
 }
 
-// FilledBy reports whether a restore with one of the digests filled a claim that still has that volume. volume is the
-// UID of its PersistentVolume, or "" if it has none.
-func FilledBy(claim *corev1.PersistentVolumeClaim, volume types.UID, digests ...string) bool {
+// FilledBy reports whether an identical restore filled a claim that still has that volume. volume is the UID of its
+// PersistentVolume, or "" if it has none.
+func FilledBy(claim *corev1.PersistentVolumeClaim, volume types.UID, by Identical) bool {
 	stamp := ParseStamp(claim.Annotations[v1alpha1.AnnotationRestored])
-	return Marked(claim.Annotations, digests...) && claim.DeletionTimestamp == nil &&
+	return by.includes(stamp.Digest, stamp.Name) && claim.DeletionTimestamp == nil &&
 		claim.Status.Phase != corev1.ClaimLost && stamp.Target == claim.UID &&
 		volume != "" && stamp.Volume == string(volume)
 }
@@ -91,13 +129,13 @@ type Filled struct {
 	claims int
 }
 
-// FindFilled returns which of the claims a restore with one of the digests has filled. volumes holds, by the name of
-// the claim, the UIDs of the PersistentVolumes of those that are Marked.
-func FindFilled(claims []corev1.PersistentVolumeClaim, volumes map[string]types.UID, digests ...string) Filled {
+// FindFilled returns which of the claims an identical restore has filled. volumes holds, by the name of the claim, the
+// UIDs of the PersistentVolumes of those that are Marked.
+func FindFilled(claims []corev1.PersistentVolumeClaim, volumes map[string]types.UID, by Identical) Filled {
 	out := Filled{proven: map[string]bool{}}
 	for i := range claims {
 		c := &claims[i]
-		if FilledBy(c, volumes[c.Name], digests...) {
+		if FilledBy(c, volumes[c.Name], by) {
 			out.proven[c.Name] = true
 			out.claims = max(out.claims, ParseStamp(c.Annotations[v1alpha1.AnnotationRestored]).Claims)
 		}
@@ -118,12 +156,11 @@ func (f Filled) All(names []string) bool {
 // Complete reports whether every claim that the restore filled still has its data.
 func (f Filled) Complete() bool { return len(f.proven) > 0 && len(f.proven) >= f.claims }
 
-// DatabaseFilledBy reports whether a restore with one of the digests filled a database. lease holds the annotations of
-// the database's Lease, target is the UID of the object that stands for it, and volumes is VolumesOfDatabase of its
-// server.
-func DatabaseFilledBy(lease map[string]string, target types.UID, volumes string, digests ...string) bool {
+// DatabaseFilledBy reports whether an identical restore filled a database. lease holds the annotations of the
+// database's Lease, target is the UID of the object that stands for it, and volumes is VolumesOfDatabase of its server.
+func DatabaseFilledBy(lease map[string]string, target types.UID, volumes string, by Identical) bool {
 	stamp := ParseStamp(lease[v1alpha1.AnnotationRestored])
-	return Marked(lease, digests...) && stamp.Target == target && volumes != "" && stamp.Volume == volumes
+	return by.includes(stamp.Digest, stamp.Name) && stamp.Target == target && volumes != "" && stamp.Volume == volumes
 }
 
 // VolumesOfDatabase identifies what holds the data of a database: the claims of its only server, by their UIDs, and the
@@ -214,6 +251,14 @@ func ClaimsOf(hosts []v1alpha1.ResolvedRestoreHost) []string {
 		}
 	}
 	return names
+}
+
+// AlreadyRestoredMessage says what is known of a restore that was made again and restores nothing. kind is what a
+// person made again, and filled what the one before has filled.
+func AlreadyRestoredMessage(kind, filled string) string {
+	return fmt.Sprintf("an identical %s of this name, or of an earlier version of Cairn, has filled the %s before. "+
+		"Its claims and volumes are still the same, but nobody has looked at what they hold now. To restore again, "+
+		"use another name, or another spec if an earlier version has filled the %[2]s", kind, filled)
 }
 
 // UnboundMessage explains why a claim that an identical earlier restore made still has no volume.

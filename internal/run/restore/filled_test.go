@@ -11,10 +11,13 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// filledClaim returns a claim that a restore with the digest filled, together with another one. The volumes of these
-// tests have the UID v.
+// march returns which restores are identical with that of these tests.
+func march(digest string) Identical { return Identical{Name: "march", Digests: []string{digest}} }
+
+// filledClaim returns a claim that the restore march with the digest filled, together with another one. The volumes of
+// these tests have the UID v.
 func filledClaim(name, digest string) corev1.PersistentVolumeClaim {
-	stamp := Stamp{Digest: digest, Target: types.UID("uid-" + name), Volume: "v", Claims: 2}
+	stamp := Stamp{Digest: digest, Target: types.UID("uid-" + name), Volume: "v", Claims: 2, Name: "march"}
 	return corev1.PersistentVolumeClaim{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: name, UID: types.UID("uid-" + name),
@@ -33,17 +36,22 @@ func TestFilledBy(t *testing.T) {
 		volume types.UID
 		want   bool
 	}{
-		"by an identical restore":   {func(*corev1.PersistentVolumeClaim) {}, "v", true},
-		"by another restore":        {stamp("e/uid-data/v/2"), "v", false},
-		"by none":                   {func(c *corev1.PersistentVolumeClaim) { c.Annotations = nil }, "v", false},
-		"says an earlier version":   {stamp("d"), "v", false},
-		"but the value is no stamp": {stamp("d/uid-data/v/many"), "v", false},
+		"by an identical restore":    {func(*corev1.PersistentVolumeClaim) {}, "v", true},
+		"by another restore":         {stamp("e/uid-data/v/2/march"), "v", false},
+		"by one of another name":     {stamp("d/uid-data/v/2/october"), "v", false},
+		"by one without a name":      {stamp("d/uid-data/v/2"), "v", true}, // of an earlier version
+		"by none":                    {func(c *corev1.PersistentVolumeClaim) { c.Annotations = nil }, "v", false},
+		"says an earlier version":    {stamp("d"), "v", false},
+		"but the value is no stamp":  {stamp("d/uid-data/v/many"), "v", false},
+		"but the value has no name":  {stamp("d/uid-data/v/2/"), "v", false},
+		"but the name is not one":    {stamp("d/uid-data/v/2/March!"), "v", false},
+		"but the value has too much": {stamp("d/uid-data/v/2/march/4"), "v", false},
 		"but another claim of its name, which was created again with the annotations": {
 			func(c *corev1.PersistentVolumeClaim) { c.UID = "new" }, "v", false,
 		},
 		"but it has another volume now":             {func(*corev1.PersistentVolumeClaim) {}, "w", false},
 		"but its volume is gone":                    {func(*corev1.PersistentVolumeClaim) {}, "", false},
-		"but its volume was unknown and is unknown": {stamp("d/uid-data//2"), "", false},
+		"but its volume was unknown and is unknown": {stamp("d/uid-data//2/march"), "", false},
 		"but it has lost its data": {
 			func(c *corev1.PersistentVolumeClaim) { c.Status.Phase = corev1.ClaimLost }, "v", false,
 		},
@@ -54,7 +62,7 @@ func TestFilledBy(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			claim := filledClaim("data", "d")
 			tt.change(&claim)
-			NewWithT(t).Expect(FilledBy(&claim, tt.volume, "d")).To(Equal(tt.want))
+			NewWithT(t).Expect(FilledBy(&claim, tt.volume, march("d"))).To(Equal(tt.want))
 		})
 	}
 }
@@ -65,7 +73,7 @@ func TestFilledClaims(t *testing.T) {
 	}
 	claims[3].UID = "created again"
 	volumes := map[string]types.UID{"data": "v", "logs": "v", "other": "v", "gone": "v"}
-	filled := FindFilled(claims, volumes, "d")
+	filled := FindFilled(claims, volumes, march("d"))
 	for name, tt := range map[string]struct {
 		names []string
 		all   bool
@@ -82,9 +90,10 @@ func TestFilledClaims(t *testing.T) {
 	}
 	g := NewWithT(t)
 	g.Expect(filled.Complete()).To(BeTrue(), "the restore filled two claims")
-	g.Expect(FindFilled(claims[:1], volumes, "d").Complete()).To(BeFalse(), "one of the two is left")
-	g.Expect(FindFilled(claims, volumes, "f").Complete()).To(BeFalse())
-	g.Expect(FindFilled(claims, volumes, "").Complete()).To(BeFalse())
+	g.Expect(FindFilled(claims[:1], volumes, march("d")).Complete()).To(BeFalse(), "one of the two is left")
+	g.Expect(FindFilled(claims, volumes, march("d").OfAnyName()).Complete()).To(BeTrue())
+	g.Expect(FindFilled(claims, volumes, march("f")).Complete()).To(BeFalse())
+	g.Expect(FindFilled(claims, volumes, march("")).Complete()).To(BeFalse())
 	g.Expect(ClaimsOf([]v1alpha1.ResolvedRestoreHost{
 		{Volumes: []v1alpha1.ResolvedRestoreVolume{{ClaimName: "a"}, {ClaimName: "b"}}},
 		{Volumes: []v1alpha1.ResolvedRestoreVolume{{ClaimName: "c"}}},
@@ -94,16 +103,22 @@ func TestFilledClaims(t *testing.T) {
 func TestDatabaseFilledBy(t *testing.T) {
 	g := NewWithT(t)
 	lease := map[string]string{
-		v1alpha1.AnnotationRestored: Stamp{Digest: "d", Target: "service", Volume: "uid-data", Claims: 1}.String(),
+		v1alpha1.AnnotationRestored: Stamp{
+			Digest: "d", Target: "service", Volume: "uid-data", Claims: 1, Name: "march",
+		}.String(),
 	}
-	g.Expect(DatabaseFilledBy(lease, "service", "uid-data", "d")).To(BeTrue())
-	g.Expect(DatabaseFilledBy(lease, "service", "uid-data", "e")).To(BeFalse())
-	g.Expect(DatabaseFilledBy(lease, "another", "uid-data", "d")).To(BeFalse())
-	g.Expect(DatabaseFilledBy(lease, "service", "uid-new", "d")).To(BeFalse(), "its server has a new volume")
-	g.Expect(DatabaseFilledBy(map[string]string{v1alpha1.AnnotationRestored: "d"}, "service", "", "d")).To(BeFalse())
-	g.Expect(DatabaseFilledBy(nil, "service", "", "d")).To(BeFalse())
+	october := Identical{Name: "october", Digests: []string{"e", "d"}}
+	g.Expect(DatabaseFilledBy(lease, "service", "uid-data", october)).To(BeFalse(), "it is a new request")
+	g.Expect(DatabaseFilledBy(lease, "service", "uid-data", october.OfAnyName())).To(BeTrue())
+	g.Expect(DatabaseFilledBy(lease, "service", "uid-data", march("d"))).To(BeTrue())
+	g.Expect(DatabaseFilledBy(lease, "service", "uid-data", march("e"))).To(BeFalse())
+	g.Expect(DatabaseFilledBy(lease, "another", "uid-data", march("d"))).To(BeFalse())
+	g.Expect(DatabaseFilledBy(lease, "service", "uid-new", march("d"))).To(BeFalse(), "its server has a new volume")
+	bare := map[string]string{v1alpha1.AnnotationRestored: "d"}
+	g.Expect(DatabaseFilledBy(bare, "service", "", march("d"))).To(BeFalse())
+	g.Expect(DatabaseFilledBy(nil, "service", "", march("d"))).To(BeFalse())
 	lease[v1alpha1.AnnotationRestored] = Stamp{Digest: "d", Target: "service", Claims: 1}.String()
-	g.Expect(DatabaseFilledBy(lease, "service", "", "d")).To(BeFalse(), "its server was unknown and is unknown")
+	g.Expect(DatabaseFilledBy(lease, "service", "", march("d"))).To(BeFalse(), "its server was unknown and is unknown")
 }
 
 func TestVolumesOfDatabase(t *testing.T) {

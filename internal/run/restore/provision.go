@@ -3,7 +3,6 @@ package restore
 import (
 	"cmp"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -76,19 +75,21 @@ func ObserveClaim(
 }
 
 // FormatMade returns the value of AnnotationMade for a claim that a restore made and left to its first consumer pod.
-func FormatMade(digest string, v *v1alpha1.ResolvedRestoreVolume, claim types.UID) string {
-	return digest + "/" + v.ID + "/" + string(claim)
+func FormatMade(s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume, claim types.UID) string {
+	return strings.Join([]string{s.Status.Resolved.SpecDigest, v.ID, string(claim), s.Name}, "/")
 }
 
-// MadeByIdenticalRestore reports whether a restore with one of the digests made a claim and left it to its first
-// consumer pod. The claim can have its volume by now. source is the UID of the VolumeSnapshot that now has the name
-// from which the claim is made, or "" if there is none.
-func MadeByIdenticalRestore(claim *corev1.PersistentVolumeClaim, source types.UID, digests ...string) bool {
-	digest, rest, _ := strings.Cut(claim.Annotations[v1alpha1.AnnotationMade], "/")
-	of, uid, _ := strings.Cut(rest, "/")
-	from := volumesnapshot.SourceOf(claim)
-	if digest == "" || !slices.Contains(digests, digest) || of == "" || from == "" || claim.DeletionTimestamp != nil ||
-		claim.Status.Phase == corev1.ClaimLost || types.UID(uid) != claim.UID {
+// MadeByIdenticalRestore reports whether an identical restore made a claim and left it to its first consumer pod. The
+// claim can have its volume by now. source is the UID of the VolumeSnapshot that now has the name from which the claim
+// is made, or "" if there is none.
+func MadeByIdenticalRestore(claim *corev1.PersistentVolumeClaim, source types.UID, by Identical) bool {
+	parts := strings.Split(claim.Annotations[v1alpha1.AnnotationMade], "/")
+	if len(parts) != 3 && len(parts) != 4 || !namesRestore(parts[3:]) { // an earlier version wrote no name
+		return false
+	}
+	of, from := parts[1], volumesnapshot.SourceOf(claim)
+	if !by.includes(parts[0], strings.Join(parts[3:], "")) || of == "" || from == "" ||
+		claim.DeletionTimestamp != nil || claim.Status.Phase == corev1.ClaimLost || types.UID(parts[2]) != claim.UID {
 		return false
 	}
 	lent := from == policy.ImportName(types.UID(claim.Annotations[v1alpha1.AnnotationRestoreSession]), types.UID(of))

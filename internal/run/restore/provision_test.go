@@ -165,6 +165,9 @@ func TestClaimsThatWereLeftToTheirFirstPodAreNotKnownAgainWithPostRestoreHooks(t
 
 func TestAClaimThatAnEqualRestoreMade(t *testing.T) {
 	v := &v1alpha1.ResolvedRestoreVolume{ID: "uid-shot"}
+	made := provisioned(time.Now(), nil)
+	made.Status.Resolved.SpecDigest = "sha256:yes"
+	by := restore.Identical{Name: "r", Digests: []string{"sha256:yes"}}
 	for name, tc := range map[string]struct {
 		edit   func(*corev1.PersistentVolumeClaim)
 		source types.UID
@@ -195,6 +198,24 @@ func TestAClaimThatAnEqualRestoreMade(t *testing.T) {
 				c.Annotations[v1alpha1.AnnotationMade] = "sha256:no/uid-shot/claim"
 			},
 		},
+		"one of another name made it": {
+			source: "uid-shot",
+			edit: func(c *corev1.PersistentVolumeClaim) {
+				c.Annotations[v1alpha1.AnnotationMade] = "sha256:yes/uid-shot/claim/other"
+			},
+		},
+		"one without a name made it, of an earlier version": {
+			source: "uid-shot",
+			edit: func(c *corev1.PersistentVolumeClaim) {
+				c.Annotations[v1alpha1.AnnotationMade] = "sha256:yes/uid-shot/claim"
+			}, want: true,
+		},
+		"its mark names no restore": {
+			source: "uid-shot",
+			edit: func(c *corev1.PersistentVolumeClaim) {
+				c.Annotations[v1alpha1.AnnotationMade] = "sha256:yes/uid-shot/claim/"
+			},
+		},
 		"it has lost its volume": {
 			source: "uid-shot", edit: func(c *corev1.PersistentVolumeClaim) { c.Status.Phase = corev1.ClaimLost },
 		},
@@ -216,14 +237,14 @@ func TestAClaimThatAnEqualRestoreMade(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			claim := &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{UID: "claim"}}
 			claim.Annotations = map[string]string{
-				v1alpha1.AnnotationMade:           restore.FormatMade("sha256:yes", v, "claim"),
+				v1alpha1.AnnotationMade:           restore.FormatMade(made, v, "claim"),
 				v1alpha1.AnnotationRestoreSession: "uid-restore",
 			}
 			claim.Spec.DataSource = &corev1.TypedLocalObjectReference{Kind: "VolumeSnapshot", Name: "shot"}
 			if tc.edit != nil {
 				tc.edit(claim)
 			}
-			NewWithT(t).Expect(restore.MadeByIdenticalRestore(claim, tc.source, "sha256:yes")).To(Equal(tc.want))
+			NewWithT(t).Expect(restore.MadeByIdenticalRestore(claim, tc.source, by)).To(Equal(tc.want))
 		})
 	}
 }

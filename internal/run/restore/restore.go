@@ -50,7 +50,7 @@ type Start struct {
 	Since time.Time
 	// TargetFound reports whether the target exists.
 	TargetFound bool
-	// AlreadyRestored means that the target carries this restore's digest.
+	// AlreadyRestored means that the target has the stamp of an identical restore.
 	AlreadyRestored bool
 	// Unbound explains which claims of an identical earlier restore still wait for their first consumer pod. It is ""
 	// where there are none.
@@ -123,7 +123,7 @@ func start(in Input, d *Decision) {
 	switch {
 	case s.AlreadyRestored:
 		end(in, d, v1alpha1.RestoreSessionSkipped, v1alpha1.ReasonAlreadyRestored,
-			"an identical restore has filled the target before")
+			AlreadyRestoredMessage("restore", "target"))
 	case s.Unbound != "":
 		end(in, d, v1alpha1.RestoreSessionUnknown, v1alpha1.ReasonVolumeNotBound, s.Unbound)
 	case s.Error != nil && in.Now.Before(until):
@@ -179,7 +179,7 @@ func freeze(in Input, d *Decision) {
 	}
 }
 
-// end ends a restore for good. A skipped restore ended well, because its target already holds the data.
+// end ends a restore for good. A skipped restore ended well: it was made again, and did its work before.
 func end(in Input, d *Decision, phase v1alpha1.RestoreSessionPhase, reason, message string) {
 	s := &d.Status
 	now := metav1.NewTime(in.Now).Rfc3339Copy()

@@ -47,6 +47,12 @@ func TargetDigest(specDigest, target string) string {
 	return policy.Digest([]string{specDigest, target})
 }
 
+// IdenticalTo returns which RestoreSessions are identical with that of a target of the RestoreBatch: those of a
+// RestoreBatch of its name, too, because their names come from it. digests are TargetDigests.
+func IdenticalTo(b *v1alpha1.RestoreBatch, target string, digests []string) restore.Identical {
+	return restore.Identical{Name: policy.RestoreSessionName(b.Name, target), Digests: digests}
+}
+
 // TargetDigests returns the digests with which an identical RestoreBatch can have stamped a target: that of this
 // version first. specDigests are those of its spec, which cost more than all targets.
 func TargetDigests(specDigests []string, target string) []string {

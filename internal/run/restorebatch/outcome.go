@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/run/restore"
 	"github.com/cairn-backup/cairn/internal/text"
 )
 
@@ -38,7 +39,7 @@ func (r *runner) ended(disturbed string) (phase v1alpha1.RestoreSessionPhase, re
 			"all was written, but not all could be verified: " + r.failures()
 	case len(skipped) == total:
 		return v1alpha1.RestoreSessionSkipped, v1alpha1.ReasonAlreadyRestored,
-			"an identical RestoreBatch has filled the targets before"
+			restore.AlreadyRestoredMessage(v1alpha1.RestoreBatchKind, "targets")
 	case len(skipped) > 0 && !source.Mixed &&
 		(source.PITR != nil || source.BackupSession == v1alpha1.LatestBackupSession):
 		// Nobody knows any more from which restore point that was.

@@ -63,7 +63,7 @@ type Workload struct {
 type Start struct {
 	// Since is when the RestoreBatch was first seen.
 	Since time.Time
-	// AlreadyRestored means that the targets carry its digests.
+	// AlreadyRestored means that the targets have the stamps of an identical RestoreBatch.
 	AlreadyRestored bool
 	// Resolved is the resolved restore. It has no meaning when Error is set.
 	Resolved v1alpha1.ResolvedRestoreBatch
@@ -125,7 +125,7 @@ func start(in Input, d *Decision) {
 	switch {
 	case s.AlreadyRestored:
 		end(in, d, v1alpha1.RestoreSessionSkipped, v1alpha1.ReasonAlreadyRestored,
-			"an identical RestoreBatch has filled the targets before")
+			restore.AlreadyRestoredMessage(v1alpha1.RestoreBatchKind, "targets"))
 	case s.Error != nil && in.Now.Before(until):
 		d.Status.Phase, d.Status.Reason = v1alpha1.RestoreSessionPending, s.Error.Reason
 		d.Event = run.Wait(&d.Status.Conditions, s.Error.Reason, "waiting: "+s.Error.Message, in.Batch.Generation,
