@@ -132,6 +132,18 @@ type FunctionStream struct {
 	// +kubebuilder:validation:MaxLength=4096
 	Each string `json:"each,omitempty"`
 
+	// Selects of a backup lists what decides which part of the data the program writes, such as ${tables}, beside the
+	// value of each. A dump is compared with the last one that had the same values: if far less is left, the backup
+	// fails (maxShrinkPercent). Without it all of the command and of the arguments has to be the same, also what only
+	// says how to connect.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=253
+	Selects []string `json:"selects,omitempty"`
+
 	// Filter of a restore. A backup with a filter fails if the filter can't turn its dump. The default is None.
 	// +optional
 	Filter StreamFilter `json:"filter,omitempty"`
@@ -328,6 +340,10 @@ type ResolvedStream struct {
 	// Finish of a restore runs after the program succeeded.
 	// +optional
 	Finish *ResolvedProgram `json:"finish,omitempty"`
+	// Scope of a backup identifies which part of the data the program writes: it is made of what the Function selects.
+	// Empty means that the command and the arguments do.
+	// +optional
+	Scope string `json:"scope,omitempty"`
 	// Filter of a restore. A backup with a filter fails if the filter can't turn its dump. The default is None.
 	// +optional
 	Filter StreamFilter `json:"filter,omitempty"`

@@ -39,9 +39,9 @@ type SuccessPolicy struct {
 	Changed DoubtPolicy `json:"changed,omitempty"`
 
 	// MaxShrinkPercent is how many percent of the bytes, and of the files, of the last backup of the same path with the
-	// same files excluded can be gone. If more is gone, the backup fails with reason Shrunk. 100 allows everything,
-	// even a volume that is empty although it held something before. To accept a loss once, set acceptShrink of a
-	// BackupSession.
+	// same files excluded, or of the last dump that selected the same, can be gone. If more is gone, the backup fails
+	// with reason Shrunk. 100 allows everything, even a volume that is empty although it held something before. To
+	// accept a loss once, set acceptShrink of a BackupSession.
 	// +optional
 	// +kubebuilder:default=75
 	// +kubebuilder:validation:Minimum=0

@@ -106,8 +106,8 @@ func (b *backup) component(
 	if err != nil {
 		return r, failure.ClassifyMove(err)
 	}
-	uid, part, policy := string(b.t.Snapshot.UID), judge.Scope(c, b.flags.Exclude), b.t.SuccessPolicy
-	done, previous := judge.FindPrevious(all, uid, part, b.m.Now())
+	uid, scopes, policy := string(b.t.Snapshot.UID), judge.Scopes(c, b.flags.Exclude), b.t.SuccessPolicy
+	done, previous := judge.FindPrevious(all, uid, scopes, b.m.Now())
 	if done != nil {
 		b.m.Log.Info("an earlier mover has backed it up", "component", c.Name)
 		return report.WithSnapshot(r, *done, previous), nil
@@ -126,7 +126,7 @@ func (b *backup) component(
 	snapshot, err := b.engine.Backup(ctx, source, repository.BackupOptions{
 		Tags: map[string]string{
 			judge.TagSnapshotUID: uid, judge.TagComponent: c.Name,
-			judge.TagBackupSession: b.t.Snapshot.Spec.BackupSession, judge.TagScope: part,
+			judge.TagBackupSession: b.t.Snapshot.Spec.BackupSession, judge.TagScope: scopes[0],
 		},
 		Exclude: b.flags.Exclude, Mounts: mounts(c), CopiedAt: copiedAt(c),
 		AllowPartial: policy.AllowsUnreadable(), AllowChanged: policy.AllowsChanged(),
@@ -165,7 +165,7 @@ func (b *backup) overtaken(
 	if err != nil {
 		return nil, failure.ClassifyMove(err)
 	}
-	done, _ = judge.FindPrevious(all, string(b.t.Snapshot.UID), "", b.m.Now())
+	done, _ = judge.FindPrevious(all, string(b.t.Snapshot.UID), nil, b.m.Now())
 	if done != nil || b.m.report(ctx, b.t, c.Name, running) {
 		return done, givenUp()
 	}

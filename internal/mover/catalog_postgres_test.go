@@ -254,3 +254,17 @@ func TestAPostgreSQLAccountThatIsNoSuperuserMakesNoHalfBackup(t *testing.T) {
 		})
 	}
 }
+
+// A database moves to another server, and the policy with it. The data was left behind.
+func TestAnEmptyServerIsNoticedHoweverItIsReached(t *testing.T) {
+	t.Parallel()
+	s, to, p := startPostgreSQL(t), startPostgreSQL(t), withSecret(t)
+	s.must(s.psql("postgres", "CREATE DATABASE shop"))
+	to.must(to.psql("postgres", "CREATE DATABASE shop"))
+	s.must(s.psql("shop", "CREATE TABLE items AS SELECT n, repeat('x', 100) AS name FROM generate_series(1, 5000) n"))
+	base := catalogTask{addon: "postgres-addon", server: s}
+	base.with("databases", "shop").backedUp(p, "all")
+	moved := base.on(to).with("databases", "shop", "sslMode", "allow")
+	NewWithT(t).Expect(moved.backup(p, "moved").Reason).To(Equal(v1alpha1.ReasonShrunk))
+	moved.with("databases", "shop", "schemas", "public").backedUp(p, "part")
+}

@@ -152,6 +152,27 @@ func TestADumpIsComparedWithTheLastOne(t *testing.T) {
 	g.Expect(dump("snap-3", "10", one).Reason).To(Equal(v1alpha1.ReasonSucceeded), "a dump of something else")
 }
 
+// Only what a Function says to select keeps two dumps apart: neither how the program connects, nor that an earlier
+// version did not say it yet.
+func TestADumpIsComparedWithTheLastOneThatSelectedTheSame(t *testing.T) {
+	g := NewWithT(t)
+	p := streaming(t)
+	size := filepath.Join(t.TempDir(), "size")
+	dump := func(snapshot, bytes, scope, argument string) string {
+		g.Expect(os.WriteFile(size, []byte(bytes), 0o600)).To(Succeed())
+		component := dumpOf("head -c $(cat " + size + ") /dev/zero")
+		component.Stream.Scope, component.Stream.Args = scope, []v1alpha1.ResolvedStreamArgument{{Value: argument}}
+		_, result := p.run(t.Context(), backupTask(snapshot, component))
+		return result.Reason
+	}
+	g.Expect(dump("snap-1", "100000", "", "--tls=no")).To(Equal(v1alpha1.ReasonSucceeded))
+	g.Expect(dump("snap-2", "10", "all", "--tls=no")).To(Equal(v1alpha1.ReasonShrunk), "after an upgrade")
+	g.Expect(dump("snap-3", "90000", "all", "--tls=no")).To(Equal(v1alpha1.ReasonSucceeded))
+	g.Expect(dump("snap-4", "10", "all", "--tls=yes")).To(Equal(v1alpha1.ReasonShrunk), "over another connection")
+	g.Expect(dump("snap-5", "10", "a table", "--table=a")).To(Equal(v1alpha1.ReasonSucceeded), "a narrower choice")
+	g.Expect(dump("snap-6", "10", "all", "--tls=yes")).To(Equal(v1alpha1.ReasonShrunk), "all of it again")
+}
+
 func TestADumpThatIsToldToStopIsLeftForAnother(t *testing.T) {
 	g := NewWithT(t)
 	p := streaming(t)

@@ -1,6 +1,8 @@
 package variables
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"slices"
 	"strings"
@@ -59,6 +61,9 @@ func (v Values) Stream(s *v1alpha1.FunctionStream, value string) (*v1alpha1.Reso
 			return nil, fmt.Errorf("stream.probe.%w", err)
 		}
 	}
+	if out.Scope, err = v.scope(s); err != nil {
+		return nil, fmt.Errorf("stream.selects: %w", err)
+	}
 	if out.DataDirectory, err = v.Expand(s.DataDirectory); err != nil {
 		return nil, fmt.Errorf("stream.dataDirectory: %w", err)
 	}
@@ -80,6 +85,27 @@ func (v Values) Stream(s *v1alpha1.FunctionStream, value string) (*v1alpha1.Reso
 		}
 	}
 	return out, nil
+}
+
+// scope identifies what a stream selects. It is a part of every dump in a repository: another way to write the same
+// would make the dump after an upgrade the first one, with nothing to compare it with. What is empty does not count, so
+// a Function can list more later.
+func (v Values) scope(s *v1alpha1.FunctionStream) (string, error) {
+	if len(s.Selects) == 0 {
+		return "", nil
+	}
+	sum := sha256.New()
+	fmt.Fprintf(sum, "%q", s.FileName)
+	for _, template := range s.Selects {
+		value, err := v.Expand(template)
+		if err != nil {
+			return "", err
+		}
+		if values := List(value); len(values) > 0 {
+			fmt.Fprintf(sum, "\x00%q\x00%q", template, values)
+		}
+	}
+	return hex.EncodeToString(sum.Sum(nil)[:8]), nil
 }
 
 // arguments returns the arguments of a stream's program.

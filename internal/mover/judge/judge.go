@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,28 +18,48 @@ import (
 	"github.com/cairn-backup/cairn/internal/text"
 )
 
-// Scope identifies which part of a volume was chosen. Sizes of different scopes can't be compared.
-func Scope(c task.Component, exclude []string) string {
-	if s := c.Stream; s != nil {
-		sum := sha256.Sum256(fmt.Appendf(nil, "%q\x00%q", s.Command, s.Args))
-		return hex.EncodeToString(sum[:8])
+// Scopes identify which part of a volume or database was chosen. Sizes of different scopes can't be compared. A new
+// snapshot gets the first one. The others are those that earlier versions gave to the same part: without them the first
+// backup after an upgrade would be compared with nothing.
+func Scopes(c task.Component, exclude []string) []string {
+	s := c.Stream
+	switch {
+	case s == nil:
+		return []string{digest([]byte(Below(c.Path) + "\x00" + strings.Join(exclude, "\x00")))}
+	case s.Scope == "":
+		return []string{commandLine(s)}
 	}
-	sum := sha256.Sum256([]byte(Below(c.Path) + "\x00" + strings.Join(exclude, "\x00")))
+	return []string{s.Scope, commandLine(s)}
+}
+
+// commandLine identifies a command line. It is in repositories: it must stay as it is.
+func commandLine(s *v1alpha1.ResolvedStream) string {
+	type argument struct{ value, ifKey string }
+	args := make([]argument, len(s.Args))
+	for i, a := range s.Args {
+		args[i] = argument{a.Value, a.IfKey}
+	}
+	return digest(fmt.Appendf(nil, "%q\x00%q", s.Command, args))
+}
+
+// digest identifies a text.
+func digest(text []byte) string {
+	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:8])
 }
 
 // FindPrevious sorts the snapshots of a source, which come oldest first. It returns the one that an earlier mover of
-// this run left, and the newest other one of the same scope. Each can be nil. One that seems to be from after now
+// this run left, and the newest other one of one of the scopes. Each can be nil. One that seems to be from after now
 // counts only if there is no other: a node's clock was ahead, or this one's is behind.
 func FindPrevious(
-	all []repository.Snapshot, uid, scope string, now time.Time,
+	all []repository.Snapshot, uid string, scopes []string, now time.Time,
 ) (done, previous *repository.Snapshot) {
 	var ahead *repository.Snapshot
 	for i := range all {
 		switch s := &all[i]; {
 		case s.Tags[TagSnapshotUID] == uid:
 			done = s
-		case s.Tags[TagScope] != scope:
+		case !slices.Contains(scopes, s.Tags[TagScope]):
 		case s.Start.After(now):
 			ahead = s
 		default:
