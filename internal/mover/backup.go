@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"strconv"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -123,12 +124,12 @@ func (b *backup) component(
 	if b.m.report(ctx, b.t, c.Name, running) {
 		return r, givenUp()
 	}
+	tags := map[string]string{
+		judge.TagSnapshotUID: uid, judge.TagComponent: c.Name,
+		judge.TagBackupSession: b.t.Snapshot.Spec.BackupSession, judge.TagScope: scopes[0],
+	}
 	snapshot, err := b.engine.Backup(ctx, source, repository.BackupOptions{
-		Tags: map[string]string{
-			judge.TagSnapshotUID: uid, judge.TagComponent: c.Name,
-			judge.TagBackupSession: b.t.Snapshot.Spec.BackupSession, judge.TagScope: scopes[0],
-		},
-		Exclude: b.flags.Exclude, Mounts: mounts(c), CopiedAt: copiedAt(c),
+		Tags: tags, Exclude: b.flags.Exclude, Mounts: mounts(c), CopiedAt: copiedAt(c),
 		AllowPartial: policy.AllowsUnreadable(), AllowChanged: policy.AllowsChanged(),
 		FullReadEvery: b.flags.FullReadEvery, IgnoreInode: b.flags.IgnoreInode,
 		// Judge before the snapshot exists: a refused one can then neither be restored nor be found by another mover.
@@ -140,6 +141,7 @@ func (b *backup) component(
 			if done, f = b.overtaken(ctx, c, running); f != nil {
 				return f
 			}
+			noteLongest(tags, source)
 			return nil
 		},
 		Progress: b.progress(ctx, c, began), ProgressEvery: b.progressEvery(),
@@ -153,6 +155,13 @@ func (b *backup) component(
 		return r, failure.ClassifyMove(err)
 	}
 	return r, nil
+}
+
+// noteLongest adds to the tags of a dump in SQL what a server must take to load it.
+func noteLongest(tags map[string]string, source repository.Source) {
+	if d, ok := source.Stream.(*dumpStream); ok && d.longest != nil {
+		tags[judge.TagLongest] = strconv.FormatInt(d.longest.Bytes(), 10)
+	}
 }
 
 // overtaken returns a failure if the mover worked so long that its work does not count any more. Its node can have been
@@ -183,7 +192,7 @@ func (b *backup) source(ctx context.Context, c task.Component, previous *reposit
 	_ repository.Source, release func(), _ *failure.Failure,
 ) {
 	if c.Stream != nil {
-		if f := b.m.answers(ctx, c.Stream, v1alpha1.ReasonDumpFailed); f != nil {
+		if _, f := b.m.answers(ctx, c.Stream, v1alpha1.ReasonDumpFailed); f != nil {
 			return repository.Source{}, nil, f
 		}
 		out, f := b.m.dump(ctx, c.Stream)

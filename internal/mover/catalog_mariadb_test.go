@@ -7,6 +7,7 @@ import (
 	. "github.com/onsi/gomega"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/task"
 )
 
 // TestMariaDBTasks runs the tasks of mariadb-addon, as the catalog has them, with each parameter.
@@ -257,4 +258,36 @@ func TestQuotesInTheNameOfATableBreakNoBackup(t *testing.T) {
 	made := catalogTask{addon: "mariadb-addon", server: s}.with("databases", "shop", "tables", "o'brien").
 		backedUp(p, "quoted")
 	NewWithT(t).Expect(p.content(made.Components[0].ID)).To(ContainSubstring("CREATE TABLE `o'brien`"))
+}
+
+// --hex-blob doubles a row that the server took, so a server with the same settings can refuse what was dumped of it.
+func TestARowThatIsTooLongForTheServerOfARestore(t *testing.T) {
+	t.Parallel()
+	const limit = "--max-allowed-packet=1M"
+	s, to, p := startMariaDB(t, limit), startMariaDB(t, limit), withSecret(t)
+	s.must(s.mariadb(`CREATE DATABASE shop; USE shop; CREATE TABLE files (id int primary key, x longblob);
+		CREATE DATABASE crm; USE crm; CREATE TABLE clients AS SELECT seq, repeat('x', 90) AS name FROM seq_1_to_30000`))
+	base := catalogTask{addon: "mariadb-addon", server: s}
+	crm := base.with("databases", "crm").backedUp(p, "many rows that fit")
+	s.must(s.mariadb("INSERT INTO shop.files VALUES (1, repeat(unhex('00FF0A3B'), 150000))"))
+	made := base.with("databases", "shop").backedUp(p, "one that does not")
+	everything := base.with().backedUp(p, "everything")
+	to.must(to.mariadb("CREATE DATABASE shop; CREATE DATABASE crm"))
+	there := base.on(to).with()
+	for name, refused := range map[string]*task.Result{
+		"alone": there.restore(p, made), "confirmed": there.confirmed().restore(p, made),
+		"with all": there.confirmed().restore(p, everything),
+	} {
+		g := NewWithT(t)
+		g.Expect(refused.Message).To(HavePrefix("nothing was written: a statement of the dump is 1.144 MiB long"), name)
+		g.Expect(refused.Message).To(ContainSubstring("SET GLOBAL max_allowed_packet = 2097152"), name)
+		g.Expect(refused.Reason).To(Equal(v1alpha1.ReasonLoadFailed), name)
+		g.Expect(refused.Components[0].TargetUntouched).To(BeTrue(), name)
+		g.Expect(to.mariadb("SHOW TABLES IN shop")).To(BeEmpty(), name)
+	}
+	there.restored(p, crm)
+	to.must(to.mariadb("SET GLOBAL max_allowed_packet = 2097152"))
+	there.restored(p, made)
+	const sum = "SELECT md5(x) FROM shop.files; SELECT count(*) FROM crm.clients"
+	NewWithT(t).Expect(to.mariadb(sum)).To(Equal(s.must(s.mariadb(sum))))
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/mover/failure"
+	"github.com/cairn-backup/cairn/internal/mover/statement"
 	"github.com/cairn-backup/cairn/internal/program"
 	"github.com/cairn-backup/cairn/internal/task"
 )
@@ -51,10 +52,13 @@ func (m *Mover) noAnswer(s *v1alpha1.ResolvedStream, reason string) *failure.Fai
 }
 
 // answers returns a failure with this reason if a database does not answer its probe, or answers with one of the lines
-// that are refused. A probe that could not connect is a failure too: the next attempt could hang.
-func (m *Mover) answers(ctx context.Context, s *v1alpha1.ResolvedStream, reason string) *failure.Failure {
+// that are refused. A probe that could not connect is a failure too: the next attempt could hang. limit is that of
+// probe.
+func (m *Mover) answers(
+	ctx context.Context, s *v1alpha1.ResolvedStream, reason string,
+) (limit int64, _ *failure.Failure) {
 	if s.Probe == nil {
-		return nil
+		return 0, nil
 	}
 	out, end, err := m.ask(ctx, s)
 	lines := &refusedLines{refused: s.Probe.Refuse}
@@ -66,17 +70,18 @@ func (m *Mover) answers(ctx context.Context, s *v1alpha1.ResolvedStream, reason 
 	var bad *program.Error
 	switch {
 	case errors.As(err, &own):
-		return own
+		return 0, own
 	case err == nil, errors.As(err, &bad) && bad.Empty:
-		return lines.failure(filepath.Base(s.Probe.Command[0]), reason)
+		f := lines.failure(filepath.Base(s.Probe.Command[0]), reason)
+		return lines.limit, f
 	case errors.Is(err, errNoAnswer):
-		return m.noAnswer(s, reason)
+		return 0, m.noAnswer(s, reason)
 	case bad != nil:
 		f := programFailure(err, reason)
 		f.Message = "the probe failed: " + f.Message
-		return f
+		return 0, f
 	}
-	return failure.ClassifyMove(err)
+	return 0, failure.ClassifyMove(err)
 }
 
 // maxRefused is how many lines a failure quotes, and maxRefusedLine how many bytes of each count.
@@ -91,7 +96,8 @@ type refusedLines struct {
 	line    []byte // the begun line
 	message string // of the first refusal
 	found   []string
-	more    bool // were found
+	more    bool  // were found
+	limit   int64 // that a line says
 }
 
 // Write takes in a part of the output. It returns no error.
@@ -111,6 +117,7 @@ func (r *refusedLines) Write(b []byte) (int, error) {
 func (r *refusedLines) end() {
 	line := strings.TrimSpace(string(r.line))
 	r.line = r.line[:0]
+	r.limit = max(r.limit, statement.Limit(line))
 	for _, refusal := range r.refused {
 		if !strings.HasPrefix(line, refusal.Prefix) {
 			continue
@@ -140,45 +147,47 @@ func (r *refusedLines) failure(program, reason string) *failure.Failure {
 
 // probe returns a failure if a database holds data that nobody allowed to overwrite, or if that can't be found out.
 // Data that an earlier attempt wrote into an empty database is no obstacle. Without a probe, the manager asks for a
-// confirmation.
-func (m *Mover) probe(ctx context.Context, t task.Task, c task.Component) *failure.Failure {
+// confirmation. limit is the longest statement that the database takes, 0 if nobody said.
+func (m *Mover) probe(ctx context.Context, t task.Task, c task.Component) (limit int64, _ *failure.Failure) {
 	if c.Stream.Probe == nil || c.Resume || t.Restore != nil && t.Restore.Overwrite != "" {
 		return m.answers(ctx, c.Stream, v1alpha1.ReasonLoadFailed)
 	}
 	out, end, err := m.ask(ctx, c.Stream)
 	var own *failure.Failure
 	if errors.As(err, &own) {
-		return own
+		return 0, own
 	}
 	if err != nil {
-		return probeFailure(err)
+		return 0, probeFailure(err)
 	}
 	defer end()
-	full := func() *failure.Failure {
+	full := func() (int64, *failure.Failure) {
 		out.Close()
 		message := "the database holds data already"
 		// A client that was refused can print the error where data would be.
 		if lines := out.LastLines(); len(lines) > 0 {
 			message += "; the program said: " + strings.Join(lines, "; ")
 		}
-		return failure.New(v1alpha1.ReasonVolumeNotEmpty, message)
+		return 0, failure.New(v1alpha1.ReasonVolumeNotEmpty, message)
 	}
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
-		if line := strings.TrimSpace(lines.Text()); line != "" && !strings.HasPrefix(line, "#") {
+		line := strings.TrimSpace(lines.Text())
+		if line != "" && !strings.HasPrefix(line, "#") {
 			return full()
 		}
+		limit = max(limit, statement.Limit(line))
 	}
 	var bad *program.Error
 	switch err := lines.Err(); {
 	case errors.Is(err, bufio.ErrTooLong):
 		return full()
 	case err == nil, errors.Is(err, io.EOF), errors.As(err, &bad) && bad.Empty:
-		return nil
+		return limit, nil
 	case errors.Is(err, errNoAnswer):
-		return m.noAnswer(c.Stream, v1alpha1.ReasonLoadFailed)
+		return 0, m.noAnswer(c.Stream, v1alpha1.ReasonLoadFailed)
 	default:
-		return probeFailure(err)
+		return 0, probeFailure(err)
 	}
 }
 

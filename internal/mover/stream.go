@@ -15,6 +15,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/mover/failure"
+	"github.com/cairn-backup/cairn/internal/mover/statement"
 	"github.com/cairn-backup/cairn/internal/program"
 	"github.com/cairn-backup/cairn/internal/rdb"
 	"github.com/cairn-backup/cairn/internal/repository/memlimit"
@@ -59,7 +60,11 @@ func (m *Mover) dump(ctx context.Context, s *v1alpha1.ResolvedStream) (*dumpStre
 		return nil, programFailure(err, v1alpha1.ReasonDumpFailed)
 	}
 	m.Log.Info("started a program", "program", filepath.Base(spec.Args[0]))
-	return &dumpStream{m: m, out: out, form: formatCheck{wanted: wanted}, check: checkFor(s.Filter)}, nil
+	d := &dumpStream{m: m, out: out, form: formatCheck{wanted: wanted}, check: checkFor(s.Filter)}
+	if s.Format == v1alpha1.StreamFormatSQL {
+		d.longest = new(statement.Longest)
+	}
+	return d, nil
 }
 
 // filesOfServer returns a failure if a program would not find the files of its server. Its message is clearer than
@@ -88,6 +93,8 @@ type dumpStream struct {
 	out   *program.Output
 	form  formatCheck
 	check *dumpCheck
+	// longest is nil unless the dump is SQL.
+	longest *statement.Longest
 }
 
 // Read returns what the program writes. It returns io.EOF only if the program ended well, and a restore can read and
@@ -103,6 +110,12 @@ func (d *dumpStream) Read(b []byte) (int, error) {
 	}
 	if f := d.check.see(b[:n], last); f != nil {
 		return n, f
+	}
+	if d.longest != nil {
+		_, _ = d.longest.Write(b[:n])
+		if unfit := statement.Unfit(d.longest.Bytes()); unfit != "" {
+			return n, failure.New(v1alpha1.ReasonDumpFailed, unfit)
+		}
 	}
 	return n, err
 }

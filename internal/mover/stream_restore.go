@@ -13,6 +13,8 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/mover/failure"
+	"github.com/cairn-backup/cairn/internal/mover/judge"
+	"github.com/cairn-backup/cairn/internal/mover/statement"
 	"github.com/cairn-backup/cairn/internal/pgroles"
 	"github.com/cairn-backup/cairn/internal/rdb"
 	"github.com/cairn-backup/cairn/internal/repository"
@@ -26,7 +28,11 @@ func (m *Mover) restoreStream(
 	began time.Time,
 ) (task.ComponentResult, *failure.Failure) {
 	r := task.ComponentResult{Name: c.Name, ID: c.ID, TargetUntouched: true}
-	if f := m.probe(ctx, t, c); f != nil {
+	limit, f := m.probe(ctx, t, c)
+	if f == nil {
+		f = tooLong(ctx, engine, c, limit)
+	}
+	if f != nil {
 		return r, f
 	}
 	evicted := m.evicted(ctx, c.Stream) // before the program starts, which shares its directory
@@ -56,6 +62,30 @@ func (m *Mover) restoreStream(
 		return r, f
 	}
 	return r, m.stillOpens(ctx, c.Stream)
+}
+
+// tooLong returns a failure if a statement of the dump is longer than the database takes: it would end the restore in
+// the middle. Dumps of earlier versions don't say how long theirs are. What can't be found out stops no restore.
+func tooLong(
+	ctx context.Context, engine repository.Engine, c task.Component, limit int64,
+) *failure.Failure {
+	if limit == 0 {
+		return nil
+	}
+	all, err := engine.FindByTags(ctx, map[string]string{judge.TagComponent: c.Name})
+	if err != nil {
+		return nil
+	}
+	for _, s := range all {
+		longest, err := strconv.ParseInt(s.Tags[judge.TagLongest], 10, 64)
+		if s.ID != c.ID || err != nil {
+			continue
+		}
+		if why := statement.TooLong(longest, limit); why != "" {
+			return failure.New(v1alpha1.ReasonLoadFailed, why)
+		}
+	}
+	return nil
 }
 
 // evictedSince fails if a Redis has evicted keys since it had evicted so many, or no longer says how many.

@@ -31,7 +31,7 @@ const (
 
 // BackupOptions tune one backup. The zero value is a good one.
 type BackupOptions struct {
-	// Tags are stored with the snapshot. FindByTags finds them.
+	// Tags are stored with the snapshot. Accept can still add some. FindByTags finds them.
 	Tags          map[string]string
 	Exclude       []string // see Selection; the snapshot keeps them
 	Mounts        []Mount  // under which users know the source; the snapshot keeps them

@@ -133,4 +133,6 @@ const (
 	TagBackupSession = "backup-session"
 	// TagScope identifies which part of the volume was backed up.
 	TagScope = "scope"
+	// TagLongest is the size in bytes of the longest statement of a dump in SQL.
+	TagLongest = "longest-statement"
 )

@@ -36,7 +36,8 @@ func (c Config) refused(t *testing.T) {
 		g.Expect(e.FindByTags(ctx, tags)).To(BeEmpty())
 	}
 	s, err := e.Backup(ctx, repository.Source{Name: "tree", Dir: src},
-		repository.BackupOptions{Accept: func(s repository.Snapshot) error {
+		repository.BackupOptions{Tags: tags, Accept: func(s repository.Snapshot) error {
+			tags["found"] = "late"
 			g.Expect(s.Files).To(BeEquivalentTo(20))
 			g.Expect(s.Symlinks).To(BeEquivalentTo(1))
 			g.Expect(s.Dirs).To(BeEquivalentTo(2))
@@ -48,6 +49,7 @@ func (c Config) refused(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(ids(l)).To(Equal([]string{s.ID}))
 	g.Expect(l[0].Symlinks).To(BeEquivalentTo(1), "counts are kept")
+	g.Expect(l[0].Tags).To(Equal(map[string]string{"snapshot-uid": "u", "found": "late"}))
 }
 
 // noDamage tests that a client with a wrong key changes nothing.
