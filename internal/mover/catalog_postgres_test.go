@@ -1,6 +1,7 @@
 package mover_test
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -267,4 +268,42 @@ func TestAnEmptyServerIsNoticedHoweverItIsReached(t *testing.T) {
 	moved := base.on(to).with("databases", "shop", "sslMode", "allow")
 	NewWithT(t).Expect(moved.backup(p, "moved").Reason).To(Equal(v1alpha1.ReasonShrunk))
 	moved.with("databases", "shop", "schemas", "public").backedUp(p, "part")
+}
+
+// A migration has added what the dump lacks. It went wrong, and the backup of the night before is restored over it.
+func TestAMigrationIsUndone(t *testing.T) {
+	t.Parallel()
+	s, p := startPostgreSQL(t), withSecret(t)
+	s.must(s.psql("postgres", "CREATE DATABASE shop"))
+	s.must(s.psql("shop", "CREATE TABLE items (id int PRIMARY KEY); INSERT INTO items VALUES (1)"))
+	base := catalogTask{addon: "postgres-addon", server: s}
+	made := base.with("databases", "shop").backedUp(p, "before")
+	s.must(s.psql("shop", "CREATE TABLE reviews (item int REFERENCES items); UPDATE items SET id = 2"))
+	g, result := NewWithT(t), base.with().confirmed().restore(p, made)
+	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonLoadFailed))
+	g.Expect(result.Message).To(HaveSuffix("rename the database, create it again, empty, and restore without confirm"))
+	g.Expect(s.psql("shop", "SELECT id FROM items")).To(Equal("2\n"), "nothing was changed")
+	s.must(s.psql("postgres", "ALTER DATABASE shop RENAME TO shop_wrong"))
+	s.must(s.psql("postgres", "CREATE DATABASE shop"))
+	base.with().restored(p, made)
+	g.Expect(s.psql("shop", "SELECT id FROM items")).To(Equal("1\n"))
+}
+
+// One transaction locks every table, index and sequence, and a server has room for so many locks.
+func TestMoreTablesThanAServerHasLocksFor(t *testing.T) {
+	t.Parallel()
+	few := []string{"-c", "max_connections=10", "-c", "max_wal_senders=0", "-c", "max_locks_per_transaction=10"}
+	s, to, p := startPostgreSQL(t), startPostgreSQL(t, few...), withSecret(t)
+	s.must(s.psql("postgres", "CREATE DATABASE shop"))
+	s.must(s.psql("shop", `DO $$ BEGIN FOR i IN 1..300 LOOP
+		EXECUTE format('CREATE TABLE t%s (id serial PRIMARY KEY, name text)', i); END LOOP; END $$`))
+	base := catalogTask{addon: "postgres-addon", server: s}
+	made := base.with("databases", "shop").backedUp(p, "many")
+	to.must(to.psql("postgres", "CREATE DATABASE shop"))
+	result := base.on(to).with().restore(p, made)
+	NewWithT(t).Expect(result).To(And(HaveField("Reason", v1alpha1.ReasonLoadFailed),
+		HaveField("Message", HaveSuffix("of the server, for example to 1024, and restart it"))))
+	to.kill()
+	to.startOn(filepath.Join(to.dir, "data"), append(few, "-c", "max_locks_per_transaction=1024")...)
+	base.on(to).with().restored(p, made)
 }

@@ -256,7 +256,7 @@ func programFailure(err error, reason string) *failure.Failure {
 	if bad.Empty {
 		reason = v1alpha1.ReasonEmpty
 	}
-	return failure.New(reason, bad.Message)
+	return failure.New(reason, failure.Advise(bad.Message))
 }
 
 // logOutput logs the last lines that a program printed.
