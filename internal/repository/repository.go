@@ -57,9 +57,16 @@ type Engine interface {
 	// Verify checks that everything the snapshot needs exists, and reads percent % of its files back.
 	Verify(ctx context.Context, id string, percent float64) (VerifyResult, error)
 	// Check checks whether everything that the snapshots need exists, without reading their files back. Snapshots
-	// share much, and shared data is checked once. It returns the snapshots that are damaged or missing. A backup takes
-	// nothing from one of these: it reads every file. An error means that nothing is known, unless it is a CheckedPart.
+	// share much, and shared data is checked once. It returns the snapshots that are damaged or missing, of which it
+	// tells Doubt, too. An error means that nothing is known, unless it is a CheckedPart.
 	Check(ctx context.Context, ids []string) (damaged []string, err error)
+	// Rotten returns the snapshots of which a Restore, RestoreStream, Compare or Verify of this Engine got other bytes
+	// from the storage than were written. Doubt should know of them.
+	Rotten() []string
+	// Doubt tells that data of these snapshots is damaged. The next backups of their sources read every file, and read
+	// back what the repository has already before they refer to it: what is damaged is sent again. Unknown ids are no
+	// error.
+	Doubt(ctx context.Context, ids ...string) error
 	// Delete removes snapshots. A later Maintain frees their space. Unknown ids are no error. A deleted snapshot can
 	// come back while others write: a deletion is final only when a later List confirms it.
 	Delete(ctx context.Context, ids ...string) error

@@ -164,6 +164,7 @@ func (c Config) roundTrip(t *testing.T) {
 	g.Expect(e.Check(ctx, []string{second.ID})).To(BeEmpty())
 	g.Expect(e.Check(ctx, []string{unknownID, second.ID, first.ID})).
 		To(Equal([]string{unknownID, first.ID}), "missing snapshots count as damaged")
+	g.Expect(e.Doubt(ctx, unknownID)).To(Succeed())
 	v, err := e.Verify(ctx, second.ID, 100)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(v.FilesRead).To(BeNumerically(">=", 301))

@@ -125,6 +125,7 @@ func (c Config) readOnly(t *testing.T) {
 	_, err = e.Backup(ctx, repository.Source{Name: "d", Dir: src}, repository.BackupOptions{})
 	g.Expect(err).To(HaveOccurred())
 	g.Expect(e.Delete(ctx, s.ID)).NotTo(Succeed())
+	g.Expect(e.Doubt(ctx, s.ID)).NotTo(Succeed())
 	g.Expect(e.Maintain(ctx, repository.MaintainOptions{})).NotTo(Succeed())
 	l, err := e.List(ctx, "")
 	g.Expect(err).NotTo(HaveOccurred())

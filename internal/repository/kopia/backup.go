@@ -83,6 +83,7 @@ func (e *repoEngine) Backup(
 		return repository.Snapshot{}, classify("backup", cause(kctx, err))
 	}
 	defer func() { _ = w.Close(kctx) }()
+	defer b.lost.read.stop()
 	var man *snapshot.Manifest
 	var d details
 	if src.Stream != nil {
@@ -90,6 +91,7 @@ func (e *repoEngine) Backup(
 	} else {
 		man, d, err = b.tree(ctx, kctx, w)
 	}
+	err = firstError(err, b.doubtNext(kctx, w, err))
 	if err == nil {
 		err = b.accept(kctx, w, man, d)
 	}
@@ -125,6 +127,10 @@ type backup struct {
 	// stream.
 	unchecked time.Time
 	passes    []fs.UTCTimestamp // when each reading of a tree began
+	// continued are the snapshots from which a tree takes the files that did not change, and first is the walk of its
+	// first pass.
+	continued []*snapshot.Manifest
+	first     *walk
 	lost      *lost
 	contents  *content.WriteManager
 }

@@ -18,10 +18,11 @@ import (
 // Compare compares a restored tree with the snapshot. It goes depth first, like Restore.
 func (e *repoEngine) Compare(
 	ctx context.Context, id, target string, opt repository.RestoreOptions,
-) (repository.CompareResult, error) {
+) (_ repository.CompareResult, err error) {
 	ctx, stop := e.ctx(ctx)
 	defer stop()
 	defer e.packs.begin()()
+	defer func() { e.saw(id, err) }()
 	r, err := e.newRestorer(ctx, "compare", id, target, opt)
 	if err != nil {
 		return repository.CompareResult{}, err

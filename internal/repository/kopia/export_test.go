@@ -457,3 +457,27 @@ func Alike(names []string) func() int {
 	}
 	return func() int { return len((&restorer{}).alike("", dm, nil)) }
 }
+
+// IsRotten reports whether an error means that the storage returned other bytes than were written.
+var IsRotten = isRotten
+
+// PlaceOf returns the pack that has the first content of a file or directory of a snapshot, and where in it.
+func PlaceOf(
+	ctx context.Context, e repository.Engine, id, path string,
+) (pack blob.ID, offset, length int64, _ error) {
+	re := e.(*repoEngine)
+	man, err := re.manifest(ctx, id)
+	if err != nil {
+		return "", 0, 0, err
+	}
+	de, err := re.find(ctx, man.RootEntry, path)
+	if err != nil {
+		return "", 0, 0, err
+	}
+	parts, err := re.rep.VerifyObject(ctx, de.ObjectID)
+	if err != nil {
+		return "", 0, 0, err
+	}
+	info, err := re.rep.ContentInfo(ctx, parts[0])
+	return info.PackBlobID, int64(info.PackOffset), int64(info.PackedLength), err
+}

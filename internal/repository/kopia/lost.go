@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/kopia/kopia/repo"
 	"github.com/kopia/kopia/repo/blob"
@@ -18,16 +19,19 @@ import (
 // still names its contents, so kopia would take them for stored, and every later backup would refer to what is gone.
 // So each backup compares the packs of the index with those of the storage, and sends again what is lost.
 
-// lost is the contents whose packs are not in the storage, or are shorter than the index says.
+// lost is the contents whose packs are not in the storage, or are shorter than the index says, and those that turned
+// out to be rotten.
 type lost struct {
-	mu  sync.RWMutex
-	ids map[content.ID]bool
-	w   repo.DirectRepositoryWriter
+	mu    sync.RWMutex
+	ids   map[content.ID]bool
+	count atomic.Int64 // of ids
+	w     repo.DirectRepositoryWriter
+	read  *readBack
 }
 
-// findLost returns the contents that are lost, nil if there are none. It reads the index before it lists the packs:
-// other writers add packs meanwhile. A content that is marked as deleted can be lost, too: a backup that was to send it
-// again can have been stopped in between.
+// findLost returns the contents that are lost. It reads the index before it lists the packs: other writers add packs
+// meanwhile. A content that is marked as deleted can be lost, too: a backup that was to send it again can have been
+// stopped in between.
 func (e *repoEngine) findLost(ctx context.Context, w repo.DirectRepositoryWriter) (*lost, error) {
 	index := w.ContentReader()
 	ends := map[blob.ID]content.Info{} // the last content that the index knows in each pack
@@ -56,16 +60,17 @@ func (e *repoEngine) findLost(ctx context.Context, w repo.DirectRepositoryWriter
 			packs++
 		}
 	}
+	l := &lost{ids: map[content.ID]bool{}, w: w, read: newReadBack(e, w.Time())}
 	if packs == 0 {
-		return nil, nil
+		return l, nil
 	}
-	l := &lost{ids: map[content.ID]bool{}, w: w}
 	err = index.IterateContents(ctx, content.IterateOptions{IncludeDeleted: true}, func(c content.Info) error {
 		if _, known := ends[c.PackBlobID]; known && cutOff(c, lengths[c.PackBlobID]) {
 			l.ids[c.ContentID] = true
 		}
 		return nil
 	})
+	l.count.Store(int64(len(l.ids)))
 	if e.log != nil {
 		e.log("warn", "backup", fmt.Sprintf("%s of the repository missing or cut off: what the backup needs of it is "+
 			"sent again", text.Quantity(int64(packs), "pack")))
@@ -81,7 +86,7 @@ func endOf(c content.Info) int64 { return int64(c.PackOffset) + int64(c.PackedLe
 
 // has reports whether a content is lost, and was not sent again. Nothing is lost in a nil lost.
 func (l *lost) has(id content.ID) bool {
-	if l == nil {
+	if l == nil || l.count.Load() == 0 {
 		return false
 	}
 	l.mu.RLock()
@@ -91,7 +96,7 @@ func (l *lost) has(id content.ID) bool {
 
 // touches reports whether a part of an object is lost.
 func (l *lost) touches(ctx context.Context, id object.ID) bool {
-	if l == nil {
+	if l == nil || l.count.Load() == 0 {
 		return false
 	}
 	parts, err := l.w.VerifyObject(ctx, id)
@@ -108,9 +113,6 @@ func (l *lost) touches(ctx context.Context, id object.ID) bool {
 
 // writer returns a writer that sends lost contents again.
 func (l *lost) writer(ctx context.Context, w repo.DirectRepositoryWriter) (repo.RepositoryWriter, error) {
-	if l == nil {
-		return w, nil
-	}
 	objects, err := object.NewObjectManager(ctx, resend(w.ContentManager(), w.ContentManager().WriteContent, l),
 		w.ObjectFormat(), nil)
 	return &resendingWriter{w, objects}, err
@@ -155,6 +157,9 @@ func (r *resending[Data]) WriteContent(
 	ctx context.Context, data Data, prefix content.IDPrefix, comp compression.HeaderID,
 ) (content.ID, error) {
 	id, err := r.write(ctx, data, prefix, comp)
+	if err == nil {
+		err = r.lost.prove(ctx, r.WriteManager, id)
+	}
 	if err != nil || !r.lost.has(id) {
 		return id, err
 	}
@@ -168,6 +173,7 @@ func (r *resending[Data]) WriteContent(
 	}
 	if id, err = r.write(ctx, data, prefix, comp); err == nil {
 		delete(r.lost.ids, id)
+		r.lost.count.Add(-1)
 	}
 	return id, err
 }

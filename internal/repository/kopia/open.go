@@ -55,6 +55,9 @@ type repoEngine struct {
 	passes int
 	// readAgain is maxReadAgain, or the value of a test.
 	readAgain int64
+	proven    proven
+	seen      seen
+	cacheDir  string
 }
 
 func (d Driver) open(ctx context.Context, r repository.Repository) (_ *repoEngine, err error) {
@@ -114,7 +117,7 @@ func (d Driver) open(ctx context.Context, r repository.Repository) (_ *repoEngin
 // engine returns an engine that is not connected yet.
 func (d Driver) engine(r repository.Repository) *repoEngine {
 	e := &repoEngine{
-		log: r.Log, safety: maintenance.SafetyFull, now: time.Now, fatal: make(chan error, 1),
+		log: r.Log, cacheDir: r.CacheDir, safety: maintenance.SafetyFull, now: time.Now, fatal: make(chan error, 1),
 		refuse: make(chan error, 1), lstat: fstatat, fstat: fstat, fstatNow: fstatNow,
 		fileTime: time.Now, readAgain: cmp.Or(d.readAgain, maxReadAgain), step: d.step, syncfs: unix.Syncfs,
 		skew: d.skew, dirtyFor: cmp.Or(d.dirtyFor, dirtyFor), passes: cmp.Or(d.passes, maxPasses),
@@ -217,6 +220,7 @@ func writeConfig(path, handle string, r repository.Repository) error {
 // Close ends the connection and removes what it left in the work directory.
 func (e *repoEngine) Close(ctx context.Context) error {
 	err := e.rep.Close(ctx)
+	e.dropStale()
 	e.cancel(nil)
 	handles.Delete(e.handle)
 	_ = os.Remove(e.config)

@@ -45,7 +45,11 @@ func (w *walk) previousDirs(ctx context.Context, ids []object.ID) []*previousDir
 	var out []*previousDir
 	for _, id := range ids {
 		p := &previousDir{}
-		if err := decodeDir(ctx, w.rep, id, p); err != nil || p.StreamType != dirStream {
+		err := decodeDir(ctx, w.rep, id, p)
+		if err != nil && w.unread != nil {
+			w.unread(ctx, id, err)
+		}
+		if err != nil || p.StreamType != dirStream {
 			continue
 		}
 		for p.dirs < len(p.Entries) && p.Entries[p.dirs].Type == snapshot.EntryTypeDirectory {

@@ -42,7 +42,7 @@ func (e *repoEngine) newRestorer(
 		extra = 0 // this goroutine does all
 	}
 	return &restorer{
-		e: e, opt: opt, fd: fd, root: man.RootEntry, entry: de, sel: sel, left: left,
+		e: e, id: id, opt: opt, fd: fd, root: man.RootEntry, entry: de, sel: sel, left: left,
 		slots: make(chan struct{}, max(0, extra)), links: map[linkID]*linkGroup{},
 	}, nil
 }

@@ -23,10 +23,11 @@ import (
 // written outside target whatever the snapshot says or another process does meanwhile.
 func (e *repoEngine) Restore(
 	ctx context.Context, id, target string, opt repository.RestoreOptions,
-) (repository.RestoreResult, error) {
+) (_ repository.RestoreResult, err error) {
 	ctx, stop := e.ctx(ctx)
 	defer stop()
 	defer e.packs.begin()()
+	defer func() { e.saw(id, err) }()
 	r, err := e.newRestorer(ctx, "restore", id, target, opt)
 	if err != nil {
 		return repository.RestoreResult{}, err
@@ -85,6 +86,7 @@ func restoreError(err error) error {
 // restorer is one restore.
 type restorer struct {
 	e     *repoEngine
+	id    string // of the snapshot
 	opt   repository.RestoreOptions
 	fd    int                // target
 	root  *snapshot.DirEntry // of the snapshot
@@ -134,6 +136,7 @@ func (r *restorer) problem(rel string, err error) {
 }
 
 func (r *restorer) fail(rel string, err error) {
+	r.e.saw(r.id, err)
 	if r.failed.Add(1) == 1 {
 		r.mu.Lock()
 		r.firstErr = fmt.Errorf("%s: %w", rel, err)

@@ -21,6 +21,13 @@ import (
 // and no error.
 func (b *backup) stream(ctx, kctx context.Context, w repo.RepositoryWriter) (*snapshot.Manifest, details, error) {
 	start := w.Time()
+	doubted, err := isDoubted(kctx, w, b.src.Name)
+	if err != nil {
+		return nil, details{}, err
+	}
+	if doubted {
+		b.lost.read.start()
+	}
 	ow := w.NewObjectWriter(kctx, object.WriterOptions{
 		Description: "STREAM:" + b.src.Name, Compressor: b.comp,
 		MetadataCompressor: "zstd-fastest", AsyncWrites: cmp.Or(b.opt.Parallel, defaultParallel),
@@ -126,9 +133,10 @@ func copyStream(
 }
 
 // RestoreStream writes a snapshot of a stream to w.
-func (e *repoEngine) RestoreStream(ctx context.Context, id string, w io.Writer) error {
+func (e *repoEngine) RestoreStream(ctx context.Context, id string, w io.Writer) (err error) {
 	ctx, stop := e.ctx(ctx)
 	defer stop()
+	defer func() { e.saw(id, err) }()
 	_, man, err := e.root(ctx, id)
 	if err != nil {
 		return classify("restore", cause(ctx, err))

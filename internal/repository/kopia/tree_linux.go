@@ -22,11 +22,15 @@ import (
 // backup can still save what it has.
 func (b *backup) tree(ctx, kctx context.Context, w repo.RepositoryWriter) (*snapshot.Manifest, details, error) {
 	start := w.Time().UTC()
-	previous, err := previousManifests(kctx, w, b.src.Name)
+	previous, doubted, err := previousManifests(kctx, w, b.src.Name)
 	if err != nil {
 		return nil, details{}, err
 	}
+	if doubted {
+		b.lost.read.start()
+	}
 	previous = b.trusted(previous)
+	b.continued = previous
 	b.unchecked = uncheckedSince(start, previous)
 	out := &stampWriter{RepositoryWriter: w}
 	u := b.uploader(out)
@@ -140,7 +144,10 @@ func (b *backup) walk(w *stampWriter, again bool) (*walk, *dirNode, error) {
 	}
 	wk.again, wk.now, wk.fstat, wk.progress = again, b.e.fileTime, b.e.fstat, b.progress
 	wk.fstatNow, wk.dirtyFor, wk.skew = b.e.fstatNow, b.e.dirtyFor, max(wk.skew, b.e.skew)
-	wk.rep, w.walk, wk.lost = w, wk, b.lost
+	wk.rep, w.walk, wk.lost, wk.unread = w, wk, b.lost, b.unread
+	if !again {
+		b.first = wk
+	}
 	if len(b.opt.Exclude) > 0 {
 		wk.exclude = &b.exclude
 	}

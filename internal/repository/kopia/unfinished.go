@@ -14,21 +14,36 @@ import (
 
 // previousManifests returns what a backup of a source continues: the newest snapshot, and what interrupted runs left
 // after it. A snapshot of a node whose clock was ahead would be the newest for a long time, and every backup would be
-// compared with old data. So one from the future counts only if there is no other.
-func previousManifests(ctx context.Context, w repo.RepositoryWriter, name string) ([]*snapshot.Manifest, error) {
+// compared with old data. So one from the future counts only if there is no other. doubted is set if damage is known,
+// and no snapshot was made since.
+func previousManifests(
+	ctx context.Context, w repo.RepositoryWriter, name string,
+) (found []*snapshot.Manifest, doubted bool, err error) {
 	now := fs.UTCTimestampFromTime(w.Time())
-	found, err := snapshot.FindPreviousManifests(ctx, w, source(name), &now)
+	found, err = snapshot.FindPreviousManifests(ctx, w, source(name), &now)
 	if err == nil && len(found) == 0 {
 		found, err = snapshot.FindPreviousManifests(ctx, w, source(name), nil)
 	}
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	bad, err := doubtful(ctx, w, name)
-	return slices.DeleteFunc(found, func(m *snapshot.Manifest) bool {
+	found = slices.DeleteFunc(found, func(m *snapshot.Manifest) bool {
 		return slices.Contains(bad.Snapshots, m.ID) || !m.StartTime.ToTime().After(bad.Until)
-	}), err
+	})
+	return found, bad.known() && !slices.ContainsFunc(found, isComplete), err
 }
+
+// isDoubted reports whether damage of a source is known, and no snapshot was made since.
+func isDoubted(ctx context.Context, w repo.RepositoryWriter, name string) (doubted bool, err error) {
+	if bad, err := doubtful(ctx, w, name); err != nil || !bad.known() {
+		return false, err
+	}
+	_, doubted, err = previousManifests(ctx, w, name)
+	return doubted, err
+}
+
+func isComplete(m *snapshot.Manifest) bool { return m.IncompleteReason == "" }
 
 // dropUnfinished deletes the incomplete manifests that all passes of this run and earlier runs of the source left, but
 // man, and those that seem to be from after its end: their node's clock was ahead.
@@ -59,6 +74,9 @@ type doubtfulSnapshots struct {
 	// Until is the time until which backups can have taken data from one of them, finished or not.
 	Until time.Time `json:"until"`
 }
+
+// known reports whether any damage is known.
+func (d doubtfulSnapshots) known() bool { return len(d.Snapshots) > 0 || !d.Until.IsZero() }
 
 // clocksDiffer is how far the clocks of two nodes differ at most: kopia allows five minutes between a node and the
 // storage.
@@ -109,7 +127,7 @@ func (b *backup) distrust(ctx context.Context, w repo.RepositoryWriter, man *sna
 func (e *repoEngine) doubt(ctx context.Context, checked, damaged []string, began time.Time) error {
 	return repo.WriteSession(ctx, e.rep, repo.WriteSessionOptions{Purpose: "check"},
 		func(ctx context.Context, w repo.RepositoryWriter) error {
-			bySource := map[snapshot.SourceInfo][]manifest.ID{}
+			bySource := map[snapshot.SourceInfo][]*snapshot.Manifest{}
 			for _, id := range damaged {
 				man, err := snapshot.LoadSnapshot(ctx, w, manifest.ID(id))
 				if errors.Is(err, snapshot.ErrSnapshotNotFound) {
@@ -118,8 +136,8 @@ func (e *repoEngine) doubt(ctx context.Context, checked, damaged []string, began
 				if err != nil {
 					return err
 				}
-				if man.IncompleteReason == "" {
-					bySource[man.Source] = append(bySource[man.Source], man.ID)
+				if isComplete(man) {
+					bySource[man.Source] = append(bySource[man.Source], man)
 				}
 			}
 			for source, damaged := range bySource {
@@ -127,12 +145,12 @@ func (e *repoEngine) doubt(ctx context.Context, checked, damaged []string, began
 				if err != nil {
 					return err
 				}
-				d := doubtfulSnapshots{Snapshots: damaged}
-				id := newest(all, began)
-				if !slices.Contains(checked, string(id)) || slices.Contains(damaged, id) {
-					d.Until = w.Time().Add(clocksDiffer)
+				id, until := newest(all, began), time.Time{}
+				if !slices.Contains(checked, string(id)) || slices.ContainsFunc(damaged,
+					func(m *snapshot.Manifest) bool { return m.ID == id }) {
+					until = w.Time().Add(clocksDiffer)
 				}
-				if err := doubtAlso(ctx, w, source.Path, d); err != nil {
+				if err := doubtAlso(ctx, w, source.Path, damaged, until); err != nil {
 					return err
 				}
 			}
@@ -144,7 +162,7 @@ func (e *repoEngine) doubt(ctx context.Context, checked, damaged []string, began
 func newest(all []*snapshot.Manifest, before time.Time) manifest.ID {
 	var out *snapshot.Manifest
 	for _, m := range all {
-		if m.IncompleteReason == "" && !m.StartTime.ToTime().After(before) &&
+		if isComplete(m) && !m.StartTime.ToTime().After(before) &&
 			(out == nil || m.StartTime.After(out.StartTime)) {
 			out = m
 		}
@@ -155,20 +173,38 @@ func newest(all []*snapshot.Manifest, before time.Time) manifest.ID {
 	return out.ID
 }
 
-// doubtAlso adds to what no backup of a source takes anything from. What is known already changes nothing.
-func doubtAlso(ctx context.Context, w repo.RepositoryWriter, name string, more doubtfulSnapshots) error {
+// doubtAlso adds damaged snapshots to what no backup of a source takes anything from, and what began until then. It
+// changes nothing if all are known, and a backup that read every file could follow.
+func doubtAlso(
+	ctx context.Context, w repo.RepositoryWriter, name string, damaged []*snapshot.Manifest, until time.Time,
+) error {
 	all, err := doubtful(ctx, w, name)
 	if err != nil {
 		return err
 	}
-	known := func(id manifest.ID) bool { return slices.Contains(all.Snapshots, id) }
-	if !slices.ContainsFunc(more.Snapshots, func(id manifest.ID) bool { return !known(id) }) {
+	news := slices.DeleteFunc(slices.Clone(damaged), func(m *snapshot.Manifest) bool {
+		return slices.Contains(all.Snapshots, m.ID) && (until.IsZero() || !m.StartTime.ToTime().After(all.Until))
+	})
+	if len(news) == 0 && len(damaged) > 0 {
 		return nil
 	}
-	all.Snapshots = append(all.Snapshots, more.Snapshots...)
-	if more.Until.After(all.Until) {
-		all.Until = more.Until
+	for _, m := range news {
+		all.Snapshots = append(all.Snapshots, m.ID)
+	}
+	if until.After(all.Until) {
+		all.Until = until
 	}
 	_, err = w.ReplaceManifests(ctx, doubtfulLabels(name), all)
 	return err
+}
+
+// Doubt lets the next backups of the sources of these snapshots read every file.
+func (e *repoEngine) Doubt(ctx context.Context, ids ...string) error {
+	ctx, stop := e.ctx(ctx)
+	defer stop()
+	err := e.rep.Refresh(ctx)
+	if err == nil {
+		err = e.doubt(ctx, ids, ids, e.rep.Time())
+	}
+	return classify("doubt", cause(ctx, err))
 }

@@ -36,8 +36,9 @@ func (e *repoEngine) Verify(ctx context.Context, id string, percent float64) (re
 	}
 	r, err := e.walk(ctx, blobs, percent, root)
 	res.Objects, res.FilesRead, res.BytesRead = r.Stats.ProcessedObjectCount, r.Stats.ReadFileCount, r.Stats.ReadBytes
-	for _, e := range r.Errors {
-		res.Problems = append(res.Problems, repository.Problem{Err: classify("verify", e)})
+	for _, problem := range r.Errors {
+		e.saw(id, problem)
+		res.Problems = append(res.Problems, repository.Problem{Err: classify("verify", problem)})
 	}
 	if len(res.Problems) > 0 {
 		return res,

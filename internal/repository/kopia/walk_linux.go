@@ -32,6 +32,7 @@ type walk struct {
 	noInode  bool            // inode and time of the last change do not count
 	rep      repo.Repository // of the previous snapshots
 	lost     *lost           // what the repository does not have any more
+	unread   unreadFunc      // called for a directory of them that can't be read
 	progress *progress
 	listed   *listedDirs // nil where no entry can move, or where no further walk follows
 	open     sync.Map    // path for kopia -> *stamps of the directories that are being read
