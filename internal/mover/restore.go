@@ -7,6 +7,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/backend"
+	"github.com/cairn-backup/cairn/internal/backend/layout"
 	"github.com/cairn-backup/cairn/internal/mover/failure"
 	"github.com/cairn-backup/cairn/internal/mover/report"
 	"github.com/cairn-backup/cairn/internal/repository"
@@ -16,14 +17,10 @@ import (
 
 // Restore restores one component after another.
 func (m *Mover) Restore(ctx context.Context, t task.Task, flags Flags) task.Result {
-	engine, setup := m.openForRestore(ctx, t, flags)
-	if engine != nil {
-		defer func() {
-			if err := engine.Close(context.WithoutCancel(ctx)); err != nil {
-				m.Log.Warn("close repository", "reason", failure.ClassifyMove(err).Reason)
-			}
-		}()
-	}
+	from := restoreSource{m: m}
+	setup := from.open(ctx, t, flags)
+	defer from.close(ctx)
+	engine := from.engine
 	var results []task.ComponentResult
 	for _, c := range t.Components {
 		began := m.Now()
@@ -52,32 +49,77 @@ func unrestored(c task.Component) task.ComponentResult {
 	}
 }
 
-// openForRestore connects to the repository read-only.
-func (m *Mover) openForRestore(ctx context.Context, t task.Task, flags Flags) (repository.Engine, *failure.Failure) {
-	storage, err := m.storage(t)
+// restoreSource is the repository that a restore reads.
+type restoreSource struct {
+	m      *Mover
+	at     repository.Repository
+	own    bool              // it belongs to the Repository of this cluster that the task names
+	engine repository.Engine // nil if it was not opened
+}
+
+// open connects to the repository read-only.
+func (s *restoreSource) open(ctx context.Context, t task.Task, flags Flags) *failure.Failure {
+	storage, err := s.m.storage(t)
 	if err != nil {
-		return nil, failure.ClassifyInit(err)
+		return failure.ClassifyInit(err)
 	}
-	rep, err := m.repository(t, storage)
-	if err != nil {
-		return nil, failure.ClassifyInit(err)
+	if s.at, err = s.m.repository(t, storage); err != nil {
+		return failure.ClassifyInit(err)
 	}
 	store, err := backend.Open(storage)
 	if err != nil {
-		return nil, failure.ClassifyInit(err)
+		return failure.ClassifyInit(err)
 	}
-	if _, err := reach(ctx, store, t.Repository.Directory); err != nil {
-		return nil, failure.ClassifyInit(err)
-	}
-	rep.ReadOnly = true
-	if rep.CacheDir, err = m.cacheDir(t, flags); err != nil {
-		return nil, failure.ClassifyInit(err)
-	}
-	engine, err := m.Driver.Open(ctx, rep)
+	metadata, err := reach(ctx, store, t.Repository.Directory)
 	if err != nil {
-		return nil, failure.ClassifyOpen(err, rulesOf(t).EncryptionSecret)
+		return failure.ClassifyInit(err)
 	}
-	return engine, nil
+	owner, err := layout.ParseRepositoryMetadata(metadata)
+	s.own = err == nil && owner.ClusterUID == t.Cluster && owner.RepositoryUID == string(t.Repository.UID)
+	s.at.ReadOnly = true
+	if s.at.CacheDir, err = s.m.cacheDir(t, flags); err != nil {
+		return failure.ClassifyInit(err)
+	}
+	if s.engine, err = s.m.Driver.Open(ctx, s.at); err != nil {
+		s.engine = nil
+		return failure.ClassifyOpen(err, rulesOf(t).EncryptionSecret)
+	}
+	return nil
+}
+
+// close ends the connection. If the storage returned other bytes than were written, the next backup is told.
+func (s *restoreSource) close(ctx context.Context) {
+	if s.engine == nil {
+		return
+	}
+	ctx = context.WithoutCancel(ctx)
+	rotten := s.engine.Rotten()
+	if err := s.engine.Close(ctx); err != nil {
+		s.m.Log.Warn("close repository", "reason", failure.ClassifyMove(err).Reason)
+	}
+	if len(rotten) == 0 || !s.own {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, doubtWithin)
+	defer cancel()
+	if err := s.doubt(ctx, rotten); err != nil {
+		s.m.Log.Warn("the next backup does not know that data is damaged", "reason", failure.ClassifyMove(err).Reason)
+	}
+}
+
+// doubtWithin is the time to tell the next backup of damage. A mover that was stopped may not have it.
+const doubtWithin = time.Minute
+
+// doubt is all that a restore writes to a repository, and only to one of this cluster, whose backups read it.
+func (s *restoreSource) doubt(ctx context.Context, ids []string) (err error) {
+	at := s.at
+	at.ReadOnly = false
+	engine, err := s.m.Driver.Open(ctx, at)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, engine.Close(context.WithoutCancel(ctx))) }()
+	return engine.Doubt(ctx, ids...)
 }
 
 // restoreComponent writes one component into its volume. It restores owners if the mover is able to, and set-id bits
