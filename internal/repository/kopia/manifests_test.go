@@ -110,7 +110,7 @@ func TestOneLostPackOfDirectories(t *testing.T) {
 		"deleted": os.Remove,
 		"cut off": func(file string) error { return os.Truncate(file, 100) },
 		"empty":   func(file string) error { return os.Truncate(file, 0) },
-		"rotten":  rot,
+		"rotten":  rotAll,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -130,14 +130,6 @@ func TestOneLostPackOfDirectories(t *testing.T) {
 			g.Expect(enginetest.Open(t, n.d, n.r).List(ctx, "")).To(HaveLen(4))
 		})
 	}
-}
-
-func rot(file string) error {
-	b, err := os.ReadFile(file)
-	for i := range b {
-		b[i] ^= 0xff
-	}
-	return errors.Join(err, os.Chmod(file, 0o600), os.WriteFile(file, b, 0o600))
 }
 
 // TestNothingIsCollectedWhileASnapshotIsLost checks that a pack which comes back brings its snapshot back. Only when
@@ -213,7 +205,7 @@ func TestTheListOfAllSnapshotsIsLost(t *testing.T) {
 // lost, and goes on when nobody needs the directory any more.
 func TestADamagedDirectoryEndsNoMaintenanceForEver(t *testing.T) {
 	t.Parallel()
-	for name, how := range map[string]func(file string) error{"deleted": os.Remove, "rotten": rot} {
+	for name, how := range map[string]func(file string) error{"deleted": os.Remove, "rotten": rotAll} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g, ctx, n := NewWithT(t), t.Context(), afterNights(t, 18) // the pack describes no snapshot any more
