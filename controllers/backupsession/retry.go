@@ -47,8 +47,11 @@ func (r *Reconciler) again(ctx context.Context, s *v1alpha1.BackupSession, start
 	return nil
 }
 
-// retry creates the run that retries the failed targets of s, once it is due. It returns the time until
-// then.
+// retryLook is when a retry looks again at a later run that has not ended.
+const retryLook = time.Minute
+
+// retry creates the run that retries the failed targets of s, once it is due and no later run can make it needless. It
+// returns the time until it looks again.
 func (r *Reconciler) retry(ctx context.Context, s *v1alpha1.BackupSession) (time.Duration, error) {
 	if !backup.RetryPending(s) || s.DeletionTimestamp != nil {
 		return 0, nil
@@ -65,13 +68,18 @@ func (r *Reconciler) retry(ctx context.Context, s *v1alpha1.BackupSession) (time
 		return 0, fmt.Errorf("list BackupSessions: %w", err)
 	}
 	event := &run.Event{Type: corev1.EventTypeNormal}
-	before := s.DeepCopy()
-	if by := backup.Superseded(s, all.Items, r.Clock.Now()); by != nil {
+	before, now := s.DeepCopy(), r.Clock.Now()
+	by := backup.Superseded(s, all.Items, now)
+	switch {
+	case by != nil && !by.Status.Phase.Terminal():
+		logf.FromContext(ctx).V(1).Info("waits for a later run before it retries the failed targets", "run", by.Name)
+		return retryLook, nil
+	case by != nil:
 		s.Status.NextRetry = nil
 		event.Reason, event.Message = v1alpha1.ReasonRetryDropped,
 			"not retried: BackupSession "+by.Name+" is a later run of the session"
-	} else {
-		name, err := r.successor(ctx, s)
+	default:
+		name, err := r.successor(ctx, s, metav1.NewTime(backup.RetryDue(s, all.Items, now)))
 		if err != nil {
 			return 0, err
 		}
@@ -82,11 +90,7 @@ func (r *Reconciler) retry(ctx context.Context, s *v1alpha1.BackupSession) (time
 }
 
 // successor creates or finds the run that retries the failed targets of s, and returns its name.
-func (r *Reconciler) successor(ctx context.Context, s *v1alpha1.BackupSession) (string, error) {
-	due := s.Status.NextRetry
-	if now := r.Clock.Now(); due.After(now) { // a clock that was ahead has planned it
-		due = &metav1.Time{Time: now}
-	}
+func (r *Reconciler) successor(ctx context.Context, s *v1alpha1.BackupSession, due metav1.Time) (string, error) {
 	for _, name := range []string{
 		policy.RetryName(s.Name),
 		policy.TriggeredSessionName(s.Spec.Invoker.Name, s.Spec.Session, "retry", string(s.UID)),
@@ -100,7 +104,7 @@ func (r *Reconciler) successor(ctx context.Context, s *v1alpha1.BackupSession) (
 			}},
 			Spec: v1alpha1.BackupSessionSpec{
 				Invoker: s.Spec.Invoker, Session: s.Spec.Session, BackupTimeout: s.Spec.BackupTimeout,
-				ScheduledTime: due, RetryLeft: s.Spec.RetryLeft - 1, RetryOf: s.Name,
+				ScheduledTime: &due, RetryLeft: s.Spec.RetryLeft - 1, RetryOf: s.Name,
 			},
 		}
 		err := r.Create(ctx, next, client.FieldOwner(r.FieldManager))

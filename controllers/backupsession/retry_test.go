@@ -152,6 +152,57 @@ func TestForbidWithARetryPending(t *testing.T) {
 	w.Expect(summary(w.settle("c-r1"))[0]).To(Equal("Succeeded/Succeeded"))
 }
 
+// A run by hand is under way when a retry is due. It is not tried again itself: if it fails, the retry comes, although
+// its starting deadline has passed meanwhile.
+func TestARetryWaitsForALaterRun(t *testing.T) {
+	t.Parallel()
+	for name, outcome := range map[string]func(*batchv1.Job) kubelet.Outcome{
+		"which fails":    func(*batchv1.Job) kubelet.Outcome { return kubelet.Fail(v1alpha1.ReasonStorageFull) },
+		"which succeeds": kubelet.Succeed,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.configuration(concurrency(v1alpha1.ConcurrencyForbid), func(c *v1alpha1.BackupConfiguration) {
+				c.Spec.Sessions[0].RetryConfig = &v1alpha1.RetryConfig{MaxRetry: 1}
+				c.Spec.Sessions[0].RetryConfig.Delay.Duration = time.Minute
+				c.Spec.Sessions[0].Scheduler = &v1alpha1.SchedulerSpec{
+					Schedule: "0 3 * * *", StartingDeadlineSeconds: new(int64(600)),
+				}
+			})
+			w.Outcome = func(*batchv1.Job) kubelet.Outcome { return kubelet.Fail(v1alpha1.ReasonStorageFull) }
+			w.run(v1alpha1.BackupConfigurationKind, "uploads", "a", retries(1))
+			w.settle("a")
+			testbed.ASecondLater(t, w.session("a"))
+			w.Outcome = hang
+			w.run(v1alpha1.BackupConfigurationKind, "uploads", "b")
+			for range 3 {
+				w.Reconcile("b")
+				w.Cluster()
+			}
+			w.EventReasons()
+			w.Clock.SetTime(w.Clock.Now().Add(30 * time.Minute))
+			for range 3 {
+				w.Expect(w.Reconcile("a").RequeueAfter).To(BeNumerically(">", 0))
+			}
+			w.Expect(w.EventReasons()).To(BeEmpty())
+			w.Expect(w.session("a").Status.NextRetry).NotTo(BeNil(), "it still waits")
+
+			w.Outcome = outcome
+			failed := summary(w.settle("b"))[0] == "Failed/StorageFull"
+			w.Outcome = kubelet.Succeed
+			w.EventReasons()
+			w.Reconcile("a")
+			if !failed {
+				w.Expect(w.EventReasons()).To(Equal([]string{"RetryDropped"}))
+				return
+			}
+			w.Expect(w.EventReasons()).To(Equal([]string{"Retried"}))
+			w.Expect(summary(w.settle("a-r1"))[0]).To(Equal("Succeeded/Succeeded"))
+		})
+	}
+}
+
 // A later change of policy does not change the retry.
 func TestARetryKeepsThePolicyOfItsRun(t *testing.T) {
 	t.Parallel()

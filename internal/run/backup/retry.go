@@ -112,21 +112,44 @@ func (start *Start) Again(s, of *v1alpha1.BackupSession, current []StartTarget) 
 	}
 }
 
-// Superseded returns another run of the session that makes a retry of s needless: it is newer than s, is no retry
-// itself, was not in vain, is not being deleted and is no record. It returns nil if there is none. A run that a clock
-// of the future has dated is not known to be newer.
+// Superseded returns another run of the session that makes a retry of s needless, or will unless it is in vain: then it
+// has not ended yet. It is newer than s, is no retry itself and is no record. It returns nil if there is none. A run
+// that a clock of the future has dated is not known to be newer.
 func Superseded(
 	s *v1alpha1.BackupSession, others []v1alpha1.BackupSession, now time.Time,
-) *v1alpha1.BackupSession {
+) (by *v1alpha1.BackupSession) {
 	for i := range others {
 		o := &others[i]
-		if o.UID != s.UID && o.Spec.Invoker == s.Spec.Invoker && o.Spec.Session == s.Spec.Session &&
-			o.Spec.RetryOf == "" && !inVain(&o.Status) && o.DeletionTimestamp == nil &&
-			!v1alpha1.HasRecordAnnotation(o.Annotations) && laterThan(s, o, now) {
+		switch {
+		case !follows(s, o, now):
+		case !o.Status.Phase.Terminal():
+			by = o
+		case !inVain(&o.Status) && o.DeletionTimestamp == nil:
 			return o
 		}
 	}
-	return nil
+	return by
+}
+
+// RetryDue returns since when a planned retry of s is due: it waits for later runs, which were in vain.
+func RetryDue(s *v1alpha1.BackupSession, others []v1alpha1.BackupSession, now time.Time) time.Time {
+	due := s.Status.NextRetry.Time
+	for i := range others {
+		o := &others[i]
+		if end := EndOf(o); follows(s, o, now) && o.Status.Phase.Terminal() && end.After(due) {
+			due = end
+		}
+	}
+	if due.After(now) { // a clock that was ahead has planned it, or has ended the other run
+		return now
+	}
+	return due
+}
+
+// follows reports whether a run of the same session, which is no retry itself, is newer than s.
+func follows(s, other *v1alpha1.BackupSession, now time.Time) bool {
+	return other.UID != s.UID && other.Spec.Invoker == s.Spec.Invoker && other.Spec.Session == s.Spec.Session &&
+		other.Spec.RetryOf == "" && !v1alpha1.HasRecordAnnotation(other.Annotations) && laterThan(s, other, now)
 }
 
 // inVain reports whether a run was skipped, or has failed and nothing tries it again.

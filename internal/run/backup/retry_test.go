@@ -175,11 +175,48 @@ func TestARunThatTriesAgain(t *testing.T) {
 		g.Expect(superseded(another("x", time.Second, ended, pending))).To(BeTrue(), "it is tried again")
 		retried := func(s *v1alpha1.BackupSession) { s.Status.Retried = new(true) }
 		g.Expect(superseded(another("x", time.Second, ended, retried))).To(BeTrue(), "it was tried again")
+		goes := func(s *v1alpha1.BackupSession) { s.DeletionTimestamp = &metav1.Time{Time: runtest.Now} }
+		g.Expect(superseded(another("x", time.Second, ended, goes))).To(BeFalse(), "somebody has ended it")
+		running := another("x", time.Second, started)
+		g.Expect(superseded(running, another("y", 2*time.Second, ended))).To(BeTrue(), "it has not ended yet")
+		by := backup.Superseded(of, []v1alpha1.BackupSession{*running, *another("y", 2*time.Second, ended, retried)},
+			runtest.Now)
+		g.Expect(by.Name).To(Equal("y"), "nothing that still runs can change that")
 		foreign := func(s *v1alpha1.BackupSession) { s.Spec.Session = "other" }
 		g.Expect(superseded(another("x", time.Second, foreign))).To(BeFalse())
 		g.Expect(superseded(another("x", time.Second, func(s *v1alpha1.BackupSession) { s.Spec.RetryOf = "run" }))).To(
 			BeFalse())
 	})
+}
+
+// A retry waits for a later run that can make it needless. Its starting deadline counts from the end of that run.
+func TestWhenARetryIsDue(t *testing.T) {
+	t.Parallel()
+	due := runtest.Now.Add(time.Minute)
+	of := another("run", 0, ended)
+	of.UID, of.Status.NextRetry = "1", &metav1.Time{Time: due}
+	at := func(minutes int) func(*v1alpha1.BackupSession) {
+		return func(s *v1alpha1.BackupSession) {
+			s.Status.CompletionTime = &metav1.Time{Time: runtest.Now.Add(time.Duration(minutes) * time.Minute)}
+		}
+	}
+	elsewhere := func(s *v1alpha1.BackupSession) { s.Spec.Session = "other" }
+	for name, tt := range map[string]struct {
+		other *v1alpha1.BackupSession
+		want  time.Duration
+	}{
+		"no later run":                 {other: another("x", -time.Second, ended, at(60))},
+		"a later run that failed":      {other: another("x", time.Second, ended, at(60)), want: 59 * time.Minute},
+		"one that failed before":       {other: another("x", time.Second, ended, at(0))},
+		"one of a clock that is ahead": {other: another("x", time.Second, ended, at(1e6)), want: 2 * time.Hour},
+		"a run of another session":     {other: another("x", time.Second, ended, at(60), elsewhere)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			all := []v1alpha1.BackupSession{*tt.other}
+			NewWithT(t).Expect(backup.RetryDue(of, all, due.Add(2*time.Hour)).Sub(due)).To(Equal(tt.want))
+		})
+	}
 }
 
 func TestExpired(t *testing.T) {
