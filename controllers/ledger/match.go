@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -107,6 +108,14 @@ func (r *Reconciler) matchers(ctx context.Context, l *v1alpha1.Ledger) (matchers
 		}
 	}
 	return out, nil
+}
+
+// longest returns how long the Ledgers can take until they look at their page again.
+func (m matchers) longest() (longest time.Duration) {
+	for _, one := range m {
+		longest = max(longest, one.ledger.Spec.Interval.Duration, one.ledger.Spec.BatchWindow.Duration)
+	}
+	return longest
 }
 
 // any reports whether one of the Ledgers selects a namespace, and sessions as the caller wants.

@@ -87,7 +87,7 @@ func (r *Reconciler) page(ctx context.Context, l *v1alpha1.Ledger) ([]byte, erro
 			return nil, err
 		}
 	}
-	return ledger.Page(l.Spec.ClusterName, p.rows), nil
+	return ledger.Page(l.Spec.ClusterName, p.rows, m.longest()), nil
 }
 
 // histories sums up the ended runs that one of the Ledgers records.
@@ -236,11 +236,22 @@ func (p *pageBuilder) add(
 		}
 		known = backup.Scheduled(known, config, schedule.Identity(row.Kind, o.Namespace, o.Name, config.Name),
 			o.CreationTimestamp.Time)
-		due, ok := backup.SuccessDue(&known, config, h.sessions[config.Name], p.now, next)
-		row.Late = row.Late || ok && p.now.After(due)
+		if due, ok := backup.SuccessDue(&known, config, h.sessions[config.Name], p.now, next); ok {
+			p.expect(&row, due)
+		}
 	}
 	p.rows = append(p.rows, row)
 	return nil
+}
+
+// expect notes in a row when the next success of one of its sessions must be there.
+func (p *pageBuilder) expect(row *ledger.Policy, due time.Time) {
+	switch {
+	case p.now.After(due):
+		row.Late = true
+	case row.Due.IsZero() || due.Before(row.Due):
+		row.Due = due
+	}
 }
 
 // next returns the first slot of a schedule after a time.

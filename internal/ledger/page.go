@@ -27,6 +27,8 @@ type Policy struct {
 	Next time.Time
 	// Late says that a run that should have succeeded by now has not.
 	Late bool
+	// Due is when it becomes late if nothing succeeds until then. Zero means never.
+	Due time.Time
 }
 
 // kept is what a page says first, as long as somebody keeps it.
@@ -41,7 +43,35 @@ func Retire(page []byte, cluster string, since time.Time, now string) []byte {
 		notice += " Cairn goes on in " + escape(now) + "."
 	}
 	_, rest, _ := bytes.Cut(page, []byte("\n"))
+	if before, after, found := bytes.Cut(rest, []byte("\n"+trueUntil)); found {
+		_, after, _ = bytes.Cut(after, []byte("\n"))
+		rest = slices.Concat(before, after)
+	}
 	return slices.Concat([]byte(title(cluster)), bytes.Replace(rest, []byte(kept), []byte(notice), 1))
+}
+
+// trueUntil begins the line that says until when a page is true.
+const trueUntil = "**True until "
+
+// validity says until when a page is true if nothing happens: then the first policy is late. It changes only when a
+// policy that is not late has another success, or is edited. Those who keep the page look at it again within the
+// interval after that. It is "" if no policy will be late.
+func validity(policies []Policy, interval time.Duration) string {
+	var until time.Time
+	for _, p := range policies {
+		if !p.Late && !p.Due.IsZero() && (until.IsZero() || p.Due.Before(until)) {
+			until = p.Due
+		}
+	}
+	if until.IsZero() {
+		return ""
+	}
+	grace := "an hour"
+	if hours := (interval + interval/4 + 90*time.Minute - 1) / time.Hour; hours > 1 {
+		grace = fmt.Sprintf("%d hours", hours)
+	}
+	return "\n" + trueUntil + moment(until) + ".** If this page still says so " + grace +
+		" later, nobody keeps it any more.\n"
 }
 
 func title(cluster string) string { return "# Backups of " + escape(cluster) + "\n" }
@@ -52,8 +82,9 @@ const (
 	maxPolicies = 10
 )
 
-// Page returns the page for people, in Markdown. It is a function of the set of policies, in any order.
-func Page(cluster string, policies []Policy) []byte {
+// Page returns the page for people, in Markdown. It is a function of the set of policies, in any order, and of how
+// often those who keep it look at it.
+func Page(cluster string, policies []Policy, interval time.Duration) []byte {
 	policies = slices.Clone(policies)
 	slices.SortFunc(policies, func(a, b Policy) int {
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
@@ -61,6 +92,7 @@ func Page(cluster string, policies []Policy) []byte {
 	var out strings.Builder
 	out.WriteString(title(cluster) + "\n" + kept +
 		" Times are UTC. A policy is late when a run that was due has not succeeded within its time.\n")
+	out.WriteString(validity(policies, interval))
 	out.WriteString(noBackup(policies))
 	if len(policies) == 0 {
 		out.WriteString("\nThere is no backup policy.\n")

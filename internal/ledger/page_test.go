@@ -26,17 +26,59 @@ func TestPage(t *testing.T) {
 			Namespace: "blog", Kind: "BackupConfiguration", Name: "uploads",
 			Targets:    []string{"PersistentVolumeClaim/uploads"},
 			LastResult: "Succeeded", LastReason: "Succeeded", LastSuccess: slot, Next: slot.Add(24 * time.Hour),
+			Due: slot.Add(30 * time.Hour),
 		},
 		{
 			Namespace: "blog", Kind: "BackupConfiguration", Name: "a|b_[x](y)", Targets: []string{"Job/<b>\n# x"},
 			NoBackup: []string{"Job/<b>\n# x"},
 		},
 	}
-	page := string(Page("production", policies))
+	page := string(Page("production", policies, 10*time.Minute))
 	golden(t, "page.md", page)
 	slices.Reverse(policies)
-	g.Expect(string(Page("production", policies))).To(Equal(page))
-	golden(t, "page-empty.md", string(Page("production", nil)))
+	g.Expect(string(Page("production", policies, 10*time.Minute))).To(Equal(page))
+	golden(t, "page-empty.md", string(Page("production", nil, 10*time.Minute)))
+}
+
+// A page that nobody can change any more shows it by itself: the Git server refuses the token, or the cluster is gone.
+func TestPageSaysUntilWhenItIsTrue(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		policies []Policy
+		interval time.Duration
+		want     string
+	}{
+		"no policy":                {},
+		"none that is scheduled":   {policies: []Policy{{Name: "a"}}},
+		"one that is late already": {policies: []Policy{{Name: "a", Late: true, Due: slot}}},
+		"the first of all": {
+			policies: []Policy{
+				{Name: "a", Due: slot.Add(time.Hour)}, {Name: "b", Due: slot}, {Name: "c"}, {Name: "d", Late: true},
+			},
+			want: "**True until 2026-07-31 23:00.** If this page still says so an hour later, nobody keeps it any " +
+				"more.\n",
+		},
+		"kept by a Ledger that looks seldom": {
+			policies: []Policy{{Name: "a", Due: slot}}, interval: 24 * time.Hour, want: " says so 31 hours later, ",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := NewWithT(t)
+			page := Page("production", tt.policies, tt.interval)
+			if tt.want == "" {
+				g.Expect(string(page)).NotTo(ContainSubstring(trueUntil))
+				return
+			}
+			g.Expect(string(page)).To(ContainSubstring(tt.want))
+			without := slices.Clone(tt.policies)
+			for i := range without {
+				without[i].Due = time.Time{}
+			}
+			g.Expect(string(Retire(page, "production", slot, ""))).To(Equal(string(
+				Retire(Page("production", without, tt.interval), "production", slot, ""))), "it is true for ever then")
+		})
+	}
 }
 
 // A page of very many policies and targets without a backup says how many there are.
@@ -51,7 +93,7 @@ func TestPageOfMuchWithoutBackup(t *testing.T) {
 		p.NoBackup = p.Targets[1:]
 		policies = append(policies, p)
 	}
-	page := string(Page("production", policies))
+	page := string(Page("production", policies, 10*time.Minute))
 	g.Expect(page).To(ContainSubstring("**No backup yet:** BackupBatch/b00 in shop (12 of 13 targets), "))
 	g.Expect(page).To(ContainSubstring("BackupBatch/b09 in shop (12 of 13 targets), and 2 more.\n"))
 	g.Expect(page).To(ContainSubstring("| Deployment/d01 (**no backup yet**), "))
@@ -60,7 +102,7 @@ func TestPageOfMuchWithoutBackup(t *testing.T) {
 	for i := range 12 {
 		policies[0].Empty = append(policies[0].Empty, fmt.Sprintf("e%02d", i))
 	}
-	g.Expect(string(Page("production", policies))).To(ContainSubstring(
+	g.Expect(string(Page("production", policies, 10*time.Minute))).To(ContainSubstring(
 		"e09 (**its selector finds nothing**), and 15 more (**the selector finds nothing** of 2) " +
 			"(**no backup yet** of 12) |"))
 }
