@@ -46,6 +46,10 @@ func hasSeen(sync, other *v1alpha1.PolicySync, policy []client.Object, now time.
 	if changed.LastChangedRevision == "" || changed.LastChangedRevision == applied.LastAppliedRevision {
 		return true
 	}
+	if applied.LastAppliedRevision == changed.LastAppliedRevision && changed.LastAppliedTime != nil &&
+		!changed.LastChangedTime.After(changed.LastAppliedTime.Time) { // what changed was in what both have applied
+		return true
+	}
 	found := applied.LastAppliedTime
 	if found == nil || v1alpha1.Ahead(found.Time, now) { // a clock that is right now says nothing of that time
 		return false

@@ -44,7 +44,10 @@ func TestPolicySyncsThatAreApart(t *testing.T) {
 			says:   "; PolicySync/shop/b has not applied the revision that it tried last: its condition Ready says why",
 		},
 		"one has written some of the commit, and the other one nothing": {
-			change: func(a, _ *v1alpha1.PolicySync) { a.Status.LastAppliedRevision = first },
+			change: func(a, _ *v1alpha1.PolicySync) {
+				applied(a, first, ago(2*time.Hour))
+				a.Status.LastAttemptedRevision = second
+			},
 			says:   "; PolicySync/backup/a has not applied the revision that it tried last",
 		},
 		"one has applied a later commit": {change: func(_, b *v1alpha1.PolicySync) {
@@ -60,6 +63,19 @@ func TestPolicySyncsThatAreApart(t *testing.T) {
 				changed(a, "", nil)
 				applied(b, second, ago(time.Hour))
 				changed(b, second, ago(time.Hour))
+			},
+			says: before,
+		},
+		"one came from another branch, and both have applied the same": {change: func(a, b *v1alpha1.PolicySync) {
+			applied(a, third, ago(0))
+			changed(a, zeroth, ago(time.Hour))
+			applied(b, third, ago(2*time.Hour))
+		}},
+		"both have applied the same, and one has written some of a later commit": {
+			change: func(a, b *v1alpha1.PolicySync) {
+				applied(a, first, ago(2*time.Hour))
+				changed(a, second, ago(time.Hour))
+				applied(b, first, ago(2*time.Hour))
 			},
 			says: before,
 		},

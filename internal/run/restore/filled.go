@@ -258,7 +258,8 @@ func ClaimsOf(hosts []v1alpha1.ResolvedRestoreHost) []string {
 func AlreadyRestoredMessage(kind, filled string) string {
 	return fmt.Sprintf("an identical %s of this name, or of an earlier version of Cairn, has filled the %s before. "+
 		"Its claims and volumes are still the same, but nobody has looked at what they hold now. To restore again, "+
-		"use another name, or another spec if an earlier version has filled the %[2]s", kind, filled)
+		"use another name (and another word in confirm where it is set), or another spec if an earlier version has "+
+		"filled the %[2]s", kind, filled)
 }
 
 // UnboundMessage explains why a claim that an identical earlier restore made still has no volume.
