@@ -112,6 +112,7 @@ const (
 	ReasonPushRefused      = "PushRefused"
 	ReasonBacklogged       = "Backlogged"
 	ReasonPushed           = "Pushed"
+	ReasonOutboxNotWritten = "OutboxNotWritten"
 	ReasonRecordDropped    = "RecordDropped"
 	ReasonRecordDiffers    = "RecordDiffers"
 

@@ -125,11 +125,12 @@ type LedgerStatus struct {
 	// +optional
 	LastPushedTime *metav1.Time `json:"lastPushedTime,omitempty"`
 
-	// Pending is the number of records in the outbox.
+	// Pending is the number of records that wait: those in the outbox, and those that can't be written into it for
+	// minutes (OutboxNotWritten).
 	// +optional
 	Pending int32 `json:"pending"`
 
-	// OldestPendingTime is when the oldest of these records was put there.
+	// OldestPendingTime is when the oldest of these records was put into the outbox, or when its object ended.
 	// +optional
 	OldestPendingTime *metav1.Time `json:"oldestPendingTime,omitempty"`
 

@@ -13,7 +13,6 @@ import (
 	kerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/clock"
-	"k8s.io/utils/lru"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
@@ -27,7 +26,7 @@ import (
 const (
 	// batchSize is the number of ended objects at which the batch window ends early.
 	batchSize = 200
-	// fullRetry is the delay after which objects look again for room in a full outbox.
+	// fullRetry is the delay after which objects look again for room in an outbox that was full or refused.
 	fullRetry = 30 * time.Second
 )
 
@@ -46,8 +45,10 @@ type Collector struct {
 
 	// full is when the outboxes of Ledgers were found full.
 	full map[types.UID]time.Time
-	// failed is when the records of objects could not be written first, by the UID of the object.
-	failed *lru.Cache
+	// refused is when, and how, the API server last refused the outboxes of Ledgers.
+	refused map[types.UID]refusal
+	// unwritten is what this pass could not write, by Ledger.
+	unwritten map[types.UID]*unwritten
 }
 
 func (c *Collector) writer() status.Writer {
@@ -57,12 +58,23 @@ func (c *Collector) writer() status.Writer {
 // Reconcile collects all pending objects. The request is always the same.
 func (c *Collector) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result, error) {
 	pending, err := c.pending(ctx)
-	if err != nil || len(pending) == 0 {
+	if err == nil && len(pending) > 0 {
+		err = c.match(ctx, c.Client, pending)
+	}
+	if err != nil {
 		return ctrl.Result{}, err
 	}
-	if err := c.match(ctx, c.Client, pending); err != nil {
-		return ctrl.Result{}, err
+	c.unwritten = nil
+	result, seen, err := c.pass(ctx, pending)
+	if seen && ctx.Err() == nil {
+		c.Outbox.report(c.unwritten, c.Clock.Now())
 	}
+	return result, err
+}
+
+// pass stores or releases what is pending as soon as it can. seen reports that it got so far that the Collector knows
+// what can't be written.
+func (c *Collector) pass(ctx context.Context, pending []*ended) (result ctrl.Result, seen bool, err error) {
 	unwanted, waiting := wanted(pending)
 	wait, held := c.window(waiting), false
 	if wait <= 0 {
@@ -76,19 +88,20 @@ func (c *Collector) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result,
 	// waiting is not looked for.
 	if wait > 0 && len(unwanted) > 0 {
 		if err := c.match(ctx, c.APIReader, unwanted); err != nil {
-			return ctrl.Result{}, err
+			return ctrl.Result{}, false, err
 		}
 		unwanted, waiting = wanted(pending)
 		wait = c.window(waiting)
 	}
 	if wait <= 0 && len(pending) > 0 {
 		if err := c.match(ctx, c.APIReader, pending); err != nil {
-			return ctrl.Result{}, err
+			return ctrl.Result{}, false, err
 		}
 		unwanted, waiting = wanted(pending)
 		wait = c.window(waiting)
 	}
-	return c.collect(ctx, unwanted, waiting, wait, held)
+	result, err = c.collect(ctx, unwanted, waiting, wait, held)
+	return result, true, err
 }
 
 // collect releases what no Ledger wants, and stores what waits unless its window is open. held reports that more waits
@@ -113,7 +126,7 @@ func (c *Collector) collect(
 		errs = append(errs, err)
 	}
 	if held {
-		logf.FromContext(ctx).V(1).Info("waits, because the outbox is full", "after", fullRetry.String())
+		logf.FromContext(ctx).V(1).Info("waits, because an outbox is full or refused", "after", fullRetry.String())
 		return ctrl.Result{RequeueAfter: fullRetry}, kerrors.NewAggregate(errs)
 	}
 	return ctrl.Result{}, kerrors.NewAggregate(errs)

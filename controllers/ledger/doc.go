@@ -2,8 +2,8 @@
 // Ledgers and then releases the objects. The Reconciler pushes an outbox to Git and then empties it.
 //
 // An outbox is a set of ConfigMaps; each ConfigMap is a parcel of records. Nothing but the outbox lies between the two
-// controllers, so each can be killed between any two lines (TestCrash). The order of their writes makes every step
-// repeatable:
+// controllers, so each can be killed between any two lines (TestCrash). What can't be written into it, the Collector
+// reports to the Reconciler, and finds again after a restart. The order of their writes makes every step repeatable:
 //
 //	Collector:  ConfigMap, then finalizer. It does not write a record again that is in the outbox or in Git.
 //	Reconciler: push, then status, then status.records of the objects, then the ConfigMaps. A push without changes

@@ -86,7 +86,7 @@ func (r *Reconciler) leave(
 		return ctrl.Result{}, err
 	}
 	where, err := r.check(ctx, l)
-	if err != nil || kept || l.Spec.Suspend || !conditions.IsReady(l) || elsewhere(l) ||
+	if err != nil || kept || l.Spec.Suspend || elsewhere(l) || !conditions.IsReady(l) && !outboxNotWritten(l) ||
 		now.Sub(l.DeletionTimestamp.Time) > giveUpAfter {
 		return ctrl.Result{}, r.finish(ctx, l)
 	}

@@ -19,7 +19,8 @@ type Metrics struct {
 func NewMetrics(registry prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		pending: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "cairn_ledger_pending_records", Help: "Records that wait in the outbox of a Ledger.",
+			Name: "cairn_ledger_pending_records",
+			Help: "Records that wait in the outbox of a Ledger, or to get into it.",
 		}, []string{"namespace", "name"}),
 		pushes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "cairn_ledger_push_total", Help: "Attempts to bring a Ledger's branch up to date, by result.",

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -52,6 +53,9 @@ type Outbox struct {
 	mu    sync.Mutex
 	paths map[types.UID][]string // of the parcels that were read or written, by ConfigMap
 	taken map[types.UID]bool     // parcels of a running push, until they are removed or put back
+
+	unwritten map[types.UID]*unwritten // by Ledger, as of the last report
+	reported  bool                     // this process has had a report
 }
 
 // NewOutbox returns an Outbox that reads through reader. The reader must not be cached.
@@ -215,6 +219,61 @@ func (o *Outbox) stillThere(ctx context.Context, l *v1alpha1.Ledger, packed []le
 		return err
 	}
 	return errors.New("the Ledger is being deleted: its outbox takes no more records")
+}
+
+// unwrittenAfter is how long records can't be written into an outbox before its Ledger says so: a restart of the API
+// server or of a webhook is over by then.
+const unwrittenAfter = 2 * time.Minute
+
+// unwritten is what can't be written into the outbox of a Ledger. It gets lost with the process, and the next one finds
+// it again: the objects keep their finalizer.
+type unwritten struct {
+	ledger  *v1alpha1.Ledger
+	records int
+	oldest  time.Time // when the first of them ended
+	since   time.Time // since when this process can't write something
+	err     error     // why, at the last try
+	long    bool      // for longer than unwrittenAfter
+}
+
+// report notes all that could not be written, by Ledger. It wakes the Reconciler of each Ledger that has to say so, or
+// not any more.
+func (o *Outbox) report(found map[types.UID]*unwritten, now time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for uid, u := range found {
+		u.since = now
+		was := o.unwritten[uid]
+		if was != nil && was.since.Before(now) {
+			u.since = was.since
+		}
+		u.long = now.Sub(u.since) >= unwrittenAfter
+		if u.long && (was == nil || !was.long) {
+			o.notify(u.ledger)
+		}
+	}
+	for uid, was := range o.unwritten {
+		if found[uid] == nil {
+			o.notify(was.ledger)
+		}
+	}
+	o.unwritten, o.reported = found, true
+}
+
+// unwrittenOf returns what can't be written for a Ledger, nil if there is nothing. Before the first report, nobody
+// knows.
+func (o *Outbox) unwrittenOf(l *v1alpha1.Ledger) (u *unwritten, known bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.unwritten[l.UID], o.reported
+}
+
+// unwrittenSince returns since when this process can't write something for a Ledger.
+func (o *Outbox) unwrittenSince(l *v1alpha1.Ledger, now time.Time) time.Time {
+	if u, _ := o.unwrittenOf(l); u != nil && u.since.Before(now) {
+		return u.since
+	}
+	return now
 }
 
 // notify wakes the Reconciler of the Ledger. Nothing is lost if the Reconciler misses it: it also looks at its

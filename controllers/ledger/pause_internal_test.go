@@ -139,8 +139,11 @@ func recordsThatAWrongClockDated(t *testing.T, kept retention.Kept, namespace, g
 	l := &v1alpha1.Ledger{ObjectMeta: metav1.ObjectMeta{
 		Namespace: "shop", Name: "l", UID: "u", DeletionTimestamp: ahead,
 	}}
-	c, s := &Collector{Clock: clock}, &memory{failures: 1} // one failure can be from before the deletion
+	c := &Collector{Clock: clock, Outbox: NewOutbox(live, live)}
+	s := &memory{failures: 1} // one failure can be from before the deletion
 	why := errors.New("no answer")
+	records := &v1alpha1.Ledger{ObjectMeta: metav1.ObjectMeta{UID: "records"}}
+	urgent := &ended{object: l, urgent: true, ledgers: []*v1alpha1.Ledger{records}}
 	for _, tt := range []struct {
 		after time.Duration
 		late  bool
@@ -149,9 +152,12 @@ func recordsThatAWrongClockDated(t *testing.T, kept retention.Kept, namespace, g
 		overdue, err := r.overdue(t.Context(), l, s)
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(overdue == kept).To(Equal(tt.late), string(overdue))
-		g.Expect(c.givenUp(&ended{object: l, urgent: true}, why)).To(Equal(tt.late))
+		c.unwritten = nil
+		c.cannotWrite(records, urgent, why)
+		g.Expect(c.givenUp(urgent, why)).To(Equal(tt.late))
+		c.Outbox.report(c.unwritten, clock.Now())
 	}
 	g.Expect(c.givenUp(&ended{object: l}, why)).To(BeFalse(), "nothing waits for it")
 	l.DeletionTimestamp = new(metav1.NewTime(clock.Now()))
-	g.Expect(c.givenUp(&ended{object: l, urgent: true}, why)).To(BeFalse(), "it was deleted just now")
+	g.Expect(c.givenUp(urgent, why)).To(BeFalse(), "it was deleted just now")
 }

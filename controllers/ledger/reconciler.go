@@ -110,7 +110,11 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 			return ctrl.Result{}, fmt.Errorf("add finalizer: %w", err)
 		}
 	}
-	return r.reconcile(ctx, patcher, l)
+	result, retErr = r.reconcile(ctx, patcher, l)
+	if outboxNotWritten(l) && retErr == nil && (result.RequeueAfter == 0 || result.RequeueAfter > unwrittenLook) {
+		result.RequeueAfter = unwrittenLook
+	}
+	return result, retErr
 }
 
 // reconcile checks whether a push is needed and due, and pushes.
@@ -120,7 +124,11 @@ func (r *Reconciler) reconcile(ctx context.Context, patcher *status.Patcher, l *
 		return ctrl.Result{}, err
 	}
 	r.count(l, parcels)
+	written := r.sayUnwritten(l)
 	if l.Spec.Suspend {
+		if written {
+			markReady(l)
+		}
 		logf.FromContext(ctx).V(1).Info("nothing to do: the Ledger is suspended", "records", l.Status.Pending)
 		return ctrl.Result{}, nil
 	}
@@ -134,7 +142,7 @@ func (r *Reconciler) reconcile(ctx context.Context, patcher *status.Patcher, l *
 	if err != nil {
 		return r.failed(ctx, l, s, err)
 	}
-	forced = forced || refused(l) // forced also after a refusal that no longer applies
+	forced = forced || refused(l) || written // forced also after a refusal that no longer applies
 	if wait, why := r.pause(l, s, len(parcels) > 0, forced); wait > 0 {
 		logPause(ctx, l, why, wait)
 		return ctrl.Result{RequeueAfter: wait}, nil
@@ -223,10 +231,7 @@ func (r *Reconciler) attempt(
 	s.failures, s.notBefore, s.checked = 0, time.Time{}, r.Clock.Now()
 	r.count(l, rest)
 	l.Status.ObservedGeneration = l.Generation
-	markReady(l)
-	if len(s.unreadable) > 0 {
-		markFault(l, unreadable(s.unreadable))
-	}
+	r.markPushed(l, s)
 	if len(rest) > len(s.unreadable) {
 		wait := max(pushInterval, l.Spec.BatchWindow.Duration)
 		if s.more {
@@ -339,20 +344,6 @@ func (r *Reconciler) parcels(ctx context.Context, l *v1alpha1.Ledger) ([]parcel,
 		logf.FromContext(ctx).Info("removed incomplete ConfigMaps of the outbox", "count", size(abandoned))
 	}
 	return complete, r.Outbox.remove(ctx, abandoned)
-}
-
-// count writes the number of waiting records to status and metrics.
-func (r *Reconciler) count(l *v1alpha1.Ledger, parcels []parcel) {
-	n := 0
-	for _, p := range parcels {
-		n += p.records
-	}
-	l.Status.Pending, l.Status.OldestPendingTime = int32(n), nil
-	if len(parcels) > 0 {
-		l.Status.OldestPendingTime = parcels[0].meta.CreationTimestamp.DeepCopy()
-	}
-	markBacklog(l, size(parcels) >= maxParcels)
-	r.LedgerMetrics.setPending(l, n)
 }
 
 func (r *Reconciler) patch(ctx context.Context, patcher *status.Patcher, l *v1alpha1.Ledger) error {

@@ -4,13 +4,16 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/runtime/conditions"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/gitstore"
+	"github.com/cairn-backup/cairn/internal/kube/status"
 )
 
 // ownedConditions holds the conditions that the Reconciler writes.
@@ -110,6 +113,92 @@ func markFault(l *v1alpha1.Ledger, f *fault) {
 		return
 	}
 	conditions.MarkReconciling(l, v1alpha1.ReasonProgressingWithRetry, "%s", f.message)
+}
+
+// unwrittenLook is how often a Ledger looks again at what can't be written into its outbox. Its status is written no
+// more often because of that, however many runs end.
+const unwrittenLook = time.Minute
+
+// count writes the number of waiting records to status and metrics. While nobody knows yet what can't be written into
+// the outbox, the number of the last process stays.
+func (r *Reconciler) count(l *v1alpha1.Ledger, parcels []parcel) {
+	markBacklog(l, size(parcels) >= maxParcels)
+	u, known := r.unwritten(l)
+	if !known {
+		r.LedgerMetrics.setPending(l, int(l.Status.Pending))
+		return
+	}
+	n := 0
+	for _, p := range parcels {
+		n += p.records
+	}
+	l.Status.OldestPendingTime = nil
+	if len(parcels) > 0 {
+		l.Status.OldestPendingTime = parcels[0].meta.CreationTimestamp.DeepCopy()
+	}
+	if u != nil {
+		n += u.records
+		if oldest := l.Status.OldestPendingTime; oldest == nil || u.oldest.Before(oldest.Time) {
+			l.Status.OldestPendingTime = &metav1.Time{Time: u.oldest}
+		}
+	}
+	l.Status.Pending = int32(n)
+	r.LedgerMetrics.setPending(l, n)
+}
+
+// unwritten returns what the Ledger has to say about records that can't be written into its outbox, nil if there are
+// none. What the last process found counts until this one knows.
+func (r *Reconciler) unwritten(l *v1alpha1.Ledger) (u *unwritten, known bool) {
+	if !l.DeletionTimestamp.IsZero() {
+		return nil, true // it takes no more records
+	}
+	says := outboxNotWritten(l)
+	u, known = r.Outbox.unwrittenOf(l)
+	if u != nil && !says && !u.long {
+		u = nil
+	}
+	return u, known || !says
+}
+
+// outboxNotWritten reports whether the Ledger says that records can't be written into its outbox.
+func outboxNotWritten(l *v1alpha1.Ledger) bool {
+	return conditions.GetReason(l, meta.ReadyCondition) == v1alpha1.ReasonOutboxNotWritten
+}
+
+// sayUnwritten makes the Ledger say that records can't be written into its outbox, if it is ready otherwise. written
+// reports that it says so although they were written since.
+func (r *Reconciler) sayUnwritten(l *v1alpha1.Ledger) (written bool) {
+	u, known := r.unwritten(l)
+	switch says := outboxNotWritten(l); {
+	case u != nil && (says || conditions.IsReady(l)):
+		r.markUnwritten(l, u)
+	case u == nil && known:
+		return says
+	}
+	return false
+}
+
+func (r *Reconciler) markUnwritten(l *v1alpha1.Ledger, u *unwritten) {
+	markFault(l, &fault{
+		reason: v1alpha1.ReasonOutboxNotWritten,
+		message: status.Message(l, []status.Problem{{
+			Text: "records can't be written into the outbox, and wait with what ended: ", Words: u.err.Error(),
+		}}, r.Clock.Now()),
+	})
+}
+
+// markPushed writes to the Ledger that the last push succeeded, and what is wrong all the same.
+func (r *Reconciler) markPushed(l *v1alpha1.Ledger, s *memory) {
+	u, known := r.unwritten(l)
+	switch {
+	case u != nil:
+		r.markUnwritten(l, u)
+	case !known: // it says that already
+	case len(s.unreadable) > 0:
+		markFault(l, unreadable(s.unreadable))
+	default:
+		markReady(l)
+	}
 }
 
 func markReady(l *v1alpha1.Ledger) {

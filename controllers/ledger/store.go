@@ -13,19 +13,19 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	kerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/klog/v2"
-	"k8s.io/utils/lru"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/logs"
+	"github.com/cairn-backup/cairn/internal/kube/movers"
 	"github.com/cairn-backup/cairn/internal/kube/status"
 	"github.com/cairn-backup/cairn/internal/ledger"
 	"github.com/cairn-backup/cairn/internal/task/observe"
 )
 
 // store writes the records of a batch and releases each object whose record is in all its outboxes. held reports that
-// an object was not released because an outbox is full or a selector can't be read.
+// an object was not released because an outbox is full or refused, or a selector can't be read.
 func (c *Collector) store(ctx context.Context, batch []*ended) (held bool, err error) {
 	var ledgers []*v1alpha1.Ledger
 	members := map[*v1alpha1.Ledger][]*ended{}
@@ -39,21 +39,7 @@ func (c *Collector) store(ctx context.Context, batch []*ended) (held bool, err e
 	}
 	blocked := map[*ended]error{}
 	for _, l := range ledgers {
-		failed := c.storeFor(ctx, l, members[l])
-		full := false
-		for _, e := range members[l] {
-			if errors.Is(failed[e], errGone) {
-				c.warn(ctx, []*ended{e}, l,
-					"the namespace of Ledger %s is being deleted: the Ledger does not get the record")
-				continue
-			}
-			blocked[e] = errors.Join(blocked[e], failed[e])
-			full = full || errors.Is(failed[e], errFull)
-		}
-		if full {
-			c.markFull(l)
-			c.Outbox.notify(l)
-		}
+		c.storeOrSay(ctx, l, members[l], blocked)
 	}
 	var errs []error
 	for _, e := range batch {
@@ -69,7 +55,7 @@ func (c *Collector) store(ctx context.Context, batch []*ended) (held bool, err e
 			c.warn(ctx, []*ended{e}, nil, "deleted without a record: "+whyNone(why))
 			_, err := c.release(ctx, e)
 			errs = append(errs, err)
-		case errors.Is(why, errFull), errors.Is(why, errUndecided):
+		case errors.Is(why, errFull), errors.Is(why, errUndecided), denied(why):
 			held = true
 		default:
 			errs = append(errs, why)
@@ -77,6 +63,71 @@ func (c *Collector) store(ctx context.Context, batch []*ended) (held bool, err e
 	}
 	return held, kerrors.NewAggregate(unique(errs))
 }
+
+// storeOrSay writes the records of the members into the outbox of a Ledger. It notes what it could not write, and adds
+// to blocked why.
+func (c *Collector) storeOrSay(
+	ctx context.Context, l *v1alpha1.Ledger, members []*ended, blocked map[*ended]error,
+) {
+	failed := c.storeFor(ctx, l, members)
+	full := false
+	for _, e := range members {
+		switch err := failed[e]; {
+		case err == nil:
+		case errors.Is(err, errGone):
+			c.warn(ctx, []*ended{e}, l,
+				"the namespace of Ledger %s is being deleted: the Ledger does not get the record")
+		case errors.Is(err, errFull):
+			blocked[e], full = errors.Join(blocked[e], err), true
+		default:
+			c.cannotWrite(l, e, err)
+			blocked[e] = errors.Join(blocked[e], fmt.Errorf("write record for Ledger %s: %w", ledgerName(l), err))
+		}
+	}
+	if full {
+		c.markFull(l)
+		c.Outbox.notify(l)
+	}
+}
+
+// cannotWrite notes that a record can't be written into the outbox of a Ledger.
+func (c *Collector) cannotWrite(l *v1alpha1.Ledger, e *ended, err error) {
+	u := c.unwritten[l.UID]
+	if u == nil {
+		u = &unwritten{ledger: l, oldest: e.at}
+		if c.unwritten == nil {
+			c.unwritten = map[types.UID]*unwritten{}
+		}
+		c.unwritten[l.UID] = u
+	}
+	u.records, u.err = u.records+1, err
+	if e.at.Before(u.oldest) {
+		u.oldest = e.at
+	}
+}
+
+// refusal is an answer of the API server that it gives to each record.
+type refusal struct {
+	at  time.Time
+	err error
+}
+
+// refusing returns why a Ledger takes no record: the API server has refused its outbox a moment ago.
+func (c *Collector) refusing(l *v1alpha1.Ledger) error {
+	was, known := c.refused[l.UID]
+	if !known {
+		return nil
+	}
+	if age := c.Clock.Now().Sub(was.at); age < 0 || age >= fullRetry {
+		delete(c.refused, l.UID)
+		return nil
+	}
+	return was.err
+}
+
+// denied reports whether the API server refuses what was asked for: a quota, an admission webhook or an admission
+// policy is against it, or the manager lacks the right.
+func denied(err error) bool { return movers.Refused(err) || movers.RefusedForNow(err) }
 
 // markFull remembers that the outbox of a Ledger is full.
 func (c *Collector) markFull(l *v1alpha1.Ledger) {
@@ -86,9 +137,9 @@ func (c *Collector) markFull(l *v1alpha1.Ledger) {
 	c.full[l.UID] = c.Clock.Now()
 }
 
-// withRoom leaves out objects that can be neither stored nor released: all their outboxes were full a moment ago, and
-// still are, or nobody knows their Ledgers. Each run that ends wakes the Collector: it must not read their Namespaces
-// past the cache, and build their records, each time.
+// withRoom leaves out objects that can be neither stored nor released: all their outboxes were full or refused a moment
+// ago, and still are, or nobody knows their Ledgers. Each run that ends wakes the Collector: it must not read their
+// Namespaces past the cache, and build their records, each time.
 func (c *Collector) withRoom(ctx context.Context, pending []*ended) (out []*ended) {
 	known := map[types.UID]bool{}
 	isFull := func(l *v1alpha1.Ledger) bool {
@@ -106,9 +157,15 @@ func (c *Collector) withRoom(ctx context.Context, pending []*ended) (out []*ende
 		return full
 	}
 	for _, e := range pending {
-		hasRoom := func(l *v1alpha1.Ledger) bool { return !isFull(l) }
-		if e.urgent || len(e.ledgers) == 0 && !e.undecided || slices.ContainsFunc(e.ledgers, hasRoom) {
+		hasRoom := func(l *v1alpha1.Ledger) bool { return c.refusing(l) == nil && (e.urgent || !isFull(l)) }
+		if len(e.ledgers) == 0 && (e.urgent || !e.undecided) || slices.ContainsFunc(e.ledgers, hasRoom) {
 			out = append(out, e)
+			continue
+		}
+		for _, l := range e.ledgers {
+			if err := c.refusing(l); err != nil {
+				c.cannotWrite(l, e, err)
+			}
 		}
 	}
 	return out
@@ -117,43 +174,40 @@ func (c *Collector) withRoom(ctx context.Context, pending []*ended) (out []*ende
 // errUndecided means that nobody knows whether a Ledger wants the record, because its selector can't be read.
 var errUndecided = errors.New("the selector of a Ledger can't be read")
 
-// whyNone returns the reason, for an event, why there is no record. The API server's error belongs in the log.
+// whyNone returns the reason, for an event, why there is no record. The Ledger has the words of the API server.
 func whyNone(why error) string {
-	if errors.Is(why, errUndecided) {
+	switch {
+	case errors.Is(why, errUndecided):
 		return errUndecided.Error()
+	case errors.Is(why, errFull):
+		return "the outbox has no room for it"
+	default:
+		return "it could not be written into the outbox"
 	}
-	return "the outbox has no room for it"
 }
 
 // givenUp reports whether an object that is being deleted goes without its record: at once if the outbox is full or the
-// selector of a Ledger can't be read, after giveUpAfter if the record can't be written for another reason. A deletion
-// that a clock that was ahead has dated counts from the first time that its record can't be written.
+// selector of a Ledger can't be read, after giveUpAfter if the record can't be written for another reason. That counts
+// from the deletion, but no earlier than this process knows of the reason: it has tried for as long. A clock that was
+// ahead can have dated the deletion.
 func (c *Collector) givenUp(e *ended, why error) bool {
 	if !e.urgent {
 		return false
 	}
+	if errors.Is(why, errFull) || errors.Is(why, errUndecided) {
+		return true
+	}
 	at, now := e.object.GetDeletionTimestamp().Time, c.Clock.Now()
-	if observe.FarAhead(at, now) {
-		at = c.firstFailed(e.object.GetUID(), now)
+	for _, l := range e.ledgers {
+		if c.unwritten[l.UID] == nil {
+			continue
+		}
+		if since := c.Outbox.unwrittenSince(l, now); since.After(at) || observe.FarAhead(at, now) {
+			at = since
+		}
 	}
-	return errors.Is(why, errFull) || errors.Is(why, errUndecided) || now.Sub(at) > giveUpAfter
+	return now.Sub(at) > giveUpAfter
 }
-
-// firstFailed returns when the record of an object could not be written for the first time, as far as this process
-// knows.
-func (c *Collector) firstFailed(of types.UID, now time.Time) time.Time {
-	if c.failed == nil {
-		c.failed = lru.New(failedAtMost)
-	}
-	if at, known := c.failed.Get(of); known {
-		return at.(time.Time)
-	}
-	c.failed.Add(of, now)
-	return now
-}
-
-// failedAtMost is how many objects firstFailed remembers.
-const failedAtMost = 4096
 
 // errGone means that the namespace of a Ledger takes no more objects.
 var errGone = errors.New("namespace is being deleted")
@@ -167,6 +221,10 @@ func (c *Collector) storeFor(ctx context.Context, l *v1alpha1.Ledger, members []
 	var some []*ended
 	records, bytes := map[*ended][]ledger.Record{}, 0
 	for i, e := range members {
+		if err := c.refusing(l); err != nil {
+			failed[e] = err
+			continue
+		}
 		files, err := c.build(ctx, l.Spec.ClusterName, e)
 		if err != nil {
 			failed[e] = err
@@ -186,6 +244,10 @@ func (c *Collector) storeFor(ctx context.Context, l *v1alpha1.Ledger, members []
 	return failed
 }
 
+// refusedInRow is the number of records that the API server refuses, one after the other, after which the Collector
+// does not ask for the others: they would be refused, too.
+const refusedInRow = 3
+
 // addEach adds records to the outbox of a Ledger: all at once or, if that fails, those of each object alone, so that
 // an object whose record can't be written holds up no other.
 func (c *Collector) addEach(
@@ -197,12 +259,27 @@ func (c *Collector) addEach(
 		all = append(all, records[e]...)
 	}
 	err := c.addTo(ctx, l, all)
+	if err == nil {
+		return
+	}
+	together := len(members) == 1 || ctx.Err() != nil || errors.Is(err, errFull) || errors.Is(err, errGone)
+	inRow, enough := 0, min(refusedInRow, len(members))
 	for _, e := range members {
-		if err != nil && len(members) > 1 && ctx.Err() == nil && !errors.Is(err, errFull) && !errors.Is(err, errGone) {
-			failed[e] = c.addTo(ctx, l, records[e])
-		} else if err != nil {
+		if together || inRow == enough {
 			failed[e] = err
+			continue
 		}
+		if failed[e] = c.addTo(ctx, l, records[e]); denied(failed[e]) {
+			inRow, err = inRow+1, failed[e]
+		} else {
+			inRow = 0
+		}
+	}
+	if denied(err) && (together || inRow == enough) {
+		if c.refused == nil {
+			c.refused = map[types.UID]refusal{}
+		}
+		c.refused[l.UID] = refusal{c.Clock.Now(), err}
 	}
 }
 
@@ -215,10 +292,7 @@ func (c *Collector) addTo(ctx context.Context, l *v1alpha1.Ledger, records []led
 		}
 		err = errors.Join(err, read)
 	}
-	if err != nil {
-		return fmt.Errorf("write record for Ledger %s: %w", ledgerName(l), err)
-	}
-	return nil
+	return err
 }
 
 // goes reports whether a namespace is being deleted, or is gone. A refused write does not prove it: webhooks and
