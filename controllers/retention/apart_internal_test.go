@@ -48,7 +48,7 @@ func TestPolicySyncsThatAreApart(t *testing.T) {
 				applied(a, first, ago(2*time.Hour))
 				a.Status.LastAttemptedRevision = second
 			},
-			says:   "; PolicySync/backup/a has not applied the revision that it tried last",
+			says: "; PolicySync/backup/a has not applied the revision that it tried last",
 		},
 		"one has applied a later commit": {change: func(_, b *v1alpha1.PolicySync) {
 			applied(b, third, ago(30*time.Minute))

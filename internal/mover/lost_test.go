@@ -57,3 +57,24 @@ func TestMaintenanceNamesTheSnapshotsThatAreLost(t *testing.T) {
 	g.Expect(code).To(BeZero(), "%+v", r)
 	g.Expect(p.held()).To(Equal([]string{"uid-one", "uid-one", "uid-three", "uid-three"}))
 }
+
+// A cluster is rebuilt while the pack is missing: what comes back later must not be failed for ever.
+func TestAScanKeepsTheSnapshotsThatAreLost(t *testing.T) {
+	t.Parallel()
+	g, p := NewWithT(t), backedUp(t, "one")
+	before := p.packs()
+	code, r := p.run(t.Context(), backupTask("two", task.Component{Name: "pvc"}, task.Component{Name: "logs"}))
+	g.Expect(code).To(BeZero(), "%+v", r)
+	whole, _ := p.scanned(t)
+	for file := range p.packs() {
+		if !before[file] {
+			g.Expect(os.Remove(file)).To(Succeed())
+		}
+	}
+	found, _ := p.scanned(t)
+	g.Expect(found).To(HaveLen(2))
+	for name, c := range found["two"].Components {
+		g.Expect(c.Phase).To(Equal(v1alpha1.SnapshotSucceeded), name)
+		g.Expect(c.ID).To(Equal(whole["two"].Components[name].ID), name)
+	}
+}

@@ -37,6 +37,8 @@ type Engine interface {
 	// List returns the complete snapshots of a source, oldest first. An empty source means all. Where the storage has
 	// lost descriptions of snapshots, it returns the others.
 	List(ctx context.Context, source string) ([]Snapshot, error)
+	// Lost returns why the storage has not all descriptions of snapshots, or nil. What is lost can come back.
+	Lost() error
 	// FindByTags returns the complete snapshots that carry all of tags, oldest first. It needs at least one tag.
 	FindByTags(ctx context.Context, tags map[string]string) ([]Snapshot, error)
 	// Restore writes a snapshot of a directory into the existing directory target. It writes nothing outside target.

@@ -4,6 +4,7 @@ package statement
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -13,10 +14,11 @@ import (
 // most is the highest max_allowed_packet of MariaDB and MySQL.
 const most = 1 << 30
 
-// Longest finds the longest statement in what is written to it: a dump of mariadb-dump or mysqldump. These end a
-// statement at the end of a line, and write no line break into a row. Of the body of a routine, which has semicolons of
-// its own, only a part counts. The zero value is ready.
+// Longest finds the longest statement in what is written to it, if that begins like a dump of mariadb-dump or
+// mysqldump. These end a statement at the end of a line, and write no line break into a row. Of the body of a routine,
+// which has semicolons of its own, only a part counts. The zero value is ready.
 type Longest struct {
+	head    []byte // the beginning of the dump
 	longest int64
 	before  int64 // bytes of the statement in the lines before this one
 	line    int64 // bytes of this line
@@ -27,6 +29,7 @@ type Longest struct {
 // Write takes in a part of the dump. It returns no error.
 func (l *Longest) Write(b []byte) (int, error) {
 	n := len(b)
+	l.head = append(l.head, b[:min(n, headBytes-len(l.head))]...)
 	for {
 		part, rest, ended := bytes.Cut(b, []byte("\n"))
 		if l.line < int64(len(l.begins)) {
@@ -55,8 +58,19 @@ func (l *Longest) endLine() {
 	l.line, l.begins, l.ends = 0, [2]byte{}, 0
 }
 
-// Bytes returns the size of the longest statement.
-func (l *Longest) Bytes() int64 { return max(l.longest, l.before+l.line) }
+// headBytes is how much of a dump says which program wrote it.
+const headBytes = 16
+
+// heads are the beginnings of dumps of mariadb-dump and mysqldump, also without comments.
+var heads = []string{"-- MySQL dump", "-- MariaDB dump", "/*!", "/*M!"}
+
+// Bytes returns the size of the longest statement. It is 0 if another program wrote the dump.
+func (l *Longest) Bytes() int64 {
+	if !slices.ContainsFunc(heads, func(h string) bool { return strings.HasPrefix(string(l.head), h) }) {
+		return 0
+	}
+	return max(l.longest, l.before+l.line)
+}
 
 // Unfit returns why no server can load a dump whose longest statement has so many bytes, or "".
 func Unfit(longest int64) string {

@@ -33,7 +33,7 @@ func TestTheLongestStatementOfADump(t *testing.T) {
 			g := NewWithT(t)
 			for _, size := range []int{1, 2, 7, 1 << 20} {
 				var l statement.Longest
-				for rest := []byte(tc.dump); len(rest) > 0; {
+				for rest := []byte("-- MariaDB dump 10\n" + tc.dump); len(rest) > 0; {
 					n, err := l.Write(rest[:min(size, len(rest))])
 					g.Expect(err).NotTo(HaveOccurred())
 					rest = rest[n:]
@@ -41,6 +41,23 @@ func TestTheLongestStatementOfADump(t *testing.T) {
 				g.Expect(l.Bytes()).To(BeEquivalentTo(tc.want), "in parts of %d", size)
 			}
 		})
+	}
+}
+
+// SQL is also what other programs write, with rows that have no semicolon.
+func TestADumpOfAnotherProgramHasNoLongestStatement(t *testing.T) {
+	t.Parallel()
+	for dump, measured := range map[string]bool{
+		"--\n-- PostgreSQL database dump\n--\n\nCOPY t (n) FROM stdin;\n1\n2\n": false,
+		"PRAGMA foreign_keys=OFF;\n":                  false,
+		"-- MySQL dump 10.13\n\nSET a = 1;\n":         true,
+		"/*M!999999\\- enable the sandbox mode */ \n": true,
+		"/*!40101 SET NAMES utf8 */;\n":               true,
+	} {
+		var l statement.Longest
+		_, err := l.Write([]byte(dump))
+		NewWithT(t).Expect(err).NotTo(HaveOccurred())
+		NewWithT(t).Expect(l.Bytes() > 0).To(Equal(measured), dump)
 	}
 }
 

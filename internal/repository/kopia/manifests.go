@@ -57,6 +57,14 @@ func (e *repoEngine) surviving(ctx context.Context, rep repo.DirectRepository) r
 	return s
 }
 
+// Lost implements repository.Engine.
+func (e *repoEngine) Lost() error {
+	if s, ok := e.rep.(*surviving); ok {
+		return &repository.Error{Op: "list", Kind: repository.ErrCorrupt, Err: errors.New(s.lost.String())}
+	}
+	return nil
+}
+
 // readManifests reads all manifests. It looks for one sort of them, because kopia copies what it finds.
 func readManifests(ctx context.Context, rep repo.Repository) error {
 	_, err := rep.FindManifests(ctx, map[string]string{manifest.TypeLabelKey: doubtfulType})
