@@ -158,7 +158,7 @@ func (b *backup) doubtNext(ctx context.Context, w repo.RepositoryWriter, err err
 	if !isRotten(err) && (!took || !b.lost.read.met.Load()) {
 		return nil
 	}
-	return doubtAlso(ctx, w, b.src.Name, b.continued, w.Time().Add(clocksDiffer))
+	return doubtAlso(ctx, w, b.src.Name, b.continued, w.Time().Add(clocksDiffer), time.Time{})
 }
 
 // intact reports whether the storage returns a content as it was written. It asks no cache.

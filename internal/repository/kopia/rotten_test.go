@@ -285,3 +285,24 @@ func TestWhatCountsAsRotten(t *testing.T) {
 		})
 	}
 }
+
+// TestRotThatARestoreMeetsAgainIsSentAgain checks that damage of a snapshot which is known, and was healed, counts anew
+// when a later restore meets it.
+func TestRotThatARestoreMeetsAgainIsSentAgain(t *testing.T) {
+	t.Parallel()
+	g, ctx, r, src := NewWithT(t), t.Context(), initialized(t), duplicates(t)
+	d, c := dated()
+	old, _ := backUp(ctx, g, enginetest.Open(t, d, r), src, repository.BackupOptions{})
+	for range 2 {
+		c.pass(24 * time.Hour)
+		lose(t, r, "p", rotAll)
+		g.Expect(restores(t, d, r, old.ID)).To(MatchError(repository.ErrCorrupt))
+		c.pass(time.Hour)
+		_, p := backUp(ctx, g, enginetest.Open(t, d, r), src, repository.BackupOptions{})
+		g.Expect(p.FilesUnchanged).To(BeZero(), "it reads every file")
+		g.Expect(restores(t, d, r, old.ID)).To(Succeed())
+	}
+	c.pass(time.Hour)
+	_, p := backUp(ctx, g, enginetest.Open(t, d, r), src, repository.BackupOptions{})
+	g.Expect(p.FilesUnchanged).To(Equal(p.FilesDone), "the damage is over")
+}

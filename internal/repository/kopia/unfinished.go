@@ -123,8 +123,9 @@ func (b *backup) distrust(ctx context.Context, w repo.RepositoryWriter, man *sna
 }
 
 // doubt lets the next backups of the sources of damaged snapshots take nothing from these, nor from what began before
-// the end of the check and can have its data from there. began is when the check began.
-func (e *repoEngine) doubt(ctx context.Context, checked, damaged []string, began time.Time) error {
+// the end of the check and can have its data from there. began is when the check began. again says that damage which is
+// known counts anew once a later backup was to send it again: a restore has met it just now.
+func (e *repoEngine) doubt(ctx context.Context, checked, damaged []string, began time.Time, again bool) error {
 	return repo.WriteSession(ctx, e.rep, repo.WriteSessionOptions{Purpose: "check"},
 		func(ctx context.Context, w repo.RepositoryWriter) error {
 			bySource := map[snapshot.SourceInfo][]*snapshot.Manifest{}
@@ -145,12 +146,15 @@ func (e *repoEngine) doubt(ctx context.Context, checked, damaged []string, began
 				if err != nil {
 					return err
 				}
-				id, until := newest(all, began), time.Time{}
-				if !slices.Contains(checked, string(id)) || slices.ContainsFunc(damaged,
-					func(m *snapshot.Manifest) bool { return m.ID == id }) {
+				last, until, answered := newest(all, began), time.Time{}, time.Time{}
+				if last == nil || !slices.Contains(checked, string(last.ID)) || slices.ContainsFunc(damaged,
+					func(m *snapshot.Manifest) bool { return m.ID == last.ID }) {
 					until = w.Time().Add(clocksDiffer)
 				}
-				if err := doubtAlso(ctx, w, source.Path, damaged, until); err != nil {
+				if again && last != nil {
+					answered = last.StartTime.ToTime()
+				}
+				if err := doubtAlso(ctx, w, source.Path, damaged, until, answered); err != nil {
 					return err
 				}
 			}
@@ -158,38 +162,38 @@ func (e *repoEngine) doubt(ctx context.Context, checked, damaged []string, began
 		})
 }
 
-// newest returns the newest complete snapshot that began before a time, which the next backup continues, or "".
-func newest(all []*snapshot.Manifest, before time.Time) manifest.ID {
-	var out *snapshot.Manifest
+// newest returns the newest complete snapshot that began before a time, which the next backup continues, or nil.
+func newest(all []*snapshot.Manifest, before time.Time) (out *snapshot.Manifest) {
 	for _, m := range all {
 		if isComplete(m) && !m.StartTime.ToTime().After(before) &&
 			(out == nil || m.StartTime.After(out.StartTime)) {
 			out = m
 		}
 	}
-	if out == nil {
-		return ""
-	}
-	return out.ID
+	return out
 }
 
 // doubtAlso adds damaged snapshots to what no backup of a source takes anything from, and what began until then. It
-// changes nothing if all are known, and a backup that read every file could follow.
+// changes nothing if all are known, and a backup that read every file could follow. answered is when a backup began
+// that followed, and did not end the damage; it is zero if that does not count.
 func doubtAlso(
-	ctx context.Context, w repo.RepositoryWriter, name string, damaged []*snapshot.Manifest, until time.Time,
+	ctx context.Context, w repo.RepositoryWriter, name string, damaged []*snapshot.Manifest, until, answered time.Time,
 ) error {
 	all, err := doubtful(ctx, w, name)
 	if err != nil {
 		return err
 	}
 	news := slices.DeleteFunc(slices.Clone(damaged), func(m *snapshot.Manifest) bool {
-		return slices.Contains(all.Snapshots, m.ID) && (until.IsZero() || !m.StartTime.ToTime().After(all.Until))
+		return slices.Contains(all.Snapshots, m.ID) && !answered.After(all.Until) &&
+			(until.IsZero() || !m.StartTime.ToTime().After(all.Until))
 	})
 	if len(news) == 0 && len(damaged) > 0 {
 		return nil
 	}
 	for _, m := range news {
-		all.Snapshots = append(all.Snapshots, m.ID)
+		if !slices.Contains(all.Snapshots, m.ID) {
+			all.Snapshots = append(all.Snapshots, m.ID)
+		}
 	}
 	if until.After(all.Until) {
 		all.Until = until
@@ -204,7 +208,7 @@ func (e *repoEngine) Doubt(ctx context.Context, ids ...string) error {
 	defer stop()
 	err := e.rep.Refresh(ctx)
 	if err == nil {
-		err = e.doubt(ctx, ids, ids, e.rep.Time())
+		err = e.doubt(ctx, ids, ids, e.rep.Time(), true)
 	}
 	return classify("doubt", cause(ctx, err))
 }

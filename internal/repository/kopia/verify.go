@@ -154,7 +154,7 @@ func (e *repoEngine) tellDamage(ctx context.Context, checked, damaged []string, 
 	}
 	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer stop()
-	if err := e.doubt(ctx, checked, damaged, began); err != nil && e.log != nil {
+	if err := e.doubt(ctx, checked, damaged, began, false); err != nil && e.log != nil {
 		e.log("warn", "check", "the next backups can take data from damaged snapshots: "+classify("check", err).Error())
 	}
 }
