@@ -18,6 +18,7 @@ import (
 	"github.com/kopia/kopia/repo/blob"
 	"github.com/kopia/kopia/repo/content"
 	"github.com/kopia/kopia/repo/object"
+	"golang.org/x/sys/unix"
 
 	"github.com/cairn-backup/cairn/internal/text"
 )
@@ -182,7 +183,12 @@ func opens[Buffer, Bytes any, B buffer[Buffer, Bytes]](
 	defer sealed.Close()
 	defer plain.Close()
 	err := st.GetBlob(ctx, info.PackBlobID, int64(info.PackOffset), int64(info.PackedLength), sealed)
-	if err != nil {
+	switch {
+	case errors.Is(err, unix.EIO):
+		// A disk can't read a block, perhaps never again. What is sent again needs no other part of that disk, and
+		// fails itself where all of it is away.
+		return false, nil
+	case err != nil:
 		return false, err
 	}
 	hash := info.ContentID.Hash()

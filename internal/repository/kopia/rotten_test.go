@@ -15,6 +15,7 @@ import (
 
 	"github.com/kopia/kopia/repo/blob"
 	. "github.com/onsi/gomega"
+	"golang.org/x/sys/unix"
 
 	"github.com/cairn-backup/cairn/internal/repository"
 	"github.com/cairn-backup/cairn/internal/repository/enginetest"
@@ -305,4 +306,30 @@ func TestRotThatARestoreMeetsAgainIsSentAgain(t *testing.T) {
 	c.pass(time.Hour)
 	_, p := backUp(ctx, g, enginetest.Open(t, d, r), src, repository.BackupOptions{})
 	g.Expect(p.FilesUnchanged).To(Equal(p.FilesDone), "the damage is over")
+}
+
+// TestADiskThatCannotReadABlockEndsNoBackup checks that a doubted source is backed up although a part of what the
+// repository has of it can never be read again.
+func TestADiskThatCannotReadABlockEndsNoBackup(t *testing.T) {
+	t.Parallel()
+	g, ctx, r, src := NewWithT(t), t.Context(), initialized(t), duplicates(t)
+	d, c := dated()
+	old, _ := backUp(ctx, g, enginetest.Open(t, d, r), src, repository.BackupOptions{})
+	e := enginetest.Open(t, d, r)
+	pack, _, _, err := kopia.PlaceOf(ctx, e, old.ID, "0/0")
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(e.Doubt(ctx, old.ID)).To(Succeed())
+	c.pass(time.Hour)
+	within := d.Wrap
+	d.Wrap = func(st blob.Storage) blob.Storage {
+		return faultstore.Wrap(within(st), func(c faultstore.Call) faultstore.Fault {
+			if c.Op == "get" && c.ID == pack {
+				return faultstore.Fault{Err: unix.EIO}
+			}
+			return faultstore.Fault{}
+		})
+	}
+	healed, _ := backUp(ctx, g, enginetest.Open(t, d, r), src, repository.BackupOptions{})
+	_, err = enginetest.Open(t, d, r).Verify(ctx, healed.ID, 100)
+	g.Expect(err).NotTo(HaveOccurred())
 }
