@@ -80,6 +80,15 @@ func TestRestoreOfABatch(t *testing.T) {
 			Equal([]v1alpha1.ScaleDown{{Kind: "Deployment", Name: "web"}, {Kind: "StatefulSet", Name: "db"}}))
 		g.Expect(b.Spec.ExecutionOrder).To(Equal(v1alpha1.ExecutionSequential))
 	})
+	t.Run("one target as the user that its files belong to", func(t *testing.T) {
+		g := NewWithT(t)
+		r := runIn(t, "restore", "as", "-n", ns, "--batch", "shop", "--run-as-user", "uploads/1000")
+		g.Expect(r.code).To(BeZero(), r.err)
+		b := get("as")
+		g.Expect(b.Spec.Targets[0]).To(Equal(v1alpha1.RestoreBatchTarget{Name: "web"}))
+		g.Expect(b.Spec.Targets[1].Addon.Name).To(Equal("pvc-addon"))
+		g.Expect(*b.Spec.Targets[1].Addon.JobTemplate.Spec.SecurityContext.RunAsUser).To(Equal(int64(1000)))
+	})
 	t.Run("of a BackupBatch that is gone, with no targets named", func(t *testing.T) {
 		g := NewWithT(t)
 		r := runIn(t, "restore", "-n", ns, "--batch", "blog")
@@ -95,6 +104,9 @@ func TestRestoreOfABatch(t *testing.T) {
 			{"--batch shop --at yesterday", "invalid --at"},
 			{"--batch shop --scale-down daemonset/web", "deployment/NAME or statefulset/NAME"},
 			{"--batch shop --retries -1", "0 or more"},
+			{"--batch shop --run-as-user 1000", "with --batch write TARGET/1000"},
+			{"--batch shop --run-as-user web/me", "--run-as-user must be 0 or more"},
+			{"--batch blog --only web --run-as-user web/1000", "pass --addon web/ADDON"},
 		} {
 			g := NewWithT(t)
 			r := runIn(t, append([]string{"restore", "-n", ns}, strings.Fields(tt.args)...)...)
@@ -155,7 +167,7 @@ func warnings(t *testing.T, ns string) {
 	const partial = "all data is restored, but not all owners and attributes: see the condition Partial of " +
 		"RestoreSession NAME-web"
 	const owners = "7 owners of files and directories not restored: they belong to the user that the restore ran as. " +
-		"If a program needs them as another user, restore each of these targets by itself (uploads) with --run-as-user"
+		"If a program needs them as another user, restore these targets (uploads) with --run-as-user"
 	for name, tt := range map[string]struct {
 		lost    []int64 // of uploads; none means that its RestoreSession is gone
 		left    bool

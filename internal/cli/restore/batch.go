@@ -47,7 +47,7 @@ func (f *batchFlags) add(cmd *cobra.Command) {
 var flagsOfOneTarget = []string{
 	"target", "new-claim", "size", "storage-class", "access-mode", "replace", "snapshot", "repository", "component",
 	"include", "exclude",
-	"overwrite", "delete-extra", "sidecar", "run-as-user",
+	"overwrite", "delete-extra", "sidecar",
 }
 
 // flagsOfBatch lists the flags that need --batch.
@@ -181,7 +181,7 @@ func batchWarning(ctx context.Context, api client.Client, b *v1alpha1.RestoreBat
 		if err := api.Get(ctx, client.ObjectKey{Namespace: b.Namespace, Name: t.RestoreSession}, &s); err != nil {
 			return partial.Message // it says where to look
 		}
-		if n := wrongOwners(&s); n > 0 {
+		if n := wrongOwners(&s); n > 0 && !choosesUser(&s) {
 			wrong, targets = wrong+n, append(targets, t.Name)
 		}
 	}
@@ -193,7 +193,7 @@ func batchWarning(ctx context.Context, api client.Client, b *v1alpha1.RestoreBat
 		warnings = append(warnings, partial.Message)
 	}
 	if wrong > 0 {
-		warnings = append(warnings, ownersWarning(wrong, "each of these targets by itself ("+
+		warnings = append(warnings, ownersWarning(wrong, "these targets ("+
 			strings.Join(targets, ", ")+")"))
 	}
 	return strings.Join(warnings, "; ")

@@ -1,6 +1,7 @@
 package restore
 
 import (
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -12,7 +13,7 @@ import (
 // restoreFlags select what is restored, and where to.
 type restoreFlags struct {
 	target, newClaim, size, storageClass, accessMode string
-	addons, confirms                                 []string
+	addons, confirms, users                          []string
 	params                                           map[string]string
 	snapshot, repository, at                         string
 	fromNamespace, encryptionSecret                  string
@@ -21,7 +22,6 @@ type restoreFlags struct {
 	deleteExtra, verify, sidecar, dryRun             bool
 	allowDamaged                                     bool
 	retries                                          int32
-	runAsUser                                        int64
 	replace                                          []string
 	// volumes says that the Snapshot consists of VolumeSnapshots.
 	volumes bool
@@ -78,8 +78,9 @@ func (f *restoreFlags) add(cmd *cobra.Command) {
 		"the Secret of this namespace with the repository's password (default the Repository's own)")
 	flags.BoolVar(&f.dryRun, "dry-run", false,
 		"only print as YAML what would be created, after the API server has checked it")
-	flags.Int64Var(&f.runAsUser, "run-as-user", 0,
-		"the user ID to restore as; 0 works only in a namespace that allows privileged movers (default 65532)")
+	flags.StringSliceVar(&f.users, "run-as-user", nil,
+		"the user ID to restore as, with --batch TARGET/ID; 0 works only in a namespace that allows privileged movers "+
+			"(default 65532)")
 }
 
 // into returns the name of the target or the new claim, for the name of the restore.
@@ -94,6 +95,38 @@ func (f *restoreFlags) into() string {
 func (f *restoreFlags) addonName() string { return strings.Join(f.addons, "") }
 
 func (f *restoreFlags) confirm() string { return strings.Join(f.confirms, "") }
+
+// userID parses a value of --run-as-user.
+func userID(value string) (int64, error) {
+	user, err := strconv.ParseInt(value, 10, 64)
+	if err != nil || user < 0 {
+		return 0, command.Usagef("--run-as-user must be 0 or more")
+	}
+	return user, nil
+}
+
+// asUser lets an Addon restore as the user with an ID.
+func asUser(addon *v1alpha1.AddonInfo, value string) error {
+	user, err := userID(value)
+	if err != nil {
+		return err
+	}
+	if addon.JobTemplate == nil {
+		addon.JobTemplate = &v1alpha1.PodTemplateSpec{}
+	}
+	if addon.JobTemplate.Spec.SecurityContext == nil {
+		addon.JobTemplate.Spec.SecurityContext = &v1alpha1.MoverSecurityContext{}
+	}
+	addon.JobTemplate.Spec.SecurityContext.RunAsUser = &user
+	return nil
+}
+
+// choosesUser reports whether somebody has chosen as whom a restore runs.
+func choosesUser(s *v1alpha1.RestoreSession) bool {
+	addon := s.Spec.Addon
+	return addon != nil && addon.JobTemplate != nil && addon.JobTemplate.Spec.SecurityContext != nil &&
+		addon.JobTemplate.Spec.SecurityContext.RunAsUser != nil
+}
 
 // check refuses combinations of flags that make no sense.
 func (f *restoreFlags) check(withUser bool) error {
@@ -116,8 +149,9 @@ func (f *restoreFlags) check(withUser bool) error {
 	case f.allowDamaged && (f.snapshot == "" || f.snapshot == v1alpha1.LatestSnapshot):
 		return command.Usagef("--allow-damaged needs --snapshot with the name of a Snapshot: latest never takes a " +
 			"damaged one")
-	case len(f.addons) > 1 || len(f.confirms) > 1:
-		return command.Usagef("--addon and --confirm can be given only once: only --batch has several targets")
+	case len(f.addons) > 1 || len(f.confirms) > 1 || len(f.users) > 1:
+		return command.Usagef("--addon, --confirm and --run-as-user can be given only once: only --batch has several " +
+			"targets")
 	case f.confirm() == "" && (f.overwrite != "" || f.deleteExtra):
 		return command.Usagef("--overwrite and --delete-extra need --confirm with the UID of the target")
 	case f.sidecar && (f.newClaim != "" || !strings.Contains(f.target, "/")):
@@ -128,10 +162,12 @@ func (f *restoreFlags) check(withUser bool) error {
 			"--sidecar restores into volumes that are in use: pass --confirm with the UID of the workload")
 	case f.sidecar && withUser:
 		return command.Usagef("--sidecar and --run-as-user cannot be used together: the sidecar runs already")
-	case withUser && f.runAsUser < 0:
-		return command.Usagef("--run-as-user must be 0 or more")
 	case f.retries < 0:
 		return command.Usagef("--retries must be 0 or more")
+	}
+	if withUser {
+		_, err := userID(strings.Join(f.users, ""))
+		return err
 	}
 	return nil
 }

@@ -87,11 +87,9 @@ func (f *restoreFlags) addon(target *v1alpha1.TypedObjectReference, withUser boo
 	}
 	out := &v1alpha1.AddonInfo{Name: name, Tasks: []v1alpha1.TaskReference{task}}
 	if withUser {
-		user := f.runAsUser
-		job := v1alpha1.JobPodSpec{SecurityContext: &v1alpha1.MoverSecurityContext{RunAsUser: &user}}
-		out.JobTemplate = &v1alpha1.PodTemplateSpec{Spec: job}
+		err = asUser(out, strings.Join(f.users, ""))
 	}
-	return out, nil
+	return out, err
 }
 
 // whichAddon explains why the user must name the Addon for a target whose kind does not tell it.

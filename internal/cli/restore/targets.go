@@ -25,11 +25,11 @@ type batchRestore struct {
 	batch   *v1alpha1.BackupBatch
 	session string
 	targets map[string]policy.Target
-	// addon, confirm and params hold what the flags say of single targets; databases holds the parameters for all
+	// addon, confirm, user and params hold what the flags say of single targets; databases holds the parameters for all
 	// databases.
-	addon, confirm map[string]string
-	params         map[string]map[string]string
-	databases      map[string]string
+	addon, confirm, user map[string]string
+	params               map[string]map[string]string
+	databases            map[string]string
 	// taken holds the parameters of databases that at least one target takes.
 	taken map[string]bool
 }
@@ -104,6 +104,9 @@ func (r *batchRestore) read(common *restoreFlags, names []string) error {
 	if r.confirm, err = valuesByTarget("confirm", common.confirms, names); err != nil {
 		return err
 	}
+	if r.user, err = valuesByTarget("run-as-user", common.users, names); err != nil {
+		return err
+	}
 	r.params, r.databases = map[string]map[string]string{}, map[string]string{}
 	for _, key := range slices.Sorted(maps.Keys(common.params)) {
 		target, param, found := strings.Cut(key, "/")
@@ -152,24 +155,29 @@ func (r *batchRestore) addonOf(ctx context.Context, name string) (*v1alpha1.Addo
 	if known {
 		inferred = catalog.InferredAddon(target.AppRef)
 	}
+	plain := len(r.params[name]) == 0 && r.user[name] == "" // nothing that only an Addon takes
 	switch asked := r.addon[name]; {
 	case asked != "" && (info == nil || info.Name != asked):
 		info = &v1alpha1.AddonInfo{
 			Name:  asked,
 			Tasks: []v1alpha1.TaskReference{{Name: catalog.RestoreTask, Params: paramsOf(info)}},
 		}
-	case info == nil && database && catalog.RevealsDatabaseType(target.AppRef) &&
-		len(r.params[name])+len(r.databases) == 0:
+	case info == nil && database && catalog.RevealsDatabaseType(target.AppRef) && plain && len(r.databases) == 0:
 		return nil, nil // The controller infers it in the cluster.
 	case info == nil && database && inferred == "":
 		return nil, command.Usagef("target %s: %s: pass --addon %s/ADDON", name, whichAddon(target.AppRef), name)
-	case info == nil && inferred == "" && len(r.params[name]) > 0:
-		return nil, command.Usagef("invalid --param %s/…: no policy says which Addon takes it: pass --addon %s/ADDON",
-			name, name)
-	case info == nil && len(r.params[name]) == 0 && (!database || len(r.databases) == 0):
+	case info == nil && inferred == "" && !plain:
+		return nil, command.Usagef("target %s: no policy says which Addon takes --param and --run-as-user: pass "+
+			"--addon %[1]s/ADDON", name)
+	case info == nil && plain && (!database || len(r.databases) == 0):
 		return nil, nil
 	case info == nil:
 		info = &v1alpha1.AddonInfo{Name: inferred, Tasks: []v1alpha1.TaskReference{{Name: catalog.RestoreTask}}}
+	}
+	if user := r.user[name]; user != "" {
+		if err := asUser(info, user); err != nil {
+			return nil, err
+		}
 	}
 	return info, r.complete(ctx, name, info, database || !known)
 }
