@@ -7,31 +7,60 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
+	"golang.org/x/sys/unix"
 
 	"github.com/cairn-backup/cairn/internal/repository"
 	"github.com/cairn-backup/cairn/internal/repository/enginetest"
 	"github.com/cairn-backup/cairn/internal/repository/kopia"
 )
 
-// caseless mounts a file system that ignores case, as SMB does. It lists names in lower case.
-func caseless(t *testing.T) string {
+// caseless mounts a file system that ignores case, as SMB does. It lists names in lower case. again mounts it once more:
+// Linux remembers files by names and numbers that this file system gives to others, so only then is known what it has.
+func caseless(t *testing.T) (volume string, again func()) {
 	t.Helper()
 	needs(t, "mkntfs", "lowntfs-3g", "umount")
 	image, dir := filepath.Join(t.TempDir(), "image"), t.TempDir()
 	NewWithT(t).Expect(os.WriteFile(image, nil, 0o600)).To(Succeed())
 	NewWithT(t).Expect(os.Truncate(image, 64<<20)).To(Succeed())
 	enginetest.Program(t, "mkntfs", "-q", "-F", image)
-	out, err := exec.CommandContext(t.Context(), "lowntfs-3g", image, dir, "-o", "ignore_case,permissions").
-		CombinedOutput()
-	if err != nil {
-		t.Skipf("needs FUSE: %s", out)
-	}
-	t.Cleanup(func() { _ = exec.Command("umount", dir).Run() })
-	volume := filepath.Join(dir, "volume")
+	unmount := mountNTFS(t, image, dir)
+	t.Cleanup(func() { unmount() })
+	volume = filepath.Join(dir, "volume")
 	NewWithT(t).Expect(os.Mkdir(volume, 0o700)).To(Succeed())
-	return volume
+	return volume, func() {
+		unmount()
+		unmount = mountNTFS(t, image, dir)
+	}
+}
+
+// mountNTFS mounts an image, and returns a function that ends that and returns when all is written to the image.
+func mountNTFS(t *testing.T, image, dir string) (unmount func()) {
+	t.Helper()
+	var before unix.Stat_t
+	NewWithT(t).Expect(unix.Stat(dir, &before)).To(Succeed())
+	program := exec.Command("lowntfs-3g", image, dir, "-o", "ignore_case,permissions,no_detach")
+	NewWithT(t).Expect(program.Start()).To(Succeed())
+	ended := make(chan error, 1)
+	go func() { ended <- program.Wait() }()
+	NewWithT(t).Eventually(func() bool {
+		var now unix.Stat_t
+		return len(ended) > 0 || unix.Stat(dir, &now) == nil && now.Dev != before.Dev
+	}, "30s", "10ms").Should(BeTrue(), "lowntfs-3g mounts the image, or ends")
+	if len(ended) > 0 {
+		t.Skipf("needs FUSE: %v", <-ended)
+	}
+	return func() {
+		_ = exec.Command("umount", "-l", dir).Run() // a child of another test can have it open for a moment
+		select {
+		case <-ended:
+		case <-time.After(time.Minute):
+			_ = program.Process.Kill()
+			t.Error("lowntfs-3g did not end")
+		}
+	}
 }
 
 // writeNames writes files that hold their own names.
@@ -108,7 +137,8 @@ func TestNamesThatTheFileSystemTakesForOne(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			g, src, out := NewWithT(t), t.TempDir(), caseless(t)
+			g, src := NewWithT(t), t.TempDir()
+			out, again := caseless(t)
 			writeNames(t, src, tc.has...)
 			writeNames(t, out, tc.before...)
 			var told []string
@@ -131,6 +161,7 @@ func TestNamesThatTheFileSystemTakesForOne(t *testing.T) {
 				g.Expect(told).To(HaveLen(i + 1))
 				g.Expect(told[i]).To(ContainSubstring(tc.told))
 			}
+			again()
 			found := pathsIn(t, out)
 			g.Expect(found).To(ConsistOf(tc.want))
 			for _, name := range found {
