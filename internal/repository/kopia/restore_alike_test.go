@@ -17,8 +17,9 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository/kopia"
 )
 
-// caseless mounts a file system that ignores case, as SMB does. It lists names in lower case. again mounts it once more:
-// Linux remembers files by names and numbers that this file system gives to others, so only then is known what it has.
+// caseless mounts a file system that ignores case, as SMB does. It lists names in lower case. again mounts it once
+// more: Linux remembers files by names and numbers that this file system gives to others, so only then is known what it
+// has.
 func caseless(t *testing.T) (volume string, again func()) {
 	t.Helper()
 	needs(t, "mkntfs", "lowntfs-3g", "umount")
@@ -55,7 +56,8 @@ func mountNTFS(t *testing.T, image, dir string) (unmount func()) {
 	return func() {
 		_ = exec.Command("umount", "-l", dir).Run() // a child of another test can have it open for a moment
 		select {
-		case <-ended:
+		case err := <-ended:
+			t.Logf("lowntfs-3g has ended: %v", err)
 		case <-time.After(time.Minute):
 			_ = program.Process.Kill()
 			t.Error("lowntfs-3g did not end")

@@ -146,11 +146,8 @@ func (e *repoEngine) doubt(ctx context.Context, checked, damaged []string, began
 				if err != nil {
 					return err
 				}
-				last, until, answered := newest(all, began), time.Time{}, time.Time{}
-				if last == nil || !slices.Contains(checked, string(last.ID)) || slices.ContainsFunc(damaged,
-					func(m *snapshot.Manifest) bool { return m.ID == last.ID }) {
-					until = w.Time().Add(clocksDiffer)
-				}
+				last, answered := newest(all, began), time.Time{}
+				until := doubtUntil(last, checked, damaged, w.Time())
 				if again && last != nil {
 					answered = last.StartTime.ToTime()
 				}
@@ -160,6 +157,16 @@ func (e *repoEngine) doubt(ctx context.Context, checked, damaged []string, began
 			}
 			return nil
 		})
+}
+
+// doubtUntil returns the time before which no backup of a source is trusted that has damaged snapshots, or zero if the
+// last one of it was checked and is whole.
+func doubtUntil(last *snapshot.Manifest, checked []string, damaged []*snapshot.Manifest, now time.Time) time.Time {
+	if last != nil && slices.Contains(checked, string(last.ID)) &&
+		!slices.ContainsFunc(damaged, func(m *snapshot.Manifest) bool { return m.ID == last.ID }) {
+		return time.Time{}
+	}
+	return now.Add(clocksDiffer)
 }
 
 // newest returns the newest complete snapshot that began before a time, which the next backup continues, or nil.
