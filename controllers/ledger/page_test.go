@@ -98,14 +98,17 @@ func pageFollowsLedgers(t *testing.T, w *world, l *v1alpha1.Ledger) {
 }
 
 // nightly makes a policy that backs up a volume each night.
-func (w *world) nightly(name string) {
+func (w *world) nightly(name string) { w.scheduled(name, "nightly", "0 3 * * *") }
+
+// scheduled makes a policy that backs up a volume on a schedule.
+func (w *world) scheduled(name, session, schedule string) {
 	w.t.Helper()
 	w.create(&v1alpha1.BackupConfiguration{
 		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name},
 		Spec: v1alpha1.BackupConfigurationSpec{
 			Target: &v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: name},
 			Sessions: []v1alpha1.BackupConfigurationSession{{SessionConfig: v1alpha1.SessionConfig{
-				Name: "nightly", Scheduler: &v1alpha1.SchedulerSpec{Schedule: "0 3 * * *"},
+				Name: session, Scheduler: &v1alpha1.SchedulerSpec{Schedule: schedule},
 			}}},
 		},
 	})

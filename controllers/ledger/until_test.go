@@ -13,18 +13,7 @@ import (
 )
 
 // hourly makes a policy that backs up a volume each hour.
-func (w *world) hourly(name string) {
-	w.t.Helper()
-	w.create(&v1alpha1.BackupConfiguration{
-		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name},
-		Spec: v1alpha1.BackupConfigurationSpec{
-			Target: &v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: name},
-			Sessions: []v1alpha1.BackupConfigurationSession{{SessionConfig: v1alpha1.SessionConfig{
-				Name: "hourly", Scheduler: &v1alpha1.SchedulerSpec{Schedule: "0 * * * *"},
-			}}},
-		},
-	})
-}
+func (w *world) hourly(name string) { w.scheduled(name, "hourly", "0 * * * *") }
 
 // backedUp makes the run of a slot that succeeded.
 func (w *world) backedUp(policy, session string, slot time.Time) {

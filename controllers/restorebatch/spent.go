@@ -5,10 +5,7 @@ import (
 	"fmt"
 	"slices"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -97,16 +94,11 @@ func (r *Reconciler) spentWorkload(
 	if err != nil || filled {
 		return nil, err
 	}
-	object := &metav1.PartialObjectMetadata{}
-	object.SetGroupVersionKind(appsv1.SchemeGroupVersion.WithKind(t.Target.Kind))
-	err = read.Get(ctx, r.APIReader, client.ObjectKey{Namespace: namespace, Name: t.Target.Name}, object)
-	switch {
-	case apierrors.IsNotFound(err):
-		return nil, nil // The RestoreSession waits for it.
-	case err != nil:
-		return nil, fmt.Errorf("get %s: %w", t.Target, err)
+	uid, _, err := r.marked(ctx, namespace, t, claims, pods)
+	if uid == "" || err != nil {
+		return nil, err // The RestoreSession waits for it.
 	}
-	if wrong := t.confirmation.Wrong(t.Target, object.UID); wrong != nil {
+	if wrong := t.confirmation.Wrong(t.Target, uid); wrong != nil {
 		return wrong, nil
 	}
 	for i := range claims {

@@ -28,11 +28,11 @@ func (r *Reconciler) filledByAnother(
 	if t.Confirm != "" {
 		return nil, nil
 	}
-	if own, err := r.filled(ctx, namespace, &t.RestoreBatchTarget, claims, pods, t.identical); own || err != nil {
-		return nil, err
-	}
 	filled, err := r.filled(ctx, namespace, &t.RestoreBatchTarget, claims, pods, t.identical.OfAnyName())
 	if !filled || err != nil {
+		return nil, err
+	}
+	if own, err := r.filled(ctx, namespace, &t.RestoreBatchTarget, claims, pods, t.identical); own || err != nil {
 		return nil, err
 	}
 	if t.Target == nil {

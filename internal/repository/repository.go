@@ -37,8 +37,8 @@ type Engine interface {
 	// List returns the complete snapshots of a source, oldest first. An empty source means all. Where the storage has
 	// lost descriptions of snapshots, it returns the others.
 	List(ctx context.Context, source string) ([]Snapshot, error)
-	// Lost returns why the storage has not all descriptions of snapshots, or nil. What is lost can come back.
-	Lost() error
+	// Lost reports whether the storage has lost descriptions of snapshots. They can come back.
+	Lost() bool
 	// FindByTags returns the complete snapshots that carry all of tags, oldest first. It needs at least one tag.
 	FindByTags(ctx context.Context, tags map[string]string) ([]Snapshot, error)
 	// Restore writes a snapshot of a directory into the existing directory target. It writes nothing outside target.
@@ -59,8 +59,8 @@ type Engine interface {
 	// Verify checks that everything the snapshot needs exists, and reads percent % of its files back.
 	Verify(ctx context.Context, id string, percent float64) (VerifyResult, error)
 	// Check checks whether everything that the snapshots need exists, without reading their files back. Snapshots
-	// share much, and shared data is checked once. It returns the snapshots that are damaged or missing, of which it
-	// tells Doubt, too. An error means that nothing is known, unless it is a CheckedPart.
+	// share much, and shared data is checked once. It returns the snapshots that are damaged or missing, and
+	// tells Doubt of them. An error means that nothing is known, unless it is a CheckedPart.
 	Check(ctx context.Context, ids []string) (damaged []string, err error)
 	// Rotten returns the snapshots of which a Restore, RestoreStream, Compare or Verify of this Engine got other bytes
 	// from the storage than were written. Doubt should know of them.

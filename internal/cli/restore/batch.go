@@ -181,7 +181,7 @@ func batchWarning(ctx context.Context, api client.Client, b *v1alpha1.RestoreBat
 		if err := api.Get(ctx, client.ObjectKey{Namespace: b.Namespace, Name: t.RestoreSession}, &s); err != nil {
 			return partial.Message // it says where to look
 		}
-		if n := wrongOwners(&s); n > 0 && !choosesUser(&s) {
+		if n := wrongOwners(&s); n > 0 {
 			wrong, targets = wrong+n, append(targets, t.Name)
 		}
 	}

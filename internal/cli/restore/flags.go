@@ -91,10 +91,12 @@ func (f *restoreFlags) into() string {
 	return f.target[strings.LastIndex(f.target, "/")+1:]
 }
 
-// addonName and confirm return the values for a single target.
+// addonName, confirm and user return the values for a single target.
 func (f *restoreFlags) addonName() string { return strings.Join(f.addons, "") }
 
 func (f *restoreFlags) confirm() string { return strings.Join(f.confirms, "") }
+
+func (f *restoreFlags) user() string { return strings.Join(f.users, "") }
 
 // userID parses a value of --run-as-user.
 func userID(value string) (int64, error) {
@@ -166,7 +168,7 @@ func (f *restoreFlags) check(withUser bool) error {
 		return command.Usagef("--retries must be 0 or more")
 	}
 	if withUser {
-		_, err := userID(strings.Join(f.users, ""))
+		_, err := userID(f.user())
 		return err
 	}
 	return nil

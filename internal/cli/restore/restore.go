@@ -123,7 +123,7 @@ func runRestore(
 	if err := restore(cmd.Context(), o, api, key, spec, f.dryRun); err != nil || !w.Wait {
 		return err
 	}
-	return followRestore(cmd.Context(), o, api, key, withUser, w.Timeout)
+	return followRestore(cmd.Context(), o, api, key, w.Timeout)
 }
 
 // runRestoreBatch restores the targets of a BackupBatch.
@@ -220,9 +220,9 @@ func showManifest(o command.Options, object runtime.Object) error {
 	return command.Encode(o.Out, command.OutputYAML, manifest)
 }
 
-// followRestore waits for the end of a RestoreSession. withUser tells that somebody has chosen as whom it runs.
+// followRestore waits for the end of a RestoreSession.
 func followRestore(
-	ctx context.Context, o command.Options, api client.Client, key client.ObjectKey, withUser bool,
+	ctx context.Context, o command.Options, api client.Client, key client.ObjectKey,
 	timeout time.Duration,
 ) error {
 	return command.Follow(ctx, o, "restoresession/"+key.Name, timeout,
@@ -243,7 +243,7 @@ func followRestore(
 			}
 			if p.Ended {
 				p.End = command.Ending(p.Phase, s.Status.Reason, s.Status.Duration, get.NotReady(s.Status.Conditions))
-				p.Warning = restoreWarning(&s, withUser)
+				p.Warning = restoreWarning(&s)
 			}
 			return p, nil
 		})
@@ -251,22 +251,22 @@ func followRestore(
 
 // restoreWarning returns what is to be known of a restore that has ended: that its Snapshot holds less than others, and
 // that files do not belong to their owners.
-func restoreWarning(s *v1alpha1.RestoreSession, withUser bool) string {
+func restoreWarning(s *v1alpha1.RestoreSession) string {
 	var warnings []string
 	if partial := apimeta.FindStatusCondition(s.Status.Conditions, v1alpha1.ConditionPartial); partial != nil &&
 		partial.Reason == v1alpha1.ReasonHoldsLess {
 		warnings = append(warnings, partial.Message)
 	}
-	if wrong := wrongOwners(s); wrong > 0 && !withUser {
+	if wrong := wrongOwners(s); wrong > 0 {
 		warnings = append(warnings, ownersWarning(wrong, "again"))
 	}
 	return strings.Join(warnings, "; ")
 }
 
 // wrongOwners returns how many files of a restored claim belong to the user that the restore ran as, and not to their
-// owners. A workload is restored as its own user.
+// owners. A workload is restored as its own user, and somebody can have chosen another one.
 func wrongOwners(s *v1alpha1.RestoreSession) int64 {
-	if t := s.Spec.Target; t != nil && t.Kind != v1alpha1.KindPersistentVolumeClaim {
+	if t := s.Spec.Target; t != nil && t.Kind != v1alpha1.KindPersistentVolumeClaim || choosesUser(s) {
 		return 0
 	}
 	// The root directory of most volumes belongs to root: its owner alone says nothing. A mover counts it with the

@@ -87,7 +87,7 @@ func (f *restoreFlags) addon(target *v1alpha1.TypedObjectReference, withUser boo
 	}
 	out := &v1alpha1.AddonInfo{Name: name, Tasks: []v1alpha1.TaskReference{task}}
 	if withUser {
-		err = asUser(out, strings.Join(f.users, ""))
+		err = asUser(out, f.user())
 	}
 	return out, err
 }

@@ -44,7 +44,7 @@ func (x Repository) Find(ctx context.Context, each func(task.Found) error) (unre
 	if err := s.data(ctx); err != nil {
 		return 0, 0, err
 	}
-	if err := s.files(ctx); err != nil {
+	if err := eachResult(ctx, s.Store, s.Directory, s.file); err != nil {
 		return 0, 0, err
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.results)) {
@@ -100,7 +100,7 @@ func (s *scan) data(ctx context.Context) error {
 			s.removedIDs[id] = true
 		}
 	}
-	s.byID, s.lost = map[string]repository.Snapshot{}, s.Engine.Lost() != nil
+	s.byID, s.lost = map[string]repository.Snapshot{}, s.Engine.Lost()
 	for _, x := range all {
 		if !s.removedIDs[x.ID] && !s.removedUIDs[x.Tags[judge.TagSnapshotUID]] {
 			s.byID[x.ID] = x
@@ -112,32 +112,42 @@ func (s *scan) data(ctx context.Context) error {
 // readsAtOnce is how many component results are read concurrently.
 const readsAtOnce = 8
 
-// files reads the component results.
-func (s *scan) files(ctx context.Context) error {
-	paths, err := s.Store.List(ctx, layout.SnapshotsPath(s.Directory))
+// result is the file of a component result.
+type result struct {
+	path, snapshot, component string
+	text                      []byte
+}
+
+// eachResult calls do for each component result in a directory, several at once. It leaves out what goes meanwhile.
+func eachResult(ctx context.Context, store backend.Store, directory string, do func(result) error) error {
+	paths, err := store.List(ctx, layout.SnapshotsPath(directory))
 	if err != nil {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(readsAtOnce)
 	for _, path := range paths {
-		name, component, ok := layout.ParseSnapshotComponentPath(s.Directory, path)
+		name, component, ok := layout.ParseSnapshotComponentPath(directory, path)
 		if !ok {
 			continue
 		}
-		group.Go(func() error { return s.file(ctx, path, name, component) })
+		group.Go(func() error {
+			text, err := store.Get(ctx, path)
+			if errors.Is(err, backend.ErrNotFound) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			return do(result{path, name, component, text})
+		})
 	}
 	return group.Wait()
 }
 
-func (s *scan) file(ctx context.Context, path, name, component string) error {
-	text, err := s.Store.Get(ctx, path)
-	if errors.Is(err, backend.ErrNotFound) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
+// file takes in a component result.
+func (s *scan) file(r result) error {
+	name, component, text := r.snapshot, r.component, r.text
 	c, err := layout.ParseComponentResult(text)
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -87,7 +87,7 @@ func (d Driver) Init(ctx context.Context, r repository.Repository) error {
 	if err != nil {
 		return classify("init", err)
 	}
-	if _, damaged := e.rep.(*surviving); (completed || damaged) && !created {
+	if (completed || e.Lost()) && !created {
 		return &repository.Error{
 			Op: "init", Kind: repository.ErrAlreadyInitialized,
 			Err: errors.New("the directory already holds a complete repository"),

@@ -58,11 +58,9 @@ func (e *repoEngine) surviving(ctx context.Context, rep repo.DirectRepository) r
 }
 
 // Lost implements repository.Engine.
-func (e *repoEngine) Lost() error {
-	if s, ok := e.rep.(*surviving); ok {
-		return &repository.Error{Op: "list", Kind: repository.ErrCorrupt, Err: errors.New(s.lost.String())}
-	}
-	return nil
+func (e *repoEngine) Lost() bool {
+	_, lost := e.rep.(*surviving)
+	return lost
 }
 
 // readManifests reads all manifests. It looks for one sort of them, because kopia copies what it finds.

@@ -136,7 +136,7 @@ func (r *readBack) confirms(ctx context.Context, id object.ID) bool {
 	return false
 }
 
-// unreadFunc is told of a directory of a previous snapshot that can't be read.
+// unreadFunc takes a directory of a previous snapshot that a walk can't read, and why.
 type unreadFunc func(ctx context.Context, id object.ID, err error)
 
 // unread lets the backup read contents back if a directory of a previous snapshot is rotten. Its files are read from
