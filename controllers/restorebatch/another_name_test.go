@@ -69,18 +69,9 @@ func TestARestoreBatchOfAnotherNameScalesNothing(t *testing.T) {
 			}, v1alpha1.ReasonConfirmationMissing, &corev1.PersistentVolumeClaim{},
 		},
 		"a workload": {func(w *world) []v1alpha1.RestoreBatchTarget {
-			d := &appsv1.Deployment{}
-			w.Get("web", d)
-			bed.Edit(w.T, d, func() {
-				pod := &d.Spec.Template.Spec
-				pod.Volumes = []corev1.Volume{{Name: "pvc", VolumeSource: corev1.VolumeSource{
-					PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "web"},
-				}}}
-				pod.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "pvc", MountPath: "/data"}}
-			})
-			return []v1alpha1.RestoreBatchTarget{{Name: "web", Target: &v1alpha1.TypedObjectReference{
-				APIGroup: appsv1.GroupName, Kind: v1alpha1.KindDeployment, Name: "web",
-			}}}
+			t := w.mountsClaim()
+			t.Confirm = ""
+			return []v1alpha1.RestoreBatchTarget{t}
 		}, v1alpha1.ReasonConfirmationMissing, &appsv1.Deployment{}},
 		"a database": {func(w *world) []v1alpha1.RestoreBatchTarget {
 			b := &v1alpha1.RestoreBatch{}

@@ -20,6 +20,12 @@ import (
 func (w *world) mounting() v1alpha1.RestoreBatchTarget {
 	w.T.Helper()
 	w.gone(w.deployment("kubectl"))
+	return w.mountsClaim()
+}
+
+// mountsClaim lets the Deployment web mount the claim web. It returns the target as mounting does.
+func (w *world) mountsClaim() v1alpha1.RestoreBatchTarget {
+	w.T.Helper()
 	d := &appsv1.Deployment{}
 	w.Get("web", d)
 	bed.Edit(w.T, d, func() {

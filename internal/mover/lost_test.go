@@ -27,6 +27,16 @@ func (p *pod) packs() map[string]bool {
 	return out
 }
 
+// loseBut removes the other packs.
+func (p *pod) loseBut(keep map[string]bool) {
+	p.t.Helper()
+	for file := range p.packs() {
+		if !keep[file] {
+			NewWithT(p.t).Expect(os.Remove(file)).To(Succeed())
+		}
+	}
+}
+
 // A storage loses the packs that describe a Snapshot. Its name is in the message until it is removed, and the other
 // Snapshots are whole meanwhile.
 func TestMaintenanceNamesTheSnapshotsThatAreLost(t *testing.T) {
@@ -35,11 +45,7 @@ func TestMaintenanceNamesTheSnapshotsThatAreLost(t *testing.T) {
 	before := p.packs()
 	code, r := p.run(t.Context(), backupTask("two", task.Component{Name: "pvc"}, task.Component{Name: "logs"}))
 	g.Expect(code).To(BeZero(), "%+v", r)
-	for file := range p.packs() {
-		if !before[file] {
-			g.Expect(os.Remove(file)).To(Succeed())
-		}
-	}
+	p.loseBut(before)
 	code, r = p.run(t.Context(), backupTask("three", task.Component{Name: "pvc"}, task.Component{Name: "logs"}))
 	g.Expect(code).To(BeZero(), "%+v", r)
 	g.Expect(p.held()).To(Equal([]string{"uid-one", "uid-one", "uid-three", "uid-three"}))
@@ -66,11 +72,7 @@ func TestAScanKeepsTheSnapshotsThatAreLost(t *testing.T) {
 	code, r := p.run(t.Context(), backupTask("two", task.Component{Name: "pvc"}, task.Component{Name: "logs"}))
 	g.Expect(code).To(BeZero(), "%+v", r)
 	whole, _ := p.scanned(t)
-	for file := range p.packs() {
-		if !before[file] {
-			g.Expect(os.Remove(file)).To(Succeed())
-		}
-	}
+	p.loseBut(before)
 	found, _ := p.scanned(t)
 	g.Expect(found).To(HaveLen(2))
 	for name, c := range found["two"].Components {
