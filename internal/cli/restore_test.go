@@ -236,6 +236,25 @@ func TestRestore(t *testing.T) {
 	})
 }
 
+func TestRestoreWaitSaysWhatItWaitsFor(t *testing.T) {
+	g := NewWithT(t)
+	ns := namespace(t, "restore-waits")
+	s := &v1alpha1.RestoreSession{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "no-class"}}
+	whenThere(t, s, func(ctx context.Context) error {
+		s.Status.Phase, s.Status.Reason = v1alpha1.RestoreSessionRunning, v1alpha1.ReasonStorageClassNotFound
+		s.Status.Components = map[string]v1alpha1.RestoredComponent{"data": {Phase: v1alpha1.RestoreSessionPending}}
+		s.Status.Conditions = []metav1.Condition{{
+			Type: "Ready", Status: metav1.ConditionUnknown, Reason: v1alpha1.ReasonStorageClassNotFound,
+			Message: "waiting: there is no StorageClass fast", LastTransitionTime: metav1.NewTime(pinned),
+		}}
+		return bed.Client.Status().Update(ctx, s)
+	})
+	r := runIn(t, "restore", "no-class", "-n", ns, "--repository", "shop-web", "--target", "web-restored", "--wait",
+		"--timeout", "3s")
+	g.Expect(r.code).To(Equal(5), "the time is up")
+	g.Expect(r.out).To(HaveSuffix("waiting: there is no StorageClass fast\ncomponent data: pending\n"))
+}
+
 func TestRestoreWait(t *testing.T) {
 	ns := namespace(t, "restore-wait")
 	tests := map[string]struct {

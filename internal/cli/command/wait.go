@@ -115,6 +115,13 @@ func isTransient(err error) bool {
 		apierrors.IsTooManyRequests(err) || apierrors.IsInternalError(err) || apierrors.IsServiceUnavailable(err)
 }
 
+// AddWait adds what a run or restore waits for, if message says so, to the parts that it has.
+func (p *Progress) AddWait(message string) {
+	if !p.Ended && strings.HasPrefix(message, "waiting: ") {
+		p.Parts = append(p.Parts, Part{Text: message})
+	}
+}
+
 // WaitingState describes a run or restore that has no parts yet.
 func WaitingState(p, message string) string {
 	state := strings.ToLower(Phase(p))

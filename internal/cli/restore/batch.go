@@ -149,8 +149,11 @@ func followRestoreBatch(
 				return command.Progress{}, err
 			}
 			p := command.Progress{Phase: string(b.Status.Phase), Ended: b.Status.Phase.Terminal()}
+			message := get.ReadyMessage(b.Status.Conditions)
 			if !p.Ended && len(b.Status.Targets) == 0 {
-				p.Parts = []command.Part{{Text: command.WaitingState(p.Phase, get.ReadyMessage(b.Status.Conditions))}}
+				p.Parts = []command.Part{{Text: command.WaitingState(p.Phase, message)}}
+			} else {
+				p.AddWait(message)
 			}
 			for _, t := range b.Status.Targets {
 				p.Parts = append(p.Parts,

@@ -232,8 +232,11 @@ func followRestore(
 				return command.Progress{}, err
 			}
 			p := command.Progress{Phase: string(s.Status.Phase), Ended: s.Status.Phase.Terminal()}
+			message := get.ReadyMessage(s.Status.Conditions)
 			if !p.Ended && len(s.Status.Components) == 0 {
-				p.Parts = []command.Part{{Text: command.WaitingState(p.Phase, get.ReadyMessage(s.Status.Conditions))}}
+				p.Parts = []command.Part{{Text: command.WaitingState(p.Phase, message)}}
+			} else {
+				p.AddWait(message)
 			}
 			for _, name := range slices.Sorted(maps.Keys(s.Status.Components)) {
 				p.Parts = append(p.Parts,
