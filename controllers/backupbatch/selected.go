@@ -59,6 +59,18 @@ func (r *Reconciler) ofSelected(kind v1alpha1.TargetKind) handler.MapFunc {
 	}
 }
 
+// ofStorage returns requests for the batches whose selectors leave out the claim in which a BackupStorage keeps
+// backups. For an update the handler calls it with the old and the new object.
+func (r *Reconciler) ofStorage(ctx context.Context, o client.Object) []reconcile.Request {
+	local := o.(*v1alpha1.BackupStorage).Spec.Storage.Local
+	if local == nil || local.PersistentVolumeClaim == nil {
+		return nil
+	}
+	return r.requests(ctx, client.MatchingFields{
+		indexSelects: o.GetNamespace() + "/" + string(v1alpha1.KindPersistentVolumeClaim),
+	})
+}
+
 // retainedChanged lets through what changes the Repositories in status.retained: another policy in the labels, or the
 // start of a deletion. A Repository that is new is not retained.
 var retainedChanged = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {

@@ -93,6 +93,27 @@ func childrenOf(t *testing.T, batch *v1alpha1.BackupBatch) []string {
 	return names
 }
 
+func TestASelectorLeavesOutTheClaimOfAStorage(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	namespace := namespaceWith(t, "named", "other")
+	batch := selecting(namespace)
+	bed.Create(t, shopClaim(namespace, "backups"), shopClaim(namespace, "pages"), batch)
+	expectFound(t, batch, "without a storage, each claim is data", "persistentvolumeclaim-backups",
+		"persistentvolumeclaim-pages")
+
+	storage := &v1alpha1.BackupStorage{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "here"}}
+	storage.Spec.Storage = v1alpha1.Storage{Provider: v1alpha1.ProviderLocal, Local: &v1alpha1.LocalStorage{
+		PersistentVolumeClaim: &v1alpha1.ClaimVolumeSource{ClaimName: "backups"},
+	}}
+	bed.Create(t, storage)
+	expectFound(t, batch, "a claim is not backed up into itself", "persistentvolumeclaim-pages")
+
+	g.Expect(bed.Client.Delete(t.Context(), storage)).To(Succeed())
+	expectFound(t, batch, "no storage keeps backups in it any more", "persistentvolumeclaim-backups",
+		"persistentvolumeclaim-pages")
+}
+
 func TestWhatASelectorFindsHasAChild(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)

@@ -63,6 +63,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		Watches(&v1alpha1.HookTemplate{}, handler.EnqueueRequestsFromMapFunc(r.ofHookTemplate)).
 		Watches(&v1alpha1.Function{}, handler.EnqueueRequestsFromMapFunc(r.ofFunction),
 			builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&v1alpha1.BackupStorage{}, handler.EnqueueRequestsFromMapFunc(r.ofStorage),
+			builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.ofNamespace),
 			builder.WithPredicates(predicate.LabelChangedPredicate{}))
 	for _, kind := range v1alpha1.TargetKinds {

@@ -6,6 +6,7 @@ package selection
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -64,6 +65,22 @@ func (r *Reader) Candidates(
 	return candidates, nil
 }
 
+// claimsOfStorages returns the names of the claims of a namespace in which BackupStorages keep backups. A selector
+// finds none of them: such a claim would be backed up into itself, and hold more each night.
+func claimsOfStorages(ctx context.Context, cached client.Reader, namespace string) (map[string]bool, error) {
+	var list v1alpha1.BackupStorageList
+	if err := cached.List(ctx, &list, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list BackupStorages: %w", err)
+	}
+	claims := map[string]bool{}
+	for i := range list.Items {
+		if local := list.Items[i].Spec.Storage.Local; local != nil && local.PersistentVolumeClaim != nil {
+			claims[local.PersistentVolumeClaim.ClaimName] = true
+		}
+	}
+	return claims, nil
+}
+
 // Selecting returns the targets of a batch whose selectors can find objects of the kind.
 func Selecting(batch *v1alpha1.BackupBatch, kind v1alpha1.TargetKind) []*v1alpha1.BatchTarget {
 	var out []*v1alpha1.BatchTarget
@@ -101,6 +118,13 @@ func (r *Reader) candidates(
 				break
 			}
 		}
+	}
+	if kind == v1alpha1.KindPersistentVolumeClaim {
+		holdBackups, err := claimsOfStorages(ctx, cached, batch.Namespace)
+		if err != nil {
+			return nil, err
+		}
+		found = slices.DeleteFunc(found, func(o *metav1.PartialObjectMetadata) bool { return holdBackups[o.Name] })
 	}
 	if kind.Group() == "" {
 		return withoutPods(kind, found), nil
