@@ -95,3 +95,43 @@ func TestAFailingHookFailsARestoreBatch(t *testing.T) {
 		})
 	}
 }
+
+// A GitOps tool makes a RestoreBatch again, under its name, whose targets all have their data. A hook that stops or
+// empties something would meet the live application, and nothing would be restored after it.
+func TestARestoreBatchThatRestoresNothingRunsNoHook(t *testing.T) {
+	t.Parallel()
+	for name, scaled := range map[string]bool{"scaled": true, "not scaled": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			l := sessiontest.Listen(t)
+			if scaled {
+				w.gone(w.deployment("kubectl"))
+				w.hooked(l, scalesWeb)
+			} else {
+				w.hooked(l)
+			}
+			b := w.drive()
+			w.Expect(summary(b)).To(Equal(whole("second")))
+			heard := l.Heard()
+			w.again(b)
+			w.Expect(summary(w.drive())).To(Equal([]string{"Skipped/AlreadyRestored of "}))
+			w.Expect(l.Heard()).To(Equal(heard))
+		})
+	}
+}
+
+// Its movers would find the data, but only after the hooks have met it.
+func TestARestoreBatchOfAnotherNameRunsNoHookUnconfirmed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	l := sessiontest.Listen(t)
+	hooks := w.RestoreHooks(l)
+	hooked := func(b *v1alpha1.RestoreBatch) { b.Spec.Hooks = hooks }
+	w.restore("march", hooked)
+	w.Eventually(func() []string { return summary(w.settle("march")) }).Should(Equal(whole("second")))
+	heard := l.Heard()
+	w.restore("back", hooked)
+	w.Expect(summary(w.drive())).To(Equal([]string{"Invalid/ConfirmationMissing of "}))
+	w.Expect(l.Heard()).To(Equal(heard))
+}

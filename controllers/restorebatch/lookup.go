@@ -12,6 +12,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/run/hookround"
+	"github.com/cairn-backup/cairn/internal/run/hookstage"
 	"github.com/cairn-backup/cairn/internal/run/restorebatch"
 )
 
@@ -51,10 +53,33 @@ func (r *Reconciler) lookUp(ctx context.Context, b *v1alpha1.RestoreBatch) (*res
 	if start.Error = restorebatch.DatabaseMistakes(b, resolved.Targets); start.Error != nil {
 		return start, nil
 	}
-	if err := r.resolveHooks(ctx, b, start); err != nil {
-		return start, err
+	return start, r.resolveAround(ctx, b, start)
+}
+
+// resolveAround resolves what a RestoreBatch does before and after it restores: its hooks, and the workloads that it
+// scales. One that was made again, and restores nothing again, runs no hook and scales nothing. If a RestoreSession
+// would be refused because of what its target can hold, the RestoreBatch is, before a preRestore hook touches that, or
+// the pods are gone.
+func (r *Reconciler) resolveAround(
+	ctx context.Context, b *v1alpha1.RestoreBatch, start *restorebatch.Start,
+) error {
+	if b.Spec.Hooks == nil && len(b.Spec.ScaleDown) == 0 {
+		return nil
 	}
-	return start, r.resolveScaling(ctx, b, start)
+	if filled, err := r.stamped(ctx, b, start.Resolved.Targets); filled || err != nil {
+		start.AlreadyRestored = filled && b.Spec.Hooks != nil
+		return err
+	}
+	if err := r.resolveHooks(ctx, b, start); start.Error != nil || err != nil {
+		return err
+	}
+	if len(b.Spec.ScaleDown) > 0 || hookround.Has(start.Resolved.Hooks, hookstage.Pre) {
+		var err error
+		if start.Error, err = r.spent(ctx, b, start.Resolved.Targets); start.Error != nil || err != nil {
+			return err
+		}
+	}
+	return r.resolveScaling(ctx, b, start)
 }
 
 // snapshots returns the Snapshots of the BackupBatch that this namespace is allowed to restore. It reads past the

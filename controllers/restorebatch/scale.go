@@ -74,16 +74,8 @@ func (r *Reconciler) scaleTo(
 func (r *Reconciler) resolveScaling(
 	ctx context.Context, b *v1alpha1.RestoreBatch, start *restorebatch.Start,
 ) error {
-	if len(b.Spec.ScaleDown) == 0 || start.Error != nil {
+	if len(b.Spec.ScaleDown) == 0 {
 		return nil
-	}
-	// A RestoreBatch that was recreated, and restores nothing again, scales nothing.
-	if filled, err := r.stamped(ctx, b, start.Resolved.Targets); filled || err != nil {
-		return err
-	}
-	var err error
-	if start.Error, err = r.spent(ctx, b, start.Resolved.Targets); start.Error != nil || err != nil {
-		return err
 	}
 	batches, err := r.batches(ctx, b.Namespace)
 	if err != nil {

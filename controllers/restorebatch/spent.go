@@ -27,7 +27,7 @@ type target struct {
 
 // spent explains why the RestoreSession of a target would be refused: its confirmation names another object, an
 // identical restore has used it, or such a restore has filled the target, but nothing proves that the data is still
-// there. A batch learns that before it takes the pods of an application away.
+// there. A batch learns that before it runs a preRestore hook or takes the pods of an application away.
 func (r *Reconciler) spent(
 	ctx context.Context, b *v1alpha1.RestoreBatch, resolved []v1alpha1.ResolvedRestoreTarget,
 ) (*v1alpha1.ResolvedError, error) {
@@ -132,7 +132,7 @@ func (r *Reconciler) spentDatabase(
 	if wrong := t.confirmation.Wrong(t.Target, found.UID()); wrong != nil || mark == nil {
 		return wrong, nil
 	}
-	if t.Confirm == "" && found.Location.Pod == nil && restore.Marked(mark.Annotations, t.confirmation.Stamps...) {
+	if t.Confirm == "" && read.DatabaseUnseen(found, mark, t.identical) {
 		return restorebatch.FilledUnseen(&t.RestoreBatchTarget, found.UID(), "Lease "+mark.Name), nil
 	}
 	return t.confirmation.Used("Lease "+mark.Name, mark.Annotations), nil

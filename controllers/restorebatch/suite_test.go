@@ -192,6 +192,13 @@ func (w *world) forget(name string) {
 	}
 }
 
+// again makes a RestoreBatch again under its name, as a GitOps tool does.
+func (w *world) again(b *v1alpha1.RestoreBatch) {
+	w.T.Helper()
+	w.forget(b.Name)
+	w.restore(b.Name, func(again *v1alpha1.RestoreBatch) { again.Spec = *b.Spec.DeepCopy() })
+}
+
 // summary returns how a restore and its targets ended, with the Snapshots.
 func summary(b *v1alpha1.RestoreBatch) []string {
 	out := []string{fmt.Sprintf("%s/%s of %s", b.Status.Phase, b.Status.Reason, b.Status.RestorePoint)}

@@ -15,12 +15,13 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/catalog"
 	"github.com/cairn-backup/cairn/internal/kube/read"
+	"github.com/cairn-backup/cairn/internal/run/restore"
 	"github.com/cairn-backup/cairn/internal/run/restorebatch"
 )
 
 // filledByAnother is spent for a target that nobody has confirmed, and that an identical restore of another name has
-// filled. Its claims and volumes are still the same, so a mover would find data there, unless somebody has removed it.
-// Without a target, the restore would make claims that exist.
+// filled, or one of this name for which nobody vouches any more. A mover would find data there, unless somebody has
+// removed it. Without a target, the restore would make claims that exist.
 func (r *Reconciler) filledByAnother(
 	ctx context.Context, namespace string, t *target, claims []corev1.PersistentVolumeClaim,
 	pods func() ([]corev1.Pod, error),
@@ -29,7 +30,7 @@ func (r *Reconciler) filledByAnother(
 		return nil, nil
 	}
 	filled, err := r.filled(ctx, namespace, &t.RestoreBatchTarget, claims, pods, t.identical.OfAnyName())
-	if !filled || err != nil {
+	if err != nil || !filled && !disowned(t, claims) {
 		return nil, err
 	}
 	if own, err := r.filled(ctx, namespace, &t.RestoreBatchTarget, claims, pods, t.identical); own || err != nil {
@@ -43,6 +44,14 @@ func (r *Reconciler) filledByAnother(
 		return nil, err // The RestoreSession waits for a target that is not there.
 	}
 	return restorebatch.FilledUnseen(&t.RestoreBatchTarget, uid, marked), nil
+}
+
+// disowned reports whether a claim can hold what an identical restore wrote, for which nobody vouches any more.
+func disowned(t *target, claims []corev1.PersistentVolumeClaim) bool {
+	return slices.ContainsFunc(claims, func(c corev1.PersistentVolumeClaim) bool {
+		named := t.Target == nil || t.Target.Kind != v1alpha1.KindPersistentVolumeClaim || t.Target.Name == c.Name
+		return named && restore.Disowned(c.Annotations, t.identical)
+	})
 }
 
 // marked returns the UID of a target, or "" if it does not exist, and the name of what has its stamp.

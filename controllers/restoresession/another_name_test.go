@@ -7,6 +7,8 @@ import (
 	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
 	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
@@ -83,4 +85,65 @@ func TestARestoreThatIsMadeAgainAfterOneOfAnotherNameLooks(t *testing.T) {
 	w.forget("march")
 	w.restore("march")
 	w.Expect(ending(w.settle("march"))).To(Equal("Failed/VolumeNotEmpty"))
+}
+
+// A preRestore hook can delete what the target holds, and runs before a mover looks at that.
+func TestARestoreOfAnotherNameRunsNoHookUnconfirmed(t *testing.T) {
+	t.Parallel()
+	claim := func(t *testing.T) (*world, func(*v1alpha1.RestoreSession), client.Object) {
+		target := &corev1.PersistentVolumeClaim{}
+		w := newWorld(t)
+		w.Get("target", target)
+		return w, func(*v1alpha1.RestoreSession) {}, target
+	}
+	database := func(t *testing.T) (*world, func(*v1alpha1.RestoreSession), client.Object) {
+		w, service := databaseWorld(t, true)
+		return w, intoService(auth), service
+	}
+	for name, tt := range map[string]struct {
+		world func(t *testing.T) (*world, func(*v1alpha1.RestoreSession), client.Object)
+		name  string
+		edit  func(w *world, target client.Object) // after the first restore
+		want  string
+	}{
+		"a claim":             {claim, "october", nil, "Invalid/ConfirmationMissing"},
+		"a database":          {database, "october", nil, "Invalid/ConfirmationMissing"},
+		"of the same name":    {claim, "march", nil, "Skipped/AlreadyRestored"},
+		"a database, as well": {database, "march", nil, "Skipped/AlreadyRestored"},
+		"nobody vouches for it": {claim, "march", func(w *world, target client.Object) {
+			w.Get(target.GetName(), target)
+			bed.Edit(w.T, target, func() {
+				target.GetAnnotations()[v1alpha1.AnnotationRestored] = w.stamp()
+			})
+		}, "Invalid/ConfirmationMissing"},
+		"somebody has emptied it and said so": {claim, "october", func(w *world, target client.Object) {
+			w.Get(target.GetName(), target)
+			bed.Edit(w.T, target, func() { delete(target.GetAnnotations(), v1alpha1.AnnotationRestored) })
+		}, "Succeeded/Succeeded"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, into, target := tt.world(t)
+			l := sessiontest.Listen(t)
+			hooks := w.RestoreHooks(l)
+			hooked := func(s *v1alpha1.RestoreSession) { s.Spec.Hooks = hooks }
+			w.restore("march", into, hooked)
+			w.Expect(ending(w.drive("march"))).To(Equal("Succeeded/Succeeded"))
+			w.forget("march")
+			if tt.edit != nil {
+				tt.edit(w, target)
+			}
+			heard := l.Heard()
+			w.restore(tt.name, into, hooked)
+			w.Expect(ending(w.drive(tt.name))).To(Equal(tt.want))
+			if tt.want == "Succeeded/Succeeded" {
+				return
+			}
+			w.Expect(l.Heard()).To(Equal(heard))
+			w.restore("wanted", into, hooked, func(s *v1alpha1.RestoreSession) {
+				s.Spec.Confirm = string(target.GetUID())
+			})
+			w.Expect(ending(w.drive("wanted"))).To(Equal("Succeeded/Succeeded"), "somebody has looked")
+		})
+	}
 }

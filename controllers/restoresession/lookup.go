@@ -64,8 +64,8 @@ func (r *Reconciler) lookUp(ctx context.Context, s *v1alpha1.RestoreSession) (*r
 	}
 	resolved.Policy.Generation, resolved.Policy.Digest = s.Generation, policy.Digest(s.Spec)
 	for _, step := range []func(context.Context, *lookup) error{
-		r.findTarget, r.findSnapshot, r.findRepository, r.resolveTask, r.resolveSidecar, r.resolveHosts, r.resolveHooks,
-		r.findPaused,
+		r.findTarget, r.findSnapshot, r.findRepository, r.resolveTask, r.resolveSidecar, r.resolveHosts, r.findUnseen,
+		r.resolveHooks, r.findPaused,
 	} {
 		if err := step(ctx, look); err != nil {
 			return nil, err
@@ -148,6 +148,35 @@ func (s *lookup) confirmationUsed() *v1alpha1.ResolvedError {
 		}
 	}
 	return nil
+}
+
+// findUnseen refuses a restore with preRestore hooks that nobody has confirmed if its target can hold what an identical
+// one wrote, under another name, or such that nobody vouches for it any more. A mover looks at that only after the
+// hooks.
+func (r *Reconciler) findUnseen(ctx context.Context, look *lookup) error {
+	s, uid := look.session, look.Resolved.TargetUID
+	if s.Spec.Hooks == nil || len(s.Spec.Hooks.PreRestore) == 0 || s.Spec.Confirm != "" || uid == "" {
+		return nil
+	}
+	if look.database != nil {
+		filled, mark, err := read.DatabaseFilled(ctx, r.APIReader, s.Namespace, look.database, look.claims,
+			look.identical.OfAnyName())
+		if filled || read.DatabaseUnseen(look.database, mark, look.identical) {
+			look.Error = restore.FilledUnseen(s, uid, "Lease "+mark.Name)
+		}
+		return err
+	}
+	names := restore.ClaimsOf(look.Resolved.Hosts)
+	filled, err := read.Filled(ctx, r.APIReader, look.claims, look.identical.OfAnyName())
+	for i := range look.claims {
+		claim := &look.claims[i]
+		own := []string{claim.Name}
+		if slices.Contains(names, claim.Name) && (filled.All(own) && !look.filled.All(own) ||
+			restore.Disowned(claim.Annotations, look.identical)) {
+			look.Error = restore.FilledUnseen(s, uid, "PersistentVolumeClaim "+claim.Name)
+		}
+	}
+	return err
 }
 
 // usableHosts refuses a resolved restore that must not write into its volumes now.

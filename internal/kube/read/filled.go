@@ -68,3 +68,10 @@ func DatabaseFilled(
 	volumes := restore.VolumesOfDatabase(d.Location.Pod, claims)
 	return restore.DatabaseFilledBy(mark.Annotations, d.UID(), volumes, by), mark, nil
 }
+
+// DatabaseUnseen reports whether a database can hold what an identical restore wrote, and nothing tells: its server is
+// elsewhere, or is one of several, or nobody vouches for its data any more. mark is its DatabaseMark, which can be nil.
+func DatabaseUnseen(d *Database, mark *coordinationv1.Lease, by restore.Identical) bool {
+	return mark != nil && (restore.Disowned(mark.Annotations, by) ||
+		d.Location.Pod == nil && restore.Marked(mark.Annotations, by.Digests...))
+}

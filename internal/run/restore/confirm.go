@@ -83,6 +83,16 @@ func (c Confirmation) Used(object string, annotations map[string]string) *v1alph
 		object, said, confirmAdvice(c.Kind, c.another(annotations)))
 }
 
+// FilledUnseen refuses to run preRestore hooks for a target that nobody has confirmed, and that an identical restore
+// has filled: nobody can see whether it still has its data, and a hook can delete that. marked names the object with
+// the stamp.
+func FilledUnseen(s *v1alpha1.RestoreSession, target types.UID, marked string) *v1alpha1.ResolvedError {
+	return workload.Fail(v1alpha1.ReasonConfirmationMissing,
+		"an identical restore has filled %s before, and whether it still has that data can't be seen, so no "+
+			"preRestore hook runs. If it is empty, remove the annotation %s from %s and create the restore again%s",
+		s.Spec.Target, v1alpha1.AnnotationRestored, marked, confirmAdvice(confirmedIn(s), string(target)))
+}
+
 // UsedByAnother is Used for a frozen restore that is about to write. An identical one of the same moment can have been
 // faster.
 func UsedByAnother(

@@ -89,6 +89,25 @@ func Marked(annotations map[string]string, digests ...string) bool {
 	return digest != "" && slices.Contains(digests, digest)
 }
 
+// Disown makes the annotations of a claim, or of the Lease of a database, no longer prove that an identical restore has
+// filled or made it. Of its stamp, the digest stays, as Take leaves it. What another restore says of it by now stays.
+func Disown(annotations map[string]string, by Identical) {
+	if stamp := ParseStamp(annotations[v1alpha1.AnnotationRestored]); by.includes(stamp.Digest, stamp.Name) {
+		annotations[v1alpha1.AnnotationRestored] = stamp.Digest
+	}
+	made := strings.Split(annotations[v1alpha1.AnnotationMade], "/")
+	if by.includes(made[0], strings.Join(made[min(len(made), 3):], "")) {
+		delete(annotations, v1alpha1.AnnotationMade)
+	}
+}
+
+// Disowned reports whether nothing but the digest is left of the stamp of an identical restore: see Disown and Take.
+// What it wrote can be there still.
+func Disowned(annotations map[string]string, by Identical) bool {
+	return annotations[v1alpha1.AnnotationRestored] != "" &&
+		slices.Contains(by.Digests, annotations[v1alpha1.AnnotationRestored])
+}
+
 // Take makes the annotations of a claim, or of the Lease of a database, say that a restore writes into it now. What
 // another restore had filled or made is no longer what the annotations say. That a confirmation was used stays: from
 // now on that of this restore is, whatever becomes of it. target is the UID of the claim or database.

@@ -184,3 +184,41 @@ func TestVolumesOfDatabase(t *testing.T) {
 	server.Status.ContainerStatuses = []corev1.ContainerStatus{{RestartCount: 2}}
 	g.Expect(VolumesOfDatabase(server, claims)).To(Equal("pod.2"), "the container began anew")
 }
+
+func TestDisown(t *testing.T) {
+	for name, tt := range map[string]struct {
+		stamp, made string
+		want, left  string
+		disowned    bool
+	}{
+		"what an identical restore has filled": {
+			stamp: "d/uid/v/2/march", want: "d", disowned: true,
+		},
+		"what one of an earlier version has filled": {stamp: "d/uid/v/2", want: "d", disowned: true},
+		"again":                         {stamp: "d", want: "d", disowned: true},
+		"what one has made":             {made: "d/snapshot/uid/march"},
+		"what another restore has made": {made: "e/snapshot/uid/march", left: "e/snapshot/uid/march"},
+		"what another restore has filled since": {
+			stamp: "e/uid/v/2/march", want: "e/uid/v/2/march",
+		},
+		"what one of another name has filled since": {
+			stamp: "d/uid/v/2/october", want: "d/uid/v/2/october",
+		},
+		"nothing": {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g, annotations := NewWithT(t), map[string]string{}
+			if tt.stamp != "" {
+				annotations[v1alpha1.AnnotationRestored] = tt.stamp
+			}
+			if tt.made != "" {
+				annotations[v1alpha1.AnnotationMade] = tt.made
+			}
+			Disown(annotations, march("d"))
+			g.Expect(annotations[v1alpha1.AnnotationRestored]).To(Equal(tt.want))
+			g.Expect(annotations[v1alpha1.AnnotationMade]).To(Equal(tt.left))
+			g.Expect(Disowned(annotations, march("d"))).To(Equal(tt.disowned))
+			g.Expect(Disowned(annotations, march("f"))).To(BeFalse())
+		})
+	}
+}

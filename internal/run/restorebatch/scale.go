@@ -133,24 +133,24 @@ func RestoredInPods(asked v1alpha1.ScaleDown, target string) *v1alpha1.ResolvedE
 		asked.Kind, asked.Name, target)
 }
 
-// FilledUnseen refuses to scale workloads down for a target that an identical restore has filled: nobody can see
-// whether it still has its data, and if it has, its RestoreSession would be refused while the workloads are down. uid
-// is that of the claim, or of the object that stands for the database, and marked names the object with the stamp.
+// FilledUnseen refuses to run hooks and to scale workloads down for a target that an identical restore has filled:
+// nobody can see whether it still has its data, and if it has, its RestoreSession would be refused after that. uid is
+// that of the claim, or of the object that stands for the database, and marked names the object with the stamp.
 func FilledUnseen(t *v1alpha1.RestoreBatchTarget, uid types.UID, marked string) *v1alpha1.ResolvedError {
 	return workload.Fail(v1alpha1.ReasonConfirmationMissing,
 		"an identical restore has filled target %s before, and whether %s still has that data can't be seen, so no "+
-			"workload is scaled down. If it has, leave that target out. If it is empty, remove the annotation %s from "+
-			"%s and create the RestoreBatch again; to restore over what it holds, %s",
+			"hook runs and no workload is scaled down. If it has, leave that target out. If it is empty, remove the "+
+			"annotation %s from %s and create the RestoreBatch again; to restore over what it holds, %s",
 		t.Name, t.Target, v1alpha1.AnnotationRestored, marked, restore.AnotherBatch(string(uid)))
 }
 
-// ClaimsExist refuses to scale workloads down for a target whose claims an identical restore of another name has made:
-// its RestoreSession would be refused while the workloads are down.
+// ClaimsExist refuses to run hooks and to scale workloads down for a target whose claims an identical restore has made:
+// its RestoreSession would be refused after that.
 func ClaimsExist(target string) *v1alpha1.ResolvedError {
 	return workload.Fail(v1alpha1.ReasonNameConflict,
-		"an identical restore of another name has made the claims of target %s, so no workload is scaled down. If "+
-			"they are as you want them, leave that target out; to make others, give its volumeClaimTemplates other "+
-			"names",
+		"an identical restore has made the claims of target %s before, so no hook runs and no workload is scaled "+
+			"down. If they are as you want them, leave that target out; to make others, give its "+
+			"volumeClaimTemplates other names",
 		target)
 }
 
