@@ -18,9 +18,9 @@ type RestoreBatchStatus struct {
 	// +kubebuilder:validation:MaxItems=16
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
-	// Phase of the restore. It is Succeeded only if all targets are, and Skipped if an identical RestoreBatch of its
-	// name filled all of them before. It is Unknown if everything was written or made, but not everything could be
-	// confirmed.
+	// Phase of the restore. It is Succeeded only if all targets are, with dataSource.mixed also if an identical
+	// RestoreBatch of its name filled some of them before, and Skipped if it filled all of them. It is Unknown if
+	// everything was written or made, but not everything could be confirmed.
 	// +optional
 	Phase RestoreSessionPhase `json:"phase,omitempty"`
 
@@ -46,7 +46,7 @@ type RestoreBatchStatus struct {
 	Duration string `json:"duration,omitempty"`
 
 	// RestorePoint is the BackupSession that began the restore point. Empty if the targets come from different restore
-	// points.
+	// points, or if an identical RestoreBatch filled some of them before.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	RestorePoint string `json:"restorePoint,omitempty"`
@@ -100,10 +100,10 @@ type RestoreTargetStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=2048
 	Message string `json:"message,omitempty"`
-	// Snapshot that is restored.
+	// Snapshot that is restored. Empty if the target was skipped.
 	// +optional
 	Snapshot string `json:"snapshot,omitempty"`
-	// RestorePoint is the BackupSession that began the Snapshot's restore point.
+	// RestorePoint is the BackupSession that began the Snapshot's restore point. Empty if the target was skipped.
 	// +optional
 	RestorePoint string `json:"restorePoint,omitempty"`
 }

@@ -185,5 +185,8 @@ func (r *Reconciler) carryOut(
 			return b.Status.Resolved.Targets[i].Name, err
 		}
 	}
+	if d.Disown {
+		return "", r.disown(ctx, b)
+	}
 	return "", nil
 }

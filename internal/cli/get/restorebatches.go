@@ -50,7 +50,7 @@ func loadRestoreBatches(ctx context.Context, s scope) (resourceView, error) {
 func restorePoint(b *v1alpha1.RestoreBatch) string {
 	source := &b.Spec.DataSource
 	switch {
-	case b.Status.Resolved != nil:
+	case b.Status.Resolved != nil && b.Status.Phase != v1alpha1.RestoreSessionSkipped:
 		return cmp.Or(b.Status.RestorePoint, "several")
 	case source.PITR != nil && source.PITR.TargetTime != nil:
 		return "by " + source.PITR.TargetTime.UTC().Format(time.RFC3339)

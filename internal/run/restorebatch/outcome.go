@@ -2,6 +2,7 @@ package restorebatch
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -25,38 +26,64 @@ func (r *runner) ended(disturbed string) (phase v1alpha1.RestoreSessionPhase, re
 		by[t.Phase] = append(by[t.Phase], t.Name)
 	}
 	total := len(r.d.Status.Targets)
-	targets := text.Quantity(total, "target")
 	succeeded, skipped, unknown := by[v1alpha1.RestoreSessionSucceeded], by[v1alpha1.RestoreSessionSkipped],
 		by[v1alpha1.RestoreSessionUnknown]
-	source := &r.Batch.Spec.DataSource
+	written, left := "all was written", ""
+	if len(skipped) > 0 {
+		written, left = written+" into "+text.FirstFew(slices.Concat(unknown, succeeded)), "; "+r.leftAsItIs(skipped)
+	}
 	switch {
 	case len(succeeded)+len(skipped)+len(unknown) < total:
 		return v1alpha1.RestoreSessionFailed, r.failedReason(), "not restored: " + r.failures()
 	case disturbed != "" && len(skipped) < total:
-		return v1alpha1.RestoreSessionFailed, v1alpha1.ReasonReplicasChanged, "all was written, but " + disturbed
+		return v1alpha1.RestoreSessionFailed, v1alpha1.ReasonReplicasChanged, written + ", but " + disturbed + left
 	case len(unknown) > 0:
 		return v1alpha1.RestoreSessionUnknown, v1alpha1.ReasonTargetsFailed,
-			"all was written, but not all could be verified: " + r.failures()
+			written + ", but not all could be verified: " + r.failures() + left
 	case len(skipped) == total:
 		return v1alpha1.RestoreSessionSkipped, v1alpha1.ReasonAlreadyRestored,
 			restore.AlreadyRestoredMessage(v1alpha1.RestoreBatchKind, "targets")
-	case len(skipped) > 0 && !source.Mixed &&
-		(source.PITR != nil || source.BackupSession == v1alpha1.LatestBackupSession):
-		// Nobody knows any more from which restore point that was.
-		return v1alpha1.RestoreSessionFailed, v1alpha1.ReasonMixedRestorePoints, fmt.Sprintf(
-			"%s: an identical RestoreBatch has filled this before, perhaps from another restore point than that of "+
-				"%s, BackupSession %s. Check whether they fit together; to restore all from one restore point, "+
-				"create a RestoreBatch that names it in dataSource.backupSession",
-			strings.Join(skipped, ", "), strings.Join(succeeded, ", "), r.d.Status.RestorePoint)
-	case r.d.Status.RestorePoint == "":
-		return v1alpha1.RestoreSessionSucceeded, v1alpha1.ReasonSucceeded,
-			fmt.Sprintf("restored %s of BackupBatch %s, from different restore points", targets,
-				source.BackupBatch)
+	case len(skipped) > 0 && !r.Batch.Spec.DataSource.Mixed:
+		return v1alpha1.RestoreSessionFailed, v1alpha1.ReasonMixedRestorePoints,
+			"restored " + text.FirstFew(succeeded) + r.from() + left + ". " + r.ifTheyFit()
 	default:
-		return v1alpha1.RestoreSessionSucceeded, v1alpha1.ReasonSucceeded,
-			fmt.Sprintf("restored %s of BackupBatch %s from the restore point of BackupSession %s",
-				targets, source.BackupBatch, r.d.Status.RestorePoint)
+		return v1alpha1.RestoreSessionSucceeded, v1alpha1.ReasonSucceeded, fmt.Sprintf("restored %s of BackupBatch %s",
+			text.Quantity(len(succeeded), "target"), r.Batch.Spec.DataSource.BackupBatch) + r.from() + left
 	}
+}
+
+// leftAsItIs names the targets that were skipped, and says what is known of them.
+func (r *runner) leftAsItIs(skipped []string) string {
+	perhaps := ", perhaps from another restore point"
+	if isNamed(&r.Batch.Spec.DataSource) {
+		perhaps = ""
+	}
+	return "left as an identical RestoreBatch has filled it before" + perhaps + ": " + text.FirstFew(skipped) +
+		". Nobody has looked at what is there now"
+}
+
+// ifTheyFit says what to do about targets that were restored at different times.
+func (r *runner) ifTheyFit() string {
+	scale := ""
+	if len(r.d.Status.ScaledDown) > 0 {
+		scale = ": only scale up by hand what scaleDown has left without replicas"
+	}
+	return "If all of it fits together, nothing more has to be restored" + scale + ". To restore all from one " +
+		"restore point, create a RestoreBatch of another name that confirms the targets"
+}
+
+// from says from which restore point the targets were restored that were restored now.
+func (r *runner) from() string {
+	var points []string
+	for _, t := range r.d.Status.Targets {
+		if t.Phase == v1alpha1.RestoreSessionSucceeded {
+			points = append(points, t.RestorePoint)
+		}
+	}
+	if points = slices.Compact(points); len(points) != 1 {
+		return ", from different restore points"
+	}
+	return " from the restore point of BackupSession " + points[0]
 }
 
 // failedReason returns the reason that all failed targets share, or else TargetsFailed.

@@ -80,7 +80,7 @@ type Start struct {
 }
 
 // Decision is the next step of a RestoreBatch. The caller carries it out in this order: Delete, DeleteJobs,
-// Scale, Create, Status. Each part can be repeated.
+// Scale, Create, Disown, Status. Each part can be repeated.
 type Decision struct {
 	decision.Base
 
@@ -94,6 +94,9 @@ type Decision struct {
 	Scale map[string]int32
 	// Create holds the indexes of the targets whose RestoreSessions must be made.
 	Create []int
+	// Disown means that the RestoreBatch failed although all was written. What its targets hold must no longer count as
+	// restored: made again, it would be Skipped, and Ready.
+	Disown bool
 }
 
 // Next returns the next step of a RestoreBatch. Its RestoreSessions decide about their targets: the batch

@@ -29,7 +29,7 @@ func restoreBatchOf(targets ...string) *v1alpha1.RestoreBatch {
 	for _, name := range targets {
 		b.Spec.Targets = append(b.Spec.Targets, v1alpha1.RestoreBatchTarget{Name: name})
 		b.Status.Targets = append(b.Status.Targets, v1alpha1.RestoreTargetStatus{
-			Name: name, Phase: v1alpha1.RestoreSessionPending,
+			Name: name, Phase: v1alpha1.RestoreSessionPending, Snapshot: name, RestorePoint: "run",
 		})
 		b.Status.Resolved.Targets = append(b.Status.Resolved.Targets, v1alpha1.ResolvedRestoreTarget{
 			Name: name, RestoreSession: "back-" + name,
@@ -54,6 +54,9 @@ func TestHowARestoreBatchEnds(t *testing.T) {
 		edit    func(*v1alpha1.RestoreBatch)
 		want    string
 		partial bool
+		hooked  bool // a postRestore hook failed
+		says    string
+		disowns bool
 	}{
 		"all restored": {web: good, db: good, want: "Succeeded/Succeeded"},
 		"one failed":   {web: good, db: bad, want: "Failed/TargetsFailed", partial: true},
@@ -67,15 +70,33 @@ func TestHowARestoreBatchEnds(t *testing.T) {
 		"one failed, another could not be verified": {web: bad, db: unknown, want: "Failed/TargetsFailed"},
 		"all were filled before":                    {web: skipped, db: skipped, want: "Skipped/AlreadyRestored"},
 		"one was filled before, perhaps from another point": {
-			web: good, db: skipped, want: "Failed/MixedRestorePoints", partial: true,
+			web: good, db: skipped, want: "Failed/MixedRestorePoints", partial: true, disowns: true,
+			says: "restored web from the restore point of BackupSession run; left as an identical RestoreBatch has " +
+				"filled it before, perhaps from another restore point: db. Nobody has looked at what is there now. " +
+				"If all of it fits together, nothing more has to be restored. To restore all from one restore " +
+				"point, create a RestoreBatch of another name that confirms the targets",
 		},
 		"one was filled before, from the same point": {
 			web: good, db: skipped, edit: func(b *v1alpha1.RestoreBatch) { b.Spec.DataSource.BackupSession = "run" },
-			want: "Succeeded/Succeeded",
+			want: "Failed/MixedRestorePoints", partial: true, disowns: true,
+			says: "left as an identical RestoreBatch has filled it before: db. Nobody has looked",
 		},
 		"one was filled before, and a mix will do": {
 			web: good, db: skipped, edit: func(b *v1alpha1.RestoreBatch) { b.Spec.DataSource.Mixed = true },
 			want: "Succeeded/Succeeded",
+			says: "restored 1 target of BackupBatch shop from the restore point of BackupSession run; left as an " +
+				"identical RestoreBatch has filled it before, perhaps from another restore point: db. Nobody has " +
+				"looked at what is there now",
+		},
+		"one was filled before, another could not be verified": {
+			web: unknown, db: skipped, want: "Unknown/TargetsFailed",
+			says: "all was written into web, but not all could be verified: target web: Why: says why; left as",
+		},
+		"a postRestore hook failed": {
+			web: good, db: good, hooked: true, want: "Failed/FailedToExecutePostRestoreHooks", disowns: true,
+		},
+		"a postRestore hook failed, and a target": {
+			web: good, db: bad, hooked: true, want: "Failed/TargetsFailed", partial: true,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -83,6 +104,12 @@ func TestHowARestoreBatchEnds(t *testing.T) {
 			b := restoreBatchOf("web", "db")
 			if tt.edit != nil {
 				tt.edit(b)
+			}
+			if tt.hooked {
+				b.Status.Resolved.Hooks = &v1alpha1.ResolvedHooks{Post: []v1alpha1.ResolvedHook{{Name: "h"}}}
+				b.Status.Hooks = &v1alpha1.HookStatuses{
+					PostHooks: []v1alpha1.HookStatus{{Name: "h", Phase: v1alpha1.HookFailed, Attempts: 1}},
+				}
 			}
 			d := Next(Input{
 				Now: time.Unix(60, 0), Batch: b,
@@ -92,7 +119,14 @@ func TestHowARestoreBatchEnds(t *testing.T) {
 				},
 			})
 			g.Expect(string(d.Status.Phase) + "/" + d.Status.Reason).To(Equal(tt.want))
+			g.Expect(d.Disown).To(Equal(tt.disowns))
+			g.Expect(d.Event.Message).To(ContainSubstring(tt.says))
 			g.Expect(d.Status.Duration).To(Equal("1m0s"))
+			for _, t := range d.Status.Targets { // what filled a target that was skipped is not known
+				g.Expect(t.Snapshot == "").To(Equal(t.Phase == skipped))
+				g.Expect(t.RestorePoint == "").To(Equal(t.Phase == skipped))
+			}
+			g.Expect(d.Status.RestorePoint == "").To(Equal(tt.web == skipped || tt.db == skipped))
 			g.Expect(d.Status.Targets).To(HaveEach(HaveField("Message", "says why")))
 			partial := ContainElement(And(HaveField("Type", "Partial"), HaveField("Status", metav1.ConditionTrue)))
 			if !tt.partial {

@@ -2,6 +2,7 @@ package restorebatch
 
 import (
 	"cmp"
+	"slices"
 	"strings"
 	"time"
 
@@ -155,6 +156,9 @@ func (r *runner) follow(t *v1alpha1.RestoreTargetStatus, child *v1alpha1.Restore
 	t.RestoreSession = child.Name
 	t.Phase, t.Reason = cmp.Or(child.Status.Phase, v1alpha1.RestoreSessionPending),
 		cmp.Or(child.Status.Reason, v1alpha1.ReasonPending)
+	if t.Phase == v1alpha1.RestoreSessionSkipped { // nobody knows what filled the target before
+		t.Snapshot, t.RestorePoint = "", ""
+	}
 	t.Message = ""
 	if c := apimeta.FindStatusCondition(child.Status.Conditions, meta.ReadyCondition); c != nil {
 		t.Message = r.cut(c.Message)
@@ -211,7 +215,19 @@ func (r *runner) finish() {
 	if wellEnded(phase) {
 		message += r.asleep()
 	}
+	r.d.Disown = phase == v1alpha1.RestoreSessionFailed && !r.anyEnded(v1alpha1.RestoreSessionFailed) &&
+		!r.anyEnded(v1alpha1.RestoreSessionInvalid)
+	if r.anyEnded(v1alpha1.RestoreSessionSkipped) {
+		r.d.Status.RestorePoint = ""
+	}
 	end(r.Input, r.d, phase, reason, message)
+}
+
+// anyEnded reports whether a target ended with a phase.
+func (r *runner) anyEnded(phase v1alpha1.RestoreSessionPhase) bool {
+	return slices.ContainsFunc(r.d.Status.Targets, func(t v1alpha1.RestoreTargetStatus) bool {
+		return t.Phase == phase
+	})
 }
 
 // incomplete returns the first RestoreSession that could not restore all owners or attributes, or "".

@@ -133,6 +133,7 @@ func TestScalingUp(t *testing.T) {
 			}
 			d := decideScaling(g, in, tt.is)
 			g.Expect(d.Scale).To(Equal(tt.scale))
+			g.Expect(d.Disown).To(Equal(d.Status.Reason == v1alpha1.ReasonReplicasChanged))
 			g.Expect(d.Status.ScaledDown[0].Phase).To(Equal(tt.phase))
 			g.Expect(d.Status.ScaledDown[0].Message).To(ContainSubstring(tt.message))
 			g.Expect(string(d.Status.Phase) + "/" + d.Status.Reason).To(Equal(cmp.Or(tt.want, "Running/")))
@@ -168,6 +169,7 @@ func TestScalingUp(t *testing.T) {
 		g.Expect(d.Status.Reason).To(Equal(v1alpha1.ReasonMixedRestorePoints))
 		g.Expect(d.Status.ScaledDown[0].Phase).To(Equal(v1alpha1.ScaleLeft))
 		g.Expect(d.Scale).To(BeEmpty())
+		g.Expect(d.Event.Message).To(ContainSubstring("only scale up by hand what scaleDown has left"))
 	})
 	t.Run("a RestoreBatch that is deleted before anything was restored", func(t *testing.T) {
 		g := NewWithT(t)
