@@ -134,12 +134,13 @@ type PolicySyncStatus struct {
 	// +optional
 	LastAppliedTime *metav1.Time `json:"lastAppliedTime,omitempty"`
 
-	// LastChangedRevision is the revision with which Cairn last wrote a RetentionPolicy, BackupConfiguration,
-	// BackupBatch or Repository of this PolicySync. It is written before they are.
+	// LastChangedRevision is the revision with which Cairn last wrote or deleted a RetentionPolicy,
+	// BackupConfiguration, BackupBatch or Repository of this PolicySync, or the first one that it applied. It is
+	// written before that.
 	// +optional
 	LastChangedRevision string `json:"lastChangedRevision,omitempty"`
 
-	// LastChangedTime is when Cairn found lastChangedRevision in Git.
+	// LastChangedTime is when Cairn knew that Git has lastChangedRevision.
 	// +optional
 	LastChangedTime *metav1.Time `json:"lastChangedTime,omitempty"`
 

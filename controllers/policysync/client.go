@@ -71,7 +71,7 @@ func (s *reconciling) applier(ctx context.Context) (*applier, *fault) {
 type part struct {
 	*reconciling
 	revision string
-	foundAt  time.Time
+	knownAt  time.Time
 }
 
 // announce writes to the status that the revision changes what decides, and if it is several objects, that from now on
@@ -82,13 +82,18 @@ func (p *part) announce(ctx context.Context, several bool) error {
 	if known {
 		return nil
 	}
-	if status.LastChangedRevision != p.revision {
-		status.LastChangedRevision, status.LastChangedTime = p.revision, new(metav1.NewTime(p.foundAt))
-	}
+	p.changes()
 	if several {
 		status.ApplyingRevision = p.revision
 	}
 	return p.write(ctx)
+}
+
+// changes puts into the status that the revision changes what decides.
+func (p *part) changes() {
+	if status := &p.obj.Status; status.LastChangedRevision != p.revision {
+		status.LastChangedRevision, status.LastChangedTime = p.revision, new(metav1.NewTime(p.knownAt))
+	}
 }
 
 // end says that nothing of the revision is left to be applied. The end of the pass writes it.

@@ -41,10 +41,11 @@ func (s *reconciling) pass(ctx context.Context, o origin) *fault {
 	a.stays = append(slices.Clone(wanted), s.self())
 	lacks := a.plan(ctx, s.stale(wanted))
 	s.guard(o.revision.String(), lacks, live)
+	s.claimChange(o, built.Objects)
 	if fault := s.begin(ctx, o.revision.String(), union(wanted, lacks.left())); fault != nil {
 		return fault
 	}
-	a.part = &part{s, o.revision.String(), o.foundAt}
+	a.part = &part{s, o.revision.String(), o.knownAt}
 	changed, err := a.apply(ctx, built.Objects, live)
 	if err != nil {
 		fault := applyFault(ctx, err, built.Objects)
@@ -72,6 +73,17 @@ func (s *reconciling) pass(ctx context.Context, o origin) *fault {
 	}
 	s.succeed(message)
 	return nil
+}
+
+// claimChange counts the first revision of all as a change of policy if anything of it decides, also if it writes
+// nothing: a PolicySync that was made again, or whose status was lost, no longer knows what it has changed.
+func (s *reconciling) claimChange(o origin, objects []build.Object) {
+	status := &s.obj.Status
+	if status.LastAppliedRevision == "" && slices.ContainsFunc(objects, func(o build.Object) bool {
+		return decides(o.Unstructured.GroupVersionKind())
+	}) {
+		(&part{s, o.revision.String(), o.knownAt}).changes()
+	}
 }
 
 // maxWaits is the number of objects that are being deleted which a message names.
@@ -275,7 +287,8 @@ func (s *reconciling) begin(ctx context.Context, revision string, inventory []v1
 	s.completeConsent()
 	// A revision that is retried after a refusal is already announced.
 	announced := (revision == status.LastAppliedRevision || conditions.IsReconciling(s.obj)) &&
-		(status.Removal == nil || s.before.Status.Removal != nil)
+		(status.Removal == nil || s.before.Status.Removal != nil) &&
+		status.LastChangedRevision == s.before.Status.LastChangedRevision
 	if announced && revision == status.LastAttemptedRevision && s.obj.Generation == status.ObservedGeneration &&
 		same && equality.Semantic.DeepEqual(status.Consent, s.before.Status.Consent) {
 		return nil

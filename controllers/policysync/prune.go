@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -101,72 +102,95 @@ func pruneFault(ctx context.Context, waiting []v1alpha1.ResourceRef, err error) 
 }
 
 // deleteClass deletes objects that are still ours. left are the objects outside this class that stay. It returns the
-// objects that are being deleted, those of them whose deletion began now, and by id why others are kept.
+// objects that are being deleted, those of them whose deletion began now, and by id why others are kept. An object that
+// can't be deleted holds up no other of its class.
 func (a *applier) deleteClass(
 	ctx context.Context, refs, left []v1alpha1.ResourceRef,
 ) (waiting, began []v1alpha1.ResourceRef, kept map[string]string, err error) {
-	kept = map[string]string{}
-	left = slices.Clone(left)
-	needed := sync.OnceValues(func() (users, error) { return a.usersOf(ctx, refs, nobody) })
+	found, kept, err := a.findClass(ctx, refs, slices.Clone(left))
+	if failed := a.announceDeletion(ctx, found); failed != nil {
+		return nil, nil, kept, failed
+	}
 	var mu sync.Mutex
-	var g errgroup.Group // an object that can't be deleted holds up no other of its class
+	var g errgroup.Group
 	g.SetLimit(concurrency)
-	for _, ref := range refs {
+	for i, u := range found {
+		if u == nil {
+			continue
+		}
 		g.Go(func() error {
-			state, why, err := a.delete(ctx, ref, needed, left)
+			begins := u.GetDeletionTimestamp() == nil
+			if begins {
+				if err := a.delete(ctx, refs[i], u); err != nil {
+					return err
+				}
+			}
 			mu.Lock()
 			defer mu.Unlock()
-			switch {
-			case err != nil:
-				return err
-			case why != "":
-				kept[ref.ID] = why
-			case state == deletionBegan:
-				began = append(began, ref)
-				waiting = append(waiting, ref)
-			case state == deletionUnderWay:
-				waiting = append(waiting, ref)
+			waiting = append(waiting, refs[i])
+			if begins {
+				began = append(began, refs[i])
 			}
 			return nil
 		})
 	}
-	err = g.Wait()
-	for _, found := range [][]v1alpha1.ResourceRef{waiting, began} {
-		slices.SortFunc(found, func(x, y v1alpha1.ResourceRef) int { return cmp.Compare(x.ID, y.ID) })
+	err = cmp.Or(g.Wait(), err)
+	for _, refs := range [][]v1alpha1.ResourceRef{waiting, began} {
+		slices.SortFunc(refs, func(x, y v1alpha1.ResourceRef) int { return cmp.Compare(x.ID, y.ID) })
 	}
 	return waiting, began, kept, err
 }
 
-// deletion is how far the deletion of an object is.
-type deletion int
-
-const (
-	noDeletion deletion = iota
-	deletionBegan
-	deletionUnderWay
-)
-
-// delete deletes an object if it is still ours, or returns why it is kept.
-func (a *applier) delete(
-	ctx context.Context, ref v1alpha1.ResourceRef, needed func() (users, error), left []v1alpha1.ResourceRef,
-) (state deletion, why string, err error) {
-	u, why, err := a.find(ctx, ref, needed, left)
-	if u == nil || err != nil {
-		return noDeletion, why, err
+// findClass finds the objects of one class that go, nil for the others, and by id why some are kept.
+func (a *applier) findClass(
+	ctx context.Context, refs, left []v1alpha1.ResourceRef,
+) (found []*unstructured.Unstructured, kept map[string]string, err error) {
+	found, kept = make([]*unstructured.Unstructured, len(refs)), map[string]string{}
+	needed := sync.OnceValues(func() (users, error) { return a.usersOf(ctx, refs, nobody) })
+	var mu sync.Mutex
+	var g errgroup.Group
+	g.SetLimit(concurrency)
+	for i, ref := range refs {
+		g.Go(func() error {
+			u, why, err := a.find(ctx, ref, needed, left)
+			if err != nil {
+				return err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if found[i] = u; why != "" {
+				kept[ref.ID] = why
+			}
+			return nil
+		})
 	}
-	if u.GetDeletionTimestamp() != nil {
-		return deletionUnderWay, "", nil
+	return found, kept, g.Wait()
+}
+
+// announceDeletion writes to the status that the revision changes what decides, before the first object goes that does,
+// or that takes such objects along.
+func (a *applier) announceDeletion(ctx context.Context, found []*unstructured.Unstructured) error {
+	if a.part == nil || !slices.ContainsFunc(found, func(u *unstructured.Unstructured) bool {
+		return u != nil && u.GetDeletionTimestamp() == nil &&
+			(decides(u.GroupVersionKind()) || prunesAll(u) || u.GetKind() == namespaceKind)
+	}) {
+		return nil
 	}
+	return a.part.announce(ctx, false)
+}
+
+// delete begins the deletion of an object.
+func (a *applier) delete(ctx context.Context, ref v1alpha1.ResourceRef, u *unstructured.Unstructured) error {
 	if err := a.current(ctx); err != nil {
-		return noDeletion, "", err
+		return err
 	}
 	uid := u.GetUID()
-	err = a.client.Delete(ctx, u, client.Preconditions{UID: &uid},
+	err := a.client.Delete(ctx, u, client.Preconditions{UID: &uid},
 		client.PropagationPolicy(metav1.DeletePropagationBackground))
 	if client.IgnoreNotFound(err) != nil {
-		return noDeletion, "", fmt.Errorf("delete %s: %w", describe(ref), err)
+		return fmt.Errorf("delete %s: %w", describe(ref), err)
 	}
-	return deletionBegan, "", nil
+	return nil
 }
 
 // waitGone waits until objects are gone, and returns those that still exist at the end. The first look has no limit:

@@ -148,6 +148,7 @@ func (s *reconciling) sync(ctx context.Context) ctrl.Result {
 	if err == nil {
 		origin.foundAt = s.Clock.Now()
 		origin.revision, err = source.Resolve(ctx, s.obj.Spec.URL, origin.ref, origin.auth)
+		origin.knownAt = s.Clock.Now()
 	}
 	if err != nil {
 		f := sourceFault(err)
@@ -189,7 +190,8 @@ type origin struct {
 	ref      source.Ref
 	auth     source.Auth
 	revision source.Revision
-	foundAt  time.Time // not later than when the revision was read from Git
+	// The Git server found the revision between these two times. It can take its time to answer.
+	foundAt, knownAt time.Time
 }
 
 func (s *reconciling) origin(ctx context.Context) (origin, error) {

@@ -79,6 +79,9 @@ func (c *counter) writes() int {
 	return c.count[http.MethodPatch] + c.count[http.MethodPost] + c.count[http.MethodPut] + c.count[http.MethodDelete]
 }
 
+// slowness is how long a slow Git server takes, by the clock of the test.
+const slowness = 10 * time.Second
+
 // testNamespace is a namespace with a PolicySync, its repository and a reconciler of its own.
 type testNamespace struct {
 	*Reconciler
@@ -89,6 +92,7 @@ type testNamespace struct {
 	work      string // clone of the repository
 	gitCalls  atomic.Int64
 	down      atomic.Bool // the Git server answers 503
+	slow      atomic.Bool // each answer of the Git server takes as long as slowness
 	api       *counter
 	clock     *testclock.FakeClock
 	events    *record.FakeRecorder
@@ -140,6 +144,9 @@ func (r *testNamespace) startGit() {
 			if r.down.Load() {
 				http.Error(w, "down for maintenance", http.StatusServiceUnavailable)
 				return
+			}
+			if r.slow.Load() {
+				r.clock.Step(slowness)
 			}
 			next.ServeHTTP(w, req)
 		})
