@@ -30,8 +30,9 @@ func (w *world) backedUp(policy, session string, slot time.Time) {
 	})
 }
 
-// The page says until when it is true, which costs no commit: the time moves with a success, which is on the page.
-func TestThePageSaysUntilWhenItIsTrueWithoutACommit(t *testing.T) {
+// The page says before what time no policy becomes late, which costs no commit: the time moves with a success, which is
+// on the page.
+func TestThePageSaysWhenAPolicyCanBecomeLateWithoutACommit(t *testing.T) {
 	t.Parallel()
 	g, w := NewWithT(t), newWorld(t)
 	// It begins after the API server has made the objects, so that the slots are not before they were made.
@@ -59,7 +60,7 @@ func TestThePageSaysUntilWhenItIsTrueWithoutACommit(t *testing.T) {
 		}
 		w.settle(l)
 		g.Expect(w.page("clusters/production")).To(ContainSubstring(
-			"**True until " + at.Add(time.Hour+run.LateAfter).Format("2006-01-02 15:04")))
+			"**No policy becomes late before " + at.Add(time.Hour+run.LateAfter).Format("2006-01-02 15:04")))
 		for range 4 {
 			look()
 		}
@@ -76,18 +77,19 @@ func TestThePageSaysUntilWhenItIsTrueWithoutACommit(t *testing.T) {
 	g.Expect(w.page("clusters/production")).To(Equal(page))
 	g.Expect(get(w, l)).To(beReady(metav1.ConditionFalse, v1alpha1.ReasonAuthenticationFailed))
 	g.Expect(page).To(And(ContainSubstring("| no |"), ContainSubstring(
-		"**True until "+at.Add(time.Hour+run.LateAfter).Format("2006-01-02 15:04")+
+		"**No policy becomes late before "+at.Add(time.Hour+run.LateAfter).Format("2006-01-02 15:04")+
 			".** If this page still says so an hour later, nobody keeps it any more.")))
 
 	// Somebody renews it. The page shows what is late.
 	w.Auth(gitUser, gitPassword)
 	w.pass(time.Hour)
 	look()
-	g.Expect(w.page("clusters/production")).To(And(ContainSubstring("**late**"), Not(ContainSubstring("True until"))))
+	g.Expect(w.page("clusters/production")).
+		To(And(ContainSubstring("**late**"), Not(ContainSubstring("becomes late before"))))
 }
 
 // Two Ledgers that look more or less often write the same page.
-func TestLedgersOfOnePageSayTheSameUntilWhenItIsTrue(t *testing.T) {
+func TestLedgersOfOnePageSayTheSameTime(t *testing.T) {
 	t.Parallel()
 	g, w := NewWithT(t), newWorld(t)
 	w.hourly("photos")

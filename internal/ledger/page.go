@@ -43,19 +43,19 @@ func Retire(page []byte, cluster string, since time.Time, now string) []byte {
 		notice += " Cairn goes on in " + escape(now) + "."
 	}
 	_, rest, _ := bytes.Cut(page, []byte("\n"))
-	if before, after, found := bytes.Cut(rest, []byte("\n"+trueUntil)); found {
+	if before, after, found := bytes.Cut(rest, []byte("\n"+lateFrom)); found {
 		_, after, _ = bytes.Cut(after, []byte("\n"))
 		rest = slices.Concat(before, after)
 	}
 	return slices.Concat([]byte(title(cluster)), bytes.Replace(rest, []byte(kept), []byte(notice), 1))
 }
 
-// trueUntil begins the line that says until when a page is true.
-const trueUntil = "**True until "
+// lateFrom begins the line that says before what time no policy becomes late.
+const lateFrom = "**No policy becomes late before "
 
-// validity says until when a page is true if nothing happens: then the first policy is late. It changes only when a
-// policy that is not late has another success, or is edited. Those who keep the page look at it again within the
-// interval after that. It is "" if no policy will be late.
+// validity says before what time no policy becomes late, whatever becomes of its runs. It changes only when a policy
+// that is not late has another success, or is edited. Those who keep the page look at it again within the interval
+// after that. It is "" if no policy will be late.
 func validity(policies []Policy, interval time.Duration) string {
 	var until time.Time
 	for _, p := range policies {
@@ -70,7 +70,7 @@ func validity(policies []Policy, interval time.Duration) string {
 	if hours := (interval + interval/4 + 90*time.Minute - 1) / time.Hour; hours > 1 {
 		grace = fmt.Sprintf("%d hours", hours)
 	}
-	return "\n" + trueUntil + moment(until) + ".** If this page still says so " + grace +
+	return "\n" + lateFrom + moment(until) + ".** If this page still says so " + grace +
 		" later, nobody keeps it any more.\n"
 }
 

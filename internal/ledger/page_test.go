@@ -41,7 +41,7 @@ func TestPage(t *testing.T) {
 }
 
 // A page that nobody can change any more shows it by itself: the Git server refuses the token, or the cluster is gone.
-func TestPageSaysUntilWhenItIsTrue(t *testing.T) {
+func TestPageSaysBeforeWhenNoPolicyBecomesLate(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		policies []Policy
@@ -55,8 +55,8 @@ func TestPageSaysUntilWhenItIsTrue(t *testing.T) {
 			policies: []Policy{
 				{Name: "a", Due: slot.Add(time.Hour)}, {Name: "b", Due: slot}, {Name: "c"}, {Name: "d", Late: true},
 			},
-			want: "**True until 2026-07-31 23:00.** If this page still says so an hour later, nobody keeps it any " +
-				"more.\n",
+			want: "**No policy becomes late before 2026-07-31 23:00.** If this page still says so an hour later, " +
+				"nobody keeps it any more.\n",
 		},
 		"kept by a Ledger that looks seldom": {
 			policies: []Policy{{Name: "a", Due: slot}}, interval: 24 * time.Hour, want: " says so 31 hours later, ",
@@ -67,7 +67,7 @@ func TestPageSaysUntilWhenItIsTrue(t *testing.T) {
 			g := NewWithT(t)
 			page := Page("production", tt.policies, tt.interval)
 			if tt.want == "" {
-				g.Expect(string(page)).NotTo(ContainSubstring(trueUntil))
+				g.Expect(string(page)).NotTo(ContainSubstring(lateFrom))
 				return
 			}
 			g.Expect(string(page)).To(ContainSubstring(tt.want))
@@ -76,7 +76,7 @@ func TestPageSaysUntilWhenItIsTrue(t *testing.T) {
 				without[i].Due = time.Time{}
 			}
 			g.Expect(string(Retire(page, "production", slot, ""))).To(Equal(string(
-				Retire(Page("production", without, tt.interval), "production", slot, ""))), "it is true for ever then")
+				Retire(Page("production", without, tt.interval), "production", slot, ""))), "it says no time then")
 		})
 	}
 }
