@@ -18,9 +18,7 @@ import (
 // that the whole keeps. policy are the objects that the PolicySyncs apply, as the API server has them, and now is its
 // time. A PolicySync that is being deleted applies nothing any more.
 func findApart(syncs []*v1alpha1.PolicySync, policy []client.Object, now time.Time) []*v1alpha1.PolicySync {
-	syncs = slices.SortedFunc(slices.Values(syncs), func(a, b *v1alpha1.PolicySync) int {
-		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
-	})
+	syncs = byName(syncs...)
 	together := map[string][]*v1alpha1.PolicySync{}
 	for _, sync := range syncs {
 		if sync.DeletionTimestamp.IsZero() {
@@ -30,7 +28,8 @@ func findApart(syncs []*v1alpha1.PolicySync, policy []client.Object, now time.Ti
 	for _, sync := range syncs {
 		group := together[followed(sync)]
 		if slices.ContainsFunc(group, func(other *v1alpha1.PolicySync) bool {
-			return sync != other && sync.DeletionTimestamp.IsZero() && !hasSeen(other, sync, policy, now)
+			return sync != other && sync.DeletionTimestamp.IsZero() &&
+				!hasSeen(other, sync, lastChange(appliedBy(sync, policy), now), now)
 		}) {
 			return group
 		}
@@ -40,28 +39,49 @@ func findApart(syncs []*v1alpha1.PolicySync, policy []client.Object, now time.Ti
 
 // hasSeen reports whether a PolicySync has applied the revision with which another one last changed policy, or a later
 // one. One that looked at Git later has found that revision or a later one, and what changed only before it looked
-// is in what it has applied. An earlier version did not say what it changed, and did not wait either.
-func hasSeen(sync, other *v1alpha1.PolicySync, policy []client.Object, now time.Time) bool {
+// is in what it has applied. last is when the policy in question that the other one applies last changed. An earlier
+// version did not say with which revision: then that time alone tells, unless both have applied the same.
+func hasSeen(sync, other *v1alpha1.PolicySync, last, now time.Time) bool {
 	applied, changed := &sync.Status, &other.Status
-	if changed.LastChangedRevision == "" || changed.LastChangedRevision == applied.LastAppliedRevision {
+	found := applied.LastAppliedTime
+	if changed.LastChangedRevision == "" {
+		same := applied.LastAppliedRevision == changed.LastAppliedRevision && !tries(sync) && !tries(other)
+		if same || found == nil && changed.LastAppliedTime == nil { // a version before that said nothing at all
+			return true
+		}
+	} else if changed.LastChangedRevision == applied.LastAppliedRevision {
 		return true
-	}
-	if applied.LastAppliedRevision == changed.LastAppliedRevision && changed.LastAppliedTime != nil &&
+	} else if applied.LastAppliedRevision == changed.LastAppliedRevision && changed.LastAppliedTime != nil &&
 		!changed.LastChangedTime.After(changed.LastAppliedTime.Time) { // what changed was in what both have applied
 		return true
 	}
-	found := applied.LastAppliedTime
 	if found == nil || v1alpha1.Ahead(found.Time, now) { // a clock that is right now says nothing of that time
 		return false
 	}
 	if since := changed.LastChangedTime; since != nil && found.After(since.Time) {
 		return true
 	}
-	theirs := slices.DeleteFunc(slices.Clone(policy), func(o client.Object) bool {
-		return syncOf(o) != client.ObjectKeyFromObject(other)
-	})
 	// The API server's clock, and the one that found the revision, can differ.
-	return found.Sub(lastChange(theirs, now)) > v1alpha1.ClockTolerance
+	return found.Sub(last) > v1alpha1.ClockTolerance
+}
+
+// tries reports whether a PolicySync has tried a revision that it has not applied.
+func tries(sync *v1alpha1.PolicySync) bool {
+	return sync.Status.LastAttemptedRevision != sync.Status.LastAppliedRevision
+}
+
+// appliedBy returns what of policy a PolicySync applies.
+func appliedBy(sync *v1alpha1.PolicySync, policy []client.Object) []client.Object {
+	return slices.DeleteFunc(slices.Clone(policy), func(o client.Object) bool {
+		return syncOf(o) != client.ObjectKeyFromObject(sync)
+	})
+}
+
+// byName returns PolicySyncs in the order of their names.
+func byName(syncs ...*v1alpha1.PolicySync) []*v1alpha1.PolicySync {
+	return slices.SortedFunc(slices.Values(syncs), func(a, b *v1alpha1.PolicySync) int {
+		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
+	})
 }
 
 // syncOf returns the name of the PolicySync that applies an object. It is empty if none does.
@@ -94,7 +114,7 @@ func apartMessage(apart []*v1alpha1.PolicySync) string {
 		switch {
 		case sync.Spec.Suspend:
 			why += "; " + name + " is suspended"
-		case sync.Status.LastAttemptedRevision != sync.Status.LastAppliedRevision:
+		case tries(sync):
 			why += "; " + name + " has not applied the revision that it tried last: its condition Ready says why"
 		}
 	}

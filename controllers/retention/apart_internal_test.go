@@ -101,9 +101,36 @@ func TestPolicySyncsThatAreApart(t *testing.T) {
 			},
 			days: 4,
 		},
+		"one refused the commit before the upgrade": {
+			change: func(a, b *v1alpha1.PolicySync) {
+				changed(a, "", nil)
+				changed(b, "", nil)
+				b.Status.LastAttemptedRevision = second
+			},
+			says: "; PolicySync/shop/b has not applied the revision that it tried last",
+		},
+		"one was suspended before the upgrade, and the other one had changed policy since": {
+			change: func(a, b *v1alpha1.PolicySync) {
+				changed(a, "", nil)
+				changed(b, "", nil)
+				b.Spec.Suspend = true
+			},
+			says: before + "; PolicySync/shop/b is suspended",
+		},
+		"policy was older than what both had found before the upgrade": {change: func(a, b *v1alpha1.PolicySync) {
+			changed(a, "", nil)
+			changed(b, "", nil)
+			b.Spec.Suspend = true
+		}, days: 4},
+		"both had applied the same before the upgrade": {change: func(a, b *v1alpha1.PolicySync) {
+			changed(a, "", nil)
+			changed(b, "", nil)
+			applied(b, second, ago(2*time.Hour))
+		}},
 		"one was suspended before the upgrade": {change: func(a, b *v1alpha1.PolicySync) {
 			b.Spec.Suspend, b.Status.LastAppliedTime = true, nil
 			changed(a, "", nil)
+			changed(b, "", nil)
 			a.Status.LastAppliedTime = nil
 		}},
 		"one was suspended before the upgrade, and the other one has changed policy since": {
@@ -152,6 +179,7 @@ func TestPolicySyncsThatAreApart(t *testing.T) {
 			applied(a, second, ago(time.Hour))
 			changed(a, second, ago(time.Hour))
 			applied(b, first, ago(2*time.Hour))
+			changed(b, first, ago(2*time.Hour))
 			c.change(a, b)
 			of := func(s *v1alpha1.PolicySync, at *metav1.Time) client.Object {
 				return &v1alpha1.RetentionPolicy{ObjectMeta: metav1.ObjectMeta{
