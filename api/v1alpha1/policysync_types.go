@@ -135,8 +135,8 @@ type PolicySyncStatus struct {
 	LastAppliedTime *metav1.Time `json:"lastAppliedTime,omitempty"`
 
 	// LastChangedRevision is the revision with which Cairn last wrote or deleted a RetentionPolicy,
-	// BackupConfiguration, BackupBatch or Repository of this PolicySync, or the first one that it applied. It is
-	// written before that.
+	// BackupConfiguration, BackupBatch or Repository of this PolicySync. It is written before that. The first revision
+	// that has such objects counts, also if it changes none of them.
 	// +optional
 	LastChangedRevision string `json:"lastChangedRevision,omitempty"`
 

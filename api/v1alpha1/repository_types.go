@@ -146,6 +146,13 @@ type RepositoryStatus struct {
 	// +optional
 	RetentionPolicy *ObjectReference `json:"retentionPolicy,omitempty"`
 
+	// RetentionChangedTime is when Cairn found that another RetentionPolicy is in force than before, for example
+	// because one of two BackupConfigurations that named different ones is gone. It goes when two minutes have passed
+	// and the PolicySyncs that apply this policy have applied what others of their branch have changed. Until then the
+	// RetentionPolicy removes nothing.
+	// +optional
+	RetentionChangedTime *metav1.Time `json:"retentionChangedTime,omitempty"`
+
 	// DefaultRetention describes that RetentionPolicy if it is in force as a default, because policy names none.
 	// +optional
 	DefaultRetention *DefaultRetention `json:"defaultRetention,omitempty"`

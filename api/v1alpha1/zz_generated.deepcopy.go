@@ -2998,6 +2998,10 @@ func (in *RepositoryStatus) DeepCopyInto(out *RepositoryStatus) {
 		*out = new(ObjectReference)
 		**out = **in
 	}
+	if in.RetentionChangedTime != nil {
+		in, out := &in.RetentionChangedTime, &out.RetentionChangedTime
+		*out = (*in).DeepCopy()
+	}
 	if in.DefaultRetention != nil {
 		in, out := &in.DefaultRetention, &out.DefaultRetention
 		*out = new(DefaultRetention)

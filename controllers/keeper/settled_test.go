@@ -40,7 +40,7 @@ func TestAPartOfARevisionLetsNothingGo(t *testing.T) {
 			})
 			sync := &v1alpha1.PolicySync{
 				ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "policy"},
-				Spec:       v1alpha1.PolicySyncSpec{URL: "https://git.example.com/policy", Path: "."},
+				Spec:       v1alpha1.PolicySyncSpec{URL: "https://git.example.com/" + s.namespace, Path: "."},
 			}
 			bed.Create(t, sync)
 			bed.EditStatus(t, sync, func() { sync.Status.ApplyingRevision = "main@sha1:0123" })
@@ -66,7 +66,7 @@ func TestACommitThatNotAllPolicySyncsHaveAppliedLetsNothingGo(t *testing.T) {
 	t.Parallel()
 	for name, over := range map[string]func(*v1alpha1.PolicySync){
 		"until they have": func(team *v1alpha1.PolicySync) {
-			bed.EditStatus(t, team, func() { team.Status.LastAppliedRevision = "main@sha1:2222" })
+			bed.EditStatus(t, team, func() { team.Status.LastAppliedRevision = second })
 		},
 		"until one is deleted": func(team *v1alpha1.PolicySync) {
 			NewWithT(t).Expect(bed.Client.Delete(t.Context(), team)).To(Succeed())
@@ -77,20 +77,9 @@ func TestACommitThatNotAllPolicySyncsHaveAppliedLetsNothingGo(t *testing.T) {
 			s := newShop(t)
 			s.snapshot(s.repository, 1, good)
 			older := s.snapshot(s.repository, 2, good)
-			sync := func(name, applied string) (*v1alpha1.PolicySync, map[string]string) {
-				o := &v1alpha1.PolicySync{
-					ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: name},
-					Spec:       v1alpha1.PolicySyncSpec{URL: "https://git.example.com/policy", Path: name},
-				}
-				bed.Create(t, o)
-				bed.EditStatus(t, o, func() {
-					o.Status.LastAttemptedRevision, o.Status.LastAppliedRevision = "main@sha1:2222", applied
-				})
-				return o, map[string]string{v1alpha1.LabelSyncNamespace: s.namespace, v1alpha1.LabelSyncName: name}
-			}
-			platform, ofPlatform := sync("platform", "main@sha1:2222")
-			bed.EditStatus(t, platform, func() { platform.Status.LastChangedRevision = "main@sha1:2222" })
-			team, ofTeam := sync("team", "main@sha1:1111")
+			platform, ofPlatform := s.sync("platform", second, second)
+			bed.EditStatus(t, platform, func() { platform.Status.LastChangedRevision = second })
+			team, ofTeam := s.sync("team", second, first)
 			bed.Create(t, &v1alpha1.RetentionPolicy{
 				ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "keep", Labels: ofPlatform}, Spec: last(1),
 			})

@@ -37,6 +37,36 @@ func findApart(syncs []*v1alpha1.PolicySync, policy []client.Object, now time.Ti
 	return nil
 }
 
+// findBehind returns a PolicySync of those that apply the policy in force, and another one of its branch, whichever,
+// of which it may not have applied what that one last changed, by name, or nil. What another one has changed can be why
+// this policy is in force now: then that one need not apply any of it any more. since is when it came into force. What
+// was changed more than a day before that is not why.
+func findBehind(
+	syncs []*v1alpha1.PolicySync, all []v1alpha1.PolicySync, policy []client.Object, since, now time.Time,
+) []*v1alpha1.PolicySync {
+	for _, sync := range syncs {
+		for i := range all {
+			other := &all[i]
+			if !sync.DeletionTimestamp.IsZero() || !other.DeletionTimestamp.IsZero() ||
+				client.ObjectKeyFromObject(other) == client.ObjectKeyFromObject(sync) ||
+				other.Status.LastChangedRevision == "" || followed(other) != followed(sync) {
+				continue
+			}
+			if at := other.Status.LastChangedTime; at != nil && since.Sub(at.Time) > causeWindow {
+				continue
+			}
+			last := lastChange(appliedBy(other, policy), now)
+			if last.Before(since) {
+				last = since
+			}
+			if !hasSeen(sync, other, last, now) {
+				return byName(sync, other)
+			}
+		}
+	}
+	return nil
+}
+
 // hasSeen reports whether a PolicySync has applied the revision with which another one last changed policy, or a later
 // one. One that looked at Git later has found that revision or a later one, and what changed only before it looked
 // is in what it has applied. last is when the policy in question that the other one applies last changed. An earlier

@@ -202,3 +202,70 @@ func TestPolicySyncsThatAreApart(t *testing.T) {
 		})
 	}
 }
+
+// Policy of b came into force ten minutes ago, when configuration of a was gone. Of a, nothing decides any more.
+func TestAPolicySyncThatIsBehindWhatPutItsPolicyInForce(t *testing.T) {
+	const first, second, third = "main@sha1:1111", "main@sha1:2222", "main@sha1:3333"
+	now := time.Date(2026, 11, 27, 3, 0, 0, 0, time.UTC)
+	ago := func(d time.Duration) *metav1.Time { return new(metav1.NewTime(now.Add(-d))) }
+	for name, c := range map[string]struct {
+		change func(a, b *v1alpha1.PolicySync)
+		behind bool
+	}{
+		"it has not applied the commit": {change: func(_, _ *v1alpha1.PolicySync) {}, behind: true},
+		"it has applied it": {change: func(_, b *v1alpha1.PolicySync) {
+			b.Status.LastAppliedRevision = second
+		}},
+		"it has looked since the other one last changed policy": {change: func(a, _ *v1alpha1.PolicySync) {
+			a.Status.LastChangedTime = ago(24*time.Hour + time.Second)
+		}},
+		"it has been suspended since long before that": {change: func(a, b *v1alpha1.PolicySync) {
+			b.Spec.Suspend, b.Status.LastAppliedTime = true, ago(48*time.Hour)
+			a.Status.LastChangedTime = ago(25 * time.Hour)
+		}},
+		"it has applied a later one": {change: func(_, b *v1alpha1.PolicySync) {
+			b.Status.LastAppliedRevision, b.Status.LastAppliedTime = third, ago(10*time.Minute)
+		}},
+		"it has looked long since, and the other one has changed again": {change: func(a, b *v1alpha1.PolicySync) {
+			b.Status.LastAppliedRevision, b.Status.LastAppliedTime = second, ago(2*time.Minute)
+			a.Status.LastChangedRevision, a.Status.LastChangedTime = third, ago(0)
+		}},
+		"an earlier version wrote the status": {change: func(a, _ *v1alpha1.PolicySync) {
+			a.Status.LastChangedRevision, a.Status.LastChangedTime = "", nil
+		}},
+		"the other one is being deleted": {change: func(a, _ *v1alpha1.PolicySync) { a.DeletionTimestamp = ago(0) }},
+		"it is being deleted":            {change: func(_, b *v1alpha1.PolicySync) { b.DeletionTimestamp = ago(0) }},
+		"the other one follows another branch": {change: func(a, _ *v1alpha1.PolicySync) {
+			a.Spec.Ref = &v1alpha1.GitRef{Branch: "shop"}
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			sync := func(name, applied string, found *metav1.Time) *v1alpha1.PolicySync {
+				s := &v1alpha1.PolicySync{
+					ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name},
+					Spec:       v1alpha1.PolicySyncSpec{URL: "https://git.example.com/policy"},
+				}
+				s.Status.LastAttemptedRevision, s.Status.LastAppliedRevision = applied, applied
+				s.Status.LastAppliedTime = found
+				return s
+			}
+			a, b := sync("a", second, ago(11*time.Minute)), sync("b", first, ago(24*time.Hour))
+			a.Status.LastChangedRevision, a.Status.LastChangedTime = second, ago(11*time.Minute)
+			c.change(a, b)
+			ours := &v1alpha1.RetentionPolicy{ObjectMeta: metav1.ObjectMeta{
+				Name: "keep", CreationTimestamp: *ago(48 * time.Hour), Labels: map[string]string{
+					v1alpha1.LabelSyncNamespace: "shop", v1alpha1.LabelSyncName: "b",
+				},
+			}}
+			behind := findBehind([]*v1alpha1.PolicySync{b}, []v1alpha1.PolicySync{*b, *a}, []client.Object{ours},
+				now.Add(-10*time.Minute), now)
+			if !c.behind {
+				g.Expect(behind).To(BeEmpty())
+				return
+			}
+			g.Expect(apartMessage(behind)).
+				To(ContainSubstring("until each of PolicySync/shop/a and PolicySync/shop/b has"))
+		})
+	}
+}

@@ -33,6 +33,9 @@ func (r *Reconciler) apply(ctx context.Context, s *state) error {
 	if s.doubt = clocks.Doubt(); s.doubt != "" {
 		return nil
 	}
+	if s.unsettled = s.changing; s.unsettled != nil {
+		return nil
+	}
 	if err := r.confirm(ctx, s, clocks.Server); err != nil || s.unsettled != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/selection"
@@ -58,7 +59,9 @@ func (r *Reconciler) confirmRepository(
 	}
 	_, held := retention.Held(&live, r.Clock.Now())
 	if err != nil || held || live.UID != cached.UID || live.Generation != cached.Generation ||
-		!v1alpha1.InForce(&live) {
+		!v1alpha1.InForce(&live) ||
+		!equality.Semantic.DeepEqual(live.Status.RetentionPolicy, cached.Status.RetentionPolicy) ||
+		!live.Status.RetentionChangedTime.Equal(cached.Status.RetentionChangedTime) {
 		return nil, behind(v1alpha1.RepositoryKind, cached.Name)
 	}
 	return &live, nil

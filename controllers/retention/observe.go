@@ -57,6 +57,9 @@ type state struct {
 	doubt string
 	// unsettled is why the policy must not let any Snapshot go yet, nil if nothing speaks against it.
 	unsettled *unsettled
+	// changedAt is when another policy came into force, nil once that has settled. changing is what it waits for.
+	changedAt *metav1.Time
+	changing  *unsettled
 	// restsOn is the policy in force, what names it, and the Repository: as the cache has them, and from confirm on as
 	// the API server has them.
 	restsOn []client.Object

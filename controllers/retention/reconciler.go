@@ -62,6 +62,9 @@ const (
 	siblingInterval = 10 * time.Minute
 	// partInterval is the delay before a PolicySync that has applied a part of a revision is looked at again.
 	partInterval = time.Minute
+	// causeWindow is how long before a policy comes into force that can have been caused: the deletion of what named
+	// another one can take its time.
+	causeWindow = 24 * time.Hour
 	// apartInterval is the delay before PolicySyncs that have applied different revisions are looked at again: one can
 	// be suspended for days, and a look at each of thousands of Repositories reads their policy past the cache.
 	apartInterval = 30 * time.Minute
@@ -103,6 +106,9 @@ func (r *Reconciler) reconcile(ctx context.Context, repository *v1alpha1.Reposit
 	if err := r.introduce(ctx, state); err != nil {
 		return ctrl.Result{}, err
 	}
+	if err := r.noteChange(ctx, state); err != nil {
+		return ctrl.Result{}, err
+	}
 	var result ctrl.Result
 	if state.refusal == nil && !repository.Spec.Paused {
 		if err := r.takeBack(ctx, state); err != nil {
@@ -111,6 +117,9 @@ func (r *Reconciler) reconcile(ctx context.Context, repository *v1alpha1.Reposit
 		if result, err = r.enforce(ctx, state); err != nil {
 			return ctrl.Result{}, err
 		}
+	}
+	if state.changing != nil { // also if nothing goes: what changes later must not count for this
+		result.RequeueAfter = run.EarlierOf(result.RequeueAfter, state.changing.again)
 	}
 	r.summarize(repository, state)
 	if err := r.write(ctx, before, repository); err != nil {
@@ -178,7 +187,7 @@ func whyHeld(s *state) trouble {
 
 // summarize writes to the status which policy is in force and how far it was applied.
 func (r *Reconciler) summarize(repository *v1alpha1.Repository, s *state) {
-	repository.Status.RetentionPolicy = s.ref
+	repository.Status.RetentionPolicy, repository.Status.RetentionChangedTime = s.ref, s.changedAt
 	const condition = v1alpha1.ConditionRetentionApplied
 	switch {
 	case s.moved && s.ref != nil:

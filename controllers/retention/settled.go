@@ -48,12 +48,17 @@ func (r *Reconciler) findUnsettled(
 		return &unsettled{apartMessage(apart), apartInterval}, nil
 	}
 	if left := lastChange(policy, now).Add(r.SettleTime).Sub(now); r.SettleTime > 0 && left > 0 {
-		return &unsettled{
-			"nothing is removed until policy has been unchanged for " + r.SettleTime.String() +
-				": what has changed can be a part of a larger change", left,
-		}, nil
+		return r.settling(left), nil
 	}
 	return nil, nil
+}
+
+// settling says that policy has just changed.
+func (r *Reconciler) settling(left time.Duration) *unsettled {
+	return &unsettled{
+		"nothing is removed until policy has been unchanged for " + r.SettleTime.String() +
+			": what has changed can be a part of a larger change", left,
+	}
 }
 
 // lastChange returns when policy changed last. What a wrong clock has written in the future does not count.
