@@ -47,6 +47,14 @@ func (b *bounded) PutBlob(ctx context.Context, id blob.ID, data blob.Bytes, opts
 	return b.do(ctx, func(ctx context.Context) error { return b.Storage.PutBlob(ctx, id, data, opts) })
 }
 
+// GetCapacity implements blob.Storage.
+func (b *bounded) GetCapacity(ctx context.Context) (c blob.Capacity, _ error) {
+	return c, b.do(ctx, func(ctx context.Context) (err error) {
+		c, err = b.Storage.GetCapacity(ctx)
+		return err
+	})
+}
+
 // DeleteBlob implements blob.Storage.
 func (b *bounded) DeleteBlob(ctx context.Context, id blob.ID) error {
 	return b.do(ctx, func(ctx context.Context) error { return b.Storage.DeleteBlob(ctx, id) })

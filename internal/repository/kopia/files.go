@@ -53,6 +53,16 @@ func (s *filesStorage) ConnectionInfo() blob.ConnectionInfo { return blob.Connec
 // DisplayName implements blob.Storage.
 func (s *filesStorage) DisplayName() string { return "files" }
 
+// GetCapacity implements blob.Storage.
+func (s *filesStorage) GetCapacity(ctx context.Context) (blob.Capacity, error) {
+	measured, ok := s.tree.(remote.Measured)
+	if !ok {
+		return s.DefaultProviderImplementation.GetCapacity(ctx)
+	}
+	size, free, err := measured.Space(ctx)
+	return blob.Capacity{SizeB: size, FreeB: free}, err
+}
+
 // Close implements blob.Storage.
 func (s *filesStorage) Close(context.Context) error { return s.tree.Close() }
 
