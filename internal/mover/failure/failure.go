@@ -40,7 +40,10 @@ var kinds = []struct {
 		repository.ErrAccessDenied, v1alpha1.ReasonAccessDenied,
 		"the storage denied access: check what its credential may do",
 	},
-	{repository.ErrStorageFull, v1alpha1.ReasonStorageFull, "the storage is full"},
+	{
+		repository.ErrStorageFull, v1alpha1.ReasonStorageFull,
+		"the storage is full: enlarge it, or remove backups and wait some days for their room",
+	},
 	{repository.ErrClockSkew, v1alpha1.ReasonClockSkew, "the clocks of node and storage differ too much"},
 	{
 		repository.ErrUntrusted, v1alpha1.ReasonStorageNotTrusted,

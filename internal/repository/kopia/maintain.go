@@ -71,27 +71,48 @@ func (e *repoEngine) Maintain(ctx context.Context, opt repository.MaintainOption
 			rep = s.DirectRepository
 		}
 	}
-	full := opt.Full && held == nil
-	err := e.maintain(ctx, rep, full)
-	if full && err != nil && damage(err) {
-		// Damage can last, and meanwhile the index must not grow without end.
-		err = firstError(e.maintain(ctx, rep, false), err)
+	if held != nil {
+		return classify("maintain", cause(ctx, firstError(held, e.quick(ctx, rep))))
 	}
-	return classify("maintain", cause(ctx, firstError(held, err)))
+	return classify("maintain", cause(ctx, e.maintainWhole(ctx, rep, opt.Full)))
+}
+
+// maintainWhole maintains a repository of which no snapshot is lost. Where no backup fits any more, each maintenance is
+// a full one: it is the only one that makes room.
+func (e *repoEngine) maintainWhole(ctx context.Context, rep repo.DirectRepository, full bool) error {
+	r, err := roomOf(ctx, rep, full)
+	if err == nil && !full && r.scarce() {
+		full = true
+		r, err = roomOf(ctx, rep, full)
+	}
+	switch {
+	case err != nil:
+		return err
+	case !full:
+		return e.quick(ctx, rep)
+	}
+	if err = e.collect(ctx, rep, r); err != nil && damage(err) {
+		// Damage can last, and meanwhile the index must not grow without end.
+		err = firstError(e.quick(ctx, rep), err)
+	}
+	return err
+}
+
+// quick runs kopia's quick maintenance. It deletes no data.
+func (e *repoEngine) quick(ctx context.Context, rep repo.DirectRepository) error {
+	return e.maintain(ctx, rep, maintenance.ModeQuick, e.safety)
 }
 
 // maintain runs kopia's maintenance. Its lock is a file beside the connection file and works only within one machine,
 // so the caller holds a lease. Without it two full maintenances lose no data (TestTwoMaintenancesAtOnceLoseNothing),
 // but one can delete a pack whose contents the other has just moved, and a reader with an older index then fails. The
 // owner check stops kopia's own program from running maintenance.
-func (e *repoEngine) maintain(ctx context.Context, rep repo.DirectRepository, full bool) error {
-	mode := maintenance.ModeQuick
-	if full {
-		mode = maintenance.ModeFull
-	}
+func (e *repoEngine) maintain(
+	ctx context.Context, rep repo.DirectRepository, mode maintenance.Mode, safety maintenance.SafetyParameters,
+) error {
 	return repo.DirectWriteSession(ctx, rep, repo.WriteSessionOptions{Purpose: "maintain"},
 		func(ctx context.Context, w repo.DirectRepositoryWriter) error {
-			return snapshotmaintenance.Run(ctx, w, mode, false, e.safety)
+			return snapshotmaintenance.Run(ctx, w, mode, false, safety)
 		})
 }
 

@@ -55,9 +55,11 @@ type repoEngine struct {
 	passes int
 	// readAgain is maxReadAgain, or the value of a test.
 	readAgain int64
-	proven    proven
-	seen      seen
-	cacheDir  string
+	// full is why the storage took no blob last.
+	full     atomic.Pointer[error]
+	proven   proven
+	seen     seen
+	cacheDir string
 }
 
 func (d Driver) open(ctx context.Context, r repository.Repository) (_ *repoEngine, err error) {
@@ -68,6 +70,7 @@ func (d Driver) open(ctx context.Context, r repository.Repository) (_ *repoEngin
 	e := d.engine(r)
 	ctx, e.cancel = context.WithCancelCause(ctx)
 	handle, f := d.storage(r, &e.packs, func(st blob.Storage) blob.Storage {
+		st = &fullWatch{st, &e.full}
 		return &listWatch{Storage: st, patience: cmp.Or(d.patience, listPatience), now: e.now, giveUp: e.giveUp}
 	})
 	handles.Store(handle, f)
