@@ -170,13 +170,13 @@ func (w *survivingWriter) Flush(ctx context.Context) error {
 
 // lostManifests are the contents with manifests that are lost.
 type lostManifests struct {
-	blobs blob.Reader
+	rep   repo.DirectRepository
 	mu    sync.Mutex
 	infos map[content.ID]content.Info
 }
 
 func newLostManifests(rep repo.DirectRepository) *lostManifests {
-	return &lostManifests{blobs: rep.BlobReader(), infos: map[content.ID]content.Info{}}
+	return &lostManifests{rep: rep, infos: map[content.ID]content.Info{}}
 }
 
 // manager returns a manager of the manifests that can be read, and what it reads.
@@ -242,9 +242,11 @@ func (r *readable) IterateContents(
 		var err error
 		gone := r.lost.has(c)
 		if !gone {
-			err = each(c)
-			if err != nil && unreadable(err) {
-				err = each(c)
+			for range 2 {
+				if err = each(c); err == nil || !unreadable(err) {
+					break
+				}
+				r.uncache(ctx, c.PackBlobID)
 			}
 			gone = err != nil && r.lost.add(ctx, c, err)
 		}
@@ -272,6 +274,13 @@ func (r *readable) IterateContents(
 	})
 }
 
+// uncache drops what a cache has of a pack, so that the next read asks the storage.
+func (r *readable) uncache(ctx context.Context, pack blob.ID) {
+	if st := r.MetadataCache().CacheStorage(); st != nil && pack != "" {
+		_ = st.DeleteBlob(ctx, pack[1:]+pack[:1]) // kopia's name for it
+	}
+}
+
 // movedInto reports whether the manifests of a deleted content can have been moved into another one. kopia writes the
 // one, and then it deletes the others.
 func movedInto(deleted, c content.Info) bool {
@@ -280,14 +289,21 @@ func movedInto(deleted, c content.Info) bool {
 }
 
 // add reports whether a content is lost that could not be read twice, by the error. A storage that lists a pack and
-// does not find it is mistaken, and knows better later.
+// does not find it is mistaken, and knows better later. So is one that now returns what was written.
 func (l *lostManifests) add(ctx context.Context, c content.Info, err error) bool {
 	if !unreadable(err) {
 		return false
 	}
+	if !undecodable.MatchString(err.Error()) {
+		whole, now := intact(ctx, l.rep, c)
+		if whole || now != nil && !unreadable(now) {
+			return false
+		}
+		err = firstError(now, err)
+	}
 	if errors.Is(err, blob.ErrBlobNotFound) {
 		listed := false
-		err := l.blobs.ListBlobs(ctx, c.PackBlobID, func(blob.Metadata) error {
+		err := l.rep.BlobReader().ListBlobs(ctx, c.PackBlobID, func(blob.Metadata) error {
 			listed = true
 			return nil
 		})

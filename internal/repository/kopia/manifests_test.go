@@ -225,7 +225,7 @@ func TestADamagedDirectoryEndsNoMaintenanceForEver(t *testing.T) {
 	}
 }
 
-// unsure is a storage that sometimes does not have a pack, although it lists it.
+// unsure is a storage that sometimes does not have a pack, although it lists it. Without an error it returns zeros.
 type unsure struct {
 	blob.Storage
 	pack string
@@ -235,10 +235,16 @@ type unsure struct {
 
 // GetBlob implements blob.Storage.
 func (u unsure) GetBlob(ctx context.Context, id blob.ID, offset, length int64, out blob.OutputBuffer) error {
-	if string(id) == u.pack && u.left.Add(-1) >= 0 {
+	wrong := string(id) == u.pack && u.left.Add(-1) >= 0
+	if wrong && u.err != nil {
 		return u.err
 	}
-	return u.Storage.GetBlob(ctx, id, offset, length, out)
+	err := u.Storage.GetBlob(ctx, id, offset, length, out)
+	if n := out.Length(); err == nil && wrong {
+		out.Reset()
+		_, err = out.Write(make([]byte, n))
+	}
+	return err
 }
 
 // TestAnErrorThatPassesLosesNothing checks that a pack which can't be read for a while lets operations fail, and that
@@ -271,6 +277,48 @@ func TestAnErrorThatPassesLosesNothing(t *testing.T) {
 			n.d = sure
 			g.Expect(kopia.Contents(ctx, t, enginetest.Open(t, n.d, n.r))).To(Equal(before))
 			n.whole(n.ids...)
+		})
+	}
+}
+
+// TestWrongDataThatPassesLosesNothing checks a storage that returns wrong data of a pack for a while. Neither a mover
+// that reads it meanwhile, nor one with a cache that is older, loses a snapshot for longer.
+func TestWrongDataThatPassesLosesNothing(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		reads, withCache int64
+		lost             bool
+	}{
+		"all the time": {1 << 30, 1 << 30, true},
+		"at first":     {3, 2, false}, // as often as it is read before its bytes are looked at
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g, ctx, n := NewWithT(t), t.Context(), afterNights(t, 3)
+			var left atomic.Int64
+			sure, cached := n.d, n.r
+			cached.CacheDir = t.TempDir()
+			n.d.Wrap = func(s blob.Storage) blob.Storage {
+				return unsure{sure.Wrap(s), packOf(n.r, n.packs[2]), nil, &left}
+			}
+			for _, r := range []repository.Repository{n.r, cached} {
+				if left.Store(tc.reads); r.CacheDir != "" {
+					left.Store(tc.withCache)
+				}
+				e, err := n.d.Open(ctx, r)
+				g.Expect(err).NotTo(HaveOccurred())
+				g.Expect(e.Lost()).To(Equal(tc.lost))
+				left.Store(0)
+				g.Expect(e.List(ctx, "")).To(HaveLen(map[bool]int{true: 2, false: 3}[tc.lost]))
+				g.Expect(e.Close(ctx)).To(Succeed())
+				n.c.pass(48 * time.Hour)
+				e, err = n.d.Open(ctx, r)
+				g.Expect(err).NotTo(HaveOccurred())
+				g.Expect(e.Lost()).To(BeFalse())
+				_, err = e.Restore(ctx, n.ids[2], t.TempDir(), repository.RestoreOptions{})
+				g.Expect(err).NotTo(HaveOccurred())
+				g.Expect(e.Close(ctx)).To(Succeed())
+			}
 		})
 	}
 }

@@ -93,11 +93,11 @@ func (l *lost) prove(ctx context.Context, m *content.WriteManager, id content.ID
 	if same, err := isStored(ctx, m, info); err != nil || !same {
 		return err
 	}
-	intact, err := r.e.intact(ctx, info)
+	whole, err := intact(ctx, r.e.rep, info)
 	if err != nil {
 		return fmt.Errorf("read back content %v: %w", id, err)
 	}
-	if intact {
+	if whole {
 		r.e.proven.add(id)
 		return nil
 	}
@@ -129,7 +129,7 @@ func (r *readBack) confirms(ctx context.Context, id object.ID) bool {
 		if err != nil {
 			continue
 		}
-		if intact, err := r.e.intact(ctx, info); err == nil && !intact {
+		if whole, err := intact(ctx, r.e.rep, info); err == nil && !whole {
 			return true
 		}
 	}
@@ -163,8 +163,8 @@ func (b *backup) doubtNext(ctx context.Context, w repo.RepositoryWriter, err err
 }
 
 // intact reports whether the storage returns a content as it was written. It asks no cache.
-func (e *repoEngine) intact(ctx context.Context, info content.Info) (bool, error) {
-	return opens(ctx, e.rep.BlobReader(), info, e.rep.ContentReader().ContentFormat().Encryptor().Decrypt)
+func intact(ctx context.Context, rep repo.DirectRepository, info content.Info) (bool, error) {
+	return opens(ctx, rep.BlobReader(), info, rep.ContentReader().ContentFormat().Encryptor().Decrypt)
 }
 
 // buffer is a buffer of kopia. It has a name only within kopia, and so has Bytes.
