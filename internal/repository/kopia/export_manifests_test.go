@@ -6,6 +6,7 @@ import (
 
 	"github.com/kopia/kopia/repo/content"
 	"github.com/kopia/kopia/repo/maintenance"
+	"github.com/kopia/kopia/repo/manifest"
 
 	"github.com/cairn-backup/cairn/internal/repository"
 )
@@ -15,18 +16,35 @@ import (
 func Contents(ctx context.Context, t testing.TB, e repository.Engine) map[string]string {
 	t.Helper()
 	out := map[string]string{}
+	eachContent(ctx, t, e, func(c content.Info) { out[string(c.PackBlobID)] += string(c.ContentID.Prefix()) })
+	return out
+}
+
+// Manifests returns the contents with manifests that are not deleted.
+func Manifests(ctx context.Context, t testing.TB, e repository.Engine) map[content.ID]content.Info {
+	t.Helper()
+	out := map[content.ID]content.Info{}
+	eachContent(ctx, t, e, func(c content.Info) {
+		if c.ContentID.Prefix() == manifest.ContentPrefix {
+			out[c.ContentID] = c
+		}
+	})
+	return out
+}
+
+func eachContent(ctx context.Context, t testing.TB, e repository.Engine, do func(content.Info)) {
+	t.Helper()
 	rep := e.(*repoEngine).rep
 	if err := rep.Refresh(ctx); err != nil {
 		t.Fatal(err)
 	}
 	err := rep.ContentReader().IterateContents(ctx, content.IterateOptions{}, func(c content.Info) error {
-		out[string(c.PackBlobID)] += string(c.ContentID.Prefix())
+		do(c)
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return out
 }
 
 // IndexCompactions returns how often maintenance has looked after the index.

@@ -223,9 +223,10 @@ func (l *lostManifests) String() string {
 // readable is the contents with manifests that can be read.
 type readable struct {
 	*content.WriteManager
-	lost  *lostManifests
-	mu    sync.Mutex
-	count int // without deleted contents
+	lost     *lostManifests
+	mu       sync.Mutex
+	count    int // without deleted contents, and those that hold removals
+	removals map[content.ID]bool
 }
 
 // IsReadOnly keeps kopia from moving manifests each time that it reads them: it also counts deleted contents.
@@ -256,7 +257,9 @@ func (r *readable) IterateContents(
 			lost = append(lost, c)
 			return nil
 		}
-		r.count++
+		if !r.removals[c.ContentID] {
+			r.count++
+		}
 		return err
 	})
 	if err != nil || len(lost) == 0 {
