@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 
@@ -79,4 +80,50 @@ func TestAScanKeepsTheSnapshotsThatAreLost(t *testing.T) {
 		g.Expect(c.Phase).To(Equal(v1alpha1.SnapshotSucceeded), name)
 		g.Expect(c.ID).To(Equal(whole["two"].Components[name].ID), name)
 	}
+}
+
+// Retention removes a Snapshot while the storage does not find what describes it and another one. The storage finds
+// both again when a removal is long forgotten else, and only the other one is back.
+func TestARemovalOutlastsALoss(t *testing.T) {
+	t.Parallel()
+	g, p := NewWithT(t), backedUp(t, "one")
+	known, now := p.packs(), time.Now()
+	p.mover.Now = func() time.Time { return now }
+	backUp := func(name string) {
+		code, r := p.run(t.Context(), backupTask(name, task.Component{Name: "pvc"}, task.Component{Name: "logs"}))
+		g.Expect(code).To(BeZero(), "%+v", r)
+	}
+	keep := func(remove ...string) {
+		_, r := p.run(t.Context(), keepTask(remove...))
+		g.Expect(r.Components[0].Removal.Reason).To(BeEmpty(), "%+v", r)
+	}
+	backUp("two")
+	backUp("three")
+	var away []string
+	for file := range p.packs() {
+		if !known[file] {
+			away = append(away, file)
+			g.Expect(os.Rename(file, file+".away")).To(Succeed())
+		}
+	}
+	backUp("four")
+	keep("two")
+	for range 2 {
+		now = now.Add(100 * time.Hour)
+		keep()
+		g.Expect(p.files("removed")).To(Equal([]string{"uid-two.yaml"}))
+	}
+	for _, file := range away {
+		g.Expect(os.Rename(file+".away", file)).To(Succeed())
+	}
+	now = now.Add(time.Hour)
+	keep()
+	g.Expect(p.held()).To(HaveLen(6))
+	g.Expect(p.held()).NotTo(ContainElement("uid-two"))
+	now = now.Add(71 * time.Hour)
+	keep()
+	g.Expect(p.files("removed")).To(HaveLen(1))
+	now = now.Add(time.Hour)
+	keep()
+	g.Expect(p.files("removed")).To(BeEmpty())
 }

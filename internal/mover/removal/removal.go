@@ -30,6 +30,8 @@ const (
 	// rememberFor is how long a removal is watched. It is longer than any writer can hold an old state of the
 	// repository.
 	rememberFor = 72 * time.Hour
+	// renewAfter is how often a removal is written anew while the storage has lost descriptions of data.
+	renewAfter = 24 * time.Hour
 )
 
 // Repository is the repository from which Snapshots are removed.
@@ -175,13 +177,18 @@ func (x Repository) present(
 	return out, nil
 }
 
-// forget drops the removals whose data was not seen for long enough.
-func (x Repository) forget(ctx context.Context, removals map[string]*layout.Removal) error {
+// forget drops the removals whose data was not seen for long enough. While the storage has lost descriptions of data, a
+// listing does not show all: the data comes back with them, so no removal gets old.
+func (x Repository) forget(ctx context.Context, removals map[string]*layout.Removal) (err error) {
+	lost := x.Engine.Lost()
 	for _, r := range removals {
-		if x.Now().Sub(r.Seen) < rememberFor {
-			continue
+		switch age := x.Now().Sub(r.Seen); {
+		case lost && age >= renewAfter:
+			err = x.remember(ctx, r)
+		case !lost && age >= rememberFor:
+			err = x.Store.Delete(ctx, layout.RemovalPath(x.Directory, r.SnapshotUID))
 		}
-		if err := x.Store.Delete(ctx, layout.RemovalPath(x.Directory, r.SnapshotUID)); err != nil {
+		if err != nil {
 			return err
 		}
 	}
