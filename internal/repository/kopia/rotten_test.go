@@ -9,6 +9,7 @@ import (
 	"math/rand"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -163,6 +164,53 @@ func TestABackupThatMeetsRotDoubtsTheRest(t *testing.T) {
 		}
 	}
 	g.Expect(restores(t, d, r, old.ID)).To(Succeed())
+}
+
+// TestAKilledBackupThatMetRotDoubtsTheRest checks the same for a backup that goes down after a checkpoint, which has
+// sent the rotten directory again: the next one does not meet it.
+func TestAKilledBackupThatMetRotDoubtsTheRest(t *testing.T) {
+	t.Parallel()
+	g, ctx, r, src := NewWithT(t), t.Context(), initialized(t), t.TempDir()
+	for i, name := range []string{"a", "b", "c"} {
+		enginetest.Incompressible(t, filepath.Join(src, name), 3, 1<<20+i)
+	}
+	enginetest.Incompressible(t, filepath.Join(src, "c", "last"), 1, 100)
+	d, c := dated()
+	old, _ := backUp(ctx, g, enginetest.Open(t, d, r), src, repository.BackupOptions{})
+	c.pass(24 * time.Hour)
+	rotAt(t, r, old.ID, "b")
+	rotAt(t, r, old.ID, "a/0/0")
+	var down atomic.Bool
+	dying, within := d, d.Wrap
+	dying.Wrap = func(st blob.Storage) blob.Storage {
+		return faultstore.Wrap(within(st), func(call faultstore.Call) (f faultstore.Fault) {
+			if call.Op == "put" && down.Load() {
+				f.Err = faultstore.ErrInjected
+			}
+			return f
+		})
+	}
+	dying = kopia.WithLstat(dying, func(name string) error {
+		if name != "last" || down.Load() {
+			return nil
+		}
+		before, err := kopia.Unfinished(ctx, enginetest.Open(t, d, r))
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Eventually(func() ([]string, error) {
+			now, err := kopia.Unfinished(ctx, enginetest.Open(t, d, r))
+			return slices.DeleteFunc(now, func(id string) bool { return slices.Contains(before, id) }), err
+		}, "20s").ShouldNot(BeEmpty())
+		down.Store(true)
+		return nil
+	})
+	_, err := enginetest.Open(t, dying, r).Backup(ctx, repository.Source{Name: "d", Dir: src},
+		repository.BackupOptions{Parallel: 1, CheckpointEvery: time.Millisecond})
+	g.Expect(err).To(HaveOccurred())
+	c.pass(time.Hour)
+	s, p := backUp(ctx, g, enginetest.Open(t, d, r), src, repository.BackupOptions{})
+	g.Expect(p.FilesUnchanged).To(BeZero(), "it reads every file")
+	_, err = enginetest.Open(t, d, r).Verify(ctx, s.ID, 100)
+	g.Expect(err).NotTo(HaveOccurred())
 }
 
 // TestAStreamAfterRotIsSentAgain checks the same for the dump of a database.

@@ -89,6 +89,8 @@ func (s *stamps) encode() []byte {
 type stampWriter struct {
 	repo.RepositoryWriter
 	walk *walk // of the pass under way
+	// before is called before each flush.
+	before func(context.Context) error
 
 	mu    sync.Mutex
 	ended bool
@@ -121,6 +123,9 @@ func (s *stampWriter) Flush(ctx context.Context) error {
 	defer s.mu.Unlock()
 	if s.ended {
 		return nil
+	}
+	if err := s.before(ctx); err != nil {
+		return err
 	}
 	return s.RepositoryWriter.Flush(ctx)
 }

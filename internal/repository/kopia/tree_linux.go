@@ -32,7 +32,9 @@ func (b *backup) tree(ctx, kctx context.Context, w repo.RepositoryWriter) (*snap
 	previous = b.trusted(previous)
 	b.continued = previous
 	b.unchecked = uncheckedSince(start, previous)
-	out := &stampWriter{RepositoryWriter: w}
+	// A flush can heal the directory that was rotten: nobody would meet it again if this run was killed.
+	doubt := func(ctx context.Context) error { return b.doubtNext(ctx, w, nil) }
+	out := &stampWriter{RepositoryWriter: w, before: doubt}
 	u := b.uploader(out)
 	kctx, hardStop := context.WithCancel(kctx)
 	defer hardStop()
@@ -233,7 +235,7 @@ func (b *backup) flushByCount(ctx context.Context, w repo.RepositoryWriter, u *u
 			}
 			if n := b.progress.done.Load() - b.progress.unchanged.Load(); n-last >= flushEvery {
 				last = n
-				if err := w.Flush(ctx); err != nil && ctx.Err() == nil {
+				if err := firstError(b.doubtNext(ctx, w, nil), w.Flush(ctx)); err != nil && ctx.Err() == nil {
 					u.Cancel()
 					done <- err
 					return
