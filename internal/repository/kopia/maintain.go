@@ -74,12 +74,15 @@ func (e *repoEngine) Maintain(ctx context.Context, opt repository.MaintainOption
 	if held != nil {
 		return classify("maintain", cause(ctx, firstError(held, e.quick(ctx, rep))))
 	}
-	return classify("maintain", cause(ctx, e.maintainWhole(ctx, rep, opt.Full)))
+	return classify("maintain", cause(ctx, e.maintainWhole(ctx, rep, opt)))
 }
 
 // maintainWhole maintains a repository of which no snapshot is lost. Where no backup fits any more, each maintenance is
 // a full one: it is the only one that makes room.
-func (e *repoEngine) maintainWhole(ctx context.Context, rep repo.DirectRepository, full bool) error {
+func (e *repoEngine) maintainWhole(
+	ctx context.Context, rep repo.DirectRepository, opt repository.MaintainOptions,
+) error {
+	full := opt.Full
 	r, err := roomOf(ctx, rep, full)
 	if err == nil && !full && r.scarce() {
 		full = true
@@ -93,7 +96,7 @@ func (e *repoEngine) maintainWhole(ctx context.Context, rep repo.DirectRepositor
 	}
 	if err = e.collect(ctx, rep, r); err != nil && damage(err) {
 		// Damage can last, and meanwhile the index must not grow without end.
-		err = firstError(e.quick(ctx, rep), err)
+		err = firstError(e.quick(ctx, rep), nameBack(ctx, rep, err, opt.Needed))
 	}
 	return err
 }

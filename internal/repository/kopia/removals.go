@@ -5,8 +5,15 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 
+	"github.com/kopia/kopia/repo"
 	"github.com/kopia/kopia/repo/content"
+	"github.com/kopia/kopia/snapshot"
+
+	"github.com/cairn-backup/cairn/internal/repository"
+	"github.com/cairn-backup/cairn/internal/text"
 )
 
 // kopia writes down the removal of a manifest as another one, and drops both when it moves all manifests into one
@@ -59,4 +66,45 @@ func holdsRemoval(b []byte) bool {
 		}
 	}
 	return false
+}
+
+// nameBack returns why a maintenance failed. If the storage loses only what tells that a snapshot was removed, that is
+// there again without its data, and no maintenance can go on. Nothing tells it for certain from a snapshot of which the
+// storage does not show the index and the component result for now, so it is named and stays.
+func nameBack(
+	ctx context.Context, rep repo.Repository, failed error, needed func(context.Context) (map[string]string, error),
+) error {
+	if needed == nil {
+		return failed
+	}
+	names, err := needed(ctx)
+	if err != nil {
+		return failed
+	}
+	all, err := snapshot.ListSnapshotManifests(ctx, rep, nil, nil)
+	if err != nil {
+		return failed
+	}
+	var back []string
+	for _, id := range all {
+		if names[string(id)] != "" {
+			continue
+		}
+		man, err := snapshot.LoadSnapshot(ctx, rep, id)
+		if err != nil || man.RootEntry == nil {
+			continue
+		}
+		if _, err := rep.VerifyObject(ctx, man.RootObjectID()); errors.Is(err, content.ErrContentNotFound) {
+			back = append(back, string(id))
+		}
+	}
+	if len(back) == 0 {
+		return failed
+	}
+	return &repository.Error{
+		Op: "maintain", Kind: repository.ErrCorrupt,
+		Err: fmt.Errorf("the repository lists %s that no Snapshot needs and whose data is gone. Most likely they were "+
+			"removed, and the storage has lost the note of that. Delete them with kopia's own program (kopia snapshot "+
+			"delete --delete ID): %s. %w", text.Quantity(len(back), "backup"), text.FirstFew(back), failed),
+	}
 }

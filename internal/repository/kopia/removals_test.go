@@ -2,10 +2,12 @@ package kopia_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/kopia/kopia/repo/content"
 	. "github.com/onsi/gomega"
 
+	"github.com/cairn-backup/cairn/internal/repository"
 	"github.com/cairn-backup/cairn/internal/repository/enginetest"
 	"github.com/cairn-backup/cairn/internal/repository/kopia"
 )
@@ -41,7 +43,8 @@ func (n *nights) removed(id string) {
 	n.t.Helper()
 	g := NewWithT(n.t)
 	g.Expect(enginetest.Open(n.t, n.d, n.r).Delete(n.t.Context(), id)).To(Succeed())
-	for range 3 {
+	for range 5 {
+		n.c.pass(2 * time.Hour)
 		g.Expect(n.maintain(n.ids...)).To(Succeed())
 	}
 }
@@ -62,6 +65,27 @@ func TestWhatWasRemovedStaysRemoved(t *testing.T) {
 	n.rot(description)
 	g.Expect(n.healthy()).To(BeTrue())
 	g.Expect(enginetest.Open(t, n.d, n.r).List(ctx, "")).To(HaveLen(len(n.ids)))
+	for range 4 {
+		g.Expect(n.maintain(n.ids...)).To(Succeed())
+	}
+	n.whole(n.ids...)
+}
+
+// TestALostRemovalIsNamed checks a storage that loses only what tells that a snapshot was removed. All snapshots that
+// are needed are whole. The maintenance says what is in its way, and goes on without it.
+func TestALostRemovalIsNamed(t *testing.T) {
+	t.Parallel()
+	g, ctx, n := NewWithT(t), t.Context(), afterNights(t, 5)
+	gone := n.ids[1]
+	n.ids = append(n.ids[:1:1], n.ids[2:]...)
+	n.rot(n.written(func() { n.removed(gone) }))
+	for range 2 {
+		err := n.maintain(n.ids...)
+		g.Expect(err).To(MatchError(repository.ErrCorrupt))
+		g.Expect(err).To(MatchError(ContainSubstring("1 backup that no Snapshot needs")))
+		g.Expect(err).To(MatchError(ContainSubstring("--delete ID): " + gone + ".")))
+	}
+	g.Expect(enginetest.Open(t, n.d, n.r).Delete(ctx, gone)).To(Succeed())
 	for range 4 {
 		g.Expect(n.maintain(n.ids...)).To(Succeed())
 	}
