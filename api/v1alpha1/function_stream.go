@@ -26,8 +26,8 @@ const (
 	// database and with its expiry.
 	StreamFilterRedisCommands StreamFilter = "RedisCommands"
 	// StreamFilterPostgresRoles changes the first part of the output of pg_dumpall, so that it drops no role and does
-	// not fail if a role exists. One of the existing roles is the role that restores: it keeps its password and its
-	// other attributes.
+	// not fail if a role exists, or if a database that is dropped is a template. One of the existing roles is the role
+	// that restores: it keeps its password and its other attributes.
 	StreamFilterPostgresRoles StreamFilter = "PostgresRoles"
 )
 

@@ -1,7 +1,7 @@
-// Package pgroles changes the beginning of a dump of pg_dumpall, which creates roles, so that a server that has some
-// of them can read it. The role that reads the dump always exists, and a client that stops at the first error would
-// stop there. The role also logs in again for each database, so it must keep the password that it has. A Writer is for
-// one goroutine.
+// Package pgroles changes the beginning of a dump of pg_dumpall, which drops databases and creates roles, so that a
+// server that has some of them can read it. The role that reads the dump always exists, and a client that stops at the
+// first error would stop there. The role also logs in again for each database, so it must keep the password that it
+// has. A Writer is for one goroutine.
 package pgroles
 
 import (
@@ -19,12 +19,15 @@ const longest = 1 << 20
 
 // Writer passes a dump on to another writer. CREATE ROLE creates only a missing role, and DROP ROLE is left out. ALTER
 // ROLE WITH leaves the role that reads the dump as it is: its password, and all else that it could be locked out by.
+// Before databases are dropped, templates among them become plain databases, and a database that has a subscription
+// ends the dump: PostgreSQL drops neither, and those before it would be gone.
 // Nothing is changed from the first line that connects to a database, after which data can follow. A stream that is
 // no dump of a cluster stays as it is. A Writer is for one goroutine.
 type Writer struct {
 	to    io.Writer
 	rest  []byte
-	known bool // the stream is a dump of a cluster
+	drops []string // the last lines, which drop databases
+	known bool     // the stream is a dump of a cluster
 	body  bool
 }
 
@@ -49,11 +52,16 @@ func (w *Writer) Write(b []byte) (int, error) {
 			break
 		}
 		line := string(w.rest[:end+1])
-		w.body = strings.HasPrefix(line, `\connect `)
-		out.WriteString(rewriteLine(line))
 		w.rest = w.rest[end+1:]
+		if strings.HasPrefix(line, dropDatabase) && len(w.drops) < mostDrops {
+			w.drops = append(w.drops, line)
+			continue
+		}
+		w.body = strings.HasPrefix(line, `\connect `)
+		out.WriteString(w.dropped() + rewriteLine(line))
 	}
 	if w.body {
+		out.WriteString(w.dropped())
 		out.Write(w.rest)
 		w.rest = nil
 	}
@@ -65,10 +73,44 @@ func (w *Writer) Write(b []byte) (int, error) {
 
 // Flush passes on the kept rest at the end of the dump.
 func (w *Writer) Flush() error {
-	_, err := w.to.Write(w.rest)
+	_, err := io.WriteString(w.to, w.dropped()+string(w.rest))
 	w.rest = nil
 	return err
 }
+
+// dropDatabase begins a line that drops a database, and mostDrops is how many of them are kept. All of a dump follow
+// each other.
+const (
+	dropDatabase = "DROP DATABASE IF EXISTS "
+	mostDrops    = 10_000
+)
+
+// dropped returns the kept lines, after a block that prepares them. Nothing is kept then.
+func (w *Writer) dropped() string {
+	var names []string
+	for _, line := range w.drops {
+		statement, ended := strings.CutSuffix(strings.TrimRight(line, "\r\n"), ";")
+		name, ok := literal(strings.TrimPrefix(statement, dropDatabase))
+		if ended && ok && !strings.Contains(name, tag) {
+			names = append(names, name)
+		}
+	}
+	lines := strings.Join(w.drops, "")
+	w.drops = nil
+	if len(names) == 0 {
+		return lines
+	}
+	return "DO " + tag + strings.ReplaceAll(prepare, "NAMES", strings.Join(names, ", ")) + tag + ";\n" + lines
+}
+
+// prepare finds what would keep PostgreSQL from dropping databases. Versions before 10 have no subscriptions.
+const prepare = `DECLARE found record; BEGIN IF pg_catalog.to_regclass('pg_catalog.pg_subscription') IS NOT NULL THEN ` +
+	`FOR found IN SELECT subname, datname FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d ` +
+	`ON d.oid = s.subdbid WHERE datname IN (NAMES) LOOP RAISE EXCEPTION USING MESSAGE = 'nothing was dropped: ` +
+	`database ' || found.datname || ' has the subscription ' || found.subname || ', and PostgreSQL does not drop it ` +
+	`then. Drop the subscription and restore again'; END LOOP; END IF; ` +
+	`FOR found IN SELECT datname FROM pg_catalog.pg_database WHERE datistemplate AND datname IN (NAMES) LOOP ` +
+	`EXECUTE pg_catalog.format('ALTER DATABASE %I IS_TEMPLATE false', found.datname); END LOOP; END`
 
 // rewriteLine returns the replacement of a line.
 func rewriteLine(line string) string {
