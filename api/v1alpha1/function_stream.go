@@ -15,7 +15,7 @@ const (
 )
 
 // StreamFilter is how a restore changes the backed-up data before the program reads it.
-// +kubebuilder:validation:Enum=None;RedisCommands;PostgresRoles
+// +kubebuilder:validation:Enum=None;RedisCommands;PostgresRoles;MariaDBDump
 type StreamFilter string
 
 // The values of StreamFilter.
@@ -29,6 +29,9 @@ const (
 	// not fail if a role exists, or if a database that is dropped is a template. One of the existing roles is the role
 	// that restores: it keeps its password and its other attributes.
 	StreamFilterPostgresRoles StreamFilter = "PostgresRoles"
+	// StreamFilterMariaDBDump changes the output of mariadb-dump, so that routines keep the grants on them, and tables
+	// whose defaults read a sequence can be loaded.
+	StreamFilterMariaDBDump StreamFilter = "MariaDBDump"
 )
 
 // StreamFormat is the form of a dump that a restore can read.

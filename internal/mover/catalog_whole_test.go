@@ -1,6 +1,8 @@
 package mover_test
 
 import (
+	"slices"
+	"strings"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -33,4 +35,66 @@ func TestAllOfPostgreSQLIsRestoredOverDatabasesThatCanNotBeDropped(t *testing.T)
 
 	s.must(s.psql("postgres", "DROP DATABASE app"))
 	g.Expect(base.restore(p, made).Reason).To(Equal(v1alpha1.ReasonVolumeNotEmpty), "the template can hold data")
+}
+
+// A server takes the grants on a routine away when it is dropped. Those of a dump are in the database mysql, which is
+// loaded before the databases whose names come later.
+func TestTheGrantsOnRoutinesSurviveARestore(t *testing.T) {
+	t.Parallel()
+	g, s, to, p := NewWithT(t), startMariaDB(t), startMariaDB(t), withSecret(t)
+	s.must(s.mariadb("CREATE USER clerk"))
+	for _, database := range []string{"blog", "shop"} {
+		s.must(s.mariadb("CREATE DATABASE " + database + " CHARACTER SET latin1; USE " + database + `;
+			EXECUTE IMMEDIATE 'CREATE AGGREGATE FUNCTION ag(x int) RETURNS int BEGIN
+			DECLARE EXIT HANDLER FOR NOT FOUND RETURN 1; LOOP FETCH GROUP NEXT ROW; END LOOP; END';
+			CREATE PROCEDURE pr() SELECT 'DROP';
+			CREATE FUNCTION fu() RETURNS int RETURN 1; GRANT EXECUTE ON PROCEDURE pr TO clerk;
+			GRANT EXECUTE ON FUNCTION fu TO clerk; GRANT EXECUTE ON FUNCTION ag TO clerk;
+			ALTER DATABASE ` + database + " CHARACTER SET utf8mb4"))
+	}
+	base := catalogTask{addon: "mariadb-addon", server: s}
+	state := func(s *databaseServer) []string {
+		lines := strings.Split(s.must(s.mariadb("SHOW GRANTS FOR clerk; SELECT db, name, type, body, db_collation "+
+			"FROM mysql.proc WHERE db IN ('blog', 'shop')")), "\n")
+		slices.Sort(lines)
+		return lines
+	}
+	want := state(s)
+	base.on(to).restored(p, base.backedUp(p, "all"))
+	g.Expect(state(to)).To(Equal(want))
+
+	made := base.with("databases", "shop").backedUp(p, "one")
+	s.must(s.mariadb("USE shop; ALTER PROCEDURE pr COMMENT 'new'"))
+	base.confirmed().restored(p, made)
+	g.Expect(state(s)).To(Equal(want))
+	g.Expect(s.mariadb("SELECT count(*) FROM mysql.proc WHERE comment = 'new'")).To(Equal("0\n"))
+}
+
+// The lock of a table forbids to read its sequence.
+func TestATableWithASequenceIsRestored(t *testing.T) {
+	t.Parallel()
+	g, s, p := NewWithT(t), startMariaDB(t), withSecret(t)
+	s.must(s.mariadb(`CREATE DATABASE shop; USE shop; CREATE SEQUENCE ids;
+		CREATE TABLE orders (id int PRIMARY KEY DEFAULT (NEXTVAL(ids)), n int); INSERT INTO orders (n) VALUES (1), (2)`))
+	base := catalogTask{addon: "mariadb-addon", server: s}
+	base.confirmed().restored(p, base.backedUp(p, "all"))
+	base.confirmed().restored(p, base.with("databases", "shop").backedUp(p, "one"))
+	s.must(s.mariadb("INSERT INTO shop.orders (n) VALUES (3)"))
+	g.Expect(s.mariadb("SELECT count(*) FROM shop.orders")).To(Equal("3\n"))
+}
+
+// By default the client of MariaDB takes comments out of the bodies of routines.
+func TestCommentsInRoutinesSurviveARestore(t *testing.T) {
+	t.Parallel()
+	g, s, p := NewWithT(t), startMariaDB(t), withSecret(t)
+	s.must(s.mariadb("CREATE DATABASE shop; USE shop; EXECUTE IMMEDIATE 'CREATE PROCEDURE pr() BEGIN\\n" +
+		`-- it\'s why\n# don\'t;\n/* a "b; */\nSELECT 1;-- x;;\nEND'; CREATE VIEW v AS SELECT 1 AS one`))
+	base := catalogTask{addon: "mariadb-addon", server: s}
+	const body = "SELECT body FROM mysql.proc WHERE db = 'shop'; SELECT * FROM shop.v"
+	want := s.must(s.mariadb(body))
+	g.Expect(want).To(ContainSubstring("-- it's why"))
+	for _, databases := range []string{"", "shop"} {
+		base.confirmed().restored(p, base.with("databases", databases).backedUp(p, "comments"+databases))
+		g.Expect(s.mariadb(body)).To(Equal(want))
+	}
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/mariadbdump"
 	"github.com/cairn-backup/cairn/internal/mover/failure"
 	"github.com/cairn-backup/cairn/internal/mover/judge"
 	"github.com/cairn-backup/cairn/internal/mover/statement"
@@ -152,6 +153,13 @@ func (m *Mover) feed(
 			return err
 		}
 		if err := dump.Flush(); err != nil {
+			return err
+		}
+		return to.Flush()
+	case v1alpha1.StreamFilterMariaDBDump:
+		to := mariadbdump.NewWriter(in)
+		kept.to = to
+		if err := engine.RestoreStream(ctx, c.ID, kept); err != nil {
 			return err
 		}
 		return to.Flush()
