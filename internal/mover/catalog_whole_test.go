@@ -98,3 +98,23 @@ func TestCommentsInRoutinesSurviveARestore(t *testing.T) {
 		g.Expect(s.mariadb(body)).To(Equal(want))
 	}
 }
+
+// pg_dumpall makes the first database that it connects to writable, and each database as it was before it is filled.
+func TestAReadOnlyDatabaseOfPostgreSQLIsRestored(t *testing.T) {
+	t.Parallel()
+	g, s, p := NewWithT(t), startPostgreSQL(t), withSecret(t)
+	s.must(s.psql("postgres", "CREATE DATABASE archive; CREATE DATABASE shop"))
+	for _, database := range []string{"archive", "shop"} {
+		s.must(s.psql(database, "CREATE TABLE years AS SELECT 1 AS n"))
+	}
+	s.must(s.psql("postgres", "ALTER DATABASE archive SET default_transaction_read_only = on"))
+	base := catalogTask{addon: "postgres-addon", server: s}
+	made := base.backedUp(p, "all")
+	s.must(s.psql("postgres", "DROP DATABASE archive; DROP DATABASE shop"))
+	base.restored(p, made)
+	base.confirmed().restored(p, made)
+	for _, database := range []string{"archive", "shop"} {
+		g.Expect(s.psql(database, "SELECT n FROM years")).To(Equal("1\n"))
+	}
+	g.Expect(s.psql("archive", "SHOW transaction_read_only")).To(Equal("on\n"))
+}

@@ -14,13 +14,18 @@ import (
 // it.
 const header = "--\n-- PostgreSQL database cluster dump\n"
 
+// writable lets psql write to the databases that it connects to later, also to those that are read-only by default. The
+// dump sets that for the first one alone.
+const writable = "\\setenv PGOPTIONS '-c default_transaction_read_only=off'\n"
+
 // longest is how long a line of the beginning can be. A longer line is not part of it.
 const longest = 1 << 20
 
 // Writer passes a dump on to another writer. CREATE ROLE creates only a missing role, and DROP ROLE is left out. ALTER
 // ROLE WITH leaves the role that reads the dump as it is: its password, and all else that it could be locked out by.
 // Before databases are dropped, templates among them become plain databases, and a database that has a subscription
-// ends the dump: PostgreSQL drops neither, and those before it would be gone.
+// ends the dump: PostgreSQL drops neither, and those before it would be gone. Databases that are read-only by default
+// can be written to.
 // Nothing is changed from the first line that connects to a database, after which data can follow. A stream that is
 // no dump of a cluster stays as it is. A Writer is for one goroutine.
 type Writer struct {
@@ -40,11 +45,15 @@ func (w *Writer) Write(b []byte) (int, error) {
 		return w.to.Write(b)
 	}
 	w.rest = append(w.rest, b...)
+	var out bytes.Buffer
 	if !w.known {
 		seen := min(len(w.rest), len(header))
 		w.known, w.body = seen == len(header), string(w.rest[:seen]) != header[:seen]
+		if w.known && !w.body {
+			out.WriteString(header + writable)
+			w.rest = w.rest[seen:]
+		}
 	}
-	var out bytes.Buffer
 	for w.known && !w.body {
 		end := bytes.IndexByte(w.rest, '\n')
 		if end < 0 {

@@ -41,6 +41,7 @@ DROP ROLE IF EXISTS postgres;
 
 const want = `--
 -- PostgreSQL database cluster dump
+\setenv PGOPTIONS '-c default_transaction_read_only=off'
 --
 SET default_transaction_read_only = off;
 DO $cairn$PREPARE 'shop', 'O''Neil'$cairn$;
