@@ -188,14 +188,15 @@ type StreamProbe struct {
 	// +kubebuilder:validation:MaxItems=64
 	Args []StreamArgument `json:"args,omitempty"`
 
-	// Refuse lists lines of the output that fail a backup before its program runs. Only a backup can use it.
+	// Refuse lists lines of the output that fail a backup, or a restore that is confirmed, before its program runs.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=16
 	Refuse []StreamRefusal `json:"refuse,omitempty"`
 }
 
-// StreamRefusal is a line of a probe's output with which a dump would look good and lack data.
+// StreamRefusal is a line of a probe's output with which a dump would look good and lack data, or a restore would
+// change more than its user knows.
 type StreamRefusal struct {
 	// Prefix is how the line begins.
 	// +required
@@ -382,7 +383,7 @@ type ResolvedProgram struct {
 // ResolvedProbe is a StreamProbe after all variables were filled in.
 type ResolvedProbe struct {
 	ResolvedProgram `json:",inline"`
-	// Refuse lists lines of the output that fail a backup.
+	// Refuse lists lines of the output that fail a backup or a restore.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=16

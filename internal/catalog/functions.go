@@ -91,8 +91,6 @@ func streamMistake(f *v1alpha1.Function, values variables.Values, restore bool) 
 	case restore && f.Spec.Stream.DataDirectory != "":
 		return wrong(errors.New(
 			"stream.dataDirectory is for backups: name the directory of a restore in the argument --unpack"))
-	case restore && f.Spec.Stream.Probe != nil && len(f.Spec.Stream.Probe.Refuse) > 0:
-		return wrong(errors.New("only a backup can use stream.probe.refuse: remove it"))
 	case !restore && f.Spec.Stream.Finish != nil:
 		return wrong(errors.New("only a restore can use stream.finish: remove it"))
 	}

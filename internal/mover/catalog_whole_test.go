@@ -118,3 +118,34 @@ func TestAReadOnlyDatabaseOfPostgreSQLIsRestored(t *testing.T) {
 	}
 	g.Expect(s.psql("archive", "SHOW transaction_read_only")).To(Equal("on\n"))
 }
+
+// A table that is made again gets the default privileges of the database, and its dump revokes none of them.
+func TestNoTableGetsMoreRightsByARestore(t *testing.T) {
+	t.Parallel()
+	g, s, p := NewWithT(t), startPostgreSQL(t), withSecret(t)
+	s.must(s.psql("postgres", "CREATE ROLE readers; CREATE ROLE writers; CREATE DATABASE shop"))
+	s.must(s.psql("shop", `ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO readers;
+		CREATE TABLE items (id serial); GRANT INSERT ON items TO writers`))
+	base := catalogTask{addon: "postgres-addon", server: s}
+	shop := base.confirmed()
+	made := base.with("databases", "shop").backedUp(p, "fits")
+	shop.restored(p, made)
+	for _, sql := range []string{
+		"CREATE TABLE secrets AS SELECT 1 AS n; REVOKE SELECT ON secrets FROM readers",
+		"GRANT SELECT ON secrets TO writers",
+	} {
+		s.must(s.psql("shop", sql))
+		made = base.with("databases", "shop").backedUp(p, sql)
+		g.Expect(shop.restore(p, made)).To(And(HaveField("Reason", v1alpha1.ReasonLoadFailed),
+			HaveField("Message", HaveSuffix("psql said: wider: public.secrets"))), sql)
+	}
+	const reads = "SELECT has_table_privilege('readers', 'secrets', 'SELECT')"
+	g.Expect(s.psql("shop", reads)).To(Equal("f\n"))
+	shop.with("defaultPrivileges", "true").restored(p, made)
+	g.Expect(s.psql("shop", reads)).To(Equal("t\n"))
+
+	s.must(s.psql("shop", `ALTER DEFAULT PRIVILEGES REVOKE SELECT ON TABLES FROM readers`))
+	shop.restored(p, made)
+	g.Expect(s.psql("shop", reads)).To(Equal("f\n"))
+	g.Expect(s.psql("shop", "SELECT count(*) FROM pg_default_acl")).To(Equal("1\n"), "the dump brings them back")
+}
