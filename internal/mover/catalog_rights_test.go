@@ -158,6 +158,25 @@ func TestAMariaDBAccountWithFewRightsMakesNoHalfBackup(t *testing.T) {
 	}
 }
 
+// mariadb-dump asks for the columns of a view, for which the server wants EXECUTE on the functions that the view calls.
+func TestViewsThatCallFunctionsNeedExecute(t *testing.T) {
+	t.Parallel()
+	g, s, p := NewWithT(t), startMariaDB(t), withSecret(t)
+	s.must(s.mariadb(`CREATE DATABASE shop; USE shop; CREATE FUNCTION f() RETURNS int RETURN 1;
+		CREATE VIEW v AS SELECT f() AS n; CREATE USER keeper@'%' IDENTIFIED BY 'k';
+		GRANT SELECT, TRIGGER, EVENT, SHOW VIEW ON *.* TO keeper@'%'`))
+	p.login("username", "keeper", "password", "k")
+	base := catalogTask{addon: "mariadb-addon", server: s}
+	g.Expect(base.backup(p, "denied")).To(And(HaveField("Reason", v1alpha1.ReasonDumpFailed),
+		HaveField("Message", ContainSubstring("execute command denied to user 'keeper'@'%' for routine 'shop.f'"))))
+	s.must(s.mariadb("GRANT EXECUTE ON *.* TO keeper@'%'"))
+	for _, databases := range []string{"", "shop"} {
+		made := base.with("databases", databases).backedUp(p, "granted"+databases)
+		g.Expect(p.content(made.Components[0].ID)).
+			To(And(ContainSubstring("VIEW `v`"), ContainSubstring("FUNCTION `f`")))
+	}
+}
+
 // On Linux, tables whose names differ only in upper and lower case are two tables.
 func TestRightsOnAnotherTableOfTheNameDoNotCount(t *testing.T) {
 	t.Parallel()
