@@ -50,7 +50,7 @@ var TargetKinds = []TargetKind{KindDeployment, KindStatefulSet, KindDaemonSet, K
 // TargetSelector finds the targets of a batch.
 type TargetSelector struct {
 	// Kinds of the objects. A Service stands for the database behind it, and needs an Addon that the session names.
-	// A PersistentVolumeClaim in which a BackupStorage keeps backups is not found.
+	// A PersistentVolumeClaim in which a BackupStorage of the batch keeps backups is not found.
 	// +required
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1

@@ -93,21 +93,31 @@ func childrenOf(t *testing.T, batch *v1alpha1.BackupBatch) []string {
 	return names
 }
 
-func TestASelectorLeavesOutTheClaimOfAStorage(t *testing.T) {
+// localStorage returns a BackupStorage that keeps backups in a claim.
+func localStorage(namespace, name, claim string) *v1alpha1.BackupStorage {
+	s := &v1alpha1.BackupStorage{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
+	s.Spec.Storage = v1alpha1.Storage{Provider: v1alpha1.ProviderLocal, Local: &v1alpha1.LocalStorage{
+		PersistentVolumeClaim: &v1alpha1.ClaimVolumeSource{ClaimName: claim},
+	}}
+	return s
+}
+
+func TestASelectorLeavesOutTheClaimOfItsStorage(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
 	namespace := namespaceWith(t, "named", "other")
 	batch := selecting(namespace)
+	batch.Spec.Backends = append(batch.Spec.Backends,
+		v1alpha1.BackendReference{Name: "here", StorageRef: &v1alpha1.ObjectReference{Name: "here"}})
 	bed.Create(t, shopClaim(namespace, "backups"), shopClaim(namespace, "pages"), batch)
 	expectFound(t, batch, "without a storage, each claim is data", "persistentvolumeclaim-backups",
 		"persistentvolumeclaim-pages")
 
-	storage := &v1alpha1.BackupStorage{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "here"}}
-	storage.Spec.Storage = v1alpha1.Storage{Provider: v1alpha1.ProviderLocal, Local: &v1alpha1.LocalStorage{
-		PersistentVolumeClaim: &v1alpha1.ClaimVolumeSource{ClaimName: "backups"},
-	}}
+	storage := localStorage(namespace, "here", "backups")
+	bed.Create(t, localStorage(namespace, "trial", "pages"))
 	bed.Create(t, storage)
-	expectFound(t, batch, "a claim is not backed up into itself", "persistentvolumeclaim-pages")
+	expectFound(t, batch, "a claim is not backed up into itself, but into another storage",
+		"persistentvolumeclaim-pages")
 
 	g.Expect(bed.Client.Delete(t.Context(), storage)).To(Succeed())
 	expectFound(t, batch, "no storage keeps backups in it any more", "persistentvolumeclaim-backups",

@@ -1,6 +1,9 @@
 package policysync
 
 import (
+	"maps"
+	"net/http"
+	"sync"
 	"testing"
 	"time"
 
@@ -225,4 +228,37 @@ func TestASecretThatIsBeingDeletedNeedsNoConsent(t *testing.T) {
 	r.reconcile()
 	r.expectNotReady(v1alpha1.ReasonReconcileFailed, "Secret/"+r.namespace+"/enc is being deleted")
 	r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, "b")).To(BeTrue())
+}
+
+// Between the look at an object and its deletion, somebody can change it.
+func TestAnObjectThatChangesWhileItIsPruned(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change map[string]string
+		stays  bool
+	}{
+		"it is still ours":                 {map[string]string{"team": "shop"}, false},
+		"another PolicySync takes it over": {map[string]string{v1alpha1.LabelSyncName: "another"}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRoom(t)
+			r.push(map[string]string{"policy/a.yaml": storage("a"), "policy/b.yaml": storage("b")})
+			r.reconcile()
+			s := &v1alpha1.BackupStorage{}
+			r.g.Expect(r.exists(s, "b")).To(BeTrue())
+			maps.Copy(s.Labels, tt.change)
+			var once sync.Once
+			r.api.around = func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
+				if req.Method == http.MethodDelete {
+					once.Do(func() { r.g.Expect(r.Update(t.Context(), s)).To(Succeed()) })
+				}
+				return next.RoundTrip(req)
+			}
+
+			revision := r.push(map[string]string{"policy/a.yaml": storage("a")})
+			r.reconcile()
+			r.expectReady(revision)
+			r.g.Expect(r.exists(s, "b")).To(Equal(tt.stays))
+			r.g.Expect(r.sync.Status.Inventory.Entries).To(HaveLen(1))
+		})
+	}
 }

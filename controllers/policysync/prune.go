@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
@@ -107,7 +108,12 @@ func pruneFault(ctx context.Context, waiting []v1alpha1.ResourceRef, err error) 
 func (a *applier) deleteClass(
 	ctx context.Context, refs, left []v1alpha1.ResourceRef,
 ) (waiting, began []v1alpha1.ResourceRef, kept map[string]string, err error) {
-	found, kept, err := a.findClass(ctx, refs, slices.Clone(left))
+	left = slices.Clone(left)
+	needed := sync.OnceValues(func() (users, error) { return a.usersOf(ctx, refs, nobody) })
+	look := func(ref v1alpha1.ResourceRef) (*unstructured.Unstructured, string, error) {
+		return a.find(ctx, ref, needed, left)
+	}
+	found, kept, err := findClass(refs, look)
 	if failed := a.announceDeletion(ctx, found); failed != nil {
 		return nil, nil, kept, failed
 	}
@@ -121,7 +127,7 @@ func (a *applier) deleteClass(
 		g.Go(func() error {
 			begins := u.GetDeletionTimestamp() == nil
 			if begins {
-				if err := a.delete(ctx, refs[i], u); err != nil {
+				if goes, err := a.delete(ctx, refs[i], u, look); !goes || err != nil {
 					return err
 				}
 			}
@@ -141,18 +147,20 @@ func (a *applier) deleteClass(
 	return waiting, began, kept, err
 }
 
+// finder finds an object that goes, or says why it is kept: see find.
+type finder func(v1alpha1.ResourceRef) (u *unstructured.Unstructured, why string, err error)
+
 // findClass finds the objects of one class that go, nil for the others, and by id why some are kept.
-func (a *applier) findClass(
-	ctx context.Context, refs, left []v1alpha1.ResourceRef,
-) (found []*unstructured.Unstructured, kept map[string]string, err error) {
+func findClass(refs []v1alpha1.ResourceRef, look finder) (
+	found []*unstructured.Unstructured, kept map[string]string, err error,
+) {
 	found, kept = make([]*unstructured.Unstructured, len(refs)), map[string]string{}
-	needed := sync.OnceValues(func() (users, error) { return a.usersOf(ctx, refs, nobody) })
 	var mu sync.Mutex
 	var g errgroup.Group
 	g.SetLimit(concurrency)
 	for i, ref := range refs {
 		g.Go(func() error {
-			u, why, err := a.find(ctx, ref, needed, left)
+			u, why, err := look(ref)
 			if err != nil {
 				return err
 			}
@@ -179,19 +187,38 @@ func (a *applier) announceDeletion(ctx context.Context, found []*unstructured.Un
 	return a.part.announce(ctx, false)
 }
 
-// delete begins the deletion of an object.
-func (a *applier) delete(ctx context.Context, ref v1alpha1.ResourceRef, u *unstructured.Unstructured) error {
-	if err := a.current(ctx); err != nil {
-		return err
+// delete begins the deletion of an object, and reports whether it goes. If somebody has changed it since it was found,
+// it is looked at again: it can belong to somebody else by then.
+func (a *applier) delete(
+	ctx context.Context, ref v1alpha1.ResourceRef, u *unstructured.Unstructured, look finder,
+) (goes bool, err error) {
+	for range maxLooks {
+		if err = a.current(ctx); err != nil {
+			return false, err
+		}
+		uid, seen := u.GetUID(), u.GetResourceVersion()
+		err = a.client.Delete(ctx, u, client.Preconditions{UID: &uid, ResourceVersion: &seen},
+			client.PropagationPolicy(metav1.DeletePropagationBackground))
+		if !apierrors.IsConflict(err) {
+			break
+		}
+		again, why, failed := look(ref)
+		if failed != nil || again == nil && why == "" {
+			return false, failed
+		}
+		if why != "" {
+			break // it stays: the next pass says so
+		}
+		u = again
 	}
-	uid := u.GetUID()
-	err := a.client.Delete(ctx, u, client.Preconditions{UID: &uid},
-		client.PropagationPolicy(metav1.DeletePropagationBackground))
 	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("delete %s: %w", describe(ref), err)
+		return false, fmt.Errorf("delete %s: %w", describe(ref), err)
 	}
-	return nil
+	return true, nil
 }
+
+// maxLooks is how often a pass looks at an object that changes while it is deleted.
+const maxLooks = 5
 
 // waitGone waits until objects are gone, and returns those that still exist at the end. The first look has no limit:
 // at many objects it takes its time.

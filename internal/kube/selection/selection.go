@@ -65,20 +65,37 @@ func (r *Reader) Candidates(
 	return candidates, nil
 }
 
-// claimsOfStorages returns the names of the claims of a namespace in which BackupStorages keep backups. A selector
+// claimsOfStorages returns the names of the claims in which the BackupStorages of a batch keep its backups. A selector
 // finds none of them: such a claim would be backed up into itself, and hold more each night.
-func claimsOfStorages(ctx context.Context, cached client.Reader, namespace string) (map[string]bool, error) {
+func claimsOfStorages(
+	ctx context.Context, cached client.Reader, batch *v1alpha1.BackupBatch,
+) (map[string]bool, error) {
 	var list v1alpha1.BackupStorageList
-	if err := cached.List(ctx, &list, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+	if err := cached.List(ctx, &list, client.InNamespace(batch.Namespace), client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("list BackupStorages: %w", err)
 	}
 	claims := map[string]bool{}
 	for i := range list.Items {
-		if local := list.Items[i].Spec.Storage.Local; local != nil && local.PersistentVolumeClaim != nil {
+		s := &list.Items[i]
+		if local := s.Spec.Storage.Local; local != nil && local.PersistentVolumeClaim != nil && usesStorage(batch, s) {
 			claims[local.PersistentVolumeClaim.ClaimName] = true
 		}
 	}
 	return claims, nil
+}
+
+// usesStorage reports whether a batch names a BackupStorage of its namespace, or gets it as the default.
+func usesStorage(batch *v1alpha1.BackupBatch, s *v1alpha1.BackupStorage) bool {
+	if len(batch.Spec.Backends) == 0 {
+		return s.Spec.Default
+	}
+	return slices.ContainsFunc(batch.Spec.Backends, func(b v1alpha1.BackendReference) bool {
+		if b.StorageRef == nil {
+			return s.Spec.Default
+		}
+		key := b.StorageRef.In(batch.Namespace)
+		return key.Name == s.Name && key.Namespace == s.Namespace
+	})
 }
 
 // Selecting returns the targets of a batch whose selectors can find objects of the kind.
@@ -120,7 +137,7 @@ func (r *Reader) candidates(
 		}
 	}
 	if kind == v1alpha1.KindPersistentVolumeClaim {
-		holdBackups, err := claimsOfStorages(ctx, cached, batch.Namespace)
+		holdBackups, err := claimsOfStorages(ctx, cached, batch)
 		if err != nil {
 			return nil, err
 		}
