@@ -107,6 +107,8 @@ func (d *dirNode) Iterate(ctx context.Context) (fs.DirectoryIterator, error) {
 	ref.rel, ref.stamps, ref.previous = d.rel, new(stamps), d.w.previousDirs(ctx, d.previous)
 	d.w.open.Store(d.rel, ref.stamps)
 	d.w.remember(ref)
+	// btrfs lists what a directory held when it was opened, or when it was last rewound. What changes after this shows.
+	_, _ = ref.f.Seek(0, io.SeekStart)
 	it := &dirIter{w: d.w, ref: ref}
 	if d.w.attrs {
 		self := record{}

@@ -33,13 +33,20 @@ func memory(t testing.TB, options string) string {
 // disk: write(2) succeeds, but the data never reaches the disk.
 func thinDisk(t testing.TB, room string) string {
 	t.Helper()
-	needs(t, "mkfs.ext4", "losetup", "mount")
-	image, dir := filepath.Join(memory(t, "size="+room), "image"), t.TempDir()
+	needs(t)
+	return looped(t, filepath.Join(memory(t, "size="+room), "image"), "ext4", "-O", "^has_journal")
+}
+
+// looped mounts a new file system of 200 MiB. It needs root and loop devices.
+func looped(t testing.TB, image, kind string, options ...string) string {
+	t.Helper()
+	needs(t, "mkfs."+kind, "losetup", "mount")
+	dir := t.TempDir()
 	NewWithT(t).Expect(os.WriteFile(image, nil, 0o600)).To(Succeed())
 	NewWithT(t).Expect(os.Truncate(image, 200<<20)).To(Succeed())
-	enginetest.Program(t, "mkfs.ext4", "-q", "-O", "^has_journal", image)
+	enginetest.Program(t, "mkfs."+kind, append(options, "-q", image)...)
 	if out, err := exec.CommandContext(t.Context(), "mount", "-o", "loop", image, dir).CombinedOutput(); err != nil {
-		t.Skipf("needs loop devices: %s", out)
+		t.Skipf("needs loop devices and %s: %s", kind, out)
 	}
 	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
 	return dir
