@@ -205,3 +205,56 @@ func TestARestoredFileInheritsNoACL(t *testing.T) {
 		})
 	}
 }
+
+// TestADirectoryKeepsNoAttributesThatTheSnapshotLacks checks directories that got an ACL and an attribute after the
+// backup. An ACL can take the group's rights away.
+func TestADirectoryKeepsNoAttributesThatTheSnapshotLacks(t *testing.T) {
+	t.Parallel()
+	const attribute, shared = "user.attribute", "user.shared"
+	for name, tc := range map[string]struct {
+		conflict repository.Conflict
+		keeps    bool
+	}{
+		"that is restored": {conflict: repository.ConflictReplace},
+		"that stays":       {conflict: repository.ConflictSkip, keeps: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g, src, out := NewWithT(t), t.TempDir(), t.TempDir()
+			for _, dir := range []string{src, out} {
+				for _, d := range []string{dir, filepath.Join(dir, "data")} {
+					g.Expect(os.MkdirAll(d, 0o750)).To(Succeed())
+					g.Expect(os.Chmod(d, 0o750)).To(Succeed())
+					if unix.Setxattr(d, shared, []byte(dir), 0) == unix.ENOTSUP {
+						t.Skip("this file system has no attributes")
+					}
+				}
+			}
+			dirs := []string{out, filepath.Join(out, "data")}
+			for _, d := range dirs {
+				g.Expect(unix.Setxattr(d, "system.posix_acl_access", aclFor(), 0)).To(Succeed())
+				g.Expect(unix.Setxattr(d, attribute, []byte("x"), 0)).To(Succeed())
+			}
+			e := enginetest.Open(t, kopia.Driver{}, initialized(t))
+			s, err := e.Backup(t.Context(), repository.Source{Name: "d", Dir: src}, repository.BackupOptions{})
+			g.Expect(err).NotTo(HaveOccurred())
+			res, err := e.Restore(t.Context(), s.ID, out,
+				repository.RestoreOptions{OnConflict: tc.conflict, Owners: os.Getuid() == 0})
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(res.AttributesNotRestored).To(BeZero())
+			for _, d := range dirs {
+				for _, a := range []string{"system.posix_acl_access", attribute} {
+					_, err := unix.Getxattr(d, a, nil)
+					g.Expect(err == nil).To(Equal(tc.keeps), "%s of %s: %v", a, d, err)
+				}
+				value := make([]byte, 1024)
+				n, err := unix.Getxattr(d, shared, value)
+				g.Expect(err).NotTo(HaveOccurred())
+				g.Expect(string(value[:n]) == src).To(Equal(!tc.keeps))
+				info, err := os.Stat(d)
+				g.Expect(err).NotTo(HaveOccurred())
+				g.Expect(info.Mode().Perm() == 0o750).To(Equal(!tc.keeps))
+			}
+		})
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -66,6 +67,39 @@ func (r *restorer) disinherit(p place, names ...string) {
 			r.lost(&r.attrsLost, p.rel, fmt.Errorf("remove attribute %s: %w", name, err))
 		}
 	}
+}
+
+// dropXattrs removes attributes from an existing directory that the snapshot's directory does not have. It leaves those
+// alone that belong to the host or to the file system: they are in no name space of users, and no ACLs of POSIX.
+func (r *restorer) dropXattrs(p place, rec *record) {
+	names, err := listXattrs(p.fd)
+	if err != nil && err != unix.ENOTSUP {
+		r.lost(&r.attrsLost, p.rel, fmt.Errorf("list attributes: %w", err))
+	}
+	for _, name := range names {
+		ofUser := strings.HasPrefix(name, "user.") || name == aclAccess || name == aclDefault
+		if !ofUser || rec != nil && slices.ContainsFunc(rec.xattrs, func(x xattr) bool { return x.name == name }) {
+			continue
+		}
+		r.step()
+		if err := r.did(unix.Fremovexattr(p.fd, name)); err != nil && err != unix.ENODATA {
+			r.lost(&r.attrsLost, p.rel, fmt.Errorf("remove attribute %s: %w", name, err))
+		}
+	}
+}
+
+// listXattrs returns the names of the attributes of an open entry.
+func listXattrs(fd int) ([]string, error) {
+	buf := make([]byte, firstList)
+	n, err := unix.Flistxattr(fd, buf)
+	if err == unix.ERANGE {
+		buf = make([]byte, longest)
+		n, err = unix.Flistxattr(fd, buf)
+	}
+	if err != nil || n == 0 {
+		return nil, err
+	}
+	return strings.Split(strings.TrimSuffix(string(buf[:n]), "\x00"), "\x00"), nil
 }
 
 // proc returns a path of the entry. The descriptor pins the directory, and l*xattr does not follow the last name.

@@ -205,6 +205,9 @@ func (r *restorer) dir(
 	return func() {
 		if tidies {
 			r.tidy(fd, rel, known)
+			if at.attrs {
+				r.dropXattrs(place{fd, fd, ".", rel}, self)
+			}
 		}
 		if at.attrs {
 			r.settleDir(fd, rel, de, self, at)
