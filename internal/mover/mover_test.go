@@ -363,20 +363,33 @@ func TestWhatAUserMayNotDoIsSaid(t *testing.T) {
 // asNobody runs the test again as user 65534.
 func asNobody(t *testing.T) {
 	t.Helper()
+	nobodyIn(t, nobodysHome(t))
+}
+
+// nobodysHome makes a directory that every user can write to.
+func nobodysHome(t *testing.T) string {
+	t.Helper()
 	g := NewWithT(t)
 	dir, err := os.MkdirTemp("", "cairn-nobody-")
 	g.Expect(err).NotTo(HaveOccurred())
-	defer func() { _ = os.RemoveAll(dir) }()
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	g.Expect(os.Chmod(dir, 0o777)).To(Succeed())
-	binary := filepath.Join(dir, "test")
+	return dir
+}
+
+// nobodyIn runs the test again as user 65534, who has a home and is in groups.
+func nobodyIn(t *testing.T, home string, groups ...uint32) {
+	t.Helper()
+	g := NewWithT(t)
+	binary := filepath.Join(home, "test")
 	self, err := os.ReadFile("/proc/self/exe")
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(os.WriteFile(binary, self, 0o755)).To(Succeed())
 	g.Expect(os.Chmod(binary, 0o755)).To(Succeed(), "whatever the umask")
 	cmd := exec.CommandContext(t.Context(), binary, "-test.run=^"+t.Name()+"$", "-test.v")
-	cmd.Dir = dir
-	cmd.Env = []string{rerun + "=1", "HOME=" + dir, "TMPDIR=" + dir, "PATH=" + os.Getenv("PATH")}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	cmd.Dir = home
+	cmd.Env = []string{rerun + "=1", "HOME=" + home, "TMPDIR=" + home, "PATH=" + os.Getenv("PATH")}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534, Groups: groups}}
 	out, err := cmd.CombinedOutput()
 	g.Expect(err).NotTo(HaveOccurred(), string(out))
 	g.Expect(string(out)).To(ContainSubstring("--- PASS: " + t.Name()))

@@ -107,7 +107,7 @@ func (p place) proc() string { return "/proc/self/fd/" + strconv.Itoa(p.dfd) + "
 
 func (r *restorer) setOwner(p place, de *snapshot.DirEntry) {
 	if !r.opt.Owners {
-		if de.UserID != uint32(os.Geteuid()) || de.GroupID != uint32(os.Getegid()) {
+		if !r.belongs(p, de) {
 			r.ownersLost.Add(1)
 		}
 		return
@@ -117,6 +117,23 @@ func (r *restorer) setOwner(p place, de *snapshot.DirEntry) {
 	if r.did(err) != nil {
 		r.lost(&r.ownersLost, p.rel, fmt.Errorf("set owner: %w", err))
 	}
+}
+
+// belongs reports whether an entry has the owner and group of the snapshot although the owner cannot be set. A new
+// entry can have got the group of its directory. A user can give it to another group that they are in. The root
+// directory of the target, which nobody made here, counts by the user alone.
+func (r *restorer) belongs(p place, de *snapshot.DirEntry) bool {
+	st := unix.Stat_t{Uid: uint32(os.Geteuid()), Gid: uint32(os.Getegid())}
+	if p.rel != "" && fstatat(p.dfd, p.name, &st) != nil {
+		return false
+	}
+	if st.Uid == de.UserID && st.Gid != de.GroupID && os.Geteuid() != 0 {
+		r.step()
+		if r.did(unix.Fchownat(p.dfd, p.name, -1, int(de.GroupID), unix.AT_SYMLINK_NOFOLLOW)) == nil {
+			st.Gid = de.GroupID
+		}
+	}
+	return st.Uid == de.UserID && st.Gid == de.GroupID
 }
 
 // isACLOfNFSv4 reports whether an attribute is an ACL of NFSv4, in one of the forms of Linux and of ZFS.
@@ -161,9 +178,25 @@ func (r *restorer) setMode(p place, de *snapshot.DirEntry) {
 	} else {
 		err = unix.Fchmodat(p.dfd, p.name, mode, 0) // a FIFO or device just made by mknod in a private directory
 	}
-	if r.did(err) != nil {
+	if r.did(err) == nil && mode&unix.S_ISGID != 0 {
+		err = keptSetGID(p)
+	}
+	if err != nil {
 		r.lost(&r.modesLost, p.rel, fmt.Errorf("set mode: %w", err))
 	}
+}
+
+// keptSetGID returns an error if an entry does not have the set-group-ID bit that was set. The kernel drops it without
+// a word unless the user is in the group of the entry.
+func keptSetGID(p place) error {
+	var st unix.Stat_t
+	if err := fstatat(p.dfd, p.name, &st); err != nil {
+		return err
+	}
+	if st.Mode&unix.S_ISGID == 0 {
+		return errors.New("the set-group-ID bit was dropped")
+	}
+	return nil
 }
 
 func (r *restorer) setTime(p place, de *snapshot.DirEntry, rec *record) {
