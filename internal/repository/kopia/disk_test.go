@@ -2,6 +2,7 @@ package kopia_test
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -148,4 +149,20 @@ func TestAFullVolume(t *testing.T) {
 	enginetest.Tree(t, small, 5)
 	_, err = e.Backup(ctx, repository.Source{Name: "small", Dir: small}, repository.BackupOptions{})
 	g.Expect(err).NotTo(HaveOccurred(), "what is small still fits")
+}
+
+// TestAVolumeThatTakesNoMoreFIFOs checks a volume that has no inodes left: FIFOs that are missing are no attributes.
+func TestAVolumeThatTakesNoMoreFIFOs(t *testing.T) {
+	t.Parallel()
+	g, ctx, src := NewWithT(t), t.Context(), t.TempDir()
+	out := memory(t, "nr_inodes=10")
+	for i := range 20 {
+		g.Expect(unix.Mkfifo(filepath.Join(src, fmt.Sprint("fifo", i)), 0o644)).To(Succeed())
+	}
+	e := enginetest.Open(t, kopia.Driver{}, initialized(t))
+	s, err := e.Backup(ctx, repository.Source{Name: "d", Dir: src}, repository.BackupOptions{})
+	g.Expect(err).NotTo(HaveOccurred())
+	res, err := e.Restore(ctx, s.ID, out, repository.RestoreOptions{})
+	g.Expect(err).To(And(MatchError(repository.ErrTarget), MatchError(unix.ENOSPC)))
+	g.Expect([]int64{res.AttributesNotRestored, res.DevicesNotRestored}).To(Equal([]int64{0, 0}))
 }

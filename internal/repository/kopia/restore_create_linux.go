@@ -34,7 +34,23 @@ func (r *restorer) symlink(ctx context.Context, dfd int, rel, name string, de *s
 	return err
 }
 
-func (r *restorer) mknod(dfd int, relDir, name string, rec *record) {
+// specials makes the FIFOs and devices of a directory. An error means that nothing more can be restored.
+func (r *restorer) specials(dfd int, relDir string, recs map[string]*record) error {
+	for name, rec := range recs {
+		if rec.special == nil {
+			continue
+		}
+		if selected, _ := r.sel.Takes(path.Join(relDir, name), false); selected {
+			if err := r.mknod(dfd, relDir, name, rec); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// mknod makes a FIFO or a device. An error means that nothing more can be restored.
+func (r *restorer) mknod(dfd int, relDir, name string, rec *record) error {
 	rel, sp := path.Join(relDir, name), rec.special
 	typ := sp.mode & unix.S_IFMT
 	count := &r.devicesLost
@@ -43,7 +59,7 @@ func (r *restorer) mknod(dfd int, relDir, name string, rec *record) {
 	}
 	if typ != unix.S_IFIFO && !(r.opt.Devices && (typ == unix.S_IFCHR || typ == unix.S_IFBLK)) {
 		r.lost(count, rel, errors.New("device not restored: not asked for"))
-		return
+		return nil
 	}
 	write := func() error {
 		err := r.put(dfd, rel, name, sp.time, func(n string) error {
@@ -68,11 +84,15 @@ func (r *restorer) mknod(dfd int, relDir, name string, rec *record) {
 	} else {
 		err = write()
 	}
-	if err == errSkipped {
+	switch {
+	case err == errSkipped:
 		r.skipped.Add(1)
-	} else if err != nil {
+	case endsAll(err):
+		return r.ended(rel, 0, err)
+	case err != nil:
 		r.lost(count, rel, err)
 	}
+	return nil
 }
 
 // openBeneath opens a directory below fd without following any symbolic link or leaving it.

@@ -186,12 +186,8 @@ func (r *restorer) dir(
 	}, func(name string, x *snapshot.DirEntry, selected bool) error {
 		return r.restore(ctx, fd, rel, name, x, recs[name], selected)
 	})
-	for name, rec := range recs {
-		if rec.special != nil {
-			if selected, _ := r.sel.Takes(path.Join(rel, name), false); selected {
-				r.mknod(fd, rel, name, rec)
-			}
-		}
+	if err == nil {
+		err = r.specials(fd, rel, recs)
 	}
 	if err := firstError(err, ctx.Err()); err != nil {
 		return nil, err
@@ -266,11 +262,16 @@ func (r *restorer) ended(rel string, size int64, err error) error {
 		return nil
 	}
 	r.fail(rel, err)
-	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.EROFS) {
+	if endsAll(err) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.end = firstError(r.end, err)
 		return err
 	}
 	return nil
+}
+
+// endsAll reports whether nothing more can be restored after an error.
+func endsAll(err error) bool {
+	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.EROFS)
 }
