@@ -258,6 +258,7 @@ const (
 	ReasonSnapshotDamaged             = "SnapshotDamaged"
 	ReasonHalfRestored                = "HalfRestored"
 	ReasonHoldsLess                   = "HoldsLess"
+	ReasonNewerSnapshot               = "NewerSnapshot"
 	ReasonRestoreNotAllowed           = "RestoreNotAllowed"
 	ReasonVerificationFailed          = "VerificationFailed"
 	ReasonRetrying                    = "Retrying"

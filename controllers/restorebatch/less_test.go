@@ -10,7 +10,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// The newest whole restore point lacks a component that another one has.
+// The newest whole restore point lacks a component that another, newer one has.
 func TestLatestTellsWhatItLacks(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -19,7 +19,7 @@ func TestLatestTellsWhatItLacks(t *testing.T) {
 	w.restore("back")
 	b := w.settle("back")
 	w.Expect(summary(b)).To(Equal(whole("second")))
-	w.Expect(conditions.GetReason(b, v1alpha1.ConditionPartial)).To(Equal(v1alpha1.ReasonHoldsLess))
+	w.Expect(conditions.GetReason(b, v1alpha1.ConditionPartial)).To(Equal(v1alpha1.ReasonNewerSnapshot))
 	w.Expect(conditions.GetMessage(b, v1alpha1.ConditionPartial)).To(HaveSuffix("target web: Snapshot " +
 		"shop-web-second holds less than Snapshot shop-web-third of session hourly, which has component more"))
 }

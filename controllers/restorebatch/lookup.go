@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -31,29 +32,52 @@ func (r *Reconciler) lookUp(ctx context.Context, b *v1alpha1.RestoreBatch) (*res
 	resolved.SpecDigest = restorebatch.SpecDigests(b)[0]
 	resolved.Policy.Generation, resolved.Policy.Digest = b.Generation, policy.Digest(b.Spec)
 	resolved.Namespace = cmp.Or(b.Spec.DataSource.Namespace, b.Namespace)
-	snapshots, err := r.snapshots(ctx, b, resolved.Namespace)
+	repositories, err := r.repositories(ctx, b, resolved.Namespace)
+	if err != nil {
+		return nil, err
+	}
+	snapshots, err := r.snapshots(ctx, b, resolved.Namespace, repositories)
 	if err != nil {
 		return nil, err
 	}
 	var chosen map[string]*v1alpha1.Snapshot
 	now := run.Latest(r.Clock.Now(), b.CreationTimestamp)
 	if chosen, start.Error = restorebatch.ChooseSnapshots(snapshots, &b.Spec, now); start.Error != nil {
-		// The Snapshots can have been deleted after the restore.
-		start.AlreadyRestored, err = r.stamped(ctx, b, nil)
-		if resolved.Namespace != b.Namespace && len(snapshots) == 0 {
-			start.Error = &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonRestoreNotAllowed, Message: fmt.Sprintf(
-				"among the Snapshots of namespace %s whose Repositories allow namespace %s to restore them with the "+
-					"annotation %s: %s",
-				resolved.Namespace, b.Namespace, v1alpha1.AnnotationRestoreTo, start.Error.Message)}
-		}
-		return start, err
+		return start, r.withoutSnapshots(ctx, b, start, snapshots, repositories)
 	}
 	start.HoldsLess = restorebatch.HoldsLess(snapshots, &b.Spec, chosen, now)
 	resolved.Targets = restorebatch.ResolveRestoreTargets(b, chosen)
 	if start.Error = restorebatch.DatabaseMistakes(b, resolved.Targets); start.Error != nil {
 		return start, nil
 	}
-	return start, r.resolveAround(ctx, b, start)
+	if err := r.resolveAround(ctx, b, start); start.Error != nil || start.AlreadyRestored || err != nil {
+		return start, err
+	}
+	elsewhere, err := r.elsewhere(ctx, b, resolved.Namespace, restorebatch.SoughtAfter(&b.Spec, chosen), snapshots,
+		repositories, now)
+	start.Newer = restorebatch.NewerSnapshots(snapshots, elsewhere, &b.Spec, chosen, now)
+	return start, err
+}
+
+// withoutSnapshots ends the look at a RestoreBatch whose Snapshots can't be chosen. They can have been deleted after
+// the restore.
+func (r *Reconciler) withoutSnapshots(
+	ctx context.Context, b *v1alpha1.RestoreBatch, start *restorebatch.Start, snapshots []v1alpha1.Snapshot,
+	repositories []v1alpha1.Repository,
+) (err error) {
+	if start.AlreadyRestored, err = r.stamped(ctx, b, nil); start.AlreadyRestored || err != nil {
+		return err
+	}
+	if err := r.underAnotherName(ctx, b, start, snapshots, repositories); err != nil {
+		return err
+	}
+	if namespace := start.Resolved.Namespace; namespace != b.Namespace && len(snapshots) == 0 {
+		start.Error = &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonRestoreNotAllowed, Message: fmt.Sprintf(
+			"among the Snapshots of namespace %s whose Repositories allow namespace %s to restore them with the "+
+				"annotation %s: %s",
+			namespace, b.Namespace, v1alpha1.AnnotationRestoreTo, start.Error.Message)}
+	}
+	return nil
 }
 
 // resolveAround resolves what a RestoreBatch does before and after it restores: its hooks, and the workloads that it
@@ -82,10 +106,28 @@ func (r *Reconciler) resolveAround(
 	return r.resolveScaling(ctx, b, start)
 }
 
+// repositories returns the Repositories of a namespace that this namespace is allowed to restore. It reveals nothing
+// about another namespace before the owner of a Repository consents.
+func (r *Reconciler) repositories(
+	ctx context.Context, b *v1alpha1.RestoreBatch, namespace string,
+) ([]v1alpha1.Repository, error) {
+	reader, foreign := client.Reader(r.Client), namespace != b.Namespace
+	if foreign {
+		reader = r.APIReader
+	}
+	var list v1alpha1.RepositoryList
+	if err := reader.List(ctx, &list, client.InNamespace(namespace)); err != nil {
+		return nil, fmt.Errorf("list Repositories of Namespace %s: %w", namespace, err)
+	}
+	return slices.DeleteFunc(list.Items, func(repository v1alpha1.Repository) bool {
+		return foreign && !policy.AllowsRestoreTo(&repository, b.Namespace)
+	}), nil
+}
+
 // snapshots returns the Snapshots of the BackupBatch that this namespace is allowed to restore. It reads past the
 // cache: a restore right after a backup means that backup.
 func (r *Reconciler) snapshots(
-	ctx context.Context, b *v1alpha1.RestoreBatch, namespace string,
+	ctx context.Context, b *v1alpha1.RestoreBatch, namespace string, allowed []v1alpha1.Repository,
 ) ([]v1alpha1.Snapshot, error) {
 	var list v1alpha1.SnapshotList
 	selector := client.MatchingLabels{
@@ -98,22 +140,11 @@ func (r *Reconciler) snapshots(
 	if namespace == b.Namespace {
 		return list.Items, nil
 	}
-	// Reveal nothing about another namespace before the owner of a Repository consents.
-	var repositories v1alpha1.RepositoryList
-	if err := r.APIReader.List(ctx, &repositories, client.InNamespace(namespace)); err != nil {
-		return nil, fmt.Errorf("list Repositories of Namespace %s: %w", namespace, err)
+	names := map[string]bool{}
+	for i := range allowed {
+		names[allowed[i].Name] = true
 	}
-	allowed := map[string]bool{}
-	for i := range repositories.Items {
-		allowed[repositories.Items[i].Name] = policy.AllowsRestoreTo(&repositories.Items[i], b.Namespace)
-	}
-	var out []v1alpha1.Snapshot
-	for _, s := range list.Items {
-		if allowed[s.Spec.Repository] {
-			out = append(out, s)
-		}
-	}
-	return out, nil
+	return slices.DeleteFunc(list.Items, func(s v1alpha1.Snapshot) bool { return !names[s.Spec.Repository] }), nil
 }
 
 // resolveHooks resolves the hooks around all targets.

@@ -180,6 +180,7 @@ func warnings(t *testing.T, ns string) {
 		"unseen":   {nil, false, partial, "warning: " + strings.ReplaceAll(partial, "NAME", "unseen") + "\n"},
 		"replicas": {[]int64{1}, true, "no replicas: Deployment/web", "warning: no replicas: Deployment/web\n"},
 		"less":     {[]int64{0}, false, "less than others", "warning: less than others\n"},
+		"newer":    {[]int64{0}, false, "newer ones", "warning: newer ones\n"},
 		"both":     {[]int64{7}, true, "no replicas", "warning: no replicas; " + owners + "\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -206,8 +207,11 @@ func warnings(t *testing.T, ns string) {
 					}
 				}
 				reason := v1alpha1.ReasonPartial
-				if name == "less" {
+				switch name {
+				case "less":
 					reason = v1alpha1.ReasonHoldsLess
+				case "newer":
+					reason = v1alpha1.ReasonNewerSnapshot
 				}
 				if tt.partial != "" {
 					b.Status.Conditions = []metav1.Condition{{

@@ -52,11 +52,13 @@ func Partial(cs *[]metav1.Condition, message string, generation int64, now time.
 	Set(cs, v1alpha1.ConditionPartial, metav1.ConditionTrue, v1alpha1.ReasonPartial, message, generation, now)
 }
 
-// StartWithLess sets the condition Partial of a restore that takes a Snapshot which holds less than others of its
-// target. The event of the start becomes a warning that says so, too.
-func StartWithLess(cs *[]metav1.Condition, started *Event, message string, generation int64, now time.Time) {
-	Set(cs, v1alpha1.ConditionPartial, metav1.ConditionTrue, v1alpha1.ReasonHoldsLess, message, generation, now)
-	started.Type, started.Reason = corev1.EventTypeWarning, v1alpha1.ReasonHoldsLess
+// StartWithLess sets the condition Partial of a restore that takes a Snapshot although others of its target hold more,
+// or newer data: reason tells which. The event of the start becomes a warning that says so, too.
+func StartWithLess(
+	cs *[]metav1.Condition, started *Event, reason, message string, generation int64, now time.Time,
+) {
+	Set(cs, v1alpha1.ConditionPartial, metav1.ConditionTrue, reason, message, generation, now)
+	started.Type, started.Reason = corev1.EventTypeWarning, reason
 	started.Message += ". " + message
 }
 

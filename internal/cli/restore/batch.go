@@ -168,8 +168,8 @@ func followRestoreBatch(
 }
 
 // batchWarning returns what the condition Partial of a RestoreBatch that ended well is about: workloads without their
-// replicas, Snapshots that hold less than others, and claims whose files do not belong to their owners. The condition
-// alone says too little of the latter: the root directory of a volume makes it True, too.
+// replicas, Snapshots that hold less than others or are older, and claims whose files do not belong to their owners.
+// The condition alone says too little of the latter: the root directory of a volume makes it True, too.
 func batchWarning(ctx context.Context, api client.Client, b *v1alpha1.RestoreBatch) string {
 	partial := apimeta.FindStatusCondition(b.Status.Conditions, v1alpha1.ConditionPartial)
 	if partial == nil || partial.Status != metav1.ConditionTrue {
@@ -189,7 +189,7 @@ func batchWarning(ctx context.Context, api client.Client, b *v1alpha1.RestoreBat
 		}
 	}
 	var warnings []string
-	if partial.Reason == v1alpha1.ReasonHoldsLess ||
+	if partial.Reason == v1alpha1.ReasonHoldsLess || partial.Reason == v1alpha1.ReasonNewerSnapshot ||
 		slices.ContainsFunc(b.Status.ScaledDown, func(w v1alpha1.ScaledWorkload) bool {
 			return w.Phase == v1alpha1.ScaleLeft
 		}) {

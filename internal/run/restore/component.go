@@ -115,12 +115,11 @@ func HoldsLess(
 	newest := map[retention.Session]dated{}
 	for i := range snapshots {
 		s := &snapshots[i]
-		if s.Name == chosen.Name || !complete(s) || !policy.SameTarget(s.Spec.AppRef, chosen.Spec.AppRef) ||
-			HalfRestoredOf(s) != "" {
+		if s.Name == chosen.Name || !policy.SameTarget(s.Spec.AppRef, chosen.Spec.AppRef) || !Good(s) {
 			continue
 		}
 		at := s.MadeBy(now).Time
-		if !before.Allows(at) || DamageOf(s, nil) != "" {
+		if !before.Allows(at) {
 			continue
 		}
 		// One that tells no BackupConfiguration can be of any: it counts if it is the newest of the session's name.

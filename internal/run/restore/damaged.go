@@ -73,3 +73,9 @@ func passedOverMessage(newer *v1alpha1.Snapshot) string {
 	}
 	return fmt.Sprintf("; Snapshot %s is newer, but %s", newer.Name, DamageOf(newer, nil))
 }
+
+// Good reports whether a Snapshot can take the place of another one without a doubt: it succeeded and stays, nothing
+// tells that it is damaged, and it was not made of what a restore had left half written.
+func Good(s *v1alpha1.Snapshot) bool {
+	return complete(s) && DamageOf(s, nil) == "" && HalfRestoredOf(s) == ""
+}

@@ -173,7 +173,7 @@ func freeze(in Input, d *Decision) {
 		Message: "the restore has started" + passedOverMessage(in.Start.PassedOver),
 	}
 	if less := in.Start.HoldsLess; less != "" {
-		run.StartWithLess(&s.Conditions, d.Event,
+		run.StartWithLess(&s.Conditions, d.Event, v1alpha1.ReasonHoldsLess,
 			less+". If you miss that, create another restore that names that Snapshot in dataSource.snapshot",
 			in.Session.Generation, in.Now)
 	}

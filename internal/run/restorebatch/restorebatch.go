@@ -71,6 +71,8 @@ type Start struct {
 	ScaledDown []v1alpha1.ScaledWorkload
 	// HoldsLess says which restore points hold more of the targets: see the function HoldsLess.
 	HoldsLess string
+	// Newer says which targets have newer Snapshots: see the function NewerSnapshots.
+	Newer string
 	// Error explains why the RestoreBatch can't start.
 	Error *v1alpha1.ResolvedError
 	// Wait is how long Error can still go away by itself, counted from Since.
@@ -166,10 +168,23 @@ func freeze(in Input, d *Decision) {
 		v1alpha1.ReasonResourceValidationPassed, "the restore can be done", in.Batch.Generation, in.Now)
 	run.Progress(&s.Conditions, v1alpha1.ReasonRunning, "the restore runs", in.Batch.Generation, in.Now)
 	d.Event = &run.Event{Type: corev1.EventTypeNormal, Reason: run.ReasonStarted, Message: "the restore has started"}
-	if less := in.Start.HoldsLess; less != "" {
-		run.StartWithLess(&s.Conditions, d.Event, less, in.Batch.Generation, in.Now)
+	if reason, less := in.Start.less(); less != "" {
+		run.StartWithLess(&s.Conditions, d.Event, reason, less, in.Batch.Generation, in.Now)
 	}
 	d.After = time.Second
+}
+
+// less says what other Snapshots of the targets have that those lack which are restored. It returns "" if that is
+// nothing.
+func (s *Start) less() (reason, message string) {
+	switch {
+	case s.Newer == "":
+		return v1alpha1.ReasonHoldsLess, s.HoldsLess
+	case s.HoldsLess == "":
+		return v1alpha1.ReasonNewerSnapshot, s.Newer
+	default:
+		return v1alpha1.ReasonNewerSnapshot, s.Newer + ". And " + s.HoldsLess
+	}
 }
 
 // end ends a RestoreBatch for good.

@@ -205,7 +205,7 @@ func (r *runner) finish() {
 		run.EndPartial(&r.d.Status.Conditions,
 			"all data is restored, but not all owners and attributes: see the condition Partial of RestoreSession "+
 				r.incomplete(), r.Batch.Generation, r.Now)
-	case phase == v1alpha1.RestoreSessionFailed && well == 0:
+	case well == 0 && (phase == v1alpha1.RestoreSessionFailed || phase == v1alpha1.RestoreSessionSkipped):
 		apimeta.RemoveStatusCondition(&r.d.Status.Conditions, v1alpha1.ConditionPartial)
 	}
 	if wellEnded(phase) && hooks != "" {
