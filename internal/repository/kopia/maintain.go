@@ -78,25 +78,24 @@ func (e *repoEngine) Maintain(ctx context.Context, opt repository.MaintainOption
 }
 
 // maintainWhole maintains a repository of which no snapshot is lost. Where no backup fits any more, each maintenance is
-// a full one: it is the only one that makes room.
+// a full one: it is the only one that makes room. The quick one comes first, because the other can fail for long, and
+// meanwhile the index must not grow without end.
 func (e *repoEngine) maintainWhole(
 	ctx context.Context, rep repo.DirectRepository, opt repository.MaintainOptions,
 ) error {
-	full := opt.Full
-	r, err := roomOf(ctx, rep, full)
-	if err == nil && !full && r.scarce() {
-		full = true
-		r, err = roomOf(ctx, rep, full)
+	err := e.quick(ctx, rep)
+	r, unknown := roomOf(ctx, rep)
+	if unknown != nil {
+		return firstError(err, unknown)
 	}
-	switch {
-	case err != nil:
-		return err
-	case !full:
-		return e.quick(ctx, rep)
+	if opt.Full || r.scarce() {
+		// A full storage can lack the room for a new index until something is deleted. This one writes it, too.
+		if err = e.collect(ctx, rep, r); err != nil && damage(err) {
+			err = nameBack(ctx, rep, err, opt.Needed)
+		}
 	}
-	if err = e.collect(ctx, rep, r); err != nil && damage(err) {
-		// Damage can last, and meanwhile the index must not grow without end.
-		err = firstError(e.quick(ctx, rep), nameBack(ctx, rep, err, opt.Needed))
+	if errors.Is(classify("maintain", err), repository.ErrStorageFull) {
+		_ = rememberFull(ctx, rep) // without the note, the next move fails in the same way
 	}
 	return err
 }

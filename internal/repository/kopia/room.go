@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/kopia/kopia/repo"
 	"github.com/kopia/kopia/repo/blob"
@@ -21,40 +22,51 @@ import (
 // the short packs a day later at the earliest. That takes as much room as they have, also for what nothing refers to
 // any more. On a full storage it fails at once, so nothing would ever be deleted. Where room is scarce, a lean
 // maintenance moves nothing: it marks, drops and deletes what kopia would, when kopia would. Then it moves contents out
-// of packs that are mostly garbage, as far as there is room.
+// of packs that are mostly garbage, as far as there is room. kopia also notes a move of nothing, and deletes no pack in
+// the hour after that. This must stay so: a move that was killed has left no note, and readers with an old index need
+// the packs that it emptied. So a lean maintenance deletes every other time, or each time after one that moved.
 
 // scarcePacks is the number of packs for which there must be room. With less, no backup can be sure to end, so that
 // each maintenance collects garbage.
 const scarcePacks = 2
 
-// room is how much room maintenance has, and how much it needs.
+// A storage that was found to be full counts as scarce for some time, whatever it says of its room: some do not say, or
+// do not know of a quota. The note is kept among those of kopia.
+const (
+	taskFull  maintenance.TaskType = "cairn-storage-was-full"
+	fullCount                      = 14 * 24 * time.Hour
+)
+
+// room is how much room maintenance has.
 type room struct {
 	// free is the number of free bytes. It is negative if the storage does not say.
 	free int64
 	// pack is the size of a full pack.
 	pack int64
-	// move is the number of bytes that a full maintenance would move.
-	move int64
-	// refused is set if the storage was full in one of the last full maintenances although it may say otherwise.
+	// refused is set if the storage was full not long ago.
 	refused bool
+	// unsettled is set if packs that the last move emptied are still there.
+	unsettled bool
 }
 
 // scarce reports whether there is hardly room for a backup.
-func (r room) scarce() bool { return r.free >= 0 && r.free < scarcePacks*r.pack }
+func (r room) scarce() bool { return r.refused || r.free >= 0 && r.free < scarcePacks*r.pack }
 
-// lean reports whether a full maintenance would take the room that backups need until the next one.
-func (r room) lean() bool { return r.refused || r.scarce() || r.free >= 0 && r.move > r.budget() }
+// lean reports whether the move of so many bytes would take the room that backups need until the next maintenance.
+func (r room) lean(move int64) bool { return r.scarce() || r.free >= 0 && move > r.free/2 }
 
-// budget is the number of bytes that maintenance can move: half of the free room. The other half is for backups.
+// budget is the number of bytes that a lean maintenance can move: half of the free room. The other half is for backups.
+// There is no second move before the packs of the last one are deleted, however often maintenance runs. That also keeps
+// the packs of a killed move for an hour: where no noted move waits for the deletion, kopia notes one first.
 func (r room) budget() int64 {
-	if r.refused || r.free < 0 {
+	if r.refused || r.unsettled || r.free < 0 {
 		return 0
 	}
 	return r.free / 2
 }
 
-// roomOf finds out how much room the storage has. What a full maintenance needs it finds out only if asked.
-func roomOf(ctx context.Context, rep repo.DirectRepository, full bool) (room, error) {
+// roomOf finds out how much room the storage has.
+func roomOf(ctx context.Context, rep repo.DirectRepository) (room, error) {
 	r := room{free: -1}
 	if c, err := rep.BlobVolume().GetCapacity(ctx); err == nil && c.SizeB > 0 { // others do not know
 		r.free = int64(min(c.FreeB, math.MaxInt64))
@@ -64,16 +76,42 @@ func roomOf(ctx context.Context, rep repo.DirectRepository, full bool) (room, er
 		return room{}, err
 	}
 	r.pack = int64(p.MaxPackSize)
-	if !full {
-		return r, nil
-	}
 	s, err := maintenance.GetSchedule(ctx, rep)
 	if err != nil {
 		return room{}, err
 	}
-	r.refused = refused(s.Runs[maintenance.TaskRewriteContentsFull])
-	r.move, err = shortPacks(ctx, rep, r.pack)
-	return r, err
+	r.refused = rep.Time().Before(last(s, taskFull).Add(fullCount))
+	r.unsettled = unsettled(s)
+	return r, nil
+}
+
+// unsettled reports whether no packs were deleted since the last move.
+func unsettled(s *maintenance.Schedule) bool {
+	deleted := last(s, maintenance.TaskDeleteOrphanedBlobsFull, maintenance.TaskDeleteOrphanedBlobsQuick)
+	return deleted.Before(last(s, maintenance.TaskRewriteContentsFull, maintenance.TaskRewriteContentsQuick))
+}
+
+// last returns when one of the tasks last succeeded.
+func last(s *maintenance.Schedule, tasks ...maintenance.TaskType) (end time.Time) {
+	for _, task := range tasks {
+		for _, run := range s.Runs[task] {
+			if run.Success && run.End.After(end) {
+				end = run.End
+			}
+		}
+	}
+	return end
+}
+
+// rememberFull notes that the storage was full, unless that is known or the storage says so itself.
+func rememberFull(ctx context.Context, rep repo.DirectRepository) error {
+	if r, err := roomOf(ctx, rep); err != nil || r.scarce() {
+		return err
+	}
+	return repo.DirectWriteSession(ctx, rep, repo.WriteSessionOptions{Purpose: "remember"},
+		func(ctx context.Context, w repo.DirectRepositoryWriter) error {
+			return maintenance.ReportRun(ctx, w, taskFull, nil, func() error { return nil })
+		})
 }
 
 // shortPacks returns the size of the contents that kopia would move together.
@@ -90,33 +128,28 @@ func shortPacks(ctx context.Context, rep repo.DirectRepository, pack int64) (tot
 // short reports whether a pack of which size bytes are in use is worth moving, of that many. The share is kopia's.
 func short(size, of int64) bool { return size < of/5*3 }
 
-// refused reports whether a move of contents failed, and a lean maintenance followed. Only that succeeds after a
-// failure, or a storage that works again: then a few maintenances move less than they could. kopia remembers the last
-// five moves, the newest first.
-func refused(moves []maintenance.RunInfo) bool {
-	return len(moves) > 0 && moves[0].Success &&
-		slices.ContainsFunc(moves, func(m maintenance.RunInfo) bool { return !m.Success })
-}
-
 // collect runs a full maintenance, or a lean one if room is scarce.
 func (e *repoEngine) collect(ctx context.Context, rep repo.DirectRepository, r room) error {
-	e.full.Store(nil)
-	if r.lean() {
-		e.sayScarce(r)
-		if err := e.collectLean(ctx, rep); err != nil {
-			return err
-		}
-		return e.orFull(e.squeeze(ctx, rep))
+	move, err := shortPacks(ctx, rep, r.pack)
+	if err != nil {
+		return err
 	}
-	err := e.orFull(e.maintain(ctx, rep, maintenance.ModeFull, e.safety))
-	if errors.Is(err, repository.ErrStorageFull) {
-		err = errors.Join(err, e.collectLean(ctx, rep))
+	if !r.lean(move) {
+		return e.orFull(func() error { return e.maintain(ctx, rep, maintenance.ModeFull, e.safety) })
 	}
-	return err
+	e.sayScarce(r)
+	safety := e.safety
+	safety.RewriteMinAge = math.MaxInt64 // to kopia all contents are too young to be moved
+	if err := e.maintain(ctx, rep, maintenance.ModeFull, safety); err != nil {
+		return err
+	}
+	return e.orFull(func() error { return e.squeeze(ctx, rep) })
 }
 
 // orFull adds to an error of a move that the storage was full: kopia does not tell why contents could not be moved.
-func (e *repoEngine) orFull(err error) error {
+func (e *repoEngine) orFull(move func() error) error {
+	e.full.Store(nil)
+	err := move()
 	full := e.full.Load()
 	if err == nil || full == nil || damage(err) {
 		return err
@@ -124,36 +157,12 @@ func (e *repoEngine) orFull(err error) error {
 	return &repository.Error{Op: "maintain", Kind: repository.ErrStorageFull, Err: fmt.Errorf("%w: %w", err, *full)}
 }
 
-// collectLean runs a full maintenance that moves nothing. To kopia all contents are too young to be moved.
-func (e *repoEngine) collectLean(ctx context.Context, rep repo.DirectRepository) error {
-	s, err := maintenance.GetSchedule(ctx, rep)
-	if err != nil {
-		return err
-	}
-	safety := e.safety
-	safety.RewriteMinAge = math.MaxInt64
-	if e.settled(s) {
-		// The move that this maintenance is about to note moves nothing, so there is nothing to wait for.
-		safety.MinRewriteToOrphanDeletionDelay = 0
-	}
-	return e.maintain(ctx, rep, maintenance.ModeFull, safety)
-}
-
-// settled reports whether the last move is so long ago that kopia would delete the packs that it made needless. A move
-// that failed can have moved something, too.
-func (e *repoEngine) settled(s *maintenance.Schedule) bool {
-	moves := slices.Concat(s.Runs[maintenance.TaskRewriteContentsFull], s.Runs[maintenance.TaskRewriteContentsQuick])
-	return !slices.ContainsFunc(moves, func(m maintenance.RunInfo) bool {
-		return e.rep.Time().Before(m.End.Add(e.safety.MinRewriteToOrphanDeletionDelay))
-	})
-}
-
 // squeeze moves contents out of packs that are mostly garbage, as far as there is room. It moves no garbage.
 func (e *repoEngine) squeeze(ctx context.Context, rep repo.DirectRepository) error {
 	if err := rep.Refresh(ctx); err != nil {
 		return err
 	}
-	r, err := roomOf(ctx, rep, true)
+	r, err := roomOf(ctx, rep)
 	if err != nil || r.budget() <= 0 {
 		return err
 	}

@@ -1,13 +1,15 @@
 package kopia
 
 import (
+	"errors"
 	"testing"
 	"time"
 
-	"github.com/kopia/kopia/repo"
 	"github.com/kopia/kopia/repo/content"
 	"github.com/kopia/kopia/repo/maintenance"
 	. "github.com/onsi/gomega"
+
+	"github.com/cairn-backup/cairn/internal/repository"
 )
 
 func TestMaintenanceIsLeanWhereRoomIsScarce(t *testing.T) {
@@ -15,77 +17,78 @@ func TestMaintenanceIsLeanWhereRoomIsScarce(t *testing.T) {
 	const mib = 1 << 20
 	for name, tc := range map[string]struct {
 		room
+		move         int64
 		scarce, lean bool
 		budget       int64
 	}{
-		"a disk with much room":         {room{free: 500 * mib, move: 200 * mib}, false, false, 250 * mib},
-		"most of it would be moved":     {room{free: 500 * mib, move: 300 * mib}, false, true, 250 * mib},
-		"no room for a backup":          {room{free: 39 * mib}, true, true, 39 * mib / 2},
-		"a full disk":                   {room{}, true, true, 0},
-		"a bucket":                      {room{free: -1, move: 300 * mib}, false, false, 0},
-		"a bucket that was full":        {room{free: -1, refused: true}, false, true, 0},
-		"a quota that nobody tells of":  {room{free: 500 * mib, refused: true}, false, true, 0},
-		"nothing to move and much room": {room{free: 41 * mib}, false, false, 41 * mib / 2},
+		"a disk with much room":         {room{free: 500 * mib}, 200 * mib, false, false, 250 * mib},
+		"most of it would be moved":     {room{free: 500 * mib}, 300 * mib, false, true, 250 * mib},
+		"after a move":                  {room{free: 500 * mib, unsettled: true}, 200 * mib, false, false, 0},
+		"no room for a backup":          {room{free: 39 * mib}, 0, true, true, 39 * mib / 2},
+		"a full disk":                   {room{}, 0, true, true, 0},
+		"a bucket":                      {room{free: -1}, 300 * mib, false, false, 0},
+		"a bucket that was full":        {room{free: -1, refused: true}, 0, true, true, 0},
+		"a quota that nobody tells of":  {room{free: 500 * mib, refused: true}, 0, true, true, 0},
+		"nothing to move and much room": {room{free: 41 * mib}, 0, false, false, 41 * mib / 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g := NewWithT(t)
 			tc.pack = 20 * mib
 			g.Expect(tc.room.scarce()).To(Equal(tc.scarce))
-			g.Expect(tc.room.lean()).To(Equal(tc.lean))
+			g.Expect(tc.room.lean(tc.move)).To(Equal(tc.lean))
 			g.Expect(tc.room.budget()).To(Equal(tc.budget))
 		})
 	}
 }
 
-func TestWhenTheStorageWasFull(t *testing.T) {
+// TestMovesWaitForTheDeletion checks when the packs that a move emptied are gone, so that the next one can begin.
+func TestMovesWaitForTheDeletion(t *testing.T) {
 	t.Parallel()
-	moved, failed := maintenance.RunInfo{Success: true}, maintenance.RunInfo{}
+	const (
+		move, quickMove         = maintenance.TaskRewriteContentsFull, maintenance.TaskRewriteContentsQuick
+		deletion, quickDeletion = maintenance.TaskDeleteOrphanedBlobsFull, maintenance.TaskDeleteOrphanedBlobsQuick
+	)
+	type run struct {
+		of     maintenance.TaskType
+		failed bool
+	}
 	for name, tc := range map[string]struct {
-		moves []maintenance.RunInfo
-		want  bool
+		runs []run
+		want bool
 	}{
-		"never moved":         {nil, false},
-		"moves that ended":    {[]maintenance.RunInfo{moved, moved}, false},
-		"the last one failed": {[]maintenance.RunInfo{failed, moved}, false},
-		"lean since then":     {[]maintenance.RunInfo{moved, moved, failed}, true},
+		"never moved":            {nil, false},
+		"a move":                 {[]run{{of: move}}, true},
+		"a quick move":           {[]run{{of: quickMove}}, true},
+		"deleted since then":     {[]run{{of: move}, {of: deletion}}, false},
+		"a quick deletion":       {[]run{{of: move}, {of: quickDeletion}}, false},
+		"moved since then":       {[]run{{of: move}, {of: deletion}, {of: move}}, true},
+		"a deletion that failed": {[]run{{of: move}, {of: deletion, failed: true}}, true},
+		"a move that failed":     {[]run{{of: move}, {of: deletion}, {of: move, failed: true}}, false},
+		"something else":         {[]run{{of: move}, {of: maintenance.TaskCleanupLogs}}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			NewWithT(t).Expect(refused(tc.moves)).To(Equal(tc.want))
+			s, now := &maintenance.Schedule{}, time.Now()
+			for i, r := range tc.runs {
+				end := now.Add(time.Duration(i) * time.Minute)
+				s.ReportRun(r.of, maintenance.RunInfo{End: end, Success: !r.failed})
+			}
+			NewWithT(t).Expect(unsettled(s)).To(Equal(tc.want))
 		})
 	}
 }
 
-// at is a repository at a time.
-type at struct {
-	repo.DirectRepository
-	now time.Time
-}
-
-func (a at) Time() time.Time { return a.now }
-
-// TestPacksStayAfterAMove checks that a lean maintenance waits as long as kopia does: readers can have an old index.
-func TestPacksStayAfterAMove(t *testing.T) {
+// TestOnlyTheMoveItselfCanMeetAFullStorage checks an error after an earlier request that found the storage full.
+func TestOnlyTheMoveItselfCanMeetAFullStorage(t *testing.T) {
 	t.Parallel()
-	now := time.Now()
-	e := &repoEngine{rep: at{now: now}, safety: maintenance.SafetyFull}
-	for name, tc := range map[string]struct {
-		of   maintenance.TaskType
-		ago  time.Duration
-		want bool
-	}{
-		"an hour and more": {maintenance.TaskRewriteContentsFull, 61 * time.Minute, true},
-		"less":             {maintenance.TaskRewriteContentsFull, 59 * time.Minute, false},
-		"a quick one":      {maintenance.TaskRewriteContentsQuick, 59 * time.Minute, false},
-		"something else":   {maintenance.TaskSnapshotGarbageCollection, 0, true},
-	} {
-		for _, success := range []bool{true, false} {
-			s := &maintenance.Schedule{}
-			s.ReportRun(tc.of, maintenance.RunInfo{End: now.Add(-tc.ago), Success: success})
-			NewWithT(t).Expect(e.settled(s)).To(Equal(tc.want), name)
-		}
-	}
+	g, e, full := NewWithT(t), &repoEngine{}, errors.New("no space left")
+	e.full.Store(&full)
+	g.Expect(e.orFull(func() error { return errors.New("reset") })).NotTo(MatchError(repository.ErrStorageFull))
+	g.Expect(e.orFull(func() error {
+		e.full.Store(&full)
+		return errors.New("not moved")
+	})).To(MatchError(repository.ErrStorageFull))
 }
 
 func TestWhatIsMovedWhereRoomIsScarce(t *testing.T) {
