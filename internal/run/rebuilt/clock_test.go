@@ -212,3 +212,16 @@ func TestAScanKeepsTheOrderOfASession(t *testing.T) {
 		})
 	}
 }
+
+// A rule for hours keeps one Snapshot of each. One whose clock was ahead must not come into the hour of the next.
+func TestAScanKeepsTheHourOfARun(t *testing.T) {
+	t.Parallel()
+	g, order := NewWithT(t), &Order{}
+	slot := now.Add(-24 * time.Hour)
+	ahead := inBackend(slot, of(slot, 3*time.Hour, time.Minute))
+	next := inBackend(slot.Add(time.Hour), of(slot.Add(time.Hour), 0, time.Minute))
+	order.See(ahead, now)
+	order.See(next, now)
+	g.Expect(again(t, order, ahead).MadeAt().Time).To(BeTemporally("==", slot.Add(time.Minute)))
+	g.Expect(again(t, order, next).MadeAt().Time).To(BeTemporally("==", slot.Add(61*time.Minute)))
+}

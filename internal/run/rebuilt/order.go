@@ -20,7 +20,12 @@ import (
 type Order struct {
 	runs   map[session][]dated
 	sorted bool
-	before map[string]time.Time // by snapshotID, a time before which its backup was made
+	before map[string]bounded // by snapshotID
+}
+
+// bounded is a backup whose clock was ahead if it says a time that is not before that of a later one.
+type bounded struct {
+	by, guess time.Time // guess is before by
 }
 
 // session is what the labels of a Snapshot say of its session.
@@ -29,6 +34,7 @@ type session struct{ kind, invoker, name string }
 type dated struct {
 	id       string
 	slot, at time.Time
+	took     time.Duration
 	// late says that it ended longer after its slot than it took: it began late, or its clock was ahead.
 	late bool
 }
@@ -41,7 +47,7 @@ func (o *Order) See(f task.Found, now time.Time) {
 		return
 	}
 	if o.runs == nil {
-		o.runs, o.before = map[session][]dated{}, map[string]time.Time{}
+		o.runs, o.before = map[session][]dated{}, map[string]bounded{}
 	}
 	at := madeAt(f.Spec.SnapshotID, f.Components, now).Time
 	if at.Before(slot) {
@@ -50,7 +56,7 @@ func (o *Order) See(f task.Found, now time.Time) {
 	_, took := spent(f.Components)
 	late := at.Sub(slot)-took > v1alpha1.ClockTolerance
 	of := session{f.Labels[v1alpha1.LabelInvokerKind], f.Labels[v1alpha1.LabelInvokerName], f.Spec.Session}
-	o.runs[of], o.sorted = append(o.runs[of], dated{f.Spec.SnapshotID, slot, at, late}), false
+	o.runs[of], o.sorted = append(o.runs[of], dated{f.Spec.SnapshotID, slot, at, took, late}), false
 }
 
 // limit returns a time, or an earlier one if the backup would else be newer than a later one of its session.
@@ -58,8 +64,8 @@ func (o *Order) limit(snapshotID string, at *metav1.Time) *metav1.Time {
 	if !o.sorted {
 		o.sort()
 	}
-	if before, ok := o.before[snapshotID]; ok && at != nil && !at.Time.Before(before) {
-		limited := metav1.NewTime(before.Add(-time.Second)).Rfc3339Copy()
+	if b, ok := o.before[snapshotID]; ok && at != nil && !at.Time.Before(b.by) {
+		limited := metav1.NewTime(b.guess).Rfc3339Copy()
 		return &limited
 	}
 	return at
@@ -76,9 +82,13 @@ func (o *Order) sort() {
 				bound = least
 			}
 			if !bound.IsZero() && this.late {
-				o.before[this.id] = bound
-				if !this.at.Before(bound) {
-					this.at = bound.Add(-time.Second)
+				b := bounded{bound, bound.Add(-time.Second)}
+				// Such a run began when it should, as far as anybody knows: a rule for hours or days needs its own.
+				if ended := this.slot.Add(this.took); ended.Before(b.guess) {
+					b.guess = ended
+				}
+				if o.before[this.id] = b; !this.at.Before(bound) {
+					this.at = b.guess
 				}
 			}
 			if least.IsZero() || this.at.Before(least) {
