@@ -1,8 +1,10 @@
 package restorebatch
 
 import (
+	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/runtime/conditions"
@@ -11,7 +13,9 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/read"
@@ -207,4 +211,61 @@ func TestTheStampOfAnotherRestoreStays(t *testing.T) {
 		w.Get(name, claim)
 		w.Expect(claim.Annotations[v1alpha1.AnnotationRestored] == other).To(Equal(want), name)
 	}
+}
+
+// Where a policy of the cluster forbids to change claims, the RestoreBatch says so and ends.
+func TestARestoreBatchEndsWhoseStampsNobodyCanTake(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.gone(w.deployment("kubectl"))
+	w.Outcome = w.disturbed
+	w.restore("back", scalesWeb)
+	refused := 0
+	patch := func(
+		ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, opts ...client.PatchOption,
+	) error {
+		if _, ok := o.(*corev1.PersistentVolumeClaim); ok {
+			refused++
+			return apierrors.NewForbidden(corev1.Resource("persistentvolumeclaims"), o.GetName(), nil)
+		}
+		return c.Patch(ctx, o, p, opts...)
+	}
+	r := reconciler(w.World)
+	r.Client = interceptor.NewClient(w.Client, interceptor.Funcs{Patch: patch})
+	b := &v1alpha1.RestoreBatch{}
+	request := ctrl.Request{NamespacedName: client.ObjectKey{Namespace: w.Namespace, Name: "back"}}
+	for range 60 {
+		if refused == 0 {
+			_, err := reconcileAll{w.World}.children(t.Context(), request)
+			w.Expect(err).NotTo(HaveOccurred())
+		} else {
+			w.Clock.SetTime(w.Clock.Now().Add(time.Minute))
+		}
+		_, err := r.Reconcile(t.Context(), request)
+		w.Expect(err).NotTo(HaveOccurred())
+		w.Cluster()
+	}
+	w.Get("back", b)
+	w.Expect(b.Status.Reason).To(Equal(v1alpha1.ReasonReplicasChanged))
+	w.Expect(conditions.GetMessage(b, meta.ReadyCondition)).To(ContainSubstring("of its targets stays"))
+}
+
+// Pods came in between, and another target could not be written: what the others hold is in doubt, too.
+func TestTheStampsGoAlsoIfATargetFailed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.gone(w.deployment("kubectl"))
+	w.Outcome = func(job *batchv1.Job) kubelet.Outcome {
+		if kubelet.TaskOf(job).RestoreSession.Name == "back-db" {
+			return kubelet.Fail(v1alpha1.ReasonTargetUnwritable)
+		}
+		return w.disturbed(job)
+	}
+	mixed := func(b *v1alpha1.RestoreBatch) { b.Spec.DataSource.Mixed = true }
+	w.restore("back", scalesWeb, mixed)
+	b := w.settle("back")
+	w.Expect(b.Status.Reason).To(Equal(v1alpha1.ReasonTargetsFailed))
+	w.Outcome = kubelet.Succeed
+	w.again(b)
+	w.Expect(w.settle("back").Status.Phase).NotTo(Equal(v1alpha1.RestoreSessionSucceeded))
 }

@@ -164,8 +164,8 @@ func (r kind) Close(ctx context.Context, b *v1alpha1.RestoreBatch) (time.Duratio
 	return 0, oneshot.Release(ctx, r.writer(), b)
 }
 
-// carryOut carries out a decision, except for the status. With an error it also returns the target whose RestoreSession
-// could not be created.
+// carryOut carries out a decision, except for the status. With an error it also returns the name of what failed in
+// Input.Refused, if it has one.
 func (r *Reconciler) carryOut(
 	ctx context.Context, in restorebatch.Input, d restorebatch.Decision,
 ) (target string, err error) {
@@ -186,7 +186,7 @@ func (r *Reconciler) carryOut(
 		}
 	}
 	if d.Disown {
-		return "", r.disown(ctx, b)
+		return restorebatch.DisownRefused, movers.AsDenial(r.disown(ctx, b))
 	}
 	return "", nil
 }

@@ -215,8 +215,11 @@ func (r *runner) finish() {
 	if wellEnded(phase) {
 		message += r.asleep()
 	}
-	r.d.Disown = phase == v1alpha1.RestoreSessionFailed && !r.anyEnded(v1alpha1.RestoreSessionFailed) &&
-		!r.anyEnded(v1alpha1.RestoreSessionInvalid)
+	if phase == v1alpha1.RestoreSessionFailed {
+		if message, ended = r.disown(message); !ended {
+			return
+		}
+	}
 	if r.anyEnded(v1alpha1.RestoreSessionSkipped) {
 		r.d.Status.RestorePoint = ""
 	}
