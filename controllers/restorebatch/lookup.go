@@ -83,12 +83,14 @@ func (r *Reconciler) withoutSnapshots(
 // resolveAround resolves what a RestoreBatch does before and after it restores: its hooks, and the workloads that it
 // scales. One that was made again, and restores nothing again, runs no hook and scales nothing. If a RestoreSession
 // would be refused because of what its target can hold, the RestoreBatch is, before a preRestore hook touches that, or
-// the pods are gone.
+// the pods are gone. A confirmation of another object always refuses all of it.
 func (r *Reconciler) resolveAround(
 	ctx context.Context, b *v1alpha1.RestoreBatch, start *restorebatch.Start,
 ) error {
 	if b.Spec.Hooks == nil && len(b.Spec.ScaleDown) == 0 {
-		return nil
+		var err error
+		start.Error, err = r.spent(ctx, b, start.Resolved.Targets, false)
+		return err
 	}
 	if filled, err := r.stamped(ctx, b, start.Resolved.Targets); filled || err != nil {
 		start.AlreadyRestored = filled && b.Spec.Hooks != nil
@@ -97,11 +99,10 @@ func (r *Reconciler) resolveAround(
 	if err := r.resolveHooks(ctx, b, start); start.Error != nil || err != nil {
 		return err
 	}
-	if len(b.Spec.ScaleDown) > 0 || hookround.Has(start.Resolved.Hooks, hookstage.Pre) {
-		var err error
-		if start.Error, err = r.spent(ctx, b, start.Resolved.Targets); start.Error != nil || err != nil {
-			return err
-		}
+	touches := len(b.Spec.ScaleDown) > 0 || hookround.Has(start.Resolved.Hooks, hookstage.Pre)
+	var err error
+	if start.Error, err = r.spent(ctx, b, start.Resolved.Targets, touches); start.Error != nil || err != nil {
+		return err
 	}
 	return r.resolveScaling(ctx, b, start)
 }

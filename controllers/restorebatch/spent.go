@@ -27,10 +27,17 @@ type target struct {
 
 // spent explains why the RestoreSession of a target would be refused: its confirmation names another object, an
 // identical restore has used it, or such a restore has filled the target, but nothing proves that the data is still
-// there. A batch learns that before it runs a preRestore hook or takes the pods of an application away.
+// there. A batch that touches the applications around its targets learns that before it runs a preRestore hook or takes
+// the pods of an application away. Any other one learns only whether somebody has confirmed another object: then nobody
+// knows what else is mixed up, and no target is overwritten.
 func (r *Reconciler) spent(
-	ctx context.Context, b *v1alpha1.RestoreBatch, resolved []v1alpha1.ResolvedRestoreTarget,
+	ctx context.Context, b *v1alpha1.RestoreBatch, resolved []v1alpha1.ResolvedRestoreTarget, touches bool,
 ) (*v1alpha1.ResolvedError, error) {
+	if !touches && !slices.ContainsFunc(b.Spec.Targets, func(t v1alpha1.RestoreBatchTarget) bool {
+		return t.Confirm != ""
+	}) {
+		return nil, nil
+	}
 	var claims corev1.PersistentVolumeClaimList
 	if err := r.APIReader.List(ctx, &claims, client.InNamespace(b.Namespace)); err != nil {
 		return nil, fmt.Errorf("list PersistentVolumeClaims: %w", err)
@@ -43,29 +50,42 @@ func (r *Reconciler) spent(
 			restorebatch.IdenticalTo(b, b.Spec.Targets[i].Name, stamps),
 		}
 		t.Target = resolved[i].Target
-		if refusal, err := r.filledByAnother(ctx, b.Namespace, &t, claims.Items, pods); refusal != nil || err != nil {
-			return refusal, err
-		}
-		if t.Target == nil {
+		if !touches && t.Confirm == "" {
 			continue
 		}
-		look := r.spentWorkload
-		switch {
-		case t.Target.IsDatabase():
-			look = r.spentDatabase
-		case !slices.Contains(workloadKinds, t.Target.Kind):
-			look = r.spentClaim
+		refusal, err := r.spentTarget(ctx, b.Namespace, &t, claims.Items, pods)
+		if err != nil {
+			return nil, err
 		}
-		if refusal, err := look(ctx, b.Namespace, &t, claims.Items, pods); refusal != nil || err != nil {
-			return refusal, err
+		if refusal != nil && (touches || refusal.Reason == v1alpha1.ReasonConfirmationWrong) {
+			return refusal, nil
 		}
 	}
 	return nil, nil
 }
 
+// spentTarget is spent for one target.
+func (r *Reconciler) spentTarget(
+	ctx context.Context, namespace string, t *target, claims []corev1.PersistentVolumeClaim,
+	pods func() ([]corev1.Pod, error),
+) (*v1alpha1.ResolvedError, error) {
+	refusal, err := r.filledByAnother(ctx, namespace, t, claims, pods)
+	if refusal != nil || err != nil || t.Target == nil {
+		return refusal, err
+	}
+	switch {
+	case t.Target.IsDatabase():
+		return r.spentDatabase(ctx, namespace, t, claims, pods)
+	case slices.Contains(workloadKinds, t.Target.Kind):
+		return r.spentWorkload(ctx, namespace, t, claims, pods)
+	default:
+		return r.spentClaim(ctx, t, claims)
+	}
+}
+
 // spentClaim is spent for a target that is a claim.
 func (r *Reconciler) spentClaim(
-	ctx context.Context, _ string, t *target, claims []corev1.PersistentVolumeClaim, _ func() ([]corev1.Pod, error),
+	ctx context.Context, t *target, claims []corev1.PersistentVolumeClaim,
 ) (*v1alpha1.ResolvedError, error) {
 	i := slices.IndexFunc(claims, func(c corev1.PersistentVolumeClaim) bool { return c.Name == t.Target.Name })
 	if i < 0 {

@@ -3,6 +3,8 @@ package restorebatch
 import (
 	"testing"
 
+	"github.com/fluxcd/pkg/apis/meta"
+	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
@@ -206,4 +208,62 @@ func TestAConfirmedWorkloadCanComeLater(t *testing.T) {
 				HavePrefix("Running/"), HavePrefix("web: Pending/TargetNotFound")))
 		})
 	}
+}
+
+// Somebody has mixed up the UIDs of two targets. Nothing is scaled and no hook runs, but the third one was overwritten.
+func TestAWrongConfirmationRefusesAllTargets(t *testing.T) {
+	t.Parallel()
+	const missing = "00000000-0000-0000-0000-000000000000"
+	for name, tt := range map[string]struct {
+		confirm func(uid map[string]string) map[string]string
+		says    string
+	}{
+		"two are mixed up": {
+			confirm: func(uid map[string]string) map[string]string {
+				return map[string]string{"web": uid["uploads"], "uploads": uid["web"], "db": uid["db"]}
+			},
+			says: "but PersistentVolumeClaim/web has the UID ",
+		},
+		"the last one is wrong, and no other one is confirmed": {
+			confirm: func(map[string]string) map[string]string { return map[string]string{"db": missing} },
+			says:    "but PersistentVolumeClaim/db has the UID ",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			uid := map[string]string{}
+			for _, name := range names {
+				claim := &corev1.PersistentVolumeClaim{}
+				w.Get(name, claim)
+				uid[name] = string(claim.UID)
+			}
+			w.restore("back", func(b *v1alpha1.RestoreBatch) {
+				for i := range b.Spec.Targets {
+					b.Spec.Targets[i].Confirm = tt.confirm(uid)[b.Spec.Targets[i].Name]
+				}
+			})
+			b := w.settle("back")
+			w.Expect(b.Status.Reason).To(Equal(v1alpha1.ReasonConfirmationWrong), "%v", summary(b))
+			w.Expect(conditions.GetMessage(b, meta.ReadyCondition)).To(ContainSubstring(tt.says))
+			w.Expect(w.children()).To(BeEmpty(), "nothing was written")
+		})
+	}
+}
+
+// A target that still has what was restored is left as it is, whatever the confirmation of it says by now. One that is
+// used stops its own target alone.
+func TestOnlyAWrongConfirmationStopsTheOtherTargets(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	claim := &corev1.PersistentVolumeClaim{}
+	w.Get("web", claim)
+	web := v1alpha1.RestoreBatchTarget{Name: "web", Confirm: string(claim.UID)}
+	w.restore("back", of(web, v1alpha1.RestoreBatchTarget{Name: "uploads"}))
+	w.Expect(w.settle("back").Status.Phase).To(Equal(v1alpha1.RestoreSessionSucceeded))
+	w.anew("uploads")
+	w.restore("more", of(web, v1alpha1.RestoreBatchTarget{Name: "uploads"}))
+	w.Expect(summary(w.settle("more"))[1:]).To(Equal([]string{
+		"web: Invalid/ConfirmationUsed of third", "uploads: Succeeded/Succeeded of third",
+	}))
 }
