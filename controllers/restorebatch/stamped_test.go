@@ -191,7 +191,7 @@ func TestARestoreBatchWhoseConfirmationWasUsedBeforeAnotherOneScalesNothing(t *t
 	w.Expect(b.Status.Reason).To(Equal(v1alpha1.ReasonConfirmationUsed), "%v", summary(b))
 	w.Expect(b.Status.Conditions).To(ContainElement(HaveField("Message", HaveSuffix(
 		"restored now, with confirm: "+string(claim.UID)+"/4 for this target "+
-			"(cairn restore --batch --confirm TARGET/"+string(claim.UID)+"/4)"))))
+			"(cairn restore --batch --confirm web/"+string(claim.UID)+"/4)"))))
 	w.Expect(w.generation()).To(Equal(before))
 }
 

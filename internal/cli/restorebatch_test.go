@@ -99,6 +99,10 @@ func TestRestoreOfABatch(t *testing.T) {
 		for _, tt := range []struct{ args, err string }{
 			{"--batch shop --target web", "--target is for one target"},
 			{"--batch shop --snapshot s", "--snapshot is for one target"},
+			{
+				"--batch shop --delete-extra", "--delete-extra is for one target and cannot be used with --batch: " +
+					"save what --dry-run prints, write deleteExtraFiles into its targets, and apply it",
+			},
 			{"--snapshot s --target a --mixed", "--mixed needs --batch"},
 			{"--batch shop --at 2026-11-19T20:00:00Z --backup-session s", "cannot be used together"},
 			{"--batch shop --at yesterday", "invalid --at"},

@@ -50,19 +50,32 @@ var flagsOfOneTarget = []string{
 	"overwrite", "delete-extra", "sidecar",
 }
 
+// fieldsOfTarget names the fields of a target of a RestoreBatch that do what a flag does.
+var fieldsOfTarget = map[string]string{
+	"target": "target", "repository": "repository", "component": "components", "overwrite": "overwritePolicy",
+	"delete-extra": "deleteExtraFiles", "sidecar": "executor",
+}
+
 // flagsOfBatch lists the flags that need --batch.
 var flagsOfBatch = []string{"backup-session", "session", "only", "scale-down", "mixed", "sequential"}
 
 // check refuses combinations of flags that make no sense.
 func (f *batchFlags) check(cmd *cobra.Command) error {
-	wrong, advice := flagsOfBatch, "--%s needs --batch"
+	wrong := flagsOfBatch
 	if f.batch != "" {
-		wrong, advice = flagsOfOneTarget,
-			"--%s is for one target and cannot be used with --batch: write a RestoreBatch instead"
+		wrong = flagsOfOneTarget
 	}
 	for _, name := range wrong {
-		if cmd.Flags().Changed(name) {
-			return command.Usagef(advice, name)
+		switch field := fieldsOfTarget[name]; {
+		case !cmd.Flags().Changed(name):
+		case f.batch == "":
+			return command.Usagef("--%s needs --batch", name)
+		case field != "":
+			return command.Usagef("--%s is for one target and cannot be used with --batch: save what --dry-run "+
+				"prints, write %s into its targets, and apply it", name, field)
+		default:
+			return command.Usagef("--%s is for one target and cannot be used with --batch: write a RestoreBatch "+
+				"instead", name)
 		}
 	}
 	return nil

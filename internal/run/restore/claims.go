@@ -51,7 +51,7 @@ func CheckUnused(
 	if p := destination.InUse(pods, claim.Name, nil); p != nil && s.Spec.Confirm == "" {
 		advice := ""
 		if resolved.TargetUID != "" {
-			advice = confirmAdvice(confirmedIn(s), string(resolved.TargetUID))
+			advice = confirmAdvice(inBatch(s), string(resolved.TargetUID))
 		}
 		return workload.Fail(v1alpha1.ReasonVolumeInUse,
 			"pod %s uses PersistentVolumeClaim %s: a restore writes only into a volume that nothing uses%s", p.Name,

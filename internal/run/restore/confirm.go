@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/workload"
 )
 
@@ -24,11 +25,11 @@ func ConfirmationRefusal(s *v1alpha1.RestoreSession, resolved *v1alpha1.Resolved
 	if step := stepThatWritesFirst(resolved.Task); step != "" && resolved.TargetUID != "" {
 		return workload.Fail(v1alpha1.ReasonConfirmationMissing,
 			"step %s of the task can write into the volumes before the mover has checked what they hold%s",
-			step, confirmAdvice(confirmedIn(s), string(resolved.TargetUID)))
+			step, confirmAdvice(inBatch(s), string(resolved.TargetUID)))
 	}
 	if hasUnprobedDatabase(resolved.Hosts) {
 		return workload.Fail(v1alpha1.ReasonConfirmationMissing, "the task has no way to see whether %s holds data%s",
-			s.Spec.Target, confirmAdvice(confirmedIn(s), string(resolved.TargetUID)))
+			s.Spec.Target, confirmAdvice(inBatch(s), string(resolved.TargetUID)))
 	}
 	return nil
 }
@@ -39,8 +40,9 @@ func ConfirmationRefusal(s *v1alpha1.RestoreSession, resolved *v1alpha1.Resolved
 type Confirmation struct {
 	// Value is the UID of the target, with or without a slash and a word behind it. It is "" if nothing is confirmed.
 	Value string
-	// Kind is the kind of the object in which a person can confirm again.
-	Kind string
+	// InBatch is the name of the target in the RestoreBatch in which a person can confirm again, or "" if that is a
+	// RestoreSession.
+	InBatch string
 	// Digest is that of what the confirmation allows, by which its target remembers that it was used.
 	Digest string
 	// Stamps are those that an identical restore can have stamped the target with: see Digests. An earlier version
@@ -51,8 +53,8 @@ type Confirmation struct {
 // ConfirmationOf returns the confirmation of a restore.
 func ConfirmationOf(s *v1alpha1.RestoreSession) Confirmation {
 	stamps := Digests(s)
-	c := Confirmation{Value: s.Spec.Confirm, Kind: confirmedIn(s), Digest: stamps[0], Stamps: stamps}
-	if own := s.Annotations[v1alpha1.AnnotationConfirmationDigest]; own != "" && c.Kind == v1alpha1.RestoreBatchKind {
+	c := Confirmation{Value: s.Spec.Confirm, InBatch: inBatch(s), Digest: stamps[0], Stamps: stamps}
+	if own := s.Annotations[v1alpha1.AnnotationConfirmationDigest]; own != "" && c.InBatch != "" {
 		c.Digest = own
 	}
 	return c
@@ -80,7 +82,7 @@ func (c Confirmation) Used(object string, annotations map[string]string) *v1alph
 	return workload.Fail(v1alpha1.ReasonConfirmationUsed,
 		"%s has the annotation %s of an identical restore, which has used the confirmation, and nothing says that "+
 			"what it wrote is still there: check what is there now%s",
-		object, said, confirmAdvice(c.Kind, c.another(annotations)))
+		object, said, confirmAdvice(c.InBatch, c.another(annotations)))
 }
 
 // FilledUnseen refuses to run preRestore hooks for a target that nobody has confirmed, and that an identical restore
@@ -90,7 +92,7 @@ func FilledUnseen(s *v1alpha1.RestoreSession, target types.UID, marked string) *
 	return workload.Fail(v1alpha1.ReasonConfirmationMissing,
 		"an identical restore has filled %s before, and whether it still has that data can't be seen, so no "+
 			"preRestore hook runs. If it is empty, remove the annotation %s from %s and create the restore again%s",
-		s.Spec.Target, v1alpha1.AnnotationRestored, marked, confirmAdvice(confirmedIn(s), string(target)))
+		s.Spec.Target, v1alpha1.AnnotationRestored, marked, confirmAdvice(inBatch(s), string(target)))
 }
 
 // UsedByAnother is Used for a frozen restore that is about to write. An identical one of the same moment can have been
@@ -199,28 +201,35 @@ func hasUnprobedDatabase(hosts []v1alpha1.ResolvedRestoreHost) bool {
 	return false
 }
 
-// confirmAdvice ends a refusal to write into a used volume. It says which confirmation allows it, and where.
-func confirmAdvice(kind, confirm string) string {
-	if kind == v1alpha1.RestoreBatchKind {
-		return "; to restore into it anyway, " + AnotherBatch(confirm)
+// confirmAdvice ends a refusal to write into a used volume. It says which confirmation allows it, and where: target is
+// what inBatch returns.
+func confirmAdvice(target, confirm string) string {
+	if target != "" {
+		return "; to restore into it anyway, " + AnotherBatch(target, confirm)
 	}
 	return fmt.Sprintf("; to restore into it anyway, create another RestoreSession with spec.confirm: %s "+
 		"(cairn restore --confirm)", confirm)
 }
 
 // AnotherBatch says which RestoreBatch confirms one of its targets.
-func AnotherBatch(confirm string) string {
-	return fmt.Sprintf("create another RestoreBatch of the targets that are to be restored now, with confirm: %s for "+
-		"this target (cairn restore --batch --confirm TARGET/%[1]s)", confirm)
+func AnotherBatch(target, confirm string) string {
+	return fmt.Sprintf("create another RestoreBatch of the targets that are to be restored now, with confirm: %[2]s "+
+		"for this target (cairn restore --batch --confirm %[1]s/%[2]s)", target, confirm)
 }
 
-// confirmedIn returns the kind of the object in which a person confirms a restore. Whoever wrote a RestoreBatch has not
-// written its RestoreSessions.
-func confirmedIn(s *v1alpha1.RestoreSession) string {
-	if owner := metav1.GetControllerOf(s); owner != nil && owner.Kind == v1alpha1.RestoreBatchKind {
-		return v1alpha1.RestoreBatchKind
+// inBatch returns the name of the target in the RestoreBatch in which a person confirms a restore, because whoever
+// wrote a RestoreBatch has not written its RestoreSessions. It returns "" for any other RestoreSession, and TARGET if
+// the name of this one was too long to tell the target.
+func inBatch(s *v1alpha1.RestoreSession) string {
+	owner := metav1.GetControllerOf(s)
+	if owner == nil || owner.Kind != v1alpha1.RestoreBatchKind {
+		return ""
 	}
-	return v1alpha1.RestoreSessionKind
+	target, ok := strings.CutPrefix(s.Name, owner.Name+"-")
+	if !ok || target == "" || policy.RestoreSessionName(owner.Name, target) != s.Name {
+		return "TARGET"
+	}
+	return target
 }
 
 // Overwrites returns how a restore treats existing files in its volumes, or "" if the volumes must be empty.

@@ -80,12 +80,16 @@ func TestConfirmation(t *testing.T) {
 			g.Expect(refusal.Reason).To(Equal(tt.reason))
 			g.Expect(refusal.Message).To(ContainSubstring(tt.message))
 			if strings.Contains(tt.message, "create another RestoreSession") {
+				s.Name = "back-db"
 				s.OwnerReferences = []metav1.OwnerReference{{
 					Kind: v1alpha1.RestoreBatchKind, Name: "back", Controller: new(true),
 				}}
 				g.Expect(ConfirmationRefusal(s, &tt.resolved).Message).To(HaveSuffix(
 					"create another RestoreBatch of the targets that are to be restored now, with confirm: uid " +
-						"for this target (cairn restore --batch --confirm TARGET/uid)"))
+						"for this target (cairn restore --batch --confirm db/uid)"))
+				s.Name = "back-of-a-name-that-was-cut-fd3a"
+				s.OwnerReferences[0].Name = "back-of-a-name-that-was-cut-and-more"
+				g.Expect(ConfirmationRefusal(s, &tt.resolved).Message).To(HaveSuffix("--confirm TARGET/uid)"))
 			}
 		})
 	}

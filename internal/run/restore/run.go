@@ -354,7 +354,7 @@ func (r *runner) advise(reason, message string) string {
 		strings.Contains(message, string(uid)) {
 		return message
 	}
-	return message + confirmAdvice(confirmedIn(r.Session), string(uid))
+	return message + confirmAdvice(inBatch(r.Session), string(uid))
 }
 
 // MakesMover reports whether a Job of this name can be one that a frozen restore makes to write a component.

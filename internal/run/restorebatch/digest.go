@@ -28,7 +28,7 @@ func dropWhatWritesNothing(t *v1alpha1.RestoreBatchTarget) {
 // not depend on other targets, as a stamp does: whoever confirms one of them anew has said nothing of this one.
 func Confirmation(b *v1alpha1.RestoreBatch, i int, stamps []string) restore.Confirmation {
 	return restore.Confirmation{
-		Value: b.Spec.Targets[i].Confirm, Kind: v1alpha1.RestoreBatchKind, Digest: confirmationDigest(b, i),
+		Value: b.Spec.Targets[i].Confirm, InBatch: b.Spec.Targets[i].Name, Digest: confirmationDigest(b, i),
 		Stamps: stamps,
 	}
 }

@@ -141,7 +141,7 @@ func FilledUnseen(t *v1alpha1.RestoreBatchTarget, uid types.UID, marked string) 
 		"an identical restore has filled target %s before, and whether %s still has that data can't be seen, so no "+
 			"hook runs and no workload is scaled down. If it has, leave that target out. If it is empty, remove the "+
 			"annotation %s from %s and create the RestoreBatch again; to restore over what it holds, %s",
-		t.Name, t.Target, v1alpha1.AnnotationRestored, marked, restore.AnotherBatch(string(uid)))
+		t.Name, t.Target, v1alpha1.AnnotationRestored, marked, restore.AnotherBatch(t.Name, string(uid)))
 }
 
 // ClaimsExist refuses to run hooks and to scale workloads down for a target whose claims an identical restore has made:
