@@ -108,7 +108,7 @@ func (w *world) restore(name string, edit ...func(*v1alpha1.RestoreBatch)) {
 // reconcileAll reconciles the RestoreSessions of the namespace, and then the RestoreBatch.
 type reconcileAll struct{ w *sessiontest.World }
 
-func (b reconcileAll) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+func (b reconcileAll) children(ctx context.Context, namespace string) error {
 	w := b.w
 	children := &restoresession.Reconciler{
 		Client: w.Client, APIReader: w.Client, EventRecorder: w.Events,
@@ -117,16 +117,23 @@ func (b reconcileAll) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Res
 	}
 	deploymentController(ctx, w)
 	var list v1alpha1.RestoreSessionList
-	if err := w.Client.List(ctx, &list, client.InNamespace(req.Namespace)); err != nil {
-		return ctrl.Result{}, err
+	if err := w.Client.List(ctx, &list, client.InNamespace(namespace)); err != nil {
+		return err
 	}
 	for i := range list.Items {
 		if _, err := children.Reconcile(ctx,
 			ctrl.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])}); err != nil {
-			return ctrl.Result{}, err
+			return err
 		}
 	}
-	return reconciler(w).Reconcile(ctx, req)
+	return nil
+}
+
+func (b reconcileAll) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	if err := b.children(ctx, req.Namespace); err != nil {
+		return ctrl.Result{}, err
+	}
+	return reconciler(b.w).Reconcile(ctx, req)
 }
 
 // deploymentController marks the newest spec of the Deployments as observed.
