@@ -1,13 +1,16 @@
 package run
 
 import (
+	"strings"
 	"time"
 
+	"github.com/fluxcd/pkg/apis/meta"
 	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/text"
 )
 
 const (
@@ -17,6 +20,8 @@ const (
 	WaitForRefused = 5 * time.Minute
 	// refusedSoon and refusedLate bound the time between two tries. It grows with the time that the refusal has lasted.
 	refusedSoon, refusedLate = 5 * time.Second, time.Minute
+	// waiting begins the messages about what work waits for.
+	waiting = "waiting: "
 )
 
 // CanPass reports whether a refusal can pass by itself.
@@ -58,12 +63,16 @@ func RefusedAgain(left time.Duration) time.Duration {
 
 // ReportRefused makes the conditions say what the API server refuses, or that it refuses nothing, which is "". It
 // returns the event that says so, or nil if the conditions said before that something is refused.
+//
+// Ready quotes the refusal too, unless the work waits for something else. Reconciling stays as it is, and says what
+// Ready says once the refusal has passed.
 func ReportRefused(cs *[]metav1.Condition, message string, generation int64, now time.Time) *Event {
 	was := apimeta.FindStatusCondition(*cs, v1alpha1.ConditionCreationRefused)
 	if was != nil && (message == "" || v1alpha1.Ahead(was.LastTransitionTime.Time, now)) {
 		apimeta.RemoveStatusCondition(cs, v1alpha1.ConditionCreationRefused)
 		was = nil
 	}
+	tellRefused(*cs, message)
 	if message == "" {
 		return nil
 	}
@@ -74,4 +83,17 @@ func ReportRefused(cs *[]metav1.Condition, message string, generation int64, now
 		return nil
 	}
 	return &Event{Type: corev1.EventTypeWarning, Reason: v1alpha1.ReasonCreationRefused, Message: message}
+}
+
+// tellRefused makes Ready say what the API server refuses, or that it refuses nothing, which is "".
+func tellRefused(cs []metav1.Condition, message string) {
+	ready := apimeta.FindStatusCondition(cs, meta.ReadyCondition)
+	work := apimeta.FindStatusCondition(cs, meta.ReconcilingCondition)
+	if ready == nil || work == nil {
+		return
+	}
+	ready.Reason, ready.Message = work.Reason, work.Message
+	if message != "" && !strings.HasPrefix(work.Message, waiting) {
+		ready.Reason, ready.Message = v1alpha1.ReasonCreationRefused, text.Shorten(waiting+message)
+	}
 }
