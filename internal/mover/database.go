@@ -18,25 +18,28 @@ import (
 
 // database holds the Secret of a database, with which programs log in. A line break at the end of a value, which
 // editors add, is dropped.
-type database map[string]string
+type database struct {
+	name string // of the Secret
+	keys map[string]string
+}
 
 // database reads the Secret. A Secret that is not mounted has no keys.
 func (m *Mover) database() (database, *failure.Failure) {
 	dir := m.Path(task.DatabaseDir)
+	out := database{name: cmp.Or(m.databaseSecret, "of the database"), keys: map[string]string{}}
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, noDatabaseSecret("the database's Secret can't be read")
+		return out, noDatabaseSecret(fmt.Sprintf("Secret %s can't be read", out.name))
 	}
-	out := database{}
 	for _, e := range entries {
 		if strings.HasPrefix(e.Name(), "..") { // directories of the kubelet
 			continue
 		}
 		b, err := os.ReadFile(filepath.Join(dir, e.Name()))
 		if err != nil {
-			return nil, noDatabaseSecret(fmt.Sprintf("key %s of the database's Secret can't be read", e.Name()))
+			return out, noDatabaseSecret(fmt.Sprintf("key %s of Secret %s can't be read", e.Name(), out.name))
 		}
-		out[e.Name()] = strings.TrimRight(string(b), "\r\n")
+		out.keys[e.Name()] = strings.TrimRight(string(b), "\r\n")
 	}
 	return out, nil
 }
@@ -47,17 +50,20 @@ func noDatabaseSecret(message string) *failure.Failure {
 
 // has reports whether the Secret has the key, or the key is empty.
 func (d database) has(key string) bool {
-	_, there := d[key]
+	_, there := d.keys[key]
 	return key == "" || there
 }
 
 // value returns the value of a required key.
 func (d database) value(key string) (string, *failure.Failure) {
-	v, there := d[key]
-	if !there {
-		return "", noDatabaseSecret(fmt.Sprintf("the database's Secret lacks %s", key))
+	v, there := d.keys[key]
+	switch {
+	case there:
+		return v, nil
+	case len(d.keys) == 0: // the kubelet mounts nothing of a Secret that does not exist
+		return "", noDatabaseSecret(fmt.Sprintf("there is no Secret %s, or it is empty: it needs %s", d.name, key))
 	}
-	return v, nil
+	return "", noDatabaseSecret(fmt.Sprintf("Secret %s lacks %s", d.name, key))
 }
 
 // expand replaces each $(key) in text with the value of the key.
@@ -79,7 +85,7 @@ func (d database) expand(text string, escape v1alpha1.StreamEscape) (string, *fa
 		}
 		written, err := escaped(v, escape)
 		if err != nil {
-			return "", noDatabaseSecret(fmt.Sprintf("key %s of the database's Secret %v", key, err))
+			return "", noDatabaseSecret(fmt.Sprintf("key %s of Secret %s %v", key, d.name, err))
 		}
 		out.WriteString(written)
 		text = after
@@ -123,7 +129,7 @@ const minSecretLength = 3
 // scrubber returns a function that replaces all secrets in a text, in every form in which a program received them.
 func (d database) scrubber() func(string) string {
 	var secrets []string
-	for key, v := range d {
+	for key, v := range d.keys {
 		if slices.Contains(publicKeys, strings.ToLower(key)) {
 			continue
 		}

@@ -59,6 +59,9 @@ type Mover struct {
 	RenewLease time.Duration
 	// CheckTimeout is how long a keeper checks Snapshots before it gives up. 0 means two hours.
 	CheckTimeout time.Duration
+
+	// databaseSecret is the namespace and name of the Secret of the task's database.
+	databaseSecret string
 }
 
 // Places are where a mover finds keys and volumes.

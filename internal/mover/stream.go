@@ -31,6 +31,9 @@ func (m *Mover) streams(t task.Task, flags Flags) *failure.Failure {
 		return nil
 	}
 	memlimit.Share()
+	if t.DatabaseSecret != "" {
+		m.databaseSecret = t.Namespace + "/" + t.DatabaseSecret
+	}
 	switch {
 	case len(flags.Include)+len(flags.Exclude) > 0:
 		return failure.New(v1alpha1.ReasonInvalidTask, "a stream has no files to include or exclude")

@@ -334,18 +334,18 @@ func TestAProgramThatCantBeGivenWhatItNeedsDoesNotStart(t *testing.T) {
 			func(s *v1alpha1.ResolvedStream) {
 				s.Env = []v1alpha1.StreamEnv{{Name: "A", SecretKey: "absent"}}
 			},
-			v1alpha1.ReasonDatabaseSecretNotAvailable, "the database's Secret lacks absent", task.ExitCredentials,
+			v1alpha1.ReasonDatabaseSecretNotAvailable, "Secret shop/login lacks absent", task.ExitCredentials,
 		},
 		"a key of a file": {
 			func(s *v1alpha1.ResolvedStream) {
 				s.Files = []v1alpha1.StreamFile{{Name: "f", Content: "x$(absent)"}}
 			},
-			v1alpha1.ReasonDatabaseSecretNotAvailable, "the database's Secret lacks absent", task.ExitCredentials,
+			v1alpha1.ReasonDatabaseSecretNotAvailable, "Secret shop/login lacks absent", task.ExitCredentials,
 		},
 		"a value that a password file can't hold": {
 			func(s *v1alpha1.ResolvedStream) {
 				s.Files = []v1alpha1.StreamFile{{Name: "f", Content: "$(lines)", Escape: v1alpha1.StreamEscapePgPass}}
-			}, v1alpha1.ReasonDatabaseSecretNotAvailable, "key lines of the database's Secret holds a line break",
+			}, v1alpha1.ReasonDatabaseSecretNotAvailable, "key lines of Secret shop/login holds a line break",
 			task.ExitCredentials,
 		},
 		"an escape of tomorrow": {func(s *v1alpha1.ResolvedStream) {
@@ -375,13 +375,28 @@ func TestAProgramThatCantBeGivenWhatItNeedsDoesNotStart(t *testing.T) {
 			p.write("cairn/database/lines", "a\nb")
 			component := dumpOf("echo rows")
 			tc.change(component.Stream)
-			code, result := p.run(t.Context(), backupTask("snap-1", component))
+			in := backupTask("snap-1", component)
+			in.DatabaseSecret = "login"
+			code, result := p.run(t.Context(), in)
 			g.Expect(result.Reason).To(Equal(tc.reason), result.Message)
 			g.Expect(result.Message).To(ContainSubstring(tc.says))
 			g.Expect(code).To(Equal(tc.code))
 			g.Expect(filepath.Join(p.root, task.StreamDir, "..", "f")).NotTo(BeAnExistingFile())
 		})
 	}
+}
+
+// The kubelet shows a Secret that does not exist as an empty directory.
+func TestADatabaseSecretThatDoesNotExistIsNamed(t *testing.T) {
+	g := NewWithT(t)
+	p := streaming(t)
+	component := dumpOf("echo rows")
+	component.Stream.Env = []v1alpha1.StreamEnv{{Name: "PGUSER", SecretKey: "username"}}
+	in := backupTask("snap-1", component)
+	in.DatabaseSecret = "pg-logim"
+	_, result := p.run(t.Context(), in)
+	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonDatabaseSecretNotAvailable))
+	g.Expect(result.Message).To(Equal("there is no Secret shop/pg-logim, or it is empty: it needs username"))
 }
 
 func TestAFilterOfTomorrowIsRefused(t *testing.T) {

@@ -71,6 +71,8 @@ type Task struct {
 	Restore *Restore `json:"restore,omitempty"`
 	// Components to move, in this order.
 	Components []Component `json:"components,omitempty"`
+	// DatabaseSecret is the name of the Secret in DatabaseDir, for messages.
+	DatabaseSecret string `json:"databaseSecret,omitempty"`
 	// Keep is the work of a keeper (KindKeep).
 	Keep []Keep `json:"keep,omitempty"`
 	// Time is when the manager wrote the task, by its clock. A keeper counts from it how long it remembers removals;

@@ -130,7 +130,7 @@ func BackupTask(in BackupJobInput) task.Task {
 		Kind: task.KindBackup, Cluster: in.ClusterUID, Namespace: in.Session.Namespace,
 		Storage:    storageOf(in.Storage),
 		Repository: resolvedRepository(in.Repository, in.Target.AppRef, in.Target.Task.Driver),
-		Snapshot:   snapshotOf(in.Snapshot),
+		Snapshot:   snapshotOf(in.Snapshot), DatabaseSecret: secretOf(in.Target.Task.Database),
 	}
 	for i := range in.Target.Hosts {
 		t.Snapshot.Components += int32(len(in.Target.Hosts[i].Volumes))

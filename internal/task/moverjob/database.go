@@ -89,6 +89,14 @@ func databaseSource(d *v1alpha1.ResolvedDatabase) corev1.VolumeSource {
 	}}
 }
 
+// secretOf names the Secret of a database; "" without a database.
+func secretOf(d *v1alpha1.ResolvedDatabase) string {
+	if d == nil {
+		return ""
+	}
+	return d.SecretName
+}
+
 // withPullSecrets adds the Secrets that are missing.
 func withPullSecrets(asked, more []corev1.LocalObjectReference) []corev1.LocalObjectReference {
 	out := slices.Clone(asked)

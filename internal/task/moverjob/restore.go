@@ -90,6 +90,7 @@ func RestoreTask(in RestoreJobInput) task.Task {
 		Snapshot:       &task.Snapshot{Name: r.Snapshot, UID: r.SnapshotUID},
 		RestoreSession: objectOf(in.Session),
 		Restore:        &restore,
+		DatabaseSecret: secretOf(r.Task.Database),
 	}
 	for _, v := range in.Host.Volumes {
 		t.Components = append(t.Components, task.Component{
