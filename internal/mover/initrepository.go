@@ -10,6 +10,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/backend"
 	"github.com/cairn-backup/cairn/internal/backend/layout"
 	"github.com/cairn-backup/cairn/internal/mover/failure"
+	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/repository"
 	"github.com/cairn-backup/cairn/internal/task"
 )
@@ -157,9 +158,10 @@ func sameApp(a, b layout.AppRef) bool { return a == b || a.Name == "" || b.Name 
 func (i initialisation) absent(ctx context.Context) (string, error) {
 	if i.t.Repository.MustExist {
 		return "", failure.New(v1alpha1.ReasonRepositoryNotFound,
-			fmt.Sprintf(
-				"directory %s no longer holds its repository: restore the data of the directory, or create a new "+
-					"Repository with another directory", i.directory))
+			fmt.Sprintf("directory %s no longer holds its repository (%s). If BackupStorage %s/%s was changed, "+
+				"change it back; else restore the data of the directory, or create a new Repository with another "+
+				"directory", i.directory, policy.DescribePlace(i.t.Storage.Spec), i.t.Storage.Namespace,
+				i.t.Storage.Name))
 	}
 	if err := i.free(ctx); err != nil {
 		return "", err

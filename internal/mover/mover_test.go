@@ -47,6 +47,20 @@ func TestAStorageIsInitialisedOnceAndSharedByClusters(t *testing.T) {
 	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonBucketNotFound))
 }
 
+// Most often somebody has changed the BackupStorage, and the data is where it was.
+func TestALostRepositorySaysWhereItWasLookedFor(t *testing.T) {
+	g := NewWithT(t)
+	p := initialised(t)
+	again := repositoryTask()
+	again.Repository.MustExist = true
+	again.Storage.Spec.Local.SubPath = "backup"
+	p.write("cairn/storage/backup/other", "")
+	_, result := p.run(t.Context(), again)
+	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonRepositoryNotFound))
+	g.Expect(result.Message).To(HavePrefix("directory shop/web no longer holds its repository (subPath backup). If " +
+		"BackupStorage shop/disk was changed, change it back; else restore the data of the directory"))
+}
+
 func TestARepositoryIsFoundBeforeItIsCreated(t *testing.T) {
 	directory := "cairn/storage/backups/shop/web/"
 	for name, tc := range map[string]struct {

@@ -39,6 +39,40 @@ func Place(namespace string, s v1alpha1.Storage) string {
 	return strings.Join(place, "|")
 }
 
+// DescribePlace says in words where a BackupStorage keeps its data.
+func DescribePlace(s v1alpha1.Storage) string {
+	var words []string
+	add := func(what, value string) {
+		if value != "" {
+			words = append(words, what+" "+value)
+		}
+	}
+	switch {
+	case s.S3 != nil:
+		add("endpoint", s.S3.Endpoint)
+		add("bucket", s.S3.Bucket)
+		add("prefix", s.S3.Prefix)
+	case s.GCS != nil:
+		add("bucket", s.GCS.Bucket)
+		add("prefix", s.GCS.Prefix)
+	case s.Azure != nil:
+		add("account", s.Azure.StorageAccount)
+		add("container", s.Azure.Container)
+		add("prefix", s.Azure.Prefix)
+	case s.SFTP != nil:
+		add("host", s.SFTP.Host)
+		add("path", s.SFTP.Path)
+		add("prefix", s.SFTP.Prefix)
+	case s.WebDAV != nil:
+		add("URL", s.WebDAV.URL)
+		add("prefix", s.WebDAV.Prefix)
+	case s.Local != nil:
+		add("volume", strings.Join(strings.Fields(strings.Join(volumePlace("", s.Local), " ")), " "))
+		add("subPath", s.Local.SubPath)
+	}
+	return strings.Join(words, ", ")
+}
+
 // RepositoryPlace returns the digest of where a Repository keeps its data: the place of its storage and its directory.
 func RepositoryPlace(namespace string, s v1alpha1.Storage, directory string) string {
 	return Digest([]string{Place(namespace, s), NormalizeDirectory(directory)})

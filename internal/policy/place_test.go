@@ -87,6 +87,26 @@ func TestPlace(t *testing.T) {
 	}
 }
 
+func TestAPlaceInWords(t *testing.T) {
+	t.Parallel()
+	for want, s := range map[string]v1alpha1.Storage{
+		"endpoint http://s3:7070, bucket backups, prefix bakery": {S3: &v1alpha1.S3Storage{
+			Endpoint: "http://s3:7070", Bucket: "backups", Prefix: "bakery",
+		}},
+		"bucket backups":           {GCS: &v1alpha1.GCSStorage{Bucket: "backups"}},
+		"account a, container c":   {Azure: &v1alpha1.AzureStorage{StorageAccount: "a", Container: "c"}},
+		"host h, path p, prefix x": {SFTP: &v1alpha1.SFTPStorage{Host: "h", Path: "p", Prefix: "x"}},
+		"URL https://dav":          {WebDAV: &v1alpha1.WebDAVStorage{URL: "https://dav"}},
+		"volume claim disk, subPath a": {Local: &v1alpha1.LocalStorage{
+			SubPath: "a", PersistentVolumeClaim: &v1alpha1.ClaimVolumeSource{ClaimName: "disk"},
+		}},
+		"volume hostPath a": {Local: &v1alpha1.LocalStorage{HostPath: &v1alpha1.HostPathVolumeSource{Path: "/a"}}},
+		"":                  {},
+	} {
+		NewWithT(t).Expect(policy.DescribePlace(s)).To(Equal(want))
+	}
+}
+
 func TestSecretsSayWhatTheyLack(t *testing.T) {
 	g := NewWithT(t)
 	sftp := policy.SecretOf(v1alpha1.Storage{
