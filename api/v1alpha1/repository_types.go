@@ -115,8 +115,8 @@ type RepositoryStatus struct {
 	// +optional
 	TakenTime *metav1.Time `json:"takenTime,omitempty"`
 
-	// ProvedAfter is the Snapshot that failed because the password had changed, or because the directory belonged to
-	// another Repository or cluster, and after which Cairn saw that neither is so any more.
+	// ProvedAfter is the Snapshot that failed because the password had changed, the storage refused the credential, or
+	// the directory belonged to another Repository or cluster. Cairn saw since that none of it is so any more.
 	// +optional
 	ProvedAfter string `json:"provedAfter,omitempty"`
 

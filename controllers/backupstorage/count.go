@@ -2,22 +2,26 @@ package backupstorage
 
 import (
 	"context"
+	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/runtime/conditions"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
 // listed is the number of Repositories that the status shows.
 const listed = 1000
 
-// count summarizes the storage's Repositories in its status.
-func (r *Reconciler) count(ctx context.Context, storage *v1alpha1.BackupStorage) error {
+// count summarizes the storage's Repositories in its status. It returns when the storage last refused the credential of
+// one that it refuses still, or the zero time.
+func (r *Reconciler) count(ctx context.Context, storage *v1alpha1.BackupStorage) (refusedAt time.Time, _ error) {
 	repositories, err := r.repositories(ctx, storage)
 	if err != nil {
-		return err
+		return time.Time{}, err
 	}
 	var total int64
 	var known bool
@@ -26,6 +30,9 @@ func (r *Reconciler) count(ctx context.Context, storage *v1alpha1.BackupStorage)
 		repository := &repositories[i]
 		if bytes := repository.Status.StoredBytes; bytes != nil {
 			total, known = total+*bytes, true
+		}
+		if at := refused(repository); at.After(refusedAt) {
+			refusedAt = at
 		}
 		if len(out) == listed {
 			continue
@@ -44,7 +51,28 @@ func (r *Reconciler) count(ctx context.Context, storage *v1alpha1.BackupStorage)
 	if known {
 		storage.Status.TotalSize = task.FormatSize(total)
 	}
-	return nil
+	return refusedAt, nil
+}
+
+// refused returns since when an init Job says that the storage refuses a Repository's credential, or the zero time.
+func refused(repository *v1alpha1.Repository) time.Time {
+	ready := conditions.Get(repository, meta.ReadyCondition)
+	if ready == nil || ready.Reason != v1alpha1.ReasonBadCredentials && ready.Reason != v1alpha1.ReasonAccessDenied {
+		return time.Time{}
+	}
+	return ready.LastTransitionTime.Time
+}
+
+// doubted reports whether a Repository was refused since the backend was proved: then it is proved again. That happens
+// at most once in each credentialInterval, and again is when to look once more: a Repository can lack a right that the
+// storage itself has.
+func (r *Reconciler) doubted(storage *v1alpha1.BackupStorage, refusedAt time.Time) (doubted bool, again time.Duration) {
+	proved := conditions.Get(storage, v1alpha1.ConditionBackendInitialized)
+	if proved == nil || proved.Status != metav1.ConditionTrue || !refusedAt.After(proved.LastTransitionTime.Time) {
+		return false, 0
+	}
+	again = run.Left(proved.LastTransitionTime.Add(credentialInterval), credentialInterval, r.Clock.Now())
+	return again == 0, again
 }
 
 // short cuts a message to its limit, at the end of a character.

@@ -26,6 +26,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/kube/logs"
 	"github.com/cairn-backup/cairn/internal/kube/status"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/task/moverjob"
 	"github.com/cairn-backup/cairn/internal/task/observe"
 )
@@ -87,7 +88,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 // reconcile sets the whole status or, with an error, leaves it as it is: a generation counts as observed only once its
 // backend was judged.
 func (r *Reconciler) reconcile(ctx context.Context, storage *v1alpha1.BackupStorage) (ctrl.Result, error) {
-	if err := r.count(ctx, storage); err != nil {
+	refusedAt, err := r.count(ctx, storage)
+	if err != nil {
 		return ctrl.Result{}, err
 	}
 	if err := r.judgeDefault(ctx, storage); err != nil {
@@ -112,7 +114,7 @@ func (r *Reconciler) reconcile(ctx context.Context, storage *v1alpha1.BackupStor
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	result, err := r.initialise(ctx, storage, digest)
+	result, err := r.initialise(ctx, storage, digest, refusedAt)
 	if reason, message, ok := access.ReasonOf(err); ok {
 		statusOf(storage).NotReady(reason, message)
 		return ctrl.Result{RequeueAfter: missingInterval}, nil
@@ -129,21 +131,30 @@ func (r *Reconciler) reconcile(ctx context.Context, storage *v1alpha1.BackupStor
 	return result, nil
 }
 
-// initialise runs the init Job unless it has already proved this backend with this credential.
+// initialise runs the init Job unless it has already proved this backend with this credential. refusedAt is when a
+// Repository was last refused with it, which disproves it.
 func (r *Reconciler) initialise(
-	ctx context.Context, storage *v1alpha1.BackupStorage, digest string,
+	ctx context.Context, storage *v1alpha1.BackupStorage, digest string, refusedAt time.Time,
 ) (ctrl.Result, error) {
 	request := initjob.Request{
 		Owner: storage, Label: v1alpha1.LabelStorage, Name: moverjob.InitStorageJobName(storage.Name, digest),
 		Build: func(ctx context.Context) (*batchv1.Job, error) { return r.job(ctx, storage, digest) },
 	}
 	runner := initjob.Runner{Client: r.Client, Reader: r.APIReader, Clock: r.Clock, FieldManager: r.FieldManager}
+	doubted, again := r.doubted(storage, refusedAt)
+	if doubted {
+		storage.Status.InitializedSpec = ""
+		conditions.MarkUnknown(storage, v1alpha1.ConditionBackendInitialized, v1alpha1.ReasonProgressing,
+			"movers were refused: the credential is checked again")
+	}
 	if storage.Status.InitializedSpec == digest {
 		if err := runner.Clean(ctx, request); err != nil {
 			return ctrl.Result{}, err
 		}
 		statusOf(storage).Ready()
-		return r.later(storage), nil
+		result := r.later(storage)
+		result.RequeueAfter = run.EarlierOf(result.RequeueAfter, again)
+		return result, nil
 	}
 	progress, err := runner.Run(ctx, request)
 	if err != nil {

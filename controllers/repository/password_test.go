@@ -47,6 +47,21 @@ func TestAChangedPasswordIsSaidByTheRepositoryToo(t *testing.T) {
 	bed.StaysQuiet(t, r.Namespace, writes, "one failure triggers one check")
 }
 
+// A credential that was revoked fails every mover. The Repository finds that out by itself, and its storage from it.
+func TestARevokedCredentialIsSaidByTheRepositoryToo(t *testing.T) {
+	g := NewWithT(t)
+	for _, reason := range []string{v1alpha1.ReasonBadCredentials, v1alpha1.ReasonAccessDenied} {
+		r, first := initialised(t, storageOf(t))
+		failedFor(t, r, "failed", reason)
+		proof := kubelet.Job(t, bed.Client, r.Namespace, v1alpha1.LabelRepository, first)
+		g.Expect(taskOf(t, proof).Repository.MustExist).To(BeTrue())
+		kubelet.Finish(t, bed.Client, proof, kubelet.Report(task.Result{
+			Outcome: task.OutcomeFailed, Reason: reason, Message: "m",
+		}), now.Now())
+		expect(t, r, reason)
+	}
+}
+
 // failedFor creates a Snapshot that failed for a reason.
 func failedFor(t testing.TB, r *v1alpha1.Repository, name, reason string) *v1alpha1.Snapshot {
 	t.Helper()

@@ -23,8 +23,8 @@ const clockInterval = 10 * time.Minute
 
 // counted is what a Repository's Snapshots say.
 type counted struct {
-	// disprovedBy names the newest ended Snapshot if it failed because the password no longer fits, or because the
-	// directory belongs to another Repository or cluster. taken reports the latter.
+	// disprovedBy names the newest ended Snapshot if it failed because the password or the storage's credential no
+	// longer fits, or because the directory belongs to another Repository or cluster. taken reports the latter.
 	disprovedBy string
 	taken       bool
 	// snapshots are those that stay, newest first.
@@ -68,8 +68,14 @@ func newestFirst(snapshots []*v1alpha1.Snapshot, now time.Time) {
 	})
 }
 
-// disproving returns the name of the newest Snapshot that has ended, if it failed because the password no longer opens
-// the repository, or because the directory was taken, and "" otherwise. The Snapshots must be sorted, newest first. One
+// refusals are the reasons with which a mover says that the password no longer opens the repository, or that the
+// storage no longer takes the credential. A missing encryption Secret is none: a restore can bring its own.
+var refusals = []string{
+	v1alpha1.ReasonPasswordChanged, v1alpha1.ReasonBadCredentials, v1alpha1.ReasonAccessDenied,
+}
+
+// disproving returns the name of the newest Snapshot that has ended, if it failed because of one of the refusals, or
+// because the directory was taken, and "" otherwise. The Snapshots must be sorted, newest first. One
 // that is still to come says nothing: nobody knows what came after it. Nor does one from before the Repository moved,
 // or took its directory back, say who has the directory now.
 func disproving(snapshots []*v1alpha1.Snapshot, moved *metav1.Time, now time.Time) (name string, taken bool) {
@@ -89,7 +95,7 @@ func disproving(snapshots []*v1alpha1.Snapshot, moved *metav1.Time, now time.Tim
 				switch {
 				case c.Reason == v1alpha1.ReasonDirectoryTaken && !before:
 					return s.Name, true
-				case c.Reason == v1alpha1.ReasonPasswordChanged:
+				case slices.Contains(refusals, c.Reason):
 					name = s.Name
 				}
 			}
