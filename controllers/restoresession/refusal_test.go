@@ -36,6 +36,7 @@ func TestARestoreThatIsRefused(t *testing.T) {
 	}{
 		"a Snapshot that does not exist": {
 			restore: source(v1alpha1.RestoreDataSource{Snapshot: "nothing"}), want: "Invalid/SnapshotNotFound",
+			message: "cairn repository scan brings it back",
 		},
 		"a Snapshot with an invalid name": {
 			restore: source(v1alpha1.RestoreDataSource{Snapshot: "a/b"}), want: "Invalid/SnapshotNotFound",
@@ -58,7 +59,9 @@ func TestARestoreThatIsRefused(t *testing.T) {
 				claim := v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "other"}
 				sessiontest.Create(w.T, w.Client, sessiontest.Repository(w.Namespace, "other", w.Storage, claim))
 			},
-			want: "Invalid/SnapshotNotFound", message: "Repository other has no successful Snapshot",
+			want: "Invalid/SnapshotNotFound",
+			message: "Repository other has no successful Snapshot. If its backend holds backups that the cluster has " +
+				"lost, bring them back: cairn repository scan other -n ",
 		},
 		"latest of a repository that does not exist": {
 			restore: source(v1alpha1.RestoreDataSource{Snapshot: "latest", Repository: "other"}),

@@ -112,12 +112,17 @@ func (r *Reconciler) chooseSnapshot(ctx context.Context, look *lookup, namespace
 	message := fmt.Sprintf("Repository %s has no successful Snapshot%s", source.Repository, which)
 	if namespace == look.session.Namespace { // what exists elsewhere is a secret of its namespace
 		key := client.ObjectKey{Namespace: namespace, Name: source.Repository}
-		err := read.Get(ctx, r.APIReader, key, &v1alpha1.Repository{})
+		var repo v1alpha1.Repository
+		err := read.Get(ctx, r.APIReader, key, &repo)
 		if client.IgnoreNotFound(err) != nil {
 			return nil, fmt.Errorf("get Repository %s: %w", key, err)
 		}
-		if err != nil && len(list.Items) == 0 {
+		switch {
+		case err != nil && len(list.Items) == 0:
 			message = fmt.Sprintf("there is no Repository %s: correct dataSource.repository", source.Repository)
+		case err == nil && !policy.HoldsVolumeSnapshots(&repo):
+			message += fmt.Sprintf(". If its backend holds backups that the cluster has lost, bring them back: cairn "+
+				"repository scan %s -n %s", source.Repository, namespace)
 		}
 	}
 	look.refuse(0, v1alpha1.ReasonSnapshotNotFound, "%s", message)
@@ -137,7 +142,8 @@ func (r *Reconciler) namedSnapshot(ctx context.Context, look *lookup, namespace 
 	switch {
 	case apierrors.IsNotFound(err):
 		look.depends(v1alpha1.SnapshotKind, namespace, source.Snapshot, false)
-		look.refuse(0, v1alpha1.ReasonSnapshotNotFound, "there is no Snapshot %s", source.Snapshot)
+		look.refuse(0, v1alpha1.ReasonSnapshotNotFound, "there is no Snapshot %s. If the cluster has lost it, "+
+			"cairn repository scan brings it back from the backend of its Repository", source.Snapshot)
 	case err != nil:
 		return nil, fmt.Errorf("get Snapshot %s: %w", source.Snapshot, err)
 	case v1alpha1.HasRecordAnnotation(snap.Annotations):
