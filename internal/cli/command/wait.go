@@ -131,10 +131,11 @@ func WaitingState(p, message string) string {
 	return state
 }
 
-// Ending says how long a run or restore took and, if it did not succeed, why.
+// Ending says how long a run or restore took and, if it did not succeed, why. One that failed as it began took no time:
+// it can have waited for minutes before, which the duration does not count.
 func Ending(phase, why, duration, message string) string {
 	text := ""
-	if duration != "" {
+	if duration != "" && (duration != "0s" || phase == "Succeeded") {
 		text = " in " + duration
 	}
 	if phase == "Succeeded" {
