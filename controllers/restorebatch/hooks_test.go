@@ -6,6 +6,7 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -134,4 +135,52 @@ func TestARestoreBatchOfAnotherNameRunsNoHookUnconfirmed(t *testing.T) {
 	w.restore("back", hooked)
 	w.Expect(summary(w.drive())).To(Equal([]string{"Invalid/ConfirmationMissing of "}))
 	w.Expect(l.Heard()).To(Equal(heard))
+}
+
+// dbReady says whether the only pod behind the Service of the database takes connections.
+func (w *world) dbReady(ready bool) {
+	w.T.Helper()
+	slice := &discoveryv1.EndpointSlice{}
+	w.Get("db", slice)
+	bed.Edit(w.T, slice, func() { slice.Endpoints[0].Conditions.Ready = &ready })
+}
+
+// While a database restarts, nobody knows whether it was filled before: the RestoreBatch waits, and touches nothing.
+func TestARestoreBatchWaitsForItsDatabase(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		again, want string
+		back        bool // within the minute that it waits
+	}{
+		"it comes back":                         {"back", "Skipped/AlreadyRestored of ", true},
+		"it comes back, under another name":     {"again", "Invalid/ConfirmationMissing of ", true},
+		"it stays away, and nothing is written": {"back", "Failed/TargetNotReady of ", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.gone(w.deployment("kubectl"))
+			l := sessiontest.Listen(t)
+			w.hooked(l, w.database(), scalesWeb)
+			b := w.drive()
+			w.Expect(b.Status.Phase).To(Equal(v1alpha1.RestoreSessionSucceeded), "%v", summary(b))
+			heard, generation := l.Heard(), w.generation()
+
+			w.dbReady(false)
+			w.forget("back")
+			w.restore(tt.again, func(again *v1alpha1.RestoreBatch) { again.Spec = *b.Spec.DeepCopy() })
+			for range 3 {
+				w.Reconcile(tt.again)
+				w.Cluster()
+			}
+			if tt.back {
+				w.dbReady(true)
+			} else {
+				w.Clock.SetTime(w.Clock.Now().Add(2 * time.Minute))
+			}
+			w.Expect(summary(w.settle(tt.again))[0]).To(Equal(tt.want))
+			w.Expect(l.Heard()).To(Equal(heard))
+			w.Expect(w.generation()).To(Equal(generation), "nothing is scaled")
+		})
+	}
 }

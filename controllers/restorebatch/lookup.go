@@ -92,6 +92,9 @@ func (r *Reconciler) resolveAround(
 		start.Error, err = r.spent(ctx, b, start.Resolved.Targets, false)
 		return err
 	}
+	if err := r.awaitDatabases(ctx, b, start); start.Error != nil || err != nil {
+		return err
+	}
 	if filled, err := r.stamped(ctx, b, start.Resolved.Targets); filled || err != nil {
 		start.AlreadyRestored = filled && b.Spec.Hooks != nil
 		return err

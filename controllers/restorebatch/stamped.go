@@ -11,6 +11,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/catalog"
 	"github.com/cairn-backup/cairn/internal/kube/read"
+	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/run/restore"
 	"github.com/cairn-backup/cairn/internal/run/restorebatch"
 )
@@ -39,6 +40,29 @@ func (r *Reconciler) stamped(
 		}
 	}
 	return true, nil
+}
+
+// awaitDatabases makes a RestoreBatch wait for its databases. While one restarts, nobody knows whether an identical
+// RestoreBatch filled it, so a hook would run on what it holds.
+func (r *Reconciler) awaitDatabases(ctx context.Context, b *v1alpha1.RestoreBatch, start *restorebatch.Start) error {
+	pods := r.podsOf(ctx, b.Namespace)
+	for i := range start.Resolved.Targets {
+		target := start.Resolved.Targets[i].Target
+		if target == nil || !target.IsDatabase() {
+			continue
+		}
+		running, err := pods()
+		if err != nil {
+			return err
+		}
+		_, refusal, err := read.FindDatabase(ctx, r.APIReader, b.Namespace, *target,
+			catalog.RestoreParams(b.Spec.Targets[i].Addon), running)
+		if refusal != nil || err != nil {
+			start.Error, start.Wait = refusal, run.WaitForChild
+			return err
+		}
+	}
+	return nil
 }
 
 // podsOf returns a function that reads the pods of a namespace at its first call.
