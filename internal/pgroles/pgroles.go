@@ -14,10 +14,6 @@ import (
 // it.
 const header = "--\n-- PostgreSQL database cluster dump\n"
 
-// writable lets psql write to the databases that it connects to later, also to those that are read-only by default. The
-// dump sets that for the first one alone.
-const writable = "\\setenv PGOPTIONS '-c default_transaction_read_only=off'\n"
-
 // longest is how long a line of the beginning can be. A longer line is not part of it.
 const longest = 1 << 20
 
@@ -26,14 +22,15 @@ const longest = 1 << 20
 // Before databases are dropped, templates among them become plain databases, and a database that has a subscription
 // ends the dump: PostgreSQL drops neither, and those before it would be gone. Databases that are read-only by default
 // can be written to.
-// Nothing is changed from the first line that connects to a database, after which data can follow. A stream that is
-// no dump of a cluster stays as it is. A Writer is for one goroutine.
+// Nothing else is changed from the first line that connects to a database, after which data can follow. A stream that
+// is no dump of a cluster stays as it is. A Writer is for one goroutine.
 type Writer struct {
 	to    io.Writer
 	rest  []byte
 	drops []string // the last lines, which drop databases
 	known bool     // the stream is a dump of a cluster
 	body  bool
+	later connections
 }
 
 // NewWriter returns a Writer that passes its changed input on to w.
@@ -42,15 +39,16 @@ func NewWriter(w io.Writer) *Writer { return &Writer{to: w} }
 // Write passes b on. It keeps less than one line for later.
 func (w *Writer) Write(b []byte) (int, error) {
 	if w.body {
-		return w.to.Write(b)
+		return w.afterwards(b)
 	}
 	w.rest = append(w.rest, b...)
 	var out bytes.Buffer
 	if !w.known {
 		seen := min(len(w.rest), len(header))
-		w.known, w.body = seen == len(header), string(w.rest[:seen]) != header[:seen]
-		if w.known && !w.body {
-			out.WriteString(header + writable)
+		w.body = string(w.rest[:seen]) != header[:seen]
+		w.known = seen == len(header) && !w.body
+		if w.known {
+			out.WriteString(header)
 			w.rest = w.rest[seen:]
 		}
 	}
@@ -66,15 +64,31 @@ func (w *Writer) Write(b []byte) (int, error) {
 			w.drops = append(w.drops, line)
 			continue
 		}
-		w.body = strings.HasPrefix(line, `\connect `)
+		w.body = strings.HasPrefix(line, string(connect))
+		w.later.see([]byte(line))
 		out.WriteString(w.dropped() + rewriteLine(line))
 	}
 	if w.body {
 		out.WriteString(w.dropped())
-		out.Write(w.rest)
-		w.rest = nil
 	}
 	if _, err := w.to.Write(out.Bytes()); err != nil {
+		return 0, err
+	}
+	if w.body {
+		if _, err := w.afterwards(w.rest); err != nil {
+			return 0, err
+		}
+		w.rest = nil
+	}
+	return len(b), nil
+}
+
+// afterwards passes on what follows the beginning.
+func (w *Writer) afterwards(b []byte) (int, error) {
+	if !w.known {
+		return w.to.Write(b)
+	}
+	if _, err := w.to.Write(w.later.pass(b)); err != nil {
 		return 0, err
 	}
 	return len(b), nil

@@ -41,7 +41,6 @@ DROP ROLE IF EXISTS postgres;
 
 const want = `--
 -- PostgreSQL database cluster dump
-\setenv PGOPTIONS '-c default_transaction_read_only=off'
 --
 SET default_transaction_read_only = off;
 DO $cairn$PREPARE 'shop', 'O''Neil'$cairn$;
@@ -76,19 +75,36 @@ var blocks = regexp.MustCompile(
 func TestRolesThatAreThere(t *testing.T) {
 	for name, size := range map[string]int{"whole": len(dump), "a byte at a time": 1, "in odd pieces": 37} {
 		t.Run(name, func(t *testing.T) {
-			g := NewWithT(t)
-			var out bytes.Buffer
-			w := pgroles.NewWriter(&out)
-			for rest := dump; rest != ""; {
-				n := min(size, len(rest))
-				written, err := w.Write([]byte(rest[:n]))
-				g.Expect(err).NotTo(HaveOccurred())
-				g.Expect(written).To(Equal(n))
-				rest = rest[n:]
-			}
-			g.Expect(w.Flush()).To(Succeed())
-			g.Expect(blocks.ReplaceAllString(out.String(), "${1}PREPARE $2$3")).To(Equal(want))
+			out := through(t, dump, size)
+			NewWithT(t).Expect(blocks.ReplaceAllString(out, "${1}PREPARE $2$3")).To(Equal(want))
 		})
+	}
+}
+
+// A pooler takes SET, but no options of a connection.
+func TestDatabasesThatAreReadOnly(t *testing.T) {
+	t.Parallel()
+	const first = "--\n-- PostgreSQL database cluster dump\n--\n"
+	const connect, settings = "\\connect shop\n\\restrict x\n\n", "SET statement_timeout = 0;\n"
+	const data = "COPY t FROM stdin;\nSET statement_timeout = 0;\n\\.\n\\connect b\n'\nSET statement_timeout = 0;\n"
+	const off = "SET default_transaction_read_only = off;\n"
+	role, database := "ALTER ROLE app SET default_transaction_read_only TO 'on';\n",
+		"ALTER DATABASE \"a SET b\" SET default_transaction_read_only TO 'on';\n"
+	shop, long := connect+settings, strings.Repeat("x", 3000)
+	for name, tc := range map[string]struct{ dump, want string }{
+		"none":   {first + shop + data, first + shop + data},
+		"a role": {first + role + shop + data, first + role + shop + off + data},
+		"a database": {
+			first + shop + database + shop + data + shop, first + shop + database + shop + off + data + shop + off,
+		},
+		"a long line": {
+			first + connect + database + long + shop + shop, first + connect + database + long + shop + shop + off,
+		},
+		"no cluster": {database + shop, database + shop},
+	} {
+		for _, size := range []int{len(tc.dump), 1, 37} {
+			NewWithT(t).Expect(through(t, tc.dump, size)).To(Equal(tc.want), "%s in pieces of %d", name, size)
+		}
 	}
 }
 
@@ -106,6 +122,23 @@ func TestWhatIsNoSuchDump(t *testing.T) {
 		g.Expect(w.Flush()).To(Succeed())
 		g.Expect(out.String()).To(Equal(text))
 	}
+}
+
+// through passes a text through a Writer in pieces of this size.
+func through(t *testing.T, text string, size int) string {
+	t.Helper()
+	g := NewWithT(t)
+	var out bytes.Buffer
+	w := pgroles.NewWriter(&out)
+	for rest := text; rest != ""; {
+		n := min(size, len(rest))
+		written, err := w.Write([]byte(rest[:n]))
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(written).To(Equal(n))
+		rest = rest[n:]
+	}
+	g.Expect(w.Flush()).To(Succeed())
+	return out.String()
 }
 
 // A dump that breaks off keeps its last lines.
