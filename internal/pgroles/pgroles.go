@@ -126,10 +126,12 @@ func (w *Writer) dropped() string {
 	return "DO " + tag + strings.ReplaceAll(prepare, "NAMES", strings.Join(names, ", ")) + tag + ";\n" + lines
 }
 
-// prepare finds what would keep PostgreSQL from dropping databases. Versions before 10 have no subscriptions.
+// prepare finds what would keep PostgreSQL from dropping databases. The dump drops postgres and template1 too, after it
+// has filled others. Versions before 10 have no subscriptions.
 const prepare = `DECLARE found record; BEGIN IF pg_catalog.to_regclass('pg_catalog.pg_subscription') IS NOT NULL THEN ` +
 	`FOR found IN SELECT subname, datname FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d ` +
-	`ON d.oid = s.subdbid WHERE datname IN (NAMES) LOOP RAISE EXCEPTION USING MESSAGE = 'nothing was dropped: ` +
+	`ON d.oid = s.subdbid WHERE datname IN (NAMES, 'postgres', 'template1') LOOP ` +
+	`RAISE EXCEPTION USING MESSAGE = 'nothing was dropped: ` +
 	`database ' || found.datname || ' has the subscription ' || found.subname || ', and PostgreSQL does not drop it ` +
 	`then. Drop the subscription and restore again'; END LOOP; END IF; ` +
 	`FOR found IN SELECT datname FROM pg_catalog.pg_database WHERE datistemplate AND datname IN (NAMES) LOOP ` +
