@@ -152,3 +152,19 @@ func TestNoTableGetsMoreRightsByARestore(t *testing.T) {
 	g.Expect(s.psql("shop", reads)).To(Equal("f\n"))
 	g.Expect(s.psql("shop", "SELECT count(*) FROM pg_default_acl")).To(Equal("1\n"), "the dump brings them back")
 }
+
+// Superusers and members of the owner of a table can do all with it as it is.
+func TestDefaultPrivilegesOfWhomHasAllAnyway(t *testing.T) {
+	t.Parallel()
+	g, s, p := NewWithT(t), startPostgreSQL(t), withSecret(t)
+	s.must(s.psql("postgres", "CREATE ROLE root SUPERUSER; CREATE ROLE owner; CREATE ROLE member IN ROLE owner; "+
+		"CREATE DATABASE shop"))
+	s.must(s.psql("shop", `CREATE TABLE items AS SELECT 1 AS n; ALTER TABLE items OWNER TO owner;
+		ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO root, member`))
+	base := catalogTask{addon: "postgres-addon", server: s}
+	made := base.with("databases", "shop").backedUp(p, "one")
+	base.confirmed().restored(p, made)
+	s.must(s.psql("shop", "REVOKE ALL ON items FROM root, member; "+
+		"ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO public"))
+	g.Expect(base.confirmed().restore(p, made)).To(HaveField("Message", HaveSuffix("psql said: wider: public.items")))
+}
