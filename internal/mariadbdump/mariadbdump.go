@@ -11,7 +11,8 @@ import (
 // Writer passes a dump on to another writer, and changes two things of it.
 //
 // It makes CREATE OR REPLACE of DROP and CREATE of a routine: the server takes the grants on a routine away when it is
-// dropped, also those that an earlier part of the dump brought back.
+// dropped, also those that an earlier part of the dump brought back. A server of MySQL, which has no CREATE OR REPLACE,
+// still sees both.
 //
 // It leaves out LOCK TABLES for a table with a sequence in a default. An INSERT reads the sequence, and the lock of the
 // table alone forbids that.
@@ -23,7 +24,6 @@ type Writer struct {
 	rest bool   // the beginning of the line was passed on
 
 	held      []byte // the lines from the DROP of a routine on, to its CREATE
-	drop      int    // the length of the first of them
 	delimited bool   // the lines are the body of a routine, an event or a trigger
 	table     bool   // the lines are the columns of a table
 	sequence  bool   // the last table has a sequence in a default
@@ -70,6 +70,12 @@ func (w *Writer) Flush() error {
 	return err
 }
 
+// MariaDB runs no comment for versions of MySQL from 5.7 on, and MySQL none that begins with an M.
+const (
+	everyServer = "/*!50003 "
+	mysqlOnly   = "/*!50700 "
+)
+
 // Lines as mariadb-dump writes them.
 var (
 	dropRoutine = regexp.MustCompile(
@@ -93,7 +99,7 @@ func (w *Writer) see(out *bytes.Buffer) {
 	case w.delimited:
 		out.Write(line)
 	case dropRoutine.Match(line):
-		w.held, w.drop = bytes.Clone(line), len(line)
+		w.held = bytes.Clone(line)
 	case bytes.HasPrefix(line, lockTables) && w.sequence:
 		w.sequence = false
 	default:
@@ -114,8 +120,9 @@ func (w *Writer) afterDrop(out *bytes.Buffer, line []byte) {
 		}
 		out.Write(w.held)
 	case bytes.HasPrefix(line, createRoutine):
-		out.Write(w.held[w.drop:])
-		out.WriteString("CREATE OR REPLACE ")
+		out.WriteString(mysqlOnly)
+		out.Write(w.held[len(everyServer):])
+		out.WriteString("CREATE /*M!100103 OR REPLACE */ ")
 		out.Write(line[len("CREATE "):])
 	default:
 		out.Write(w.held)

@@ -31,9 +31,10 @@ func TestWhatIsChanged(t *testing.T) {
 	t.Parallel()
 	want := strings.NewReplacer(
 		"LOCK TABLES `orders` WRITE;\n", "",
-		"/*!50003 DROP FUNCTION IF EXISTS `fu` */;\n/*!50003 SET", "/*!50003 SET",
-		"CREATE DEFINER=`app`", "CREATE OR REPLACE DEFINER=`app`",
-		"/*!50003 DROP PACKAGE BODY IF EXISTS `a``b` */;\n", "",
+		"/*!50003 DROP FUNCTION IF EXISTS `fu` */;\n/*!50003 SET",
+		"/*!50700 DROP FUNCTION IF EXISTS `fu` */;\n/*!50003 SET",
+		"CREATE DEFINER=`app`", "CREATE /*M!100103 OR REPLACE */ DEFINER=`app`",
+		"/*!50003 DROP PACKAGE BODY IF EXISTS `a``b` */;\n", "/*!50700 DROP PACKAGE BODY IF EXISTS `a``b` */;\n",
 	).Replace(dump)
 	for name, size := range map[string]int{"whole": len(dump), "a byte at a time": 1, "in odd pieces": 37} {
 		t.Run(name, func(t *testing.T) {

@@ -73,6 +73,27 @@ func TestTheGrantsOnRoutinesSurviveARestore(t *testing.T) {
 	g.Expect(s.mariadb("SELECT count(*) FROM mysql.proc WHERE comment = 'new'")).To(Equal("0\n"))
 }
 
+// To replace a routine takes no more rights than to drop it and make it.
+func TestAnAccountOfOneDatabaseRestoresItsRoutines(t *testing.T) {
+	t.Parallel()
+	g, s, p := NewWithT(t), startMariaDB(t), withSecret(t)
+	s.must(s.mariadb("CREATE DATABASE shop; CREATE USER own IDENTIFIED BY 'o'; GRANT ALL ON shop.* TO own; USE shop; " +
+		"CREATE DEFINER=own PROCEDURE pr() SELECT 1; SET sql_mode=ORACLE; " +
+		"EXECUTE IMMEDIATE 'CREATE DEFINER=own PACKAGE pk AS PROCEDURE a; END'; " +
+		"EXECUTE IMMEDIATE 'CREATE DEFINER=own PACKAGE BODY pk AS PROCEDURE a AS BEGIN /* it''s */ NULL; END; END'; " +
+		"CREATE USER clerk; GRANT EXECUTE ON PACKAGE pk TO clerk; GRANT EXECUTE ON PACKAGE BODY pk TO clerk"))
+	p.login("username", "own", "password", "o")
+	base := catalogTask{addon: "mariadb-addon", server: s}
+	made := base.with("databases", "shop", "onlyVisible", "true").backedUp(p, "one")
+	const state = "SELECT name, type, body, sql_mode FROM mysql.proc WHERE db = 'shop'; SHOW GRANTS FOR clerk"
+	want := s.must(s.mariadb(state))
+	base.confirmed().restored(p, made)
+	g.Expect(s.mariadb(state)).To(Equal(want))
+	s.must(s.mariadb("DROP DATABASE shop; CREATE DATABASE shop"))
+	base.restored(p, made)
+	g.Expect(s.mariadb("SELECT count(*) FROM mysql.proc WHERE db = 'shop'")).To(Equal("3\n"))
+}
+
 // The lock of a table forbids to read its sequence.
 func TestATableWithASequenceIsRestored(t *testing.T) {
 	t.Parallel()
