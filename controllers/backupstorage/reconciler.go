@@ -142,12 +142,8 @@ func (r *Reconciler) initialise(
 	}
 	runner := initjob.Runner{Client: r.Client, Reader: r.APIReader, Clock: r.Clock, FieldManager: r.FieldManager}
 	doubted, again := r.doubted(storage, refusedAt)
-	if doubted {
-		storage.Status.InitializedSpec = ""
-		conditions.MarkUnknown(storage, v1alpha1.ConditionBackendInitialized, v1alpha1.ReasonProgressing,
-			"movers were refused: the credential is checked again")
-	}
-	if storage.Status.InitializedSpec == digest {
+	proved := storage.Status.InitializedSpec == digest
+	if proved && !doubted {
 		if err := runner.Clean(ctx, request); err != nil {
 			return ctrl.Result{}, err
 		}
@@ -160,12 +156,29 @@ func (r *Reconciler) initialise(
 	if err != nil {
 		return ctrl.Result{}, err
 	}
+	if proved && !settlesDoubt(progress) {
+		statusOf(storage).Ready()
+		return ctrl.Result{RequeueAfter: statusOf(storage).Again(progress, r.Clock.Now())}, nil
+	}
+	if proved { // from now on it is proved, or not
+		storage.Status.InitializedSpec = ""
+		conditions.MarkUnknown(storage, v1alpha1.ConditionBackendInitialized, v1alpha1.ReasonProgressing, "%s",
+			"movers were refused")
+	}
 	statusOf(storage).Follow(progress, r.Clock.Now())
 	if progress.State == observe.StateSucceeded {
 		storage.Status.InitializedSpec = digest
 		return r.later(storage), nil
 	}
 	return ctrl.Result{RequeueAfter: statusOf(storage).Again(progress, r.Clock.Now())}, nil
+}
+
+// settlesDoubt reports whether the init Job of a storage that was proved before tells whether it still takes the
+// credential. A Job that can't run, or finds the backend away for a while, tells nothing: all Repositories of the
+// storage would wait for it.
+func settlesDoubt(p initjob.Progress) bool {
+	return p.State == observe.StateSucceeded || p.State == observe.StateFailed &&
+		(p.Reason == v1alpha1.ReasonBadCredentials || p.Reason == v1alpha1.ReasonAccessDenied)
 }
 
 // job builds the init Job in the storage's own namespace.

@@ -42,6 +42,9 @@ func TestAStorageWhoseRepositoriesAreRefusedIsProvedAgain(t *testing.T) {
 	})
 	proof := kubelet.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage, first)
 	expect(t, s, v1alpha1.ReasonReady) // until the result is known
+	kubelet.Finish(t, bed.Client, proof, kubelet.Report(failure(v1alpha1.ReasonUnreachable)), now.Now().Add(-time.Hour))
+	proof = kubelet.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage, first, proof)
+	expect(t, s, v1alpha1.ReasonReady) // that said nothing of the credential
 	kubelet.Finish(t, bed.Client, proof, kubelet.Report(failure(v1alpha1.ReasonBadCredentials)), now.Now())
 	expect(t, s, v1alpha1.ReasonBadCredentials)
 }
