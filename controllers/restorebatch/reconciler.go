@@ -13,6 +13,7 @@ import (
 	"context"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -186,7 +187,11 @@ func (r *Reconciler) carryOut(
 		}
 	}
 	if d.Disown {
-		return restorebatch.DisownRefused, movers.AsDenial(r.disown(ctx, b))
+		err := r.disown(ctx, b)
+		if apierrors.IsInternalError(err) { // a webhook that is away comes back
+			return "", err
+		}
+		return restorebatch.DisownRefused, movers.AsDenial(err)
 	}
 	return "", nil
 }

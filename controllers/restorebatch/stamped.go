@@ -42,20 +42,34 @@ func (r *Reconciler) stamped(
 	return true, nil
 }
 
-// awaitDatabases makes a RestoreBatch wait for its databases. While one restarts, nobody knows whether an identical
-// RestoreBatch filled it, so a hook would run on what it holds.
+// awaitDatabases makes a RestoreBatch wait for a database that an identical one can have filled. While it restarts,
+// nobody can see that, and a hook would run on what it holds.
 func (r *Reconciler) awaitDatabases(ctx context.Context, b *v1alpha1.RestoreBatch, start *restorebatch.Start) error {
-	pods := r.podsOf(ctx, b.Namespace)
+	pods, ofSpec := r.podsOf(ctx, b.Namespace), restorebatch.SpecDigests(b)
 	for i := range start.Resolved.Targets {
-		target := start.Resolved.Targets[i].Target
-		if target == nil || !target.IsDatabase() {
+		t := &start.Resolved.Targets[i]
+		if t.Target == nil || !t.Target.IsDatabase() {
+			continue
+		}
+		object, refusal, err := read.DatabaseObject(ctx, r.APIReader, b.Namespace, *t.Target)
+		if err != nil {
+			return err
+		}
+		if refusal != nil { // its Lease goes with it
+			continue
+		}
+		mark, err := read.DatabaseMark(ctx, r.APIReader, b.Namespace, object.GetUID())
+		if err != nil {
+			return err
+		}
+		if mark == nil || !restore.Marked(mark.Annotations, restorebatch.TargetDigests(ofSpec, t.Name)...) {
 			continue
 		}
 		running, err := pods()
 		if err != nil {
 			return err
 		}
-		_, refusal, err := read.FindDatabase(ctx, r.APIReader, b.Namespace, *target,
+		_, refusal, err = read.FindDatabase(ctx, r.APIReader, b.Namespace, *t.Target,
 			catalog.RestoreParams(b.Spec.Targets[i].Addon), running)
 		if refusal != nil || err != nil {
 			start.Error, start.Wait = refusal, run.WaitForChild

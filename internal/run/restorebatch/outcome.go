@@ -1,13 +1,11 @@
 package restorebatch
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/run/restore"
 	"github.com/cairn-backup/cairn/internal/text"
 )
@@ -125,25 +123,16 @@ func (r *runner) failures() string {
 }
 
 // disown decides whether what the targets hold must no longer count as restored: all was written, or pods may have
-// written into it. If the API server refuses that, it reports for some minutes that the RestoreBatch has not ended.
-// After that it adds to the message that the annotations stay.
-func (r *runner) disown(message string) (_ string, ended bool) {
+// written into it. If the API server refuses that, it adds to the message that the annotations stay.
+func (r *runner) disown(message string) string {
 	r.d.Disown = r.disturbed() != "" ||
 		!r.anyEnded(v1alpha1.RestoreSessionFailed) && !r.anyEnded(v1alpha1.RestoreSessionInvalid)
 	why := r.Refused[DisownRefused]
 	if !r.d.Disown || why == nil {
-		return message, true
+		return message
 	}
 	r.d.Disown = false
-	if end := r.lastEnd(); end != nil && run.CanPass(why) && r.Batch.DeletionTimestamp == nil {
-		if left := run.Left(end.Add(run.WaitForRefused), run.WaitForRefused, r.Now); left > 0 {
-			r.d.Again = run.EarlierOf(r.d.Again, run.RefusedAgain(left))
-			r.d.Event = cmp.Or(r.d.Event,
-				run.ReportRefused(&r.d.Status.Conditions, why.Message, r.Batch.Generation, r.Now))
-			return "", false
-		}
-	}
 	more := fmt.Sprintf("; the annotation %s of its targets stays, so one made again is Skipped: %s",
 		v1alpha1.AnnotationRestored, text.Cut(why.Message, text.MaxMessage/4))
-	return text.Cut(message, text.MaxMessage-len(more)) + more, true
+	return text.Cut(message, text.MaxMessage-len(more)) + more
 }

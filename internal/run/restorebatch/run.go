@@ -216,9 +216,7 @@ func (r *runner) finish() {
 		message += r.asleep()
 	}
 	if phase == v1alpha1.RestoreSessionFailed {
-		if message, ended = r.disown(message); !ended {
-			return
-		}
+		message = r.disown(message)
 	}
 	if r.anyEnded(v1alpha1.RestoreSessionSkipped) {
 		r.d.Status.RestorePoint = ""
