@@ -18,8 +18,9 @@ const (
 	// Quick maintenance has nothing left to do once it ran this long after the last change. Until then it also checks
 	// whether removed data came back.
 	quickSettled = 4 * 24 * time.Hour
-	// Full maintenance needs longer: it collects unreferenced data in two rounds.
-	fullSettled = 2 * fullEvery
+	// Full maintenance needs longer: data goes in the third round, its packs in the one after, because kopia deletes
+	// none within an hour of a move, and a move that fails on a full storage can cost one more.
+	fullSettled = 5 * fullEvery
 )
 
 // maxAhead is how far a stored time can be ahead of the manager's clock. A time that is further ahead comes from a

@@ -48,7 +48,7 @@ func TestDue(t *testing.T) {
 	g.Expect(quick+full).To(BeNumerically("~", 69, 2), "daily; a full one is a quick one too")
 
 	quick, full = run(s, start, 70, func(day int) bool { return day == 0 })
-	g.Expect(full).To(BeNumerically("~", 3, 1), "until all that was removed is collected")
+	g.Expect(full).To(BeNumerically("~", 6, 1), "until all that was removed is collected, and its packs are deleted")
 	g.Expect(quick).To(BeNumerically("<=", 5))
 	s.Changed, s.Full, s.Quick = start, start.Add(fullSettled), start.Add(quickSettled)
 	how, again = due(s, start.Add(10000*time.Hour))

@@ -70,9 +70,9 @@ func TestWorkIn(t *testing.T) {
 			func(r *v1alpha1.Repository) { r.Status.InitializedSpec = "" }, gone, hours(24), "", time.Time{},
 		},
 		"nothing has changed for weeks": {func(r *v1alpha1.Repository) {
-			r.Status.LastMaintenance.Full.Time = hours(20 * 24)
-			r.Status.LastScan = &v1alpha1.ScanStatus{Time: metav1.NewTime(hours(30 * 24))}
-		}, nil, hours(30 * 24), "", time.Time{}},
+			r.Status.LastMaintenance.Full.Time = hours(40 * 24)
+			r.Status.LastScan = &v1alpha1.ScanStatus{Time: metav1.NewTime(hours(50 * 24))}
+		}, nil, hours(50 * 24), "", time.Time{}},
 		"and a scan has made a Snapshot": {func(r *v1alpha1.Repository) {
 			r.Status.LastMaintenance.Full.Time = hours(20 * 24)
 			r.Status.LastScan = &v1alpha1.ScanStatus{Time: metav1.NewTime(hours(30 * 24)), Rebuilt: 1}
