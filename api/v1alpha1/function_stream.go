@@ -25,9 +25,9 @@ const (
 	// StreamFilterRedisCommands turns an RDB file into commands for redis-cli --pipe. They restore each key in its
 	// database and with its expiry.
 	StreamFilterRedisCommands StreamFilter = "RedisCommands"
-	// StreamFilterPostgresRoles changes the first part of the output of pg_dumpall, so that it drops no role and does
-	// not fail if a role exists, or if a database that is dropped is a template. One of the existing roles is the role
-	// that restores: it keeps its password and its other attributes.
+	// StreamFilterPostgresRoles changes the output of pg_dumpall, so that it drops no role and does not fail if a role
+	// exists, if a database that is dropped is a template, or if one is read-only by default. One of the existing roles
+	// is the role that restores: it keeps its password and its other attributes.
 	StreamFilterPostgresRoles StreamFilter = "PostgresRoles"
 	// StreamFilterMariaDBDump changes the output of mariadb-dump, so that routines keep the grants on them, and tables
 	// whose defaults read a sequence can be loaded.

@@ -160,7 +160,7 @@ func (r *Reconciler) initialise(
 		statusOf(storage).Ready()
 		return ctrl.Result{RequeueAfter: statusOf(storage).Again(progress, r.Clock.Now())}, nil
 	}
-	if proved { // from now on it is proved, or not
+	if proved { // the condition gets a new time, from which doubted counts
 		storage.Status.InitializedSpec = ""
 		conditions.MarkUnknown(storage, v1alpha1.ConditionBackendInitialized, v1alpha1.ReasonProgressing, "%s",
 			"movers were refused")

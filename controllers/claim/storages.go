@@ -43,7 +43,7 @@ func (r *Reconciler) tell(claim *metav1.PartialObjectMetadata, storages []string
 	}
 	r.Eventf(claim, corev1.EventTypeWarning, v1alpha1.ReasonInUse,
 		"the backups of BackupStorage %s are in this claim, and go with it unless its PersistentVolume has the "+
-			"reclaim policy Retain: set that now. Only pods of ended runs hold the claim. Cairn does not delete their "+
+			"reclaim policy Retain: set that now. Pods of ended runs hold the claim. Cairn does not delete their "+
 			"Jobs (%s), but these pods also go when their node is removed, or their policy is deleted. Once the "+
 			"reclaim policy is set, delete these Jobs to let the claim go",
 		text.FirstFew(storages), text.FirstFew(names))

@@ -58,7 +58,7 @@ func TestTheClaimOfABackupStorageIsNotLetGo(t *testing.T) {
 
 	w.Expect(bed.Client.Delete(t.Context(), backups)).To(Succeed())
 	told := ConsistOf("Warning InUse the backups of BackupStorage disk are in this claim, and go with it unless its " +
-		"PersistentVolume has the reclaim policy Retain: set that now. Only pods of ended runs hold the claim. Cairn " +
+		"PersistentVolume has the reclaim policy Retain: set that now. Pods of ended runs hold the claim. Cairn " +
 		"does not delete their Jobs (backup, restore), but these pods also go when their node is removed, or their " +
 		"policy is deleted. Once the reclaim policy is set, delete these Jobs to let the claim go")
 	events.Eventually(t, w.namespace, told)

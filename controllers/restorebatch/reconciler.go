@@ -154,8 +154,8 @@ func (r kind) Decide(in observed) oneshot.Decision[v1alpha1.RestoreBatch] {
 			if err := r.scale(ctx, in, d.Scale, refused); err != nil || len(refused) > known {
 				return err
 			}
-			target, err := r.carryOut(ctx, in.Input, d)
-			return refused.Add(ctx, target, err)
+			key, err := r.carryOut(ctx, in.Input, d)
+			return refused.Add(ctx, key, err)
 		},
 	}
 }
@@ -165,11 +165,11 @@ func (r kind) Close(ctx context.Context, b *v1alpha1.RestoreBatch) (time.Duratio
 	return 0, oneshot.Release(ctx, r.writer(), b)
 }
 
-// carryOut carries out a decision, except for the status. With an error it also returns the name of what failed in
-// Input.Refused, if it has one.
+// carryOut carries out a decision, except for the status. With an error it also returns the key that a refusal has in
+// Input.Refused, or "".
 func (r *Reconciler) carryOut(
 	ctx context.Context, in restorebatch.Input, d restorebatch.Decision,
-) (target string, err error) {
+) (key string, err error) {
 	b := in.Batch
 	for _, name := range d.Delete {
 		if err := r.cancel(ctx, in.Children[name]); err != nil {

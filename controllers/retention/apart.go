@@ -37,10 +37,10 @@ func findApart(syncs []*v1alpha1.PolicySync, policy []client.Object, now time.Ti
 	return nil
 }
 
-// findBehind returns a PolicySync of those that apply the policy in force, and another one of its branch, whichever,
-// of which it may not have applied what that one last changed, by name, or nil. What another one has changed can be why
-// this policy is in force now: then that one need not apply any of it any more. since is when it came into force. What
-// was changed more than a day before that is not why.
+// findBehind returns a PolicySync that applies the policy in force, and another one of its branch whose last change it
+// may not have applied yet, sorted by name, or nil. That change can be why this policy is in force now, also if the
+// other PolicySync applies none of it any more. since is when the policy came into force. A change more than
+// causeWindow before that is not why.
 func findBehind(
 	syncs []*v1alpha1.PolicySync, all []v1alpha1.PolicySync, policy []client.Object, since, now time.Time,
 ) []*v1alpha1.PolicySync {

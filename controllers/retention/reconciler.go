@@ -62,7 +62,7 @@ const (
 	siblingInterval = 10 * time.Minute
 	// partInterval is the delay before a PolicySync that has applied a part of a revision is looked at again.
 	partInterval = time.Minute
-	// causeWindow is how long before a policy comes into force that can have been caused: the deletion of what named
+	// causeWindow is how long before a policy came into force a change can have caused that: the deletion of what named
 	// another one can take its time.
 	causeWindow = 24 * time.Hour
 	// apartInterval is the delay before PolicySyncs that have applied different revisions are looked at again: one can

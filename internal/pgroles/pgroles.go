@@ -1,5 +1,5 @@
-// Package pgroles changes the beginning of a dump of pg_dumpall, which drops databases and creates roles, so that a
-// server that has some of them can read it. The role that reads the dump always exists, and a client that stops at the
+// Package pgroles changes a dump of pg_dumpall, which drops databases and creates roles, so that a server that has some
+// of them can read it. The role that reads the dump always exists, and a client that stops at the
 // first error would stop there. The role also logs in again for each database, so it must keep the password that it
 // has. A Writer is for one goroutine.
 package pgroles
@@ -36,7 +36,7 @@ type Writer struct {
 // NewWriter returns a Writer that passes its changed input on to w.
 func NewWriter(w io.Writer) *Writer { return &Writer{to: w} }
 
-// Write passes b on. It keeps less than one line for later.
+// Write passes b on. It keeps less than one line for later, and the lines that drop databases.
 func (w *Writer) Write(b []byte) (int, error) {
 	if w.body {
 		return w.afterwards(b)

@@ -42,7 +42,7 @@ var kinds = []struct {
 	},
 	{
 		repository.ErrStorageFull, v1alpha1.ReasonStorageFull,
-		"the storage is full: enlarge it, or remove backups and wait some days for their room",
+		"the storage is full: enlarge it, or remove backups and wait for their room, which can take weeks",
 	},
 	{repository.ErrClockSkew, v1alpha1.ReasonClockSkew, "the clocks of node and storage differ too much"},
 	{

@@ -100,8 +100,8 @@ type Decision struct {
 	Scale map[string]int32
 	// Create holds the indexes of the targets whose RestoreSessions must be made.
 	Create []int
-	// Disown means that the RestoreBatch failed although all was written. What its targets hold must no longer count as
-	// restored: made again, it would be Skipped, and Ready.
+	// Disown means that the RestoreBatch failed although all was written, or pods may have written. What its targets
+	// hold must no longer count as restored: made again, it would be Skipped, and Ready.
 	Disown bool
 }
 
