@@ -282,7 +282,11 @@ func (r *repo) lose() bool {
 		return false
 	}
 	name := slices.Sorted(maps.Keys(s.Status.Components))[0]
-	w.forget(r, s.Status.Components[name].ID)
+	id := s.Status.Components[name].ID
+	w.forget(r, id)
+	if _, stays := w.engine(r)[id]; stays {
+		return false // kopia heeds no deletion that is older than what it deletes, by a clock that was ahead
+	}
 	s.harmed[name] = true
 	w.say("component %s of %s loses its data", name, s.Name)
 	return true
