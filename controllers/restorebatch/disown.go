@@ -10,7 +10,6 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/oneshot"
-	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/run/restore"
 	"github.com/cairn-backup/cairn/internal/run/restorebatch"
 )
@@ -31,7 +30,11 @@ func (r *Reconciler) disown(ctx context.Context, b *v1alpha1.RestoreBatch) error
 		t := &b.Status.Resolved.Targets[i]
 		by := restorebatch.IdenticalTo(b, t.Name, restorebatch.TargetDigests(ofSpec, t.Name))
 		if t.Target != nil && t.Target.IsDatabase() {
-			if err := r.disownDatabase(ctx, b.Namespace, *t.Target, by); err != nil {
+			mark, err := r.markOf(ctx, b.Namespace, *t.Target)
+			if err == nil && mark != nil {
+				err = r.disownObject(ctx, mark, by)
+			}
+			if err != nil {
 				return err
 			}
 			continue
@@ -43,21 +46,6 @@ func (r *Reconciler) disown(ctx context.Context, b *v1alpha1.RestoreBatch) error
 		}
 	}
 	return nil
-}
-
-// disownDatabase does what disown does for a target that is a database.
-func (r *Reconciler) disownDatabase(
-	ctx context.Context, namespace string, target v1alpha1.TypedObjectReference, by restore.Identical,
-) error {
-	object, refusal, err := read.DatabaseObject(ctx, r.APIReader, namespace, target)
-	if refusal != nil || err != nil {
-		return err // The Lease goes with the object that stands for the database.
-	}
-	mark, err := read.DatabaseMark(ctx, r.APIReader, namespace, object.GetUID())
-	if mark == nil || err != nil {
-		return err
-	}
-	return r.disownObject(ctx, mark, by)
 }
 
 // disownObject does what disown does for a claim, or for the Lease of a database, unless it has changed since it was

@@ -137,7 +137,7 @@ func TestARestoreBatchOfAnotherNameRunsNoHookUnconfirmed(t *testing.T) {
 	w.Expect(l.Heard()).To(Equal(heard))
 }
 
-// dbReady says whether the only pod behind the Service of the database takes connections.
+// dbReady makes the only pod of the database ready, or not.
 func (w *world) dbReady(ready bool) {
 	w.T.Helper()
 	slice := &discoveryv1.EndpointSlice{}

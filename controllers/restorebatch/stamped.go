@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -51,14 +52,7 @@ func (r *Reconciler) awaitDatabases(ctx context.Context, b *v1alpha1.RestoreBatc
 		if t.Target == nil || !t.Target.IsDatabase() {
 			continue
 		}
-		object, refusal, err := read.DatabaseObject(ctx, r.APIReader, b.Namespace, *t.Target)
-		if err != nil {
-			return err
-		}
-		if refusal != nil { // its Lease goes with it
-			continue
-		}
-		mark, err := read.DatabaseMark(ctx, r.APIReader, b.Namespace, object.GetUID())
+		mark, err := r.markOf(ctx, b.Namespace, *t.Target)
 		if err != nil {
 			return err
 		}
@@ -69,7 +63,7 @@ func (r *Reconciler) awaitDatabases(ctx context.Context, b *v1alpha1.RestoreBatc
 		if err != nil {
 			return err
 		}
-		_, refusal, err = read.FindDatabase(ctx, r.APIReader, b.Namespace, *t.Target,
+		_, refusal, err := read.FindDatabase(ctx, r.APIReader, b.Namespace, *t.Target,
 			catalog.RestoreParams(b.Spec.Targets[i].Addon), running)
 		if refusal != nil || err != nil {
 			start.Error, start.Wait = refusal, run.WaitForChild
@@ -77,6 +71,18 @@ func (r *Reconciler) awaitDatabases(ctx context.Context, b *v1alpha1.RestoreBatc
 		}
 	}
 	return nil
+}
+
+// markOf returns the Lease of a database, which goes with the object that stands for it, or nil. The database itself
+// need not be ready.
+func (r *Reconciler) markOf(
+	ctx context.Context, namespace string, target v1alpha1.TypedObjectReference,
+) (*coordinationv1.Lease, error) {
+	object, refusal, err := read.DatabaseObject(ctx, r.APIReader, namespace, target)
+	if refusal != nil || err != nil {
+		return nil, err
+	}
+	return read.DatabaseMark(ctx, r.APIReader, namespace, object.GetUID())
 }
 
 // podsOf returns a function that reads the pods of a namespace at its first call.

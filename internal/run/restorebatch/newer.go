@@ -102,7 +102,7 @@ func NewerSnapshots(
 		ofBatch := retention.OfBatch(s.Snapshot, source)
 		own, foreign = own || ofBatch, foreign || !ofBatch
 		out = append(out, fmt.Sprintf("target %s: Snapshot %s of %s, %s, is newer than %s of %s", spec.Targets[i].Name,
-			s.Name, written(s.at), madeBy(s.Snapshot, ofBatch), c.Name, written(c.MadeBy(now).Time)))
+			s.Name, instant(s.at), madeBy(s.Snapshot, ofBatch), c.Name, instant(c.MadeBy(now).Time)))
 	}
 	if len(out) == 0 {
 		return ""
@@ -169,8 +169,8 @@ func madeBy(s *v1alpha1.Snapshot, ofBatch bool) string {
 	return "of " + kind + " " + name
 }
 
-// written returns a time as messages have it.
-func written(at time.Time) string { return at.UTC().Format(time.RFC3339) }
+// instant returns a time as messages have it.
+func instant(at time.Time) string { return at.UTC().Format(time.RFC3339) }
 
 // UnderAnotherName returns the refusal of a BackupBatch that has no Snapshot of the targets, with the newest of the
 // Snapshots that other policies made of them. It returns the refusal as it is if there are none.
@@ -187,6 +187,6 @@ func UnderAnotherName(
 	s := slices.MaxFunc(all, func(a, b dated) int { return cmp.Or(newerSnapshot(a, b), cmp.Compare(a.Name, b.Name)) })
 	out := refusal.DeepCopy()
 	out.Message += fmt.Sprintf(". But Repository %s holds Snapshot %s of %s, %s: if you want it, restore it %s",
-		s.Spec.Repository, s.Name, written(s.at), madeBy(s.Snapshot, false), adviceOnForeign)
+		s.Spec.Repository, s.Name, instant(s.at), madeBy(s.Snapshot, false), adviceOnForeign)
 	return out
 }
