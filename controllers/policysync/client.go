@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/fluxcd/pkg/ssa"
@@ -15,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/build"
 )
 
 // owner marks applied objects: it holds the field manager, and the group of LabelSyncName and LabelSyncNamespace.
@@ -82,15 +84,25 @@ func (p *part) announce(ctx context.Context, several bool) error {
 	if known {
 		return nil
 	}
-	p.changes()
+	p.markChange()
 	if several {
 		status.ApplyingRevision = p.revision
 	}
 	return p.write(ctx)
 }
 
-// changes puts into the status that the revision changes what decides.
-func (p *part) changes() {
+// markFirst counts the first revision of all as a change of policy if anything of it decides, also if it writes
+// nothing: a PolicySync that was made again, or whose status was lost, no longer knows what it has changed.
+func (p *part) markFirst(objects []build.Object) {
+	if p.obj.Status.LastAppliedRevision == "" && slices.ContainsFunc(objects, func(o build.Object) bool {
+		return decides(o.Unstructured.GroupVersionKind())
+	}) {
+		p.markChange()
+	}
+}
+
+// markChange puts into the status that the revision changes what decides.
+func (p *part) markChange() {
 	if status := &p.obj.Status; status.LastChangedRevision != p.revision {
 		status.LastChangedRevision, status.LastChangedTime = p.revision, new(metav1.NewTime(p.knownAt))
 	}

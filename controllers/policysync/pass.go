@@ -41,11 +41,12 @@ func (s *reconciling) pass(ctx context.Context, o origin) *fault {
 	a.stays = append(slices.Clone(wanted), s.self())
 	lacks := a.plan(ctx, s.stale(wanted))
 	s.guard(o.revision.String(), lacks, live)
-	s.claimChange(o, built.Objects)
+	p := &part{s, o.revision.String(), o.knownAt}
+	p.markFirst(built.Objects)
 	if fault := s.begin(ctx, o.revision.String(), union(wanted, lacks.left())); fault != nil {
 		return fault
 	}
-	a.part = &part{s, o.revision.String(), o.knownAt}
+	a.part = p
 	changed, err := a.apply(ctx, built.Objects, live)
 	if err != nil {
 		fault := applyFault(ctx, err, built.Objects)
@@ -73,17 +74,6 @@ func (s *reconciling) pass(ctx context.Context, o origin) *fault {
 	}
 	s.succeed(message)
 	return nil
-}
-
-// claimChange counts the first revision of all as a change of policy if anything of it decides, also if it writes
-// nothing: a PolicySync that was made again, or whose status was lost, no longer knows what it has changed.
-func (s *reconciling) claimChange(o origin, objects []build.Object) {
-	status := &s.obj.Status
-	if status.LastAppliedRevision == "" && slices.ContainsFunc(objects, func(o build.Object) bool {
-		return decides(o.Unstructured.GroupVersionKind())
-	}) {
-		(&part{s, o.revision.String(), o.knownAt}).changes()
-	}
 }
 
 // maxWaits is the number of objects that are being deleted which a message names.
