@@ -177,8 +177,7 @@ func (r *Reconciler) initialise(
 // credential. A Job that can't run, or finds the backend away for a while, tells nothing: all Repositories of the
 // storage would wait for it.
 func settlesDoubt(p initjob.Progress) bool {
-	return p.State == observe.StateSucceeded || p.State == observe.StateFailed &&
-		(p.Reason == v1alpha1.ReasonBadCredentials || p.Reason == v1alpha1.ReasonAccessDenied)
+	return p.State == observe.StateSucceeded || p.State == observe.StateFailed && refusesCredential(p.Reason)
 }
 
 // job builds the init Job in the storage's own namespace.
