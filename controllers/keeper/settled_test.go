@@ -60,6 +60,22 @@ func TestAPartOfARevisionLetsNothingGo(t *testing.T) {
 	}
 }
 
+// expectGone waits until nothing holds removals any more, and a keeper has removed a Snapshot.
+func (s *shop) expectGone(older *v1alpha1.Snapshot) {
+	s.t.Helper()
+	looks := 0
+	NewWithT(s.t).Eventually(func() string { // retention looks at once, and not only after half an hour
+		looks++
+		bed.Edit(s.t, s.repository, func() {
+			s.repository.Annotations = map[string]string{"example.com/look": strconv.Itoa(looks)}
+		})
+		return conditions.GetReason(s.repository, v1alpha1.ConditionRetentionApplied)
+	}, testbed.Patience, "200ms").ShouldNot(Equal(v1alpha1.ReasonRemovalHeld))
+	job, _ := s.job()
+	s.did(job, "")
+	released(s.t, older)
+}
+
 // One commit lets a RetentionPolicy keep less and moves the configuration to another one that keeps as much as before.
 // One PolicySync applies the RetentionPolicy. Another one applies the configuration, and has not come to the commit.
 func TestACommitThatNotAllPolicySyncsHaveAppliedLetsNothingGo(t *testing.T) {
@@ -90,17 +106,7 @@ func TestACommitThatNotAllPolicySyncsHaveAppliedLetsNothingGo(t *testing.T) {
 				of+"/team has not applied")
 			expectKept(t, older)
 			over(team)
-			looks := 0
-			NewWithT(t).Eventually(func() string { // retention looks at once, and not only after half an hour
-				looks++
-				bed.Edit(t, s.repository, func() {
-					s.repository.Annotations = map[string]string{"example.com/look": strconv.Itoa(looks)}
-				})
-				return conditions.GetReason(s.repository, v1alpha1.ConditionRetentionApplied)
-			}, testbed.Patience, "200ms").ShouldNot(Equal(v1alpha1.ReasonRemovalHeld))
-			job, _ := s.job()
-			s.did(job, "")
-			released(t, older)
+			s.expectGone(older)
 		})
 	}
 }

@@ -21,10 +21,9 @@ func (r *Reconciler) noteChange(ctx context.Context, s *state) error {
 		return nil
 	}
 	s.changedAt = was.RetentionChangedTime
-	switch {
-	case conditions.Has(s.repository, v1alpha1.ConditionRetentionApplied) &&
-		!equality.Semantic.DeepEqual(was.RetentionPolicy, s.ref),
-		s.changedAt != nil && v1alpha1.Ahead(s.changedAt.Time, now): // a clock was wrong
+	another := conditions.Has(s.repository, v1alpha1.ConditionRetentionApplied) &&
+		!equality.Semantic.DeepEqual(was.RetentionPolicy, s.ref)
+	if another || s.changedAt != nil && v1alpha1.Ahead(s.changedAt.Time, now) { // the latter: a clock was wrong
 		s.changedAt = new(metav1.NewTime(now))
 	}
 	if s.changedAt == nil || s.refusal != nil {
