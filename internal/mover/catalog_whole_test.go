@@ -137,10 +137,13 @@ func TestAReadOnlyDatabaseOfPostgreSQLIsRestored(t *testing.T) {
 	s.must(s.psql("postgres", "DROP DATABASE archive; DROP DATABASE shop"))
 	base.restored(p, made)
 	base.confirmed().restored(p, made)
+	s.must(s.psql("postgres", "ALTER SYSTEM SET default_transaction_read_only = on"))
+	s.must(s.psql("postgres", "SELECT pg_reload_conf()"))
+	base.confirmed().restored(p, made)
 	for _, database := range []string{"archive", "shop"} {
 		g.Expect(s.psql(database, "SELECT n FROM years")).To(Equal("1\n"))
+		g.Expect(s.psql(database, "SHOW transaction_read_only")).To(Equal("on\n"))
 	}
-	g.Expect(s.psql("archive", "SHOW transaction_read_only")).To(Equal("on\n"))
 }
 
 // A table that is made again gets the default privileges of the database, and its dump revokes none of them.

@@ -1,17 +1,13 @@
 package pgroles
 
-import (
-	"bytes"
-	"regexp"
-)
+import "bytes"
 
-// connections passes on what follows the beginning of a dump. It lets psql write to the databases that it connects to
-// from a line on that makes one read-only by default, or all databases for a role. The dump does that for the first
-// connection alone.
+// connections passes on what follows the beginning of a dump. It lets psql write to each database that it connects to:
+// the database, the role or the whole server can be read-only by default. The dump does that for the first connection
+// alone.
 type connections struct {
 	line      []byte // the beginning of the line
 	connected bool   // psql has just connected to a database
-	readOnly  bool   // a database or a role is read-only by default
 }
 
 // writable is a statement and no option of the connection, which a pooler would refuse.
@@ -22,7 +18,6 @@ var (
 	connect  = []byte(`\connect `)
 	restrict = []byte(`\restrict `)
 	settings = []byte("SET statement_timeout = 0;") // the first statement for each connection
-	readOnly = regexp.MustCompile("^ALTER (DATABASE|ROLE) .* SET default_transaction_read_only ")
 )
 
 // compared is how much of a line is compared with those.
@@ -65,7 +60,6 @@ func (c *connections) see(line []byte) bool {
 	case len(line) == 0, bytes.HasPrefix(line, restrict):
 	default:
 		c.connected = false
-		c.readOnly = c.readOnly || readOnly.Match(line)
 	}
-	return was && c.readOnly && bytes.Equal(line, settings)
+	return was && bytes.Equal(line, settings)
 }

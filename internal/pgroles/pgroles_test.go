@@ -88,14 +88,12 @@ func TestDatabasesThatAreReadOnly(t *testing.T) {
 	const connect, settings = "\\connect shop\n\\restrict x\n\n", "SET statement_timeout = 0;\n"
 	const data = "COPY t FROM stdin;\nSET statement_timeout = 0;\n\\.\n\\connect b\n'\nSET statement_timeout = 0;\n"
 	const off = "SET default_transaction_read_only = off;\n"
-	role, database := "ALTER ROLE app SET default_transaction_read_only TO 'on';\n",
-		"ALTER DATABASE \"a SET b\" SET default_transaction_read_only TO 'on';\n"
+	const database = "ALTER DATABASE \"a SET b\" SET default_transaction_read_only TO 'on';\n"
 	shop, long := connect+settings, strings.Repeat("x", 3000)
 	for name, tc := range map[string]struct{ dump, want string }{
-		"none":   {first + shop + data, first + shop + data},
-		"a role": {first + role + shop + data, first + role + shop + off + data},
-		"a database": {
-			first + shop + database + shop + data + shop, first + shop + database + shop + off + data + shop + off,
+		"an ordinary one": {first + shop + data, first + shop + off + data},
+		"another one": {
+			first + shop + database + shop + data + shop, first + shop + off + database + shop + off + data + shop + off,
 		},
 		"a long line": {
 			first + connect + database + long + shop + shop, first + connect + database + long + shop + shop + off,
