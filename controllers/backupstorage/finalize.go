@@ -59,7 +59,8 @@ func (r *Reconciler) finalize(ctx context.Context, storage *v1alpha1.BackupStora
 	}
 	if len(users) > 0 {
 		err := r.say(ctx, storage, v1alpha1.ReasonInUse, users, "the BackupStorage is released once nothing uses it: "+
-			"%s. Delete these users first, or annotate the BackupStorage with "+retention.GiveUp(storage))
+			"%s. Delete these users first. If the deletion was a mistake, annotate the BackupStorage with "+
+			retention.GiveUp(storage)+" and apply it again: its Repositories, their Snapshots and the data stay")
 		return ctrl.Result{RequeueAfter: r.heldInterval(storage)}, err
 	}
 	var names []string

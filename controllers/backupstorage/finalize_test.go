@@ -160,8 +160,9 @@ func TestAStorageInUseStays(t *testing.T) {
 		g.Expect(conditions.GetReason(s, meta.ReadyCondition)).To(Equal(v1alpha1.ReasonInUse))
 		g.Expect(conditions.GetMessage(s, meta.ReadyCondition)).
 			To(Equal("the BackupStorage is released once nothing uses it: BackupConfiguration " + r.Namespace +
-				"/web. Delete these users first, or annotate the BackupStorage with backup.cairn.dev/give-up=" +
-				string(s.UID)))
+				"/web. Delete these users first. If the deletion was a mistake, annotate the BackupStorage with " +
+				"backup.cairn.dev/give-up=" + string(s.UID) + " and apply it again: its Repositories, their Snapshots " +
+				"and the data stay"))
 	}, "the condition names the user")
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(r), r)).To(Succeed())
 	g.Expect(r.DeletionTimestamp).To(BeNil())

@@ -135,13 +135,23 @@ type backups struct {
 	cache client.Reader
 	// known are targets, with their namespaces, that have had one.
 	known map[v1alpha1.TypedObjectReference]bool
+	// made are those to which a policy has given one, as far as its runs tell.
+	made map[made]bool
 	// read are the namespaces whose Snapshots are known.
 	read map[string]bool
 }
 
+// made is a target with a good backup of a policy.
+type made struct {
+	by     invoker
+	target v1alpha1.TypedObjectReference
+}
+
 // backupsOf knows the targets of these runs that succeeded.
 func backupsOf(cache client.Reader, sessions []v1alpha1.BackupSession) *backups {
-	b := &backups{cache: cache, known: map[v1alpha1.TypedObjectReference]bool{}, read: map[string]bool{}}
+	b := &backups{
+		cache: cache, known: map[v1alpha1.TypedObjectReference]bool{}, made: map[made]bool{}, read: map[string]bool{},
+	}
 	for i := range sessions {
 		s := &sessions[i]
 		if v1alpha1.HasRecordAnnotation(s.Annotations) {
@@ -152,6 +162,7 @@ func backupsOf(cache client.Reader, sessions []v1alpha1.BackupSession) *backups 
 			if target := t.AppRef; t.Phase == v1alpha1.BackupSessionSucceeded {
 				target.Namespace = s.Namespace
 				b.known[target] = true
+				b.made[made{invoker{s.Namespace, s.Spec.Invoker.Kind, s.Spec.Invoker.Name}, target}] = true
 			}
 		}
 	}
@@ -196,7 +207,8 @@ func (p *pageBuilder) add(
 	ctx context.Context, row ledger.Policy, o *metav1.ObjectMeta, targets []v1alpha1.TypedObjectReference,
 	sessions []v1alpha1.SessionConfig, status []v1alpha1.SessionStatus,
 ) error {
-	h := p.runs[invoker{o.Namespace, row.Kind, o.Name}]
+	by := invoker{o.Namespace, row.Kind, o.Name}
+	h := p.runs[by]
 	if !v1alpha1.InForce(o) {
 		return nil
 	}
@@ -209,15 +221,6 @@ func (p *pageBuilder) add(
 	}
 	row.Namespace, row.Name = o.Namespace, o.Name
 	row.LastSuccess, row.LastResult, row.LastReason = h.success, h.result, h.reason
-	for _, t := range targets {
-		row.Targets = append(row.Targets, t.String())
-		t.Namespace = o.Namespace
-		if done, err := p.backups.of(ctx, t); err != nil {
-			return err
-		} else if !done {
-			row.NoBackup = append(row.NoBackup, t.String())
-		}
-	}
 	for _, s := range status {
 		if n := s.NextSchedule; n != nil && (row.Next.IsZero() || n.Time.Before(row.Next)) {
 			row.Next = n.Time
@@ -238,6 +241,19 @@ func (p *pageBuilder) add(
 			o.CreationTimestamp.Time)
 		if due, ok := backup.SuccessDue(&known, config, h.sessions[config.Name], p.now, next); ok {
 			p.expect(&row, due)
+		}
+	}
+	// A backup that another policy made is none in the place that this one names.
+	failing := row.LastSuccess.IsZero() && row.LastResult == string(v1alpha1.BackupSessionFailed)
+	for _, t := range targets {
+		row.Targets = append(row.Targets, t.String())
+		t.Namespace = o.Namespace
+		done, err := p.backups.of(ctx, t)
+		if err != nil {
+			return err
+		}
+		if !done || failing && !p.backups.made[made{by, t}] {
+			row.NoBackup = append(row.NoBackup, t.String())
 		}
 	}
 	p.rows = append(p.rows, row)

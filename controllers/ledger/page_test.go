@@ -183,6 +183,38 @@ func TestThePageCountsTheRunsOfAllItsLedgers(t *testing.T) {
 	g.Expect(pages).NotTo(ContainElement(ContainSubstring("photos")), "no Ledger records its runs")
 }
 
+// A copy in another bucket that nobody has ever made is on the page, also if the target has a backup elsewhere.
+func TestThePageNamesPoliciesThatNeverSucceeded(t *testing.T) {
+	t.Parallel()
+	g, w := NewWithT(t), newWorld(t)
+	page := func() string {
+		out, err := w.reconciler.page(t.Context(), get(w, &v1alpha1.Ledger{
+			ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "l"},
+		}))
+		g.Expect(err).NotTo(HaveOccurred())
+		return string(out)
+	}
+	w.ledger("l")
+	w.nightly("data")
+	run := func(name, policy string, phase v1alpha1.BackupSessionPhase) {
+		w.session(name, func(s *v1alpha1.BackupSession) {
+			s.Status.Phase, s.Status.Reason = phase, string(phase)
+			s.Spec.Invoker.Kind, s.Spec.Invoker.Name = v1alpha1.BackupConfigurationKind, policy
+			s.Status.Targets = []v1alpha1.BackupTargetStatus{{
+				Name: policy, Phase: phase,
+				AppRef: v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "data"},
+			}}
+		})
+	}
+	run("elsewhere", "another", v1alpha1.BackupSessionSucceeded)
+	g.Expect(page()).NotTo(ContainSubstring("o backup yet"), "no run of it has failed")
+	run("failed", "data", v1alpha1.BackupSessionFailed)
+	g.Expect(page()).To(ContainSubstring(
+		"**No backup yet:** BackupConfiguration/data in " + w.namespace + " (1 of 1 targets).\n"))
+	run("succeeded", "data", v1alpha1.BackupSessionSucceeded)
+	g.Expect(page()).NotTo(ContainSubstring("o backup yet"))
+}
+
 // A target that never had a good backup is on the page, also if other targets of its policy have one.
 func TestThePageNamesTargetsWithoutABackup(t *testing.T) {
 	t.Parallel()
