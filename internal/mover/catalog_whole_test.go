@@ -146,6 +146,54 @@ func TestAReadOnlyDatabaseOfPostgreSQLIsRestored(t *testing.T) {
 	}
 }
 
+// Any role can set its own search_path, and pg_dumpall writes the line breaks in it as they are.
+func TestSettingsOfRolesAreNoStatements(t *testing.T) {
+	t.Parallel()
+	g, s, p := NewWithT(t), startPostgreSQL(t), withSecret(t)
+	s.must(s.psql("postgres", "CREATE ROLE eve LOGIN; CREATE DATABASE shop"))
+	s.must(s.psql("shop", "CREATE TABLE orders AS SELECT 1 AS n"))
+	base := catalogTask{addon: "postgres-addon", server: s}
+	const state = "SELECT rolsuper, setconfig FROM pg_roles r JOIN pg_db_role_setting s ON setrole = r.oid"
+	for _, tc := range []struct{ name, setting string }{
+		{"a role", `x\nCREATE ROLE "; ALTER ROLE eve SUPERUSER; --";\n--`},
+		{"a database", `x\nDROP DATABASE IF EXISTS x;\n--`},
+		{"backslashes", `\\\\\nDROP ROLE x;\nCREATE ROLE "; ALTER ROLE eve SUPERUSER; --";\n--`},
+		{"a connection", `x\n\\connect x\nSET statement_timeout = 0;\n--`},
+		{"quotes", `x\'\n"\n--\'\nDROP DATABASE IF EXISTS x;\n`},
+		{"a long line", strings.Repeat("y", 1<<20) + `\nDROP DATABASE IF EXISTS x;\n--`}, // a backup after it is Shrunk
+	} {
+		s.must(s.psql("postgres", "SET SESSION AUTHORIZATION eve; ALTER ROLE eve SET search_path = E'"+tc.setting+"'"))
+		before := s.must(s.psql("postgres", state))
+		g.Expect(before).To(HavePrefix("f|"))
+		base.confirmed().restored(p, base.backedUp(p, tc.name))
+		g.Expect(s.psql("shop", "SELECT n FROM orders")).To(Equal("1\n"), tc.name)
+		g.Expect(s.must(s.psql("postgres", state)) == before).To(BeTrue(), tc.name)
+	}
+}
+
+// What reads a dump twice finds the roles of the first time, whatever their names are.
+func TestOddNamesOfRolesAndDatabases(t *testing.T) {
+	t.Parallel()
+	g, s, p := NewWithT(t), startPostgreSQL(t), withSecret(t)
+	names := []string{
+		`CORP\alice`, `a\`, `'`, `"`, `a"" WITH "b`, `$cairn$`, `$name$x`, `x$cairn`, `x$name`, `$`, `two words`,
+		`é`, `NAMES`,
+	}
+	quoted := func(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
+	for _, name := range names {
+		s.must(s.psql("postgres", "CREATE ROLE "+quoted(name)+" LOGIN PASSWORD 'p'"))
+		s.must(s.psql("postgres", "CREATE DATABASE "+quoted(name)+" IS_TEMPLATE true OWNER "+quoted(name)))
+	}
+	s.must(s.psql("postgres", "CREATE ROLE \"a\nb\nDROP ROLE x;\n\"; COMMENT ON ROLE \"'\" IS '\nDROP ROLE x;\n'"))
+	base := catalogTask{addon: "postgres-addon", server: s}
+	const state = "SELECT rolname, rolcanlogin, shobj_description(oid, 'pg_authid') FROM pg_roles ORDER BY 1; " +
+		"SELECT datname, datdba::regrole, datistemplate FROM pg_database ORDER BY 1"
+	before := s.must(s.psql("postgres", state))
+	made := base.backedUp(p, "all")
+	base.confirmed().restored(p, made)
+	g.Expect(s.psql("postgres", state)).To(Equal(before))
+}
+
 // A table that is made again gets the default privileges of the database, and its dump revokes none of them.
 func TestNoTableGetsMoreRightsByARestore(t *testing.T) {
 	t.Parallel()

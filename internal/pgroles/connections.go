@@ -10,7 +10,9 @@ type connections struct {
 	connected bool   // psql has just connected to a database
 }
 
-// writable is a statement and no option of the connection, which a pooler would refuse.
+// writable is a statement and no option of the connection, which a pooler would refuse. It has no quotes and no marks
+// of comments: what follows the beginning can hold lines like those of a connection in a string or a body, and then it
+// is part of that text.
 const writable = "SET default_transaction_read_only = off;\n"
 
 // Lines as pg_dumpall writes them.
@@ -50,7 +52,7 @@ func (c *connections) pass(b []byte) []byte {
 }
 
 // see looks at a line and returns whether to write a line after it. That is only after the lines that follow each other
-// for a connection, because a text in the data can be like one of them.
+// for a connection, because a text in the data can be like one of them. A text that has them all gets the line, too.
 func (c *connections) see(line []byte) bool {
 	line = bytes.TrimRight(line, "\r\n")
 	was := c.connected

@@ -1,7 +1,10 @@
-// Package pgroles changes a dump of pg_dumpall, which drops databases and creates roles, so that a server that has some
-// of them can read it. The role that reads the dump always exists, and a client that stops at the
-// first error would stop there. The role also logs in again for each database, so it must keep the password that it
-// has. A Writer is for one goroutine.
+// Package pgroles changes a dump of pg_dumpall so that a server that is in use can read it: roles that exist, databases
+// that are templates or have subscriptions, and databases that are read-only. The role that reads the dump always
+// exists, and a client that stops at the first error would stop there. The role also logs in again for each database,
+// so it must keep the password that it has.
+//
+// Most of a dump is text of others. What is changed is only a whole statement in the beginning, which begins where no
+// string, name or comment is open, or what is added has neither quotes nor marks of comments.
 package pgroles
 
 import (
@@ -14,7 +17,7 @@ import (
 // it.
 const header = "--\n-- PostgreSQL database cluster dump\n"
 
-// longest is how long a line of the beginning can be. A longer line is not part of it.
+// longest is how much of a line of the beginning is kept. A longer one stays as it is.
 const longest = 1 << 20
 
 // Writer passes a dump on to another writer. CREATE ROLE creates only a missing role, and DROP ROLE is left out. ALTER
@@ -26,7 +29,10 @@ const longest = 1 << 20
 // is no dump of a cluster stays as it is. A Writer is for one goroutine.
 type Writer struct {
 	to    io.Writer
-	rest  []byte
+	rest  []byte   // the line that has not ended
+	open  quotes   // what is open in the beginning
+	at    int      // how much of rest it has seen
+	long  bool     // the beginning of the line was passed on
 	drops []string // the last lines, which drop databases
 	known bool     // the stream is a dump of a cluster
 	body  bool
@@ -36,7 +42,7 @@ type Writer struct {
 // NewWriter returns a Writer that passes its changed input on to w.
 func NewWriter(w io.Writer) *Writer { return &Writer{to: w} }
 
-// Write passes b on. It keeps less than one line for later, and the lines that drop databases.
+// Write passes b on. It keeps a line that has not ended for later, and the lines that drop databases.
 func (w *Writer) Write(b []byte) (int, error) {
 	if w.body {
 		return w.afterwards(b)
@@ -52,21 +58,7 @@ func (w *Writer) Write(b []byte) (int, error) {
 			w.rest = w.rest[seen:]
 		}
 	}
-	for w.known && !w.body {
-		end := bytes.IndexByte(w.rest, '\n')
-		if end < 0 {
-			w.body = len(w.rest) > longest
-			break
-		}
-		line := string(w.rest[:end+1])
-		w.rest = w.rest[end+1:]
-		if strings.HasPrefix(line, dropDatabase) && len(w.drops) < mostDrops {
-			w.drops = append(w.drops, line)
-			continue
-		}
-		w.body = strings.HasPrefix(line, string(connect))
-		w.later.see([]byte(line))
-		out.WriteString(w.dropped() + rewriteLine(line))
+	for w.known && !w.body && w.line(&out) {
 	}
 	if w.body {
 		out.WriteString(w.dropped())
@@ -81,6 +73,32 @@ func (w *Writer) Write(b []byte) (int, error) {
 		w.rest = nil
 	}
 	return len(b), nil
+}
+
+// line passes on the next line of the beginning. It returns false if the line has not ended.
+func (w *Writer) line(out *bytes.Buffer) bool {
+	n, ended := w.open.line(w.rest[w.at:])
+	w.at += n
+	tooLong := w.long || w.at > longest
+	if !ended && !tooLong {
+		return false
+	}
+	line := string(w.rest[:w.at])
+	w.rest, w.at, w.long = w.rest[w.at:], 0, !ended
+	switch {
+	case tooLong:
+		out.WriteString(w.dropped() + line)
+	case strings.HasPrefix(line, dropDatabase):
+		if len(w.drops) == mostDrops {
+			out.WriteString(w.dropped())
+		}
+		w.drops = append(w.drops, line)
+	default:
+		w.body = strings.HasPrefix(line, string(connect))
+		w.later.see([]byte(line))
+		out.WriteString(w.dropped() + rewriteLine(line))
+	}
+	return ended
 }
 
 // afterwards passes on what follows the beginning.
@@ -114,7 +132,7 @@ func (w *Writer) dropped() string {
 	for _, line := range w.drops {
 		statement, ended := strings.CutSuffix(strings.TrimRight(line, "\r\n"), ";")
 		name, ok := literal(strings.TrimPrefix(statement, dropDatabase))
-		if ended && ok && !strings.Contains(name, tag) {
+		if ended && ok {
 			names = append(names, name)
 		}
 	}
@@ -123,7 +141,7 @@ func (w *Writer) dropped() string {
 	if len(names) == 0 {
 		return lines
 	}
-	return "DO " + tag + strings.ReplaceAll(prepare, "NAMES", strings.Join(names, ", ")) + tag + ";\n" + lines
+	return block(strings.ReplaceAll(prepare, "NAMES", strings.Join(names, ", "))) + lines
 }
 
 // prepare finds what would keep PostgreSQL from dropping databases. The dump drops postgres and template1 too, after it
@@ -146,60 +164,21 @@ func rewriteLine(line string) string {
 	if strings.HasPrefix(statement, "DROP ROLE ") {
 		return "\n"
 	}
-	if strings.Contains(statement, tag) {
-		return line
-	}
 	if role, ok := strings.CutPrefix(statement, "CREATE ROLE "); ok {
 		if name, ok := literal(role); ok {
-			return "DO " + tag + "BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = " + name +
-				") THEN " + statement + "; END IF; END" + tag + ";\n"
+			return block("BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = " + name +
+				") THEN " + statement + "; END IF; END")
 		}
 	}
 	if role, ok := strings.CutPrefix(statement, "ALTER ROLE "); ok {
 		if name, ok := literal(cutName(role, " WITH ")); ok {
 			// PostgreSQL quotes a statement that fails in a block, with its password: the block hides it.
-			return "DO " + tag + "BEGIN IF session_user <> " + name + " THEN " + statement + "; END IF; EXCEPTION " +
-				"WHEN OTHERS THEN RAISE EXCEPTION USING MESSAGE = SQLERRM, ERRCODE = SQLSTATE; END" + tag + ";\n"
+			return block("BEGIN IF session_user <> " + name + " THEN " + statement + "; END IF; EXCEPTION " +
+				"WHEN OTHERS THEN RAISE EXCEPTION USING MESSAGE = SQLERRM, ERRCODE = SQLSTATE; END")
 		}
 	}
 	return line
 }
 
-// tag quotes the body of a block.
-const tag = "$cairn$"
-
-// literal returns the name that an identifier stands for as a string of SQL.
-func literal(identifier string) (string, bool) {
-	name, ok := unquoted(identifier)
-	return "'" + strings.ReplaceAll(name, "'", "''") + "'", ok && name != ""
-}
-
-// cutName returns the identifier before the first separator that is not a part of it, or "".
-func cutName(text, separator string) string {
-	for at := 0; ; {
-		next := strings.Index(text[at:], separator)
-		if next < 0 {
-			return ""
-		}
-		at += next
-		if strings.Count(text[:at], `"`)%2 == 0 {
-			return text[:at]
-		}
-		at += len(separator)
-	}
-}
-
-// unquoted returns the name that an identifier stands for.
-func unquoted(identifier string) (string, bool) {
-	inner, quoted := strings.CutPrefix(identifier, `"`)
-	switch {
-	case strings.ContainsRune(identifier, '\\'):
-		return "", false
-	case !quoted:
-		return identifier, !strings.ContainsAny(identifier, ` "'`)
-	case !strings.HasSuffix(inner, `"`):
-		return "", false
-	}
-	inner = strings.TrimSuffix(inner, `"`)
-	return strings.ReplaceAll(inner, `""`, `"`), strings.Count(inner, `"`)%2 == 0
-}
+// block returns the statement that runs a body.
+func block(body string) string { return "DO " + dollars("cairn", body) + ";\n" }
