@@ -6,11 +6,13 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+	batchv1 "k8s.io/api/batch/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/testbed"
+	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
@@ -183,4 +185,27 @@ func TestARestoreBatchWaitsForItsDatabase(t *testing.T) {
 			w.Expect(w.generation()).To(Equal(generation), "nothing is scaled")
 		})
 	}
+}
+
+// The database is not ready at the moment at which its restore ends, as after a heavy load: its stamp proves nothing.
+func TestNoHookMeetsADatabaseThatNobodySawAtTheEnd(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.gone(w.deployment("kubectl"))
+	l := sessiontest.Listen(t)
+	w.Outcome = func(job *batchv1.Job) kubelet.Outcome {
+		if kubelet.TaskOf(job).RestoreSession.Name == "back-db" {
+			w.dbReady(false)
+		}
+		return kubelet.Succeed(job)
+	}
+	w.hooked(l, w.database(), scalesWeb)
+	b := w.drive()
+	w.Expect(b.Status.Phase).To(Equal(v1alpha1.RestoreSessionSucceeded), "%v", summary(b))
+	w.dbReady(true)
+	heard, generation := l.Heard(), w.generation()
+	w.again(b)
+	w.Expect(summary(w.drive())).To(Equal([]string{"Invalid/ConfirmationMissing of "}))
+	w.Expect(l.Heard()).To(Equal(heard))
+	w.Expect(w.generation()).To(Equal(generation), "nothing is scaled")
 }

@@ -152,7 +152,7 @@ func (r *Reconciler) spentDatabase(
 	if wrong := t.confirmation.Wrong(t.Target, found.UID()); wrong != nil || mark == nil {
 		return wrong, nil
 	}
-	if t.Confirm == "" && read.DatabaseUnseen(found, mark, t.identical) {
+	if t.Confirm == "" && read.DatabaseUnseen(found, mark, claims, t.identical) {
 		return restorebatch.FilledUnseen(&t.RestoreBatchTarget, found.UID(), "Lease "+mark.Name), nil
 	}
 	return t.confirmation.Used("Lease "+mark.Name, mark.Annotations), nil

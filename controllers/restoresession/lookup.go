@@ -161,7 +161,7 @@ func (r *Reconciler) findUnseen(ctx context.Context, look *lookup) error {
 	if look.database != nil {
 		filled, mark, err := read.DatabaseFilled(ctx, r.APIReader, s.Namespace, look.database, look.claims,
 			look.identical.OfAnyName())
-		if filled || read.DatabaseUnseen(look.database, mark, look.identical) {
+		if filled || read.DatabaseUnseen(look.database, mark, look.claims, look.identical) {
 			look.Error = restore.FilledUnseen(s, uid, "Lease "+mark.Name)
 		}
 		return err

@@ -69,9 +69,12 @@ func DatabaseFilled(
 	return restore.DatabaseFilledBy(mark.Annotations, d.UID(), volumes, by), mark, nil
 }
 
-// DatabaseUnseen reports whether a database can hold what an identical restore wrote, and nothing tells: its server is
-// elsewhere, or is one of several, or nobody vouches for its data any more. mark is its DatabaseMark, which can be nil.
-func DatabaseUnseen(d *Database, mark *coordinationv1.Lease, by restore.Identical) bool {
-	return mark != nil && (restore.Disowned(mark.Annotations, by) ||
-		d.Location.Pod == nil && restore.Marked(mark.Annotations, by.Digests...))
+// DatabaseUnseen reports whether a database that is not DatabaseFilled can hold what an identical restore wrote all the
+// same, under any name, and nothing tells: its server is elsewhere, or is one of several, or could not be seen when the
+// restore ended, or was made anew on the same claims, or nobody vouches for its data any more. mark is its
+// DatabaseMark, which can be nil.
+func DatabaseUnseen(
+	d *Database, mark *coordinationv1.Lease, claims []corev1.PersistentVolumeClaim, by restore.Identical,
+) bool {
+	return mark != nil && restore.DatabaseCanHold(mark.Annotations, d.UID(), d.Location.Pod, claims, by)
 }

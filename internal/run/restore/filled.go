@@ -189,6 +189,15 @@ func VolumesOfDatabase(server *corev1.Pod, claims []corev1.PersistentVolumeClaim
 	if server == nil {
 		return ""
 	}
+	uids := claimsOfServer(server, claims)
+	if len(uids) == 0 || !keepsData(&server.Spec) {
+		uids = append(uids, lifeOf(server))
+	}
+	return strings.Join(uids, "+")
+}
+
+// claimsOfServer returns the UIDs of the claims that a server mounts.
+func claimsOfServer(server *corev1.Pod, claims []corev1.PersistentVolumeClaim) []string {
 	var uids []string
 	for _, v := range server.Spec.Volumes {
 		if v.PersistentVolumeClaim == nil {
@@ -200,10 +209,41 @@ func VolumesOfDatabase(server *corev1.Pod, claims []corev1.PersistentVolumeClaim
 			}
 		}
 	}
-	if len(uids) == 0 || !keepsData(&server.Spec) {
-		uids = append(uids, lifeOf(server))
+	return uids
+}
+
+// DatabaseCanHold reports whether a database can hold what an identical restore of any name wrote, as far as the stamp
+// tells, which need not prove that: see DatabaseFilledBy. Only other claims, and another pod where there were none, say
+// that the data is gone. server is the only server, or nil.
+func DatabaseCanHold(
+	lease map[string]string, target types.UID, server *corev1.Pod, claims []corev1.PersistentVolumeClaim, by Identical,
+) bool {
+	stamp := ParseStamp(lease[v1alpha1.AnnotationRestored])
+	if !Marked(lease, by.Digests...) || stamp.Target != "" && stamp.Target != target {
+		return false
 	}
-	return strings.Join(uids, "+")
+	if stamp.Volume == "" || server == nil {
+		return true
+	}
+	there := claimsOfServer(server, claims)
+	if outlivesContainers(&server.Spec) {
+		there = append(there, string(server.UID))
+	}
+	return slices.ContainsFunc(strings.Split(stamp.Volume, "+"), func(was string) bool {
+		was, _, _ = strings.Cut(was, ".") // see lifeOf
+		return slices.Contains(there, was)
+	})
+}
+
+// outlivesContainers reports whether a pod has a volume, other than settings, whose data stays when a container starts
+// again.
+func outlivesContainers(pod *corev1.PodSpec) bool {
+	return slices.ContainsFunc(pod.Volumes, func(v corev1.Volume) bool { return !isSettings(&v) })
+}
+
+// isSettings reports whether a volume holds only what objects of the cluster say.
+func isSettings(v *corev1.Volume) bool {
+	return v.ConfigMap != nil || v.Secret != nil || v.Projected != nil || v.DownwardAPI != nil
 }
 
 // lifeOf identifies a pod until one of its containers starts again: what is in no volume is lost then.
@@ -231,10 +271,10 @@ func keepsData(pod *corev1.PodSpec) bool {
 			if at < 0 {
 				return false
 			}
-			switch v := pod.Volumes[at]; {
+			switch v := &pod.Volumes[at]; {
 			case v.PersistentVolumeClaim != nil:
 				keeps = true
-			case v.ConfigMap == nil && v.Secret == nil && v.Projected == nil && v.DownwardAPI == nil:
+			case !isSettings(v):
 				return false
 			}
 		}

@@ -165,17 +165,8 @@ func TestVolumesOfDatabase(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			server := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: "pod"}}
+			server := serverWith(tt.volumes...)
 			server.Spec.Containers = []corev1.Container{{VolumeMounts: tt.mounts}}
-			for _, name := range tt.volumes {
-				v := corev1.Volume{Name: name}
-				if name == "empty" {
-					v.EmptyDir = &corev1.EmptyDirVolumeSource{}
-				} else {
-					v.PersistentVolumeClaim = &corev1.PersistentVolumeClaimVolumeSource{ClaimName: name}
-				}
-				server.Spec.Volumes = append(server.Spec.Volumes, v)
-			}
 			g.Expect(VolumesOfDatabase(server, claims)).To(Equal(tt.want))
 		})
 	}
@@ -183,6 +174,60 @@ func TestVolumesOfDatabase(t *testing.T) {
 	g.Expect(VolumesOfDatabase(nil, claims)).To(BeEmpty())
 	server.Status.ContainerStatuses = []corev1.ContainerStatus{{RestartCount: 2}}
 	g.Expect(VolumesOfDatabase(server, claims)).To(Equal("pod.2"), "the container began anew")
+}
+
+// A hook must not meet what a database can still hold. One that is empty after a disaster is restored without a word.
+func TestDatabaseCanHold(t *testing.T) {
+	claims := []corev1.PersistentVolumeClaim{filledClaim("data", "d"), filledClaim("new", "d")}
+	for name, tt := range map[string]struct {
+		stamp   string
+		volumes []string // of the server
+		gone    bool
+		want    bool
+	}{
+		"nobody could see it when the restore ended": {"d/service//1/march", []string{"data"}, false, true},
+		"another name":             {"d/service/uid-data/1/october", []string{"data"}, false, true},
+		"it has one more claim":    {"d/service/uid-data/1/march", []string{"data", "new"}, false, true},
+		"another pod, same claim":  {"d/service/uid-data+old/1/march", []string{"data"}, false, true},
+		"same pod, anew":           {"d/service/pod.1/1/march", []string{"empty"}, false, true},
+		"its server is elsewhere":  {"d/service/uid-data/1/march", nil, true, true},
+		"nobody vouches for it":    {"d", []string{"new"}, false, true},
+		"another claim":            {"d/service/uid-data/1/march", []string{"new"}, false, false},
+		"another claim and pod":    {"d/service/uid-data+old/1/march", []string{"new"}, false, false},
+		"another pod":              {"d/service/old/1/march", []string{"empty"}, false, false},
+		"a container without data": {"d/service/pod/1/march", []string{"settings"}, false, false},
+		"another database":         {"d/other/uid-data/1/march", []string{"data"}, false, false},
+		"another restore":          {"e/service/uid-data/1/march", []string{"data"}, false, false},
+		"nothing":                  {"", []string{"data"}, false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			lease := map[string]string{v1alpha1.AnnotationRestored: tt.stamp}
+			server := serverWith(tt.volumes...)
+			server.Status.ContainerStatuses = []corev1.ContainerStatus{{RestartCount: 2}}
+			if tt.gone {
+				server = nil
+			}
+			NewWithT(t).Expect(DatabaseCanHold(lease, "service", server, claims, march("d"))).To(Equal(tt.want))
+		})
+	}
+}
+
+// serverWith returns the pod of a database with volumes: "empty" goes with it, and any but "settings" is a claim.
+func serverWith(volumes ...string) *corev1.Pod {
+	server := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: "pod"}}
+	for _, name := range volumes {
+		v := corev1.Volume{Name: name}
+		switch name {
+		case "empty":
+			v.EmptyDir = &corev1.EmptyDirVolumeSource{}
+		case "settings":
+			v.ConfigMap = &corev1.ConfigMapVolumeSource{}
+		default:
+			v.PersistentVolumeClaim = &corev1.PersistentVolumeClaimVolumeSource{ClaimName: name}
+		}
+		server.Spec.Volumes = append(server.Spec.Volumes, v)
+	}
+	return server
 }
 
 func TestDisown(t *testing.T) {
