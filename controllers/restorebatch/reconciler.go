@@ -109,7 +109,10 @@ func (r kind) Observe(
 	ctx context.Context, reader client.Reader, b *v1alpha1.RestoreBatch, refused movers.Refusals, look bool,
 ) (observed, error) {
 	in := observed{
-		Input: restorebatch.Input{Now: r.Clock.Now(), Batch: b, Refused: refused, Hooks: r.Hooks.Results(b.UID)},
+		Input: restorebatch.Input{
+			Now: r.Clock.Now(), Batch: b, Refused: refused, DisownRefused: refused[disownKey],
+			Hooks: r.Hooks.Results(b.UID),
+		},
 	}
 	var err error
 	if in.Children, err = children(ctx, reader, b); err != nil {
@@ -165,8 +168,11 @@ func (r kind) Close(ctx context.Context, b *v1alpha1.RestoreBatch) (time.Duratio
 	return 0, oneshot.Release(ctx, r.writer(), b)
 }
 
-// carryOut carries out a decision, except for the status. With an error it also returns the key that a refusal has in
-// Input.Refused, or "".
+// disownKey is the key of what refuses Decision.Disown. It is no name of a target.
+const disownKey = "/disown"
+
+// carryOut carries out a decision, except for the status. With an error it also returns the key under which the next
+// observation looks for a refusal, or "".
 func (r *Reconciler) carryOut(
 	ctx context.Context, in restorebatch.Input, d restorebatch.Decision,
 ) (key string, err error) {
@@ -191,7 +197,7 @@ func (r *Reconciler) carryOut(
 		if apierrors.IsInternalError(err) { // a webhook that is away comes back
 			return "", err
 		}
-		return restorebatch.DisownRefused, movers.AsDenial(err)
+		return disownKey, movers.AsDenial(err)
 	}
 	return "", nil
 }

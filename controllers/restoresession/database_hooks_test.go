@@ -60,7 +60,7 @@ func TestNoPreRestoreHookMeetsADatabaseThatCanHoldItsData(t *testing.T) {
 		"it was not ready when the restore ended":            {"one", "one", scratch, true, refused},
 		"its claim is another one":                           {"one", "two", scratch, false, "Succeeded/Succeeded"},
 		"its data went with its pod":                         {"", "", files, false, "Succeeded/Succeeded"},
-		"its data is on its claim alone":                     {"one", "one", scratch[:1], false, "Skipped/AlreadyRestored"},
+		"its claim has all of it":                            {"one", "one", scratch[:1], false, "Skipped/AlreadyRestored"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

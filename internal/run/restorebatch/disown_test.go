@@ -19,9 +19,7 @@ func TestTheStampsThatNobodyCanTake(t *testing.T) {
 			"back-web": restoredChild("back-web", v1alpha1.RestoreSessionSucceeded, "Why"),
 			"back-db":  restoredChild("back-db", v1alpha1.RestoreSessionSkipped, "Why"),
 		},
-		Refused: map[string]*v1alpha1.ResolvedError{
-			DisownRefused: {Reason: v1alpha1.ReasonInvalidTask, Message: "it says no"},
-		},
+		DisownRefused: &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonInvalidTask, Message: "it says no"},
 	})
 	g.Expect(d.Disown).To(BeFalse())
 	g.Expect(d.Status.Phase).To(Equal(v1alpha1.RestoreSessionFailed))

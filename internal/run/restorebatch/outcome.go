@@ -127,7 +127,7 @@ func (r *runner) failures() string {
 func (r *runner) disown(message string) string {
 	r.d.Disown = r.disturbed() != "" ||
 		!r.anyEnded(v1alpha1.RestoreSessionFailed) && !r.anyEnded(v1alpha1.RestoreSessionInvalid)
-	why := r.Refused[DisownRefused]
+	why := r.DisownRefused
 	if !r.d.Disown || why == nil {
 		return message
 	}

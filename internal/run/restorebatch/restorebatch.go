@@ -28,9 +28,10 @@ type Input struct {
 	Start *Start
 	// Children holds the RestoreSessions that the RestoreBatch made, by name.
 	Children map[string]*v1alpha1.RestoreSession
-	// Refused explains, by the name of the target, why its RestoreSession can't be made, and as DisownRefused why
-	// Disown can't be carried out.
+	// Refused explains, by the name of the target, why its RestoreSession can't be made.
 	Refused map[string]*v1alpha1.ResolvedError
+	// DisownRefused explains why Disown can't be carried out. It is nil if nothing is known to prevent that.
+	DisownRefused *v1alpha1.ResolvedError
 	// Jobs holds the existing Jobs of its hooks, by name.
 	Jobs map[string]run.Job
 	// Hooks returns how attempts of its hooks ended. It is called only where the RestoreBatch has hooks.
@@ -81,9 +82,6 @@ type Start struct {
 	// Timeout is the timeout of the restore.
 	Timeout time.Duration
 }
-
-// DisownRefused is no name of a target: see Input.Refused.
-const DisownRefused = "/disown"
 
 // Decision is the next step of a RestoreBatch. The caller carries it out in this order: Delete, DeleteJobs,
 // Scale, Create, Disown, Status. Each part can be repeated.
