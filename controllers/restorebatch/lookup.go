@@ -53,6 +53,9 @@ func (r *Reconciler) lookUp(ctx context.Context, b *v1alpha1.RestoreBatch) (*res
 	if err := r.resolveAround(ctx, b, start); start.Error != nil || start.AlreadyRestored || err != nil {
 		return start, err
 	}
+	if err := r.awaitData(ctx, b, start, chosen); start.Error != nil || err != nil {
+		return start, err
+	}
 	elsewhere, err := r.elsewhere(ctx, b, resolved.Namespace, restorebatch.SoughtAfter(&b.Spec, chosen), snapshots,
 		repositories, now)
 	start.Newer = restorebatch.NewerSnapshots(snapshots, elsewhere, &b.Spec, chosen, now)

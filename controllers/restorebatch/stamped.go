@@ -22,25 +22,40 @@ import (
 func (r *Reconciler) stamped(
 	ctx context.Context, b *v1alpha1.RestoreBatch, resolved []v1alpha1.ResolvedRestoreTarget,
 ) (bool, error) {
-	namespace := client.InNamespace(b.Namespace)
-	var claims corev1.PersistentVolumeClaimList
-	if err := r.APIReader.List(ctx, &claims, namespace); err != nil {
-		return false, fmt.Errorf("list PersistentVolumeClaims: %w", err)
-	}
-	pods := r.podsOf(ctx, b.Namespace)
-	ofSpec := restorebatch.SpecDigests(b)
+	filledBefore := r.filledBefore(ctx, b)
 	for i := range b.Spec.Targets {
 		t := b.Spec.Targets[i]
 		if len(resolved) > 0 {
 			t.Target = resolved[i].Target
 		}
-		identical := restorebatch.IdenticalTo(b, t.Name, restorebatch.TargetDigests(ofSpec, t.Name))
-		filled, err := r.filled(ctx, b.Namespace, &t, claims.Items, pods, identical)
-		if err != nil || !filled {
+		if filled, err := filledBefore(&t); err != nil || !filled {
 			return false, err
 		}
 	}
 	return true, nil
+}
+
+// filledBefore returns a function that reports whether an identical earlier RestoreBatch filled one target, which still
+// has its data. It reads what is in the namespace at its first call.
+func (r *Reconciler) filledBefore(
+	ctx context.Context, b *v1alpha1.RestoreBatch,
+) func(t *v1alpha1.RestoreBatchTarget) (bool, error) {
+	pods, ofSpec := r.podsOf(ctx, b.Namespace), restorebatch.SpecDigests(b)
+	claims := sync.OnceValues(func() ([]corev1.PersistentVolumeClaim, error) {
+		var list corev1.PersistentVolumeClaimList
+		if err := r.APIReader.List(ctx, &list, client.InNamespace(b.Namespace)); err != nil {
+			return nil, fmt.Errorf("list PersistentVolumeClaims: %w", err)
+		}
+		return list.Items, nil
+	})
+	return func(t *v1alpha1.RestoreBatchTarget) (bool, error) {
+		all, err := claims()
+		if err != nil {
+			return false, err
+		}
+		identical := restorebatch.IdenticalTo(b, t.Name, restorebatch.TargetDigests(ofSpec, t.Name))
+		return r.filled(ctx, b.Namespace, t, all, pods, identical)
+	}
 }
 
 // awaitDatabases makes a RestoreBatch wait for a database that an identical one can have filled. While it restarts,

@@ -47,7 +47,7 @@ func TestNoPreRestoreHookMeetsADatabaseThatCanHoldItsData(t *testing.T) {
 	scratch := []corev1.VolumeMount{
 		{Name: "data", MountPath: "/var/lib/mysql"}, {Name: "files", MountPath: "/var/lib/mysql-files"},
 	}
-	own := []corev1.VolumeMount{{Name: "data", MountPath: "/srv/pg"}}
+	own, skipped := []corev1.VolumeMount{{Name: "data", MountPath: "/srv/pg"}}, "Skipped/AlreadyRestored"
 	files, refused := scratch[1:], "Invalid/ConfirmationMissing"
 	for name, tt := range map[string]struct {
 		claim, later string
@@ -60,7 +60,7 @@ func TestNoPreRestoreHookMeetsADatabaseThatCanHoldItsData(t *testing.T) {
 		"it was not ready when the restore ended":            {"one", "one", scratch, true, refused},
 		"its claim is another one":                           {"one", "two", scratch, false, "Succeeded/Succeeded"},
 		"its data went with its pod":                         {"", "", files, false, "Succeeded/Succeeded"},
-		"its claim has all of it":                            {"one", "one", scratch[:1], false, "Skipped/AlreadyRestored"},
+		"its claim has all of it":                            {"one", "one", scratch[:1], false, skipped},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

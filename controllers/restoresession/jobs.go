@@ -156,17 +156,12 @@ func (r *Reconciler) job(
 	return job, nil
 }
 
-// namePassword makes the refusal of a Secret say first how a restore from another namespace brings its own: the other
-// ways out open the Secret of somebody else. It returns any other error unchanged.
+// namePassword names the way out of a restore that has no right to a Secret: see movers.NamePassword.
 func namePassword(s *v1alpha1.RestoreSession, err error) error {
-	refusal := movers.RefusalOf(err)
-	if refusal == nil || refusal.Reason != v1alpha1.ReasonEncryptionSecretNotAvailable ||
-		sourceNamespace(s) == s.Namespace || s.Spec.DataSource.EncryptionSecret != nil {
+	if sourceNamespace(s) == s.Namespace || s.Spec.DataSource.EncryptionSecret != nil {
 		return err
 	}
-	return movers.Refuse(refusal.Reason, "name a Secret of namespace %s with the repository's password in "+
-		"dataSource.encryptionSecret (--encryption-secret). Without one the Repository's own is used: %s", s.Namespace,
-		refusal.Message)
+	return movers.NamePassword(err, s.Namespace)
 }
 
 // node returns the node of the Job of one host. Between two attempts the pods that use its claims can have moved, for

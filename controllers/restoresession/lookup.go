@@ -81,10 +81,13 @@ func (r *Reconciler) lookUp(ctx context.Context, s *v1alpha1.RestoreSession) (*r
 }
 
 // saysNothingOfDone reports whether a reason says nothing about a restore that was done before: the Snapshot was
-// deleted or damaged since, or a newer one was made of what another restore had left half written.
+// deleted or damaged since, a newer one was made of what another restore had left half written, or the Repository is
+// not ready now.
 func saysNothingOfDone(reason string) bool {
 	switch reason {
-	case v1alpha1.ReasonSnapshotNotFound, v1alpha1.ReasonSnapshotDamaged, v1alpha1.ReasonHalfRestored:
+	case v1alpha1.ReasonSnapshotNotFound, v1alpha1.ReasonSnapshotDamaged, v1alpha1.ReasonHalfRestored,
+		v1alpha1.ReasonRepositoryNotReady, v1alpha1.ReasonWrongPassword, v1alpha1.ReasonPasswordChanged,
+		v1alpha1.ReasonEncryptionSecretNotAvailable:
 		return true
 	default:
 		return false

@@ -216,69 +216,22 @@ func (r *Reconciler) consent(ctx context.Context, to, from, repository string) e
 		repository, v1alpha1.AnnotationRestoreTo, to)
 }
 
-// canStillRead reports whether a restore can read a Repository that is not ready, because another one has taken its
-// directory: its data is still there, as far as the other one keeps it.
-func (r *Reconciler) canStillRead(ctx context.Context, repo *v1alpha1.Repository) (bool, error) {
-	if !policy.Lost(repo) || !repo.DeletionTimestamp.IsZero() {
-		return false, nil
-	}
-	var storage v1alpha1.BackupStorage
-	key := repo.Spec.StorageRef.In(repo.Namespace)
-	err := r.Get(ctx, key, &storage)
-	if client.IgnoreNotFound(err) != nil {
-		return false, fmt.Errorf("get BackupStorage %s: %w", key, err)
-	}
-	return err == nil && policy.KeepsIn(repo, &storage), nil
-}
-
 // findRepository freezes the Repository of the Snapshot.
 func (r *Reconciler) findRepository(ctx context.Context, look *lookup) error {
 	if look.snapshot == nil {
 		return nil
 	}
-	var repo v1alpha1.Repository
-	name, namespace := look.Resolved.Repository.Name, look.Resolved.Namespace
-	err := r.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &repo)
-	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("get Repository %s: %w", name, err)
+	key := client.ObjectKey{Namespace: look.Resolved.Namespace, Name: look.Resolved.Repository.Name}
+	repo, refusal, wait, err := read.RestoredRepository(ctx, r.Client, key)
+	if err != nil {
+		return err
 	}
-	look.depends(v1alpha1.RepositoryKind, namespace, name, err == nil)
-	readable := err == nil && run.IsReady(&repo)
-	if err == nil && !readable {
-		var unknown error
-		if readable, unknown = r.canStillRead(ctx, &repo); unknown != nil {
-			return unknown
-		}
-	}
-	if !readable {
-		reason, message := v1alpha1.ReasonRepositoryNotReady, "there is no Repository "+name
-		wait := run.WaitForRepository
-		if err == nil {
-			reason, message, wait = run.WhyNotReady(&repo)
-		}
-		look.refuse(wait, reason, "%s", message)
+	look.depends(v1alpha1.RepositoryKind, key.Namespace, key.Name, repo != nil)
+	if refusal != nil {
+		look.Error, look.Wait = refusal, wait
 		return nil
 	}
-	out := v1alpha1.ResolvedRepository{
-		Name: repo.Name, UID: repo.UID, StorageRef: repo.Spec.StorageRef, EncryptionSecret: repo.Spec.EncryptionSecret,
-		Directory: policy.NormalizeDirectory(repo.Spec.Path),
-	}
-	if repo.Spec.Driver == v1alpha1.DriverVolumeSnapshotter {
-		look.Resolved.Repository = v1alpha1.ResolvedRepository{Name: repo.Name, UID: repo.UID}
-		return nil
-	}
-	if out.StorageRef.Namespace == "" {
-		out.StorageRef.Namespace = namespace
-	}
-	if out.EncryptionSecret.Namespace == "" {
-		out.EncryptionSecret.Namespace = namespace
-	}
-	if secret := look.session.Spec.DataSource.EncryptionSecret; secret != nil {
-		out.EncryptionSecret = *secret
-		if out.EncryptionSecret.Namespace == "" {
-			out.EncryptionSecret.Namespace = look.session.Namespace
-		}
-	}
-	look.Resolved.Repository = out
+	look.Resolved.Repository = read.ResolveRepository(repo, look.session.Spec.DataSource.EncryptionSecret,
+		look.session.Namespace)
 	return nil
 }

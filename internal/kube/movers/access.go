@@ -36,6 +36,35 @@ func StorageOf(
 	return &storage, nil
 }
 
+// CheckAccess returns the refusal with which ProvideAccess, or the assignment to a sidecar, would answer in a namespace
+// now. It makes nothing.
+func CheckAccess(
+	ctx context.Context, c client.Reader, namespace string, repository v1alpha1.ResolvedRepository,
+) error {
+	storage, err := StorageOf(ctx, c, repository)
+	if err != nil {
+		return err
+	}
+	if err := access.Allowed(ctx, c, storage, namespace); err != nil {
+		return err
+	}
+	_, err = access.Digest(ctx, c, namespace, storage, repository.EncryptionSecret)
+	return err
+}
+
+// NamePassword makes the refusal of a Secret say first how a restore from another namespace, which names none, brings
+// its own: the other ways out open the Secret of somebody else. It returns any other error unchanged. namespace is that
+// of the restore.
+func NamePassword(err error, namespace string) error {
+	refusal := RefusalOf(err)
+	if refusal == nil || refusal.Reason != v1alpha1.ReasonEncryptionSecretNotAvailable {
+		return err
+	}
+	return Refuse(refusal.Reason, "name a Secret of namespace %s with the repository's password in "+
+		"dataSource.encryptionSecret (--encryption-secret). Without one the Repository's own is used: %s", namespace,
+		refusal.Message)
+}
+
 // ProvideAccess makes sure that a mover of owner finds its ServiceAccount and credentials in the owner's namespace. It
 // checks each time whether the mover is allowed to have them. An error that a user must fix is one that RefusalOf
 // recognises. secrets is the prefix of the names of copied Secrets.

@@ -13,6 +13,9 @@ import (
 	"github.com/cairn-backup/cairn/internal/catalog"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/retention"
+	"github.com/cairn-backup/cairn/internal/run/restore"
+	"github.com/cairn-backup/cairn/internal/text"
+	"github.com/cairn-backup/cairn/internal/workload"
 )
 
 // ResolveRestoreTargets returns the targets of a RestoreBatch with their Snapshots, in the order of the spec.
@@ -58,10 +61,7 @@ func NewRestoreSession(b *v1alpha1.RestoreBatch, i int, now time.Time) *v1alpha1
 	source := &v1alpha1.RestoreDataSource{
 		Namespace: b.Spec.DataSource.Namespace, Repository: frozen.Repository, Snapshot: frozen.Snapshot,
 		Components: t.Components, Rules: slices.Clone(t.Rules), AllowDamaged: b.Spec.DataSource.AllowDamaged,
-		EncryptionSecret: t.EncryptionSecret.DeepCopy(),
-	}
-	if source.EncryptionSecret == nil {
-		source.EncryptionSecret = b.Spec.DataSource.EncryptionSecret.DeepCopy()
+		EncryptionSecret: EncryptionSecret(b, t).DeepCopy(),
 	}
 	session := &v1alpha1.RestoreSession{
 		ObjectMeta: metav1.ObjectMeta{
@@ -89,6 +89,27 @@ func NewRestoreSession(b *v1alpha1.RestoreBatch, i int, now time.Time) *v1alpha1
 		session.Annotations[v1alpha1.AnnotationConfirmationDigest] = confirmationDigest(b, i)
 	}
 	return session
+}
+
+// EncryptionSecret returns the Secret with the password that a target names, or nil.
+func EncryptionSecret(b *v1alpha1.RestoreBatch, t *v1alpha1.RestoreBatchTarget) *v1alpha1.ObjectReference {
+	return cmp.Or(t.EncryptionSecret, b.Spec.DataSource.EncryptionSecret)
+}
+
+// ComponentRefusal explains why the RestoreSession of a target would be refused because of the components and rules
+// that it asks for, or returns nil.
+func ComponentRefusal(t *v1alpha1.RestoreBatchTarget, s *v1alpha1.Snapshot) *v1alpha1.ResolvedError {
+	components, refusal := restore.ChooseComponents(s, t.Components)
+	if refusal == nil && len(t.Rules) > 0 {
+		_, _, refusal = restore.ApplyRules(t.Rules, components)
+	}
+	return refusal
+}
+
+// WithoutData refuses a RestoreBatch because the data of a target can't be read.
+func WithoutData(target string, why *v1alpha1.ResolvedError) *v1alpha1.ResolvedError {
+	return workload.Fail(why.Reason, "target %s: %s. No target is restored before that: to restore the others without "+
+		"it, leave it out of spec.targets", target, text.Cut(why.Message, text.MaxMessage/2))
 }
 
 // timeLeft returns the timeout of the RestoreSession of a target: its own, or what the RestoreBatch has left if that is
