@@ -161,8 +161,8 @@ func TestAStorageInUseStays(t *testing.T) {
 		g.Expect(conditions.GetMessage(s, meta.ReadyCondition)).
 			To(Equal("the BackupStorage is released once nothing uses it: BackupConfiguration " + r.Namespace +
 				"/web. Delete these users first. If the deletion was a mistake, annotate the BackupStorage with " +
-				"backup.cairn.dev/give-up=" + string(s.UID) + " and apply it again: its Repositories, their Snapshots " +
-				"and the data stay"))
+				"backup.cairn.dev/give-up=" + string(s.UID) + " and apply it again: its Repositories, their " +
+				"Snapshots and the data stay"))
 	}, "the condition names the user")
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(r), r)).To(Succeed())
 	g.Expect(r.DeletionTimestamp).To(BeNil())
