@@ -70,7 +70,8 @@ func findBehind(
 // hasSeen reports whether a PolicySync has applied the revision with which another one last changed policy, or a later
 // one. One that looked at Git later has found that revision or a later one, and what changed only before it looked
 // is in what it has applied. last is when the policy in question that the other one applies last changed. An earlier
-// version did not say with which revision: then that time alone tells, unless both have applied the same.
+// version did not say with which revision: then that time alone tells, unless both have applied the same. It also tells
+// alone where a status that somebody edited, or that was restored in part, has the revision without its time.
 func hasSeen(sync, other *v1alpha1.PolicySync, last, now time.Time) bool {
 	applied, changed := &sync.Status, &other.Status
 	found := applied.LastAppliedTime
@@ -81,9 +82,9 @@ func hasSeen(sync, other *v1alpha1.PolicySync, last, now time.Time) bool {
 		}
 	} else if changed.LastChangedRevision == applied.LastAppliedRevision {
 		return true
-	} else if applied.LastAppliedRevision == changed.LastAppliedRevision && changed.LastAppliedTime != nil &&
-		!changed.LastChangedTime.After(changed.LastAppliedTime.Time) { // what changed was in what both have applied
-		return true
+	} else if at := changed.LastChangedTime; applied.LastAppliedRevision == changed.LastAppliedRevision &&
+		at != nil && changed.LastAppliedTime != nil && !at.After(changed.LastAppliedTime.Time) {
+		return true // what changed was in what both have applied
 	}
 	if found == nil || v1alpha1.Ahead(found.Time, now) { // a clock that is right now says nothing of that time
 		return false

@@ -79,6 +79,19 @@ func TestPolicySyncsThatAreApart(t *testing.T) {
 			},
 			says: before,
 		},
+		"the time of a later change is lost": {
+			change: func(a, b *v1alpha1.PolicySync) {
+				applied(a, first, ago(2*time.Hour))
+				changed(a, second, nil)
+				applied(b, first, ago(2*time.Hour))
+			},
+			says: before,
+		},
+		"the time of a change long ago is lost": {change: func(a, b *v1alpha1.PolicySync) {
+			applied(a, first, ago(2*time.Hour))
+			changed(a, zeroth, nil)
+			applied(b, first, ago(2*time.Hour))
+		}, days: 4},
 		"a commit since has changed no policy": {change: func(a, b *v1alpha1.PolicySync) {
 			applied(a, third, ago(0))
 			applied(b, second, ago(2*time.Hour))
