@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/initjob"
 	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/task"
 )
@@ -57,15 +58,10 @@ func (r *Reconciler) count(ctx context.Context, storage *v1alpha1.BackupStorage)
 // refused returns since when an init Job says that the storage refuses a Repository's credential, or the zero time.
 func refused(repository *v1alpha1.Repository) time.Time {
 	ready := conditions.Get(repository, meta.ReadyCondition)
-	if ready == nil || !refusesCredential(ready.Reason) {
+	if ready == nil || !initjob.RefusesCredential(ready.Reason) {
 		return time.Time{}
 	}
 	return ready.LastTransitionTime.Time
-}
-
-// refusesCredential reports whether a reason says that the storage does not take the credential.
-func refusesCredential(reason string) bool {
-	return reason == v1alpha1.ReasonBadCredentials || reason == v1alpha1.ReasonAccessDenied
 }
 
 // doubted reports whether a Repository was refused since the backend was proved: then it is proved again. That happens

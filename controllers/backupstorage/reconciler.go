@@ -156,7 +156,7 @@ func (r *Reconciler) initialise(
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	if proved && !settlesDoubt(progress) {
+	if proved && progress.State != observe.StateSucceeded && !progress.Disproves() {
 		statusOf(storage).Ready()
 		return ctrl.Result{RequeueAfter: statusOf(storage).Again(progress, r.Clock.Now())}, nil
 	}
@@ -171,13 +171,6 @@ func (r *Reconciler) initialise(
 		return r.later(storage), nil
 	}
 	return ctrl.Result{RequeueAfter: statusOf(storage).Again(progress, r.Clock.Now())}, nil
-}
-
-// settlesDoubt reports whether the init Job of a storage that was proved before tells whether it still takes the
-// credential. A Job that can't run, or finds the backend away for a while, tells nothing: all Repositories of the
-// storage would wait for it.
-func settlesDoubt(p initjob.Progress) bool {
-	return p.State == observe.StateSucceeded || p.State == observe.StateFailed && refusesCredential(p.Reason)
 }
 
 // job builds the init Job in the storage's own namespace.

@@ -2,7 +2,9 @@ package repository
 
 import (
 	"testing"
+	"time"
 
+	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -55,6 +57,12 @@ func TestARevokedCredentialIsSaidByTheRepositoryToo(t *testing.T) {
 		failedFor(t, r, "failed", reason)
 		proof := kubelet.Job(t, bed.Client, r.Namespace, v1alpha1.LabelRepository, first)
 		g.Expect(taskOf(t, proof).Repository.MustExist).To(BeTrue())
+		kubelet.Finish(t, bed.Client, proof, kubelet.Report(task.Result{
+			Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonUnreachable, Message: "m",
+		}), now.Now().Add(-time.Hour))
+		proof = kubelet.Job(t, bed.Client, r.Namespace, v1alpha1.LabelRepository, first, proof)
+		expect(t, r, v1alpha1.ReasonReady) // that said nothing of the credential
+		g.Expect(conditions.IsTrue(r, v1alpha1.ConditionRepositoryInitialized)).To(BeTrue())
 		kubelet.Finish(t, bed.Client, proof, kubelet.Report(task.Result{
 			Outcome: task.OutcomeFailed, Reason: reason, Message: "m",
 		}), now.Now())

@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/initjob"
 	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/task"
 )
@@ -68,14 +69,14 @@ func newestFirst(snapshots []*v1alpha1.Snapshot, now time.Time) {
 	})
 }
 
-// refusals are the reasons with which a mover says that the password no longer opens the repository, or that the
-// storage no longer takes the credential. A missing encryption Secret is none: a restore can bring its own.
-var refusals = []string{
-	v1alpha1.ReasonPasswordChanged, v1alpha1.ReasonBadCredentials, v1alpha1.ReasonAccessDenied,
+// disproves reports whether a reason of a mover says that the password no longer opens the repository, or that the
+// storage no longer takes the credential. A missing encryption Secret says neither: a restore can bring its own.
+func disproves(reason string) bool {
+	return reason == v1alpha1.ReasonPasswordChanged || initjob.RefusesCredential(reason)
 }
 
-// disproving returns the name of the newest Snapshot that has ended, if it failed because of one of the refusals, or
-// because the directory was taken, and "" otherwise. The Snapshots must be sorted, newest first. One
+// disproving returns the name of the newest Snapshot that has ended, if it failed for a reason that disproves the
+// Repository, or because the directory was taken, and "" otherwise. The Snapshots must be sorted, newest first. One
 // that is still to come says nothing: nobody knows what came after it. Nor does one from before the Repository moved,
 // or took its directory back, say who has the directory now.
 func disproving(snapshots []*v1alpha1.Snapshot, moved *metav1.Time, now time.Time) (name string, taken bool) {
@@ -95,7 +96,7 @@ func disproving(snapshots []*v1alpha1.Snapshot, moved *metav1.Time, now time.Tim
 				switch {
 				case c.Reason == v1alpha1.ReasonDirectoryTaken && !before:
 					return s.Name, true
-				case slices.Contains(refusals, c.Reason):
+				case disproves(c.Reason):
 					name = s.Name
 				}
 			}

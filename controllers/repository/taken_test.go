@@ -2,6 +2,7 @@ package repository
 
 import (
 	"testing"
+	"time"
 
 	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
@@ -162,7 +163,12 @@ func TestASnapshotThatGoesTellsThatTheDirectoryWasTaken(t *testing.T) {
 	bed.Eventually(t, r, func(g Gomega) { g.Expect(r.Status.TakenTime).NotTo(BeNil()) }, "it is doubted")
 	g.Expect(r.Status.RecentSnapshots).To(BeEmpty())
 	bed.Edit(t, s, func() { s.Finalizers = nil })
-	stumbles(t, r, kubelet.Job(t, bed.Client, r.Namespace, v1alpha1.LabelRepository, first, proof))
+	again := kubelet.Job(t, bed.Client, r.Namespace, v1alpha1.LabelRepository, first, proof)
+	kubelet.Finish(t, bed.Client, again, kubelet.Report(task.Result{
+		Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonUnreachable, Message: "no route",
+	}), now.Now().Add(-time.Hour))
+	kubelet.Job(t, bed.Client, r.Namespace, v1alpha1.LabelRepository, first, proof, again)
+	expect(t, r, v1alpha1.ReasonReady) // nobody has said yet who the owner is
 	g.Expect(r.Status.TakenTime).NotTo(BeNil(), "it is gone, and the doubt stays")
 }
 

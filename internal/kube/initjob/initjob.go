@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -87,6 +88,25 @@ type Progress struct {
 	Queued bool
 	// After is when to look again; 0 means when the Job changes. Status.Again makes it longer.
 	After time.Duration
+}
+
+// disproving are the reasons that tell that what an earlier Job has proved is true no more, and will not be before
+// somebody changes something.
+var disproving = []string{
+	v1alpha1.ReasonBadCredentials, v1alpha1.ReasonAccessDenied, v1alpha1.ReasonBucketNotFound,
+	v1alpha1.ReasonStorageTaken, v1alpha1.ReasonDirectoryTaken, v1alpha1.ReasonRepositoryNotFound,
+	v1alpha1.ReasonRepositoryDamaged, v1alpha1.ReasonPasswordChanged, v1alpha1.ReasonWrongPassword,
+}
+
+// Disproves reports whether the Job says that its owner, which an earlier Job has proved, can't be used any more. A Job
+// that finds no room, or the backend away for a while, tells nothing: all backups would wait for the next one.
+func (p Progress) Disproves() bool {
+	return p.State == observe.StateFailed && slices.Contains(disproving, p.Reason)
+}
+
+// RefusesCredential reports whether a reason says that the storage does not take the credential.
+func RefusesCredential(reason string) bool {
+	return reason == v1alpha1.ReasonBadCredentials || reason == v1alpha1.ReasonAccessDenied
 }
 
 // Run observes the Job of the request, and creates or replaces the Job when needed. It removes Jobs of other names,

@@ -26,8 +26,8 @@ type Status struct {
 	Condition, Succeeded, Failed string
 	// Done is the message of the true Condition, Usable that of Ready, Begun that of both while the Job runs.
 	Done, Usable, Begun string
-	// Proved means that the owner stays ready while a Job for the same spec runs: that Job only checks a credential
-	// again.
+	// Proved means that an earlier Job has proved what the owner says now: this one only settles a doubt of that. An
+	// owner that is ready stays so until a Job disproves it.
 	Proved bool
 }
 
@@ -64,6 +64,10 @@ func (s Status) Follow(p Progress, now time.Time) {
 		s.Ready()
 		return
 	case observe.StateFailed:
+		if s.Proved && conditions.IsReady(s.Object) && !p.Disproves() {
+			s.Ready()
+			return
+		}
 		conditions.MarkFalse(s.Object, s.Condition, s.Failed, "%s", p.Message)
 		s.NotReady(p.Reason, p.Message)
 		return

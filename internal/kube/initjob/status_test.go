@@ -19,7 +19,9 @@ func TestFollow(t *testing.T) {
 		State: observe.StateRunning, Reason: v1alpha1.ReasonCreationRefused, Message: "refused: ", Words: "quota",
 	}
 	failed := Progress{State: observe.StateFailed, Reason: v1alpha1.ReasonUnreachable, Message: "no route"}
+	denied := Progress{State: observe.StateFailed, Reason: v1alpha1.ReasonAccessDenied, Message: "denied"}
 	const failure, refusal = "False Unreachable no route", "False CreationRefused refused: quota"
+	const denial = "False AccessDenied denied"
 	for name, c := range map[string]struct {
 		before func(s Status)
 		p      Progress
@@ -45,6 +47,21 @@ func TestFollow(t *testing.T) {
 			want:   refusal,
 		},
 		"the owner is proved": {before: Status.Ready, p: refused, proved: true, want: "True Ready usable"},
+		"the owner is proved, and the Job fails": {
+			before: Status.Ready, p: failed, proved: true, want: "True Ready usable",
+		},
+		"the owner is proved and has changed, and the Job fails": {
+			before: func(s Status) {
+				s.Ready()
+				s.Object.SetGeneration(2)
+			},
+			p: failed, proved: true, want: "True Ready usable",
+		},
+		"the owner is disproved": {before: Status.Ready, p: denied, proved: true, want: denial},
+		"the owner stays disproved": {
+			before: func(s Status) { s.Follow(denied, time.Now()) }, p: failed, proved: true, want: failure,
+		},
+		"the owner is not proved": {before: Status.Ready, p: failed, want: failure},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -60,6 +77,7 @@ func TestFollow(t *testing.T) {
 			}
 			s.Follow(c.p, time.Now())
 			is := conditions.Get(r, meta.ReadyCondition)
+			NewWithT(t).Expect(r.Status.ObservedGeneration).To(Equal(r.Generation))
 			NewWithT(t).Expect(string(is.Status) + " " + is.Reason + " " + is.Message).To(Equal(c.want))
 		})
 	}
