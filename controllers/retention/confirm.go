@@ -3,14 +3,11 @@ package retention
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/selection"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -18,10 +15,6 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/retention"
 )
-
-// maxSelected is the number of Repositories that one label selector names. For more, all Snapshots of the namespace are
-// listed.
-const maxSelected = 50
 
 // confirm makes sure that the API server still has all that the verdicts rest on: the Repository, the policy, what
 // names it, and every Snapshot. A stale cache can hold a policy that keeps less, or a Snapshot that was found damaged
@@ -132,47 +125,6 @@ func (r *Reconciler) liveUsers(
 		}, client.InNamespace(repository.Namespace))
 }
 
-// confirmSnapshots compares the Snapshots with those of the API server: no other Snapshots, and none that differs in
-// what the verdicts rest on. Their metadata is enough for that.
-func (r *Reconciler) confirmSnapshots(ctx context.Context, s *state) error {
-	live, err := r.liveSnapshots(ctx, s)
-	if err != nil {
-		return err
-	}
-	for _, snapshot := range s.decided {
-		is, exists := live[snapshot.Name]
-		if !exists || !decidesTheSame(snapshot, &is) {
-			return behind(v1alpha1.SnapshotKind, snapshot.Name)
-		}
-		delete(live, snapshot.Name)
-	}
-	repositories := s.repositories()
-	for name, is := range live {
-		if !slices.Contains(repositories, is.Labels[v1alpha1.LabelRepository]) || !v1alpha1.InForce(&is) {
-			continue
-		}
-		if belongs, err := r.belongs(ctx, s, name); err != nil {
-			return err
-		} else if belongs {
-			return behind(v1alpha1.SnapshotKind, name)
-		}
-	}
-	return nil
-}
-
-// decidesTheSame reports whether all that was decided to go goes also with a Snapshot as the API server has it. A
-// Snapshot that is being made changes all the time. It keeps nothing but its own restore point: whatever it becomes, no
-// other one has to stay because of that.
-func decidesTheSame(cached *v1alpha1.Snapshot, live *metav1.PartialObjectMetadata) bool {
-	if cached.UID != live.UID {
-		return false
-	}
-	if cached.Status.Phase.Terminal() {
-		return cached.ResourceVersion == live.ResourceVersion
-	}
-	return cached.Generation == live.Generation && maps.Equal(cached.Labels, live.Labels)
-}
-
 // repositories returns the label values of the Repositories whose Snapshots decide.
 func (s *state) repositories() []string {
 	out := []string{policy.LabelValue(s.repository.Name)}
@@ -180,51 +132,4 @@ func (s *state) repositories() []string {
 		out = append(out, policy.LabelValue(name))
 	}
 	return out
-}
-
-// liveSnapshots returns the metadata of the Snapshots by name. It finds them by their labels, which anybody can change:
-// if one of the Snapshots on which the verdicts rest lacks its label, it lists the whole namespace.
-func (r *Reconciler) liveSnapshots(ctx context.Context, s *state) (map[string]metav1.PartialObjectMetadata, error) {
-	if repositories := s.repositories(); len(repositories) <= maxSelected {
-		labelled, err := labels.NewRequirement(v1alpha1.LabelRepository, selection.In, repositories)
-		if err != nil {
-			return nil, fmt.Errorf("select Snapshots of Repository %s: %w", s.repository.Name, err)
-		}
-		ours := labels.NewSelector().Add(*labelled)
-		live, err := r.listMetadata(ctx, s, client.MatchingLabelsSelector{Selector: ours})
-		if err != nil || !slices.ContainsFunc(s.decided, func(snapshot *v1alpha1.Snapshot) bool {
-			return live[snapshot.Name].UID == ""
-		}) {
-			return live, err
-		}
-	}
-	return r.listMetadata(ctx, s)
-}
-
-// listMetadata lists Snapshots of the Repository's namespace.
-func (r *Reconciler) listMetadata(
-	ctx context.Context, s *state, narrow ...client.ListOption,
-) (map[string]metav1.PartialObjectMetadata, error) {
-	all, err := read.Metadata(ctx, r.APIReader, v1alpha1.SnapshotKind,
-		append(narrow, client.InNamespace(s.repository.Namespace))...)
-	if err != nil {
-		return nil, err
-	}
-	out := make(map[string]metav1.PartialObjectMetadata, len(all))
-	for i := range all {
-		out[all[i].Name] = all[i]
-	}
-	return out, nil
-}
-
-// belongs reports whether a Snapshot with the label of one of the Repositories is really one of theirs. One with a
-// wrong label must not hold up the removals of others.
-func (r *Reconciler) belongs(ctx context.Context, s *state, name string) (bool, error) {
-	var live v1alpha1.Snapshot
-	err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: s.repository.Namespace, Name: name}, &live)
-	if client.IgnoreNotFound(err) != nil {
-		return false, fmt.Errorf("get Snapshot %s: %w", name, err)
-	}
-	of := live.Spec.Repository
-	return err == nil && (of == s.repository.Name || slices.Contains(s.siblings, of)), nil
 }

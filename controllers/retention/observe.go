@@ -40,14 +40,16 @@ type state struct {
 	siblings []string
 	// snapshots are the Repository's Snapshots by name, without those that are being deleted.
 	snapshots map[string]*v1alpha1.Snapshot
-	// judge fills in decided and verdicts when it is called first: they rest on all Snapshots of the siblings, too, and
-	// a Repository that is held or paused mostly needs none. It is nil if no policy can be applied.
+	// judge fills in decided, verdicts and leaving when it is called first: they rest on all Snapshots of the siblings,
+	// too, and a Repository that is held or paused mostly needs none. It is nil if no policy can be applied.
 	judge func() error
 	// decided are all Snapshots on which the verdicts rest: these, and those of the siblings. Those of the siblings
 	// share their memory with the cache.
 	decided []*v1alpha1.Snapshot
 	// verdicts on the Repository's own Snapshots, newest first.
 	verdicts []retention.Verdict
+	// leaving are the names of the siblings' Snapshots that go by the same decision.
+	leaving map[string]bool
 	// letsGo reports whether the policy lets any of these go, now or once what holds them for a while is over.
 	letsGo func() (bool, error)
 	// removing counts the Snapshots that wait for the removal of their data; failure is what blocks them, or nil.
@@ -130,14 +132,18 @@ func (r *Reconciler) observe(ctx context.Context, repository *v1alpha1.Repositor
 // prepare makes the state able to judge by a policy.
 func (r *Reconciler) prepare(ctx context.Context, s *state, p retention.Policy, now time.Time) {
 	var input []retention.Snapshot
+	s.leaving = map[string]bool{}
 	s.judge = sync.OnceValue(func() error {
 		var err error
 		if input, err = r.input(ctx, s); err != nil {
 			return err
 		}
 		for _, v := range p.Decide(input, now) {
-			if v.Repository == s.repository.Name {
+			switch {
+			case v.Repository == s.repository.Name:
 				s.verdicts = append(s.verdicts, v)
+			case v.Goes():
+				s.leaving[v.Name] = true
 			}
 		}
 		return nil
