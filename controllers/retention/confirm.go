@@ -39,7 +39,7 @@ func (r *Reconciler) confirm(ctx context.Context, s *state, now time.Time) error
 	if err := r.confirmSiblings(ctx, s); err != nil {
 		return err
 	}
-	return r.confirmSnapshots(ctx, s)
+	return r.confirmSnapshots(ctx, s, now)
 }
 
 func (r *Reconciler) confirmRepository(

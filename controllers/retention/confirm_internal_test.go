@@ -50,11 +50,13 @@ func TestARunUnderWayHoldsUpNoRemoval(t *testing.T) {
 			live := cached.DeepCopy()
 			live.ResourceVersion = "8"
 			tt.change(live)
-			r := &Reconciler{APIReader: fake.NewClientBuilder().WithScheme(scheme).WithObjects(live).Build()}
+			r := &Reconciler{
+				Stopwatch: stopped, APIReader: fake.NewClientBuilder().WithScheme(scheme).WithObjects(live).Build(),
+			}
 			err := r.confirmSnapshots(t.Context(), &state{
 				repository: &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"}},
 				decided:    []*v1alpha1.Snapshot{cached},
-			})
+			}, time.Now())
 			if tt.behind {
 				g.Expect(apierrors.IsConflict(err)).To(BeTrue(), "%v", err)
 			} else {

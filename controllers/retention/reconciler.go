@@ -2,9 +2,10 @@
 // that a keeper removes their data, and reports this on the Repository and on its BackupSessions.
 //
 // A Reconciler is safe for concurrent use; one goroutine at a time reconciles a Repository. Invariants: the newest good
-// Snapshot stays, a removal rests on reads past the cache (TestAStaleCacheRemovesNothing), a refused policy removes
-// nothing, a new default removes nothing before its notice is over, and neither does policy that was just changed. A
-// clock in doubt removes nothing (TestAWrongClockRemovesNothing).
+// Snapshot stays, a removal rests on reads past the cache (TestAStaleCacheRemovesNothing; of the other Repositories of
+// a large batch they can be seconds old: see recentLists), a refused policy removes nothing, a new default removes
+// nothing before its notice is over, and neither does policy that was just changed. A clock in doubt removes nothing
+// (TestAWrongClockRemovesNothing).
 package retention
 
 import (
@@ -49,6 +50,7 @@ type Reconciler struct {
 	FieldManager string
 
 	steadiness retention.Steadiness
+	recent     recentLists
 }
 
 const (

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -29,16 +30,34 @@ const (
 
 // confirmSnapshots compares the Snapshots with those of the API server: no other Snapshots, and none that differs in
 // what the verdicts rest on. Their metadata is enough for that, except where a sibling removes its part of a restore
-// point at the same time.
-func (r *Reconciler) confirmSnapshots(ctx context.Context, s *state) error {
-	live, err := r.liveSnapshots(ctx, s)
+// point at the same time. The Repositories of a large batch share a list for some seconds: see recentLists. It can be
+// older than the cache, so what differs from it is compared with a new list. now is the API server's time.
+func (r *Reconciler) confirmSnapshots(ctx context.Context, s *state, now time.Time) error {
+	if len(s.repositories()) > maxSelected {
+		if recent := r.recent.of(s.repository.Namespace, r.Stopwatch(), now); recent != nil {
+			err := r.compare(ctx, s, recent)
+			if err == nil {
+				err = r.confirmNewest(ctx, s)
+			}
+			if !apierrors.IsConflict(err) {
+				return err
+			}
+		}
+	}
+	live, err := r.liveSnapshots(ctx, s, now)
 	if err != nil {
 		return err
 	}
+	return r.compare(ctx, s, live)
+}
+
+// compare returns a conflict if the verdicts do not rest on what was listed.
+func (r *Reconciler) compare(ctx context.Context, s *state, live *listed) error {
 	asked := 0
+	decided := make(map[string]bool, len(s.decided))
 	for _, snapshot := range s.decided {
-		is, exists := live[snapshot.Name]
-		delete(live, snapshot.Name)
+		decided[snapshot.Name] = true
+		is, exists := live.snapshots[snapshot.Name]
 		if exists && decidesTheSame(snapshot, &is) {
 			continue
 		}
@@ -56,11 +75,17 @@ func (r *Reconciler) confirmSnapshots(ctx context.Context, s *state) error {
 		}
 	}
 	repositories := s.repositories()
-	for name, is := range live {
-		if !slices.Contains(repositories, is.Labels[v1alpha1.LabelRepository]) || !v1alpha1.InForce(&is) {
+	for name, is := range live.snapshots {
+		if decided[name] || !v1alpha1.InForce(&is) ||
+			!slices.Contains(repositories, is.Labels[v1alpha1.LabelRepository]) {
 			continue
 		}
-		if belongs, err := r.belongs(ctx, s, name); err != nil {
+		if gone, err := r.isGone(ctx, live, &is); err != nil {
+			return err
+		} else if gone {
+			continue
+		}
+		if belongs, err := r.belongs(ctx, s, live, &is); err != nil {
 			return err
 		} else if belongs {
 			return behind(v1alpha1.SnapshotKind, name)
@@ -109,49 +134,63 @@ func onlyMarked(cached, live *v1alpha1.Snapshot) bool {
 		equality.Semantic.DeepEqual(cached.Status, status)
 }
 
-// liveSnapshots returns the metadata of the Snapshots by name. It finds them by their labels, which anybody can change:
-// if one of the Snapshots on which the verdicts rest lacks its label, it lists the whole namespace.
-func (r *Reconciler) liveSnapshots(ctx context.Context, s *state) (map[string]metav1.PartialObjectMetadata, error) {
-	if repositories := s.repositories(); len(repositories) <= maxSelected {
-		labelled, err := labels.NewRequirement(v1alpha1.LabelRepository, selection.In, repositories)
-		if err != nil {
-			return nil, fmt.Errorf("select Snapshots of Repository %s: %w", s.repository.Name, err)
+// liveSnapshots lists the metadata of the Snapshots. It finds them by their labels, which anybody can change: if one of
+// the Snapshots on which the verdicts rest lacks its label, it lists the whole namespace.
+func (r *Reconciler) liveSnapshots(ctx context.Context, s *state, now time.Time) (*listed, error) {
+	repositories := s.repositories()
+	if len(repositories) > maxSelected {
+		all, err := r.listMetadata(ctx, s, now)
+		if err == nil {
+			r.recent.keep(s.repository.Namespace, all)
 		}
-		ours := labels.NewSelector().Add(*labelled)
-		live, err := r.listMetadata(ctx, s, client.MatchingLabelsSelector{Selector: ours})
-		if err != nil || !slices.ContainsFunc(s.decided, func(snapshot *v1alpha1.Snapshot) bool {
-			return live[snapshot.Name].UID == "" && !s.leaving[snapshot.Name] // one that leaves can be gone
-		}) {
-			return live, err
-		}
+		return all, err
 	}
-	return r.listMetadata(ctx, s)
+	labelled, err := labels.NewRequirement(v1alpha1.LabelRepository, selection.In, repositories)
+	if err != nil {
+		return nil, fmt.Errorf("select Snapshots of Repository %s: %w", s.repository.Name, err)
+	}
+	ours := labels.NewSelector().Add(*labelled)
+	live, err := r.listMetadata(ctx, s, now, client.MatchingLabelsSelector{Selector: ours})
+	if err != nil || !slices.ContainsFunc(s.decided, func(snapshot *v1alpha1.Snapshot) bool {
+		return live.snapshots[snapshot.Name].UID == "" && !s.leaving[snapshot.Name] // one that leaves can be gone
+	}) {
+		return live, err
+	}
+	return r.listMetadata(ctx, s, now)
 }
 
-// listMetadata lists Snapshots of the Repository's namespace.
+// listMetadata lists Snapshots of the Repository's namespace. Most of a list is metadata that nobody looks at.
 func (r *Reconciler) listMetadata(
-	ctx context.Context, s *state, narrow ...client.ListOption,
-) (map[string]metav1.PartialObjectMetadata, error) {
+	ctx context.Context, s *state, now time.Time, narrow ...client.ListOption,
+) (*listed, error) {
+	out := &listed{since: r.Stopwatch(), server: now}
 	all, err := read.Metadata(ctx, r.APIReader, v1alpha1.SnapshotKind,
 		append(narrow, client.InNamespace(s.repository.Namespace))...)
 	if err != nil {
 		return nil, err
 	}
-	out := make(map[string]metav1.PartialObjectMetadata, len(all))
+	out.snapshots = make(map[string]metav1.PartialObjectMetadata, len(all))
 	for i := range all {
-		out[all[i].Name] = all[i]
+		all[i].ManagedFields, all[i].OwnerReferences = nil, nil
+		out.snapshots[all[i].Name] = all[i]
 	}
 	return out, nil
 }
 
-// belongs reports whether a Snapshot with the label of one of the Repositories is really one of theirs. One with a
-// wrong label must not hold up the removals of others.
-func (r *Reconciler) belongs(ctx context.Context, s *state, name string) (bool, error) {
-	var live v1alpha1.Snapshot
-	err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: s.repository.Namespace, Name: name}, &live)
+// belongs reports whether a Snapshot with the label of one of the Repositories is really one of theirs, and in force.
+// One with a wrong label must not hold up the removals of others.
+func (r *Reconciler) belongs(
+	ctx context.Context, s *state, live *listed, was *metav1.PartialObjectMetadata,
+) (bool, error) {
+	var is v1alpha1.Snapshot
+	err := r.APIReader.Get(ctx, client.ObjectKeyFromObject(was), &is)
 	if client.IgnoreNotFound(err) != nil {
-		return false, fmt.Errorf("get Snapshot %s: %w", name, err)
+		return false, fmt.Errorf("get Snapshot %s: %w", was.Name, err)
 	}
-	of := live.Spec.Repository
-	return err == nil && v1alpha1.InForce(&live) && (of == s.repository.Name || slices.Contains(s.siblings, of)), nil
+	if err != nil || is.UID == was.UID && !is.DeletionTimestamp.IsZero() {
+		live.gone.Store(was.UID, true)
+		return false, nil
+	}
+	of := is.Spec.Repository
+	return v1alpha1.InForce(&is) && (of == s.repository.Name || slices.Contains(s.siblings, of)), nil
 }

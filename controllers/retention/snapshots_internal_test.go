@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
@@ -38,6 +39,9 @@ func marked(s *v1alpha1.Snapshot) {
 	s.Spec.DeletionPolicy, s.Status.ObservedGeneration = v1alpha1.WipeOut, 2
 	s.Finalizers, s.Generation = append(s.Finalizers, v1alpha1.FinalizerRecord), 2
 }
+
+// stopped is a stopwatch that stands still.
+func stopped() time.Duration { return 0 }
 
 // liveClient returns an API server with Snapshots.
 func liveClient(g *WithT, snapshots ...*v1alpha1.Snapshot) client.WithWatch {
@@ -131,12 +135,12 @@ func TestASiblingThatRemovesItsPartHoldsUpNoRemoval(t *testing.T) {
 				}
 				live = append(live, is)
 			}
-			r := &Reconciler{APIReader: liveClient(g, live...)}
+			r := &Reconciler{Stopwatch: stopped, APIReader: liveClient(g, live...)}
 			err := r.confirmSnapshots(t.Context(), &state{
 				repository: &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"}},
 				siblings:   []string{"db"}, decided: []*v1alpha1.Snapshot{ours, cached},
 				leaving: map[string]bool{cached.Name: !c.stays},
-			})
+			}, time.Now())
 			if c.behind {
 				g.Expect(apierrors.IsConflict(err)).To(BeTrue(), "%v", err)
 			} else {
@@ -167,7 +171,7 @@ func TestAPassReadsFewSnapshotsOneByOne(t *testing.T) {
 			s.siblings, s.decided, s.leaving[is.Name] = append(s.siblings, sibling), append(s.decided, cached), true
 		}
 		reader := &countingReader{Reader: liveClient(g, live...)}
-		err := (&Reconciler{APIReader: reader}).confirmSnapshots(t.Context(), s)
+		err := (&Reconciler{Stopwatch: stopped, APIReader: reader}).confirmSnapshots(t.Context(), s, time.Now())
 		g.Expect(apierrors.IsConflict(err)).To(Equal(behind), "%v", err)
 		g.Expect(reader.gets).To(Equal(maxAsked))
 	}
