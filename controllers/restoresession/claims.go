@@ -1,6 +1,7 @@
 package restoresession
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/kube/movers"
 	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/run/restore"
+	"github.com/cairn-backup/cairn/internal/text"
 	"github.com/cairn-backup/cairn/internal/workload/destination"
 )
 
@@ -164,7 +166,7 @@ func (r *Reconciler) take(ctx context.Context, s *v1alpha1.RestoreSession, claim
 		claim.Annotations = map[string]string{}
 	}
 	restore.Take(claim.Annotations, s, claim.UID)
-	return r.writer().Object(ctx, before, claim)
+	return movers.AsDenial(r.writer().Object(ctx, before, claim))
 }
 
 // makeClaim creates the claim of a volume from its template.
@@ -266,11 +268,14 @@ func (r *Reconciler) earlier(
 	return other, nil
 }
 
-// eachClaim changes the metadata of the claims that a frozen restore works with.
+// eachClaim changes the metadata of the claims that a frozen restore works with. It goes on after a claim that the API
+// server does not let it change, and returns a refusal that can pass for all of them.
 func (r *Reconciler) eachClaim(
 	ctx context.Context, s *v1alpha1.RestoreSession,
 	change func(*corev1.PersistentVolumeClaim, *v1alpha1.ResolvedRestoreVolume) error,
 ) error {
+	var refused []string
+	var first error
 	for _, h := range s.Status.Resolved.Hosts {
 		for i := range h.Volumes {
 			claim, err := r.claim(ctx, s.Namespace, h.Volumes[i].ClaimName)
@@ -284,10 +289,24 @@ func (r *Reconciler) eachClaim(
 			if err := change(claim, &h.Volumes[i]); err != nil {
 				return err
 			}
-			if err := r.writer().Object(ctx, before, claim); client.IgnoreNotFound(err) != nil {
+			err = client.IgnoreNotFound(r.writer().Object(ctx, before, claim))
+			switch {
+			case err == nil:
+			case movers.Denied(err):
+				first, refused = cmp.Or(first, err), append(refused, claim.Name)
+			default:
 				return err
 			}
 		}
 	}
-	return nil
+	return unchanged("PersistentVolumeClaim "+text.FirstFew(refused), first)
+}
+
+// unchanged turns a denial of the API server to change what into a refusal that can pass. The code does not tell which
+// denials last: an admission policy says that the object is invalid. It returns any other error unchanged.
+func unchanged(what string, err error) error {
+	if !movers.Denied(err) {
+		return err
+	}
+	return movers.Refuse(v1alpha1.ReasonCreationRefused, "the API server refuses to change %s: %v", what, err)
 }

@@ -101,9 +101,9 @@ func (r *Reconciler) usableDatabase(
 	if used := restore.UsedByAnother(s, "Lease "+mark.Name, mark.Annotations); used != nil {
 		return movers.Refuse(used.Reason, "%s", used.Message)
 	}
-	return r.writeMark(ctx, mark, func(annotations map[string]string) {
+	return movers.AsDenial(r.writeMark(ctx, mark, func(annotations map[string]string) {
 		restore.Take(annotations, s, resolved.TargetUID)
-	})
+	}))
 }
 
 // makeMark creates the Lease of a database. The Lease goes with the object that stands for the database. If two
@@ -158,9 +158,9 @@ func (r *Reconciler) stampDatabase(ctx context.Context, s *v1alpha1.RestoreSessi
 		Digest: s.Status.Resolved.SpecDigest, Target: s.Status.Resolved.TargetUID, Volume: volumes, Claims: 1,
 		Name: s.Name,
 	}
-	return client.IgnoreNotFound(r.writeMark(ctx, mark, func(annotations map[string]string) {
-		annotations[v1alpha1.AnnotationRestored] = stamp.String()
-	}))
+	return unchanged("Lease "+mark.Name, client.IgnoreNotFound(r.writeMark(ctx, mark, func(a map[string]string) {
+		a[v1alpha1.AnnotationRestored] = stamp.String()
+	})))
 }
 
 // volumesOfDatabase identifies what holds the data of the database that a restore has filled. It returns "" if that is
@@ -197,7 +197,7 @@ func (r *Reconciler) releaseDatabase(
 	if err != nil {
 		return err
 	}
-	return client.IgnoreNotFound(r.writeMark(ctx, mark, func(annotations map[string]string) {
-		restore.Release(annotations, s, earlier, status, "", target)
-	}))
+	return unchanged("Lease "+mark.Name, client.IgnoreNotFound(r.writeMark(ctx, mark, func(a map[string]string) {
+		restore.Release(a, s, earlier, status, "", target)
+	})))
 }

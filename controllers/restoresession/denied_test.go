@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -117,4 +118,96 @@ func TestADatabaseThatCannotBeLookedUpLaterFailsItsRestore(t *testing.T) {
 	w.Clock.SetTime(w.Clock.Now().Add(run.WaitForRefused))
 	w.Expect(ending(w.settle("restore"))).To(Equal("Failed/CreationRefused"))
 	w.Expect(w.Jobs()).To(BeEmpty())
+}
+
+// A policy of the cluster forbids to change what a restore writes into, such as a rule for labels that came after the
+// claim; or it can't be asked.
+func TestATargetThatMayNotBeChanged(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		code             int32
+		database         bool
+		written          bool // by then
+		passes, deletion bool
+		want             string
+	}{
+		"before it is written, for ever":       {code: http.StatusForbidden, want: "Failed/CreationRefused"},
+		"a database, for ever":                 {code: 403, database: true, want: "Failed/CreationRefused"},
+		"before it is written, for a while":    {code: 500, passes: true, want: "Succeeded/Succeeded"},
+		"when it is written, for ever":         {code: 403, written: true, want: "Succeeded/Succeeded"},
+		"when it is written, by an expression": {code: 422, written: true, want: "Succeeded/Succeeded"},
+		"when it is written, for a while":      {code: 403, written: true, passes: true, want: "Succeeded/Succeeded"},
+		"when it is written, by nobody":        {code: 500, written: true, want: "Succeeded/Succeeded"},
+		"a database that is written":           {code: 403, database: true, written: true, want: "Succeeded/Succeeded"},
+		"of a restore that is deleted":         {code: 403, written: true, deletion: true, want: "Succeeded/Succeeded"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, target, kind := newWorld(t), func(*v1alpha1.RestoreSession) {}, "PersistentVolumeClaim"
+			if tt.database {
+				w, _ = databaseWorld(t, true)
+				target, kind = intoService(auth), "Lease"
+				w.restore("earlier", target)
+				w.settle("earlier")
+				w.EventReasons()
+			}
+			var denied error
+			w.Client = interceptor.NewClient(w.Client, testbed.DenyPatch(kind, "", &denied))
+			w.restore("restore", target)
+			if tt.written {
+				w.Reconcile("restore")
+				w.Cluster()
+			}
+			denied = testbed.Denied(tt.code)
+			for range 3 {
+				w.Reconcile("restore")
+			}
+			s := w.session("restore")
+			w.Expect(s.Status.Phase).To(Equal(v1alpha1.RestoreSessionRunning))
+			w.Expect(message(s)).To(And(HavePrefix("waiting: "), ContainSubstring("rules.example.com")))
+			w.Expect(w.EventReasons()).To(ConsistOf(run.ReasonStarted, v1alpha1.ReasonCreationRefused))
+			if tt.passes {
+				denied = nil
+			}
+			if tt.deletion {
+				w.Expect(w.Client.Delete(t.Context(), s)).To(Succeed())
+			}
+			w.Clock.SetTime(w.Clock.Now().Add(run.WaitForRefused))
+			s = w.settle("restore")
+			w.Expect(ending(s)).To(Equal(tt.want), message(s))
+			w.Expect(apimeta.FindStatusCondition(s.Status.Conditions, v1alpha1.ConditionCreationRefused)).To(BeNil())
+			w.Expect(strings.Contains(message(s), "rules.example.com")).To(Equal(!tt.passes), message(s))
+			denied = nil
+			w.forget("restore")
+			w.restore("restore", target)
+			w.Reconcile("restore")
+			want := v1alpha1.RestoreSessionRunning
+			if tt.passes {
+				want = v1alpha1.RestoreSessionSkipped
+			}
+			w.Expect(w.session("restore").Status.Phase).To(Equal(want), "what nobody knows of is not Ready")
+		})
+	}
+}
+
+// One claim of two may not be changed: the other one is marked all the same.
+func TestAClaimThatMayNotBeChangedHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	both := w.twoClaims()
+	var denied error
+	w.Client = interceptor.NewClient(w.Client, testbed.DenyPatch("PersistentVolumeClaim", "target", &denied))
+	w.restore("restore", both)
+	w.Reconcile("restore")
+	w.Cluster()
+	denied = testbed.Denied(http.StatusForbidden)
+	w.Reconcile("restore")
+	w.Expect(w.claim("other").Annotations).To(HaveKey(v1alpha1.AnnotationRestored))
+	w.Clock.SetTime(w.Clock.Now().Add(run.WaitForRefused))
+	s := w.settle("restore")
+	w.Expect(ending(s)).To(Equal("Succeeded/Succeeded"))
+	w.Expect(message(s)).To(And(ContainSubstring("not Skipped"), ContainSubstring(v1alpha1.AnnotationHalfRestored),
+		ContainSubstring("PersistentVolumeClaim target")))
+	w.Expect(w.claim("other").Annotations).NotTo(HaveKey(v1alpha1.AnnotationRestoring))
+	w.Expect(w.claim("target").Annotations).NotTo(HaveKey(v1alpha1.AnnotationRestored))
 }

@@ -194,11 +194,11 @@ func (r *Reconciler) freeName(
 	// Without this annotation the manager's admission policy does not allow it to delete a claim.
 	claim.Annotations[v1alpha1.AnnotationReplace] = string(claim.UID)
 	if err := r.writer().Object(ctx, before, claim); err != nil {
-		return 0, client.IgnoreNotFound(err)
+		return 0, movers.AsDenial(client.IgnoreNotFound(err))
 	}
 	err = r.Delete(ctx, claim, client.Preconditions{UID: &claim.UID})
 	if err != nil && !apierrors.IsNotFound(err) {
-		return 0, fmt.Errorf("delete PersistentVolumeClaim %s: %w", claim.Name, err)
+		return 0, movers.AsDenial(fmt.Errorf("delete PersistentVolumeClaim %s: %w", claim.Name, err))
 	}
 	return prepareInterval, nil
 }

@@ -44,7 +44,7 @@ type Reconciler struct {
 	// Hooks runs the hooks of the restores.
 	Hooks *hookexec.Hooks
 
-	pauses movers.Pauses // hold the hosts whose Jobs or claims were refused
+	pauses movers.Pauses // hold what was refused: Jobs and claims by their hosts, and marks
 }
 
 // Reconcile takes a RestoreSession as far as possible now.
@@ -120,15 +120,15 @@ func (r kind) Decide(in restore.Input) oneshot.Decision[v1alpha1.RestoreSession]
 			if in.Start != nil {
 				return nil
 			}
-			var hosts []string
+			var names []string
 			for _, i := range d.Create {
-				hosts = append(hosts, in.Session.Status.Resolved.Hosts[i].Name)
+				names = append(names, in.Session.Status.Resolved.Hosts[i].Name)
 			}
-			if r.pauses.Hold(ctx, in.Session.UID, in.Now, refused, hosts) {
+			if names = append(names, d.Marks()...); r.pauses.Hold(ctx, in.Session.UID, in.Now, refused, names) {
 				return nil
 			}
-			host, err := r.carryOut(ctx, in, &d)
-			return refused.Add(ctx, host, err)
+			name, err := r.carryOut(ctx, in, &d)
+			return refused.Add(ctx, name, err)
 		},
 	}
 }
@@ -138,11 +138,11 @@ func (r kind) Close(ctx context.Context, s *v1alpha1.RestoreSession) (time.Durat
 	return r.close(ctx, s)
 }
 
-// carryOut carries out a decision, except for the status. With an error it also returns the host whose Job could not be
-// created.
+// carryOut carries out a decision, except for the status. With an error it also returns the name that a refusal has in
+// Input.Refused, or "".
 func (r *Reconciler) carryOut(
 	ctx context.Context, in restore.Input, d *restore.Decision,
-) (host string, err error) {
+) (name string, err error) {
 	s := in.Session
 	if err := r.writeMovers(ctx, s, in.Jobs, *d); err != nil {
 		return "", err
@@ -165,16 +165,16 @@ func (r *Reconciler) carryOut(
 	}
 	if d.Stamp {
 		if err := r.stamp(ctx, s); err != nil {
-			return "", err
+			return restore.StampRefused, err
 		}
 	}
 	if d.StampMade {
 		if err := r.stampMade(ctx, s); err != nil {
-			return "", err
+			return restore.StampRefused, err
 		}
 	}
 	if d.Release {
-		return "", r.release(ctx, s, &d.Status)
+		return restore.ReleaseRefused, r.release(ctx, s, &d.Status)
 	}
 	return "", nil
 }

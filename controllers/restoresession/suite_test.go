@@ -108,7 +108,7 @@ func (w *world) forget(name string) {
 	before := s.DeepCopy()
 	s.Finalizers = nil
 	w.Expect(w.Client.Patch(w.T.Context(), s, client.MergeFrom(before))).To(Succeed(), "the spec has what a test omits")
-	w.Expect(w.Client.Delete(w.T.Context(), s)).To(Succeed())
+	w.Expect(client.IgnoreNotFound(w.Client.Delete(w.T.Context(), s))).To(Succeed())
 }
 
 // settle reconciles and lets the cluster work until the restore has ended.

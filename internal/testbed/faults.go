@@ -28,6 +28,19 @@ func FailPatch(err *error) interceptor.Funcs {
 	}}
 }
 
+// DenyPatch makes each patch of an object of a kind fail with *err while it is not nil. A name other than "" restricts
+// that to objects whose name contains it. Patches of a status pass.
+func DenyPatch(kind, name string, err *error) interceptor.Funcs {
+	return interceptor.Funcs{Patch: func(
+		ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, opts ...client.PatchOption,
+	) error {
+		if *err != nil && reflect.TypeOf(o).Elem().Name() == kind && strings.Contains(o.GetName(), name) {
+			return *err
+		}
+		return c.Patch(ctx, o, p, opts...)
+	}}
+}
+
 // Deny makes each creation and each application of an object of a kind fail with *err while it is not nil. A name other
 // than "" restricts that to objects whose name contains it.
 func Deny(kind, name string, err *error) interceptor.Funcs {

@@ -61,14 +61,20 @@ func RefusedForNow(err error) bool {
 	switch {
 	case NeverAccepted(err), apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return false
-	case apierrors.IsInternalError(err):
-		return strings.Contains(err.Error(), "failed calling webhook")
 	default:
-		return Refused(err)
+		return Unanswered(err) || Refused(err)
 	}
 }
 
-// AsDenial turns the error of a creation into a refusal as AsRefusal does, and also if the API server refuses the
+// Denied reports whether the API server refuses a write, for now or for ever.
+func Denied(err error) bool { return NeverAccepted(err) || RefusedForNow(err) }
+
+// Unanswered reports whether the API server can't call an admission webhook: it takes nothing until that is back.
+func Unanswered(err error) bool {
+	return apierrors.IsInternalError(err) && strings.Contains(err.Error(), "failed calling webhook")
+}
+
+// AsDenial turns the error of a write into a refusal as AsRefusal does, and also if the API server refuses the
 // object for now: then run.CanPass recognises the refusal. It returns any other error unchanged.
 func AsDenial(err error) error {
 	if RefusedForNow(err) {

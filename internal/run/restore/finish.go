@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 
+	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -13,6 +14,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/run/hookround"
 	"github.com/cairn-backup/cairn/internal/run/hookstage"
 	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/text"
 )
 
 // failure returns the reason and message of the first failed component by name, or else of the first unknown one.
@@ -40,7 +42,7 @@ func (r *runner) failure() (reason, message string) {
 func (r *runner) finish() {
 	s := &r.d.Status
 	hooks, ended := r.postRestore()
-	if !ended || !r.present() {
+	if !ended || !r.present() || r.marking {
 		return
 	}
 	done := map[v1alpha1.RestoreSessionPhase]int{}
@@ -71,7 +73,7 @@ func (r *runner) finish() {
 			apimeta.RemoveStatusCondition(&s.Conditions, v1alpha1.ConditionPartial)
 		}
 		reason, message := r.failure()
-		end(r.Input, r.d, phase, reason, message)
+		r.end(phase, reason, message)
 		return
 	}
 	// A restore with a failed postRestore hook is not stamped: an identical restore must not claim that everything is
@@ -81,11 +83,53 @@ func (r *runner) finish() {
 		run.EndPartial(&s.Conditions, r.notRestored(lost), r.Session.Generation, r.Now)
 	}
 	if hooks != "" {
-		end(r.Input, r.d, v1alpha1.RestoreSessionFailed, v1alpha1.ReasonFailedToExecutePostRestoreHooks,
+		r.end(v1alpha1.RestoreSessionFailed, v1alpha1.ReasonFailedToExecutePostRestoreHooks,
 			hookround.Restore.HooksFailedMessage(r.success(), hooks))
 		return
 	}
-	end(r.Input, r.d, v1alpha1.RestoreSessionSucceeded, v1alpha1.ReasonSucceeded, r.success())
+	r.end(v1alpha1.RestoreSessionSucceeded, v1alpha1.ReasonSucceeded, r.success())
+}
+
+// waitsForMarks reports whether the end of the restore waits until the API server lets the targets be marked, and notes
+// that. It waits neither for ever nor past the deadline.
+func (r *runner) waitsForMarks() bool {
+	waits := false
+	for _, name := range []string{StampRefused, ReleaseRefused} {
+		if why := r.Refused[name]; why != nil && !r.late() {
+			waits = r.heldUp(&v1alpha1.ResolvedError{
+				Reason: why.Reason, Message: "the work has ended, but its targets can't be marked: " + why.Message,
+			}) || waits
+		}
+	}
+	return waits
+}
+
+// end ends the restore. If the API server does not let its targets be marked, it says what that means. What was
+// restored is restored all the same.
+func (r *runner) end(phase v1alpha1.RestoreSessionPhase, reason, message string) {
+	unstamped, unreleased, more := r.Refused[StampRefused], r.Refused[ReleaseRefused], ""
+	if unstamped != nil && (r.d.Stamp || r.d.StampMade) {
+		r.d.Stamp, r.d.StampMade = false, false
+		more = "; its targets are not all marked as restored, so the same restore made again is not Skipped: it " +
+			"restores again, or is refused"
+	}
+	switch {
+	case unreleased == nil:
+	case !r.failed():
+		more += fmt.Sprintf("; its targets are not all released: remove the annotation %s, or a backup takes what was "+
+			"restored for half restored", v1alpha1.AnnotationHalfRestored)
+	default:
+		more += fmt.Sprintf("; its targets are not all released: what was not written has the annotation %s too, "+
+			"and a confirmation counts as used", v1alpha1.AnnotationHalfRestored)
+	}
+	if more != "" {
+		more += ": " + text.Cut(cmp.Or(unreleased, unstamped).Message, text.MaxMessage/4)
+	}
+	end(r.Input, r.d, phase, reason, text.Cut(message, text.MaxMessage-len(more))+more)
+	r.d.Release = r.d.Release && unreleased == nil
+	if more != "" {
+		r.d.Event.Type = corev1.EventTypeWarning
+	}
 }
 
 // success says what was restored, and where.

@@ -24,8 +24,8 @@ type Input struct {
 	Session *v1alpha1.RestoreSession
 	// Start is what was found out about a restore that is not frozen yet. It is nil for a frozen restore.
 	Start *Start
-	// Refused explains, by the name of the host, why its Job can no longer be made, or not for now: see
-	// run.CanPass.
+	// Refused explains, by the name of the host, why its Job can no longer be made, or not for now: see run.CanPass. As
+	// StampRefused and ReleaseRefused it explains why Stamp or StampMade, and Release, can't be carried out.
 	Refused map[string]*v1alpha1.ResolvedError
 	// Jobs holds the existing Jobs of the restore, by name.
 	Jobs map[string]run.Job
@@ -96,6 +96,23 @@ type Decision struct {
 	Release bool
 }
 
+// StampRefused and ReleaseRefused are no names of hosts: see Input.Refused.
+const (
+	StampRefused   = "/stamp"
+	ReleaseRefused = "/release"
+)
+
+// Marks returns the names that refusals of the marks of a decision have in Input.Refused.
+func (d *Decision) Marks() (names []string) {
+	if d.Stamp || d.StampMade {
+		names = append(names, StampRefused)
+	}
+	if d.Release {
+		names = append(names, ReleaseRefused)
+	}
+	return names
+}
+
 // Next returns the next step of a restore. For a restore that has ended it returns the status unchanged.
 func Next(in Input) Decision {
 	d := Decision{Status: *in.Session.Status.DeepCopy()}
@@ -147,7 +164,7 @@ func PhaseOfRefusal(reason string) v1alpha1.RestoreSessionPhase {
 		v1alpha1.ReasonWrongPassword, v1alpha1.ReasonPasswordChanged, v1alpha1.ReasonEncryptionSecretNotAvailable,
 		v1alpha1.ReasonRepositoryNotReady, v1alpha1.ReasonStorageNotAllowed, v1alpha1.ReasonStorageNotFound,
 		v1alpha1.ReasonRestoreNotAllowed, v1alpha1.ReasonNameConflict, v1alpha1.ReasonVolumeSnapshotNotReady,
-		v1alpha1.ReasonVolumeSnapshotsNotSupported:
+		v1alpha1.ReasonVolumeSnapshotsNotSupported, v1alpha1.ReasonCreationRefused:
 		return v1alpha1.RestoreSessionFailed
 	default:
 		return v1alpha1.RestoreSessionInvalid

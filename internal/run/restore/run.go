@@ -46,6 +46,8 @@ type runner struct {
 	open int
 	// refusals say what the API server refuses for now.
 	refusals []string
+	// marking means that the end waits until the API server lets the targets be marked.
+	marking bool
 	// waits says that a Job is suspended, or that its claims wait for a StorageClass; nil where nothing waits so.
 	waits *v1alpha1.ResolvedError
 }
@@ -59,7 +61,9 @@ func advance(in Input, d *Decision) {
 		d.Status.Components = map[string]v1alpha1.RestoredComponent{}
 	}
 	r := runner{Input: in, d: d, movers: map[string]string{}}
+	r.marking = r.waitsForMarks()
 	if r.ending() {
+		r.tellRefused()
 		r.finish()
 		return
 	}
@@ -71,9 +75,7 @@ func advance(in Input, d *Decision) {
 		r.host(i, &hosts[i])
 	}
 	r.tellWaits()
-	slices.Sort(r.refusals)
-	d.Event = cmp.Or(d.Event, run.ReportRefused(&d.Status.Conditions,
-		strings.Join(slices.Compact(r.refusals), "; "), in.Session.Generation, in.Now))
+	r.tellRefused()
 	movers := run.FormatMovers(r.movers)
 	d.Movers = &movers
 	switch {
@@ -215,6 +217,13 @@ func (r *runner) heldUp(refusal *v1alpha1.ResolvedError) bool {
 	r.refusals = append(r.refusals, refusal.Message)
 	r.d.Again = run.EarlierOf(r.d.Again, run.RefusedAgain(left))
 	return true
+}
+
+// tellRefused makes the status say what the API server refuses for now.
+func (r *runner) tellRefused() {
+	slices.Sort(r.refusals)
+	r.d.Event = cmp.Or(r.d.Event, run.ReportRefused(&r.d.Status.Conditions,
+		strings.Join(slices.Compact(r.refusals), "; "), r.Session.Generation, r.Now))
 }
 
 // tellWaits makes the status say what a Job waits for, or that the restore runs again.
