@@ -1,6 +1,7 @@
 package restorebatch
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -9,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/movers"
 	"github.com/cairn-backup/cairn/internal/kube/oneshot"
 	"github.com/cairn-backup/cairn/internal/run/restore"
 	"github.com/cairn-backup/cairn/internal/run/restorebatch"
@@ -16,7 +18,8 @@ import (
 
 // disown makes what the targets of a RestoreBatch hold no longer count as restored, before any status says that it
 // failed. It leaves alone what another restore has filled since: a manager whose cache is old could come when an
-// identical RestoreBatch has ended.
+// identical RestoreBatch has ended. It goes on after what the API server does not let it change, and returns the first
+// such error.
 func (r *Reconciler) disown(ctx context.Context, b *v1alpha1.RestoreBatch) error {
 	if err := oneshot.Newest(ctx, r.APIReader, b); err != nil {
 		return err
@@ -26,6 +29,13 @@ func (r *Reconciler) disown(ctx context.Context, b *v1alpha1.RestoreBatch) error
 		return fmt.Errorf("list PersistentVolumeClaims: %w", err)
 	}
 	ofSpec := restorebatch.SpecDigests(b)
+	var denied error
+	tried := func(err error) error {
+		if movers.Denied(err) {
+			denied, err = cmp.Or(denied, err), nil
+		}
+		return err
+	}
 	for i := range b.Status.Resolved.Targets {
 		t := &b.Status.Resolved.Targets[i]
 		by := restorebatch.IdenticalTo(b, t.Name, restorebatch.TargetDigests(ofSpec, t.Name))
@@ -34,18 +44,18 @@ func (r *Reconciler) disown(ctx context.Context, b *v1alpha1.RestoreBatch) error
 			if err == nil && mark != nil {
 				err = r.disownObject(ctx, mark, by)
 			}
-			if err != nil {
+			if tried(err) != nil {
 				return err
 			}
 			continue
 		}
 		for j := range claims.Items {
-			if err := r.disownObject(ctx, &claims.Items[j], by); err != nil {
+			if err := tried(r.disownObject(ctx, &claims.Items[j], by)); err != nil {
 				return err
 			}
 		}
 	}
-	return nil
+	return denied
 }
 
 // disownObject does what disown does for a claim, or for the Lease of a database, unless it has changed since it was

@@ -13,14 +13,14 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/read"
+	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/run/restore"
+	"github.com/cairn-backup/cairn/internal/testbed"
 	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
@@ -214,40 +214,81 @@ func TestTheStampOfAnotherRestoreStays(t *testing.T) {
 	}
 }
 
-// Where a policy of the cluster forbids to change claims, the RestoreBatch says so and ends.
-func TestARestoreBatchEndsWhoseStampsNobodyCanTake(t *testing.T) {
+// Where a policy of the cluster forbids to change claims, the RestoreBatch says so and ends. A webhook that is away
+// comes back: until then the RestoreBatch, made again, would be Skipped, and Ready.
+func TestARestoreBatchWhoseStampsNobodyCanTake(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.gone(w.deployment("kubectl"))
-	w.Outcome = w.disturbed
-	w.restore("back", scalesWeb)
-	refused := 0
-	patch := func(
-		ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, opts ...client.PatchOption,
-	) error {
-		if _, ok := o.(*corev1.PersistentVolumeClaim); ok {
-			refused++
-			return apierrors.NewForbidden(corev1.Resource("persistentvolumeclaims"), o.GetName(), nil)
-		}
-		return c.Patch(ctx, o, p, opts...)
+	for name, tt := range map[string]struct {
+		code          int32
+		comes, delete bool // after an hour
+		waits         bool
+	}{
+		"a policy":               {code: 403},
+		"an expression":          {code: 422},
+		"a webhook":              {code: 500, waits: true, comes: true},
+		"a webhook, and deleted": {code: 500, waits: true, delete: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.gone(w.deployment("kubectl"))
+			w.Outcome = w.disturbed
+			w.restore("back", scalesWeb)
+			whole, away, refused := w.Client, true, 0
+			w.Client = interceptor.NewClient(whole, interceptor.Funcs{Patch: func(
+				ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, opts ...client.PatchOption,
+			) error {
+				stamp := restore.ParseStamp(o.GetAnnotations()[v1alpha1.AnnotationRestored])
+				if away && o.GetName() == "db" && stamp.Digest != "" && stamp.Target == "" {
+					refused++
+					return testbed.Denied(tt.code)
+				}
+				return c.Patch(ctx, o, p, opts...)
+			}})
+			w.until(func() bool { return refused > 0 })
+			for range 60 {
+				w.Reconcile("back")
+				w.Clock.SetTime(w.Clock.Now().Add(time.Minute))
+			}
+			b := w.batch("back")
+			w.Expect(b.Status.Phase.Terminal()).To(Equal(!tt.waits))
+			w.Expect(conditions.GetMessage(b, meta.ReadyCondition)).To(ContainSubstring("rules.example.com"))
+			w.Expect(conditions.Has(b, v1alpha1.ConditionCreationRefused)).To(Equal(tt.waits))
+			w.Expect(w.holdsStamp("uploads")).To(BeFalse(), "one claim holds up no other")
+			away = !tt.comes
+			if tt.delete {
+				w.Expect(whole.Delete(t.Context(), b)).To(Succeed())
+				w.Reconcile("back")
+				w.Clock.SetTime(w.Clock.Now().Add(run.WaitForRefused))
+			}
+			b = w.settle("back")
+			w.Expect(b.Status.Reason).To(Equal(v1alpha1.ReasonReplicasChanged))
+			w.Expect(w.holdsStamp("db")).To(Equal(!tt.comes))
+			w.Expect(strings.Contains(conditions.GetMessage(b, meta.ReadyCondition), "of its targets stays")).
+				To(Equal(!tt.comes))
+			w.Expect(conditions.Has(b, v1alpha1.ConditionCreationRefused)).To(BeFalse())
+		})
 	}
-	r := reconciler(w.World)
-	r.Client = interceptor.NewClient(w.Client, interceptor.Funcs{Patch: patch})
-	b := &v1alpha1.RestoreBatch{}
-	request := ctrl.Request{NamespacedName: client.ObjectKey{Namespace: w.Namespace, Name: "back"}}
-	for range 60 {
-		if refused == 0 {
-			w.Expect(reconcileAll{w.World}.children(t.Context(), w.Namespace)).To(Succeed())
-		} else {
-			w.Clock.SetTime(w.Clock.Now().Add(time.Minute))
+}
+
+// until reconciles and lets the cluster work until something is so.
+func (w *world) until(is func() bool) {
+	w.T.Helper()
+	for range 50 {
+		if w.Reconcile("back"); is() {
+			return
 		}
-		_, err := r.Reconcile(t.Context(), request)
-		w.Expect(err).NotTo(HaveOccurred())
 		w.Cluster()
 	}
-	w.Get("back", b)
-	w.Expect(b.Status.Reason).To(Equal(v1alpha1.ReasonReplicasChanged))
-	w.Expect(conditions.GetMessage(b, meta.ReadyCondition)).To(ContainSubstring("of its targets stays"))
+	w.T.Fatalf("it never came: %v", summary(w.batch("back")))
+}
+
+// holdsStamp reports whether the stamp of a claim is whole.
+func (w *world) holdsStamp(name string) bool {
+	w.T.Helper()
+	claim := &corev1.PersistentVolumeClaim{}
+	w.Get(name, claim)
+	return restore.ParseStamp(claim.Annotations[v1alpha1.AnnotationRestored]).Target != ""
 }
 
 // Pods came in between, and another target could not be written: what the others hold is in doubt, too.

@@ -11,9 +11,10 @@ package restorebatch
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -24,6 +25,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/kube/movers"
 	"github.com/cairn-backup/cairn/internal/kube/oneshot"
 	"github.com/cairn-backup/cairn/internal/kube/status"
+	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/run/restorebatch"
 )
 
@@ -50,7 +52,7 @@ type Reconciler struct {
 	// others until it is written: of two at the same moment, the second sees the first.
 	starting oneshot.StartLock
 
-	pauses movers.Pauses // hold the targets whose RestoreSessions were refused
+	pauses movers.Pauses // hold what was refused: RestoreSessions by their targets, workloads, and Disown
 }
 
 // Reconcile takes a RestoreBatch as far as possible now.
@@ -111,7 +113,8 @@ func (r kind) Observe(
 	in := observed{
 		Input: restorebatch.Input{
 			Now: r.Clock.Now(), Batch: b, Refused: refused, DisownRefused: refused[disownKey],
-			Hooks: r.Hooks.Results(b.UID),
+			DisownUnanswered: refused[unansweredKey],
+			Hooks:            r.Hooks.Results(b.UID),
 		},
 	}
 	var err error
@@ -129,7 +132,9 @@ func (r kind) Observe(
 	}
 	for name, w := range in.Workloads {
 		if refusal := refused[name]; refusal != nil {
-			w.Refused = refusal.Message
+			if w.Refused = refusal.Message; run.CanPass(refusal) {
+				w.Refused, w.Held = "", refusal
+			}
 			in.Workloads[name] = w
 		}
 	}
@@ -146,12 +151,15 @@ func (r kind) Decide(in observed) oneshot.Decision[v1alpha1.RestoreBatch] {
 			if in.Start != nil {
 				return nil
 			}
-			var targets []string
+			names := slices.Sorted(maps.Keys(d.Scale))
 			for _, i := range d.Create {
-				targets = append(targets, in.Batch.Status.Resolved.Targets[i].Name)
+				names = append(names, in.Batch.Status.Resolved.Targets[i].Name)
+			}
+			if d.Disown {
+				names = append(names, disownKey, unansweredKey)
 			}
 			known := len(refused)
-			if r.pauses.Hold(ctx, in.Batch.UID, in.Now, refused, targets) {
+			if r.pauses.Hold(ctx, in.Batch.UID, in.Now, refused, names) {
 				return nil
 			}
 			if err := r.scale(ctx, in, d.Scale, refused); err != nil || len(refused) > known {
@@ -168,8 +176,11 @@ func (r kind) Close(ctx context.Context, b *v1alpha1.RestoreBatch) (time.Duratio
 	return 0, oneshot.Release(ctx, r.writer(), b)
 }
 
-// disownKey is the key of what refuses Decision.Disown. It is no name of a target.
-const disownKey = "/disown"
+// Keys of what refuses Decision.Disown, and of the webhook that is away. They are no names of targets.
+const (
+	disownKey     = "/disown"
+	unansweredKey = "/disown-unanswered"
+)
 
 // carryOut carries out a decision, except for the status. With an error it also returns the key under which the next
 // observation looks for a refusal, or "".
@@ -194,8 +205,8 @@ func (r *Reconciler) carryOut(
 	}
 	if d.Disown {
 		err := r.disown(ctx, b)
-		if apierrors.IsInternalError(err) { // a webhook that is away comes back
-			return "", err
+		if movers.Unanswered(err) {
+			return unansweredKey, movers.AsDenial(err)
 		}
 		return disownKey, movers.AsDenial(err)
 	}

@@ -105,6 +105,9 @@ func (r *Reconciler) resolveScaling(
 		}
 		if start.Error, err = r.whyNotScaled(ctx, b.Namespace, asked, w, autoscalers); start.Error != nil ||
 			err != nil {
+			if run.CanPass(start.Error) {
+				start.Wait = run.WaitForRefused
+			}
 			return err
 		}
 		left := scaling.Inherited(batches, w.Workload, b)
@@ -134,6 +137,8 @@ func (r *Reconciler) whyNotScaled(
 		return restorebatch.ReplicasManaged(asked.Kind, asked.Name, w.managed), nil
 	}
 	switch err := r.scaleTo(ctx, w, w.Replicas, client.DryRunAll); {
+	case movers.Unanswered(err):
+		return movers.RefusalOf(movers.AsDenial(fmt.Errorf("scale %s %s: %w", asked.Kind, asked.Name, err))), nil
 	case movers.Refused(err):
 		return restorebatch.NotPermitted(r.notPermitted(namespace, err)), nil
 	case err != nil:
@@ -226,7 +231,10 @@ func (r *Reconciler) scale(
 			continue
 		}
 		err := r.scaleTo(ctx, in.found[frozen.String()], want)
-		if movers.Refused(err) {
+		switch {
+		case movers.Unanswered(err):
+			err = refused.Add(ctx, frozen.String(), movers.AsDenial(fmt.Errorf("scale it to %d: %w", want, err)))
+		case movers.Refused(err):
 			err = refused.Add(ctx, frozen.String(),
 				movers.Refuse(v1alpha1.ReasonScalingNotPermitted, "%s", r.notPermitted(in.Batch.Namespace, err)))
 		}

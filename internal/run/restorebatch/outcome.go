@@ -1,6 +1,7 @@
 package restorebatch
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -127,12 +128,12 @@ func (r *runner) failures() string {
 func (r *runner) disown(message string) string {
 	r.d.Disown = r.disturbed() != "" ||
 		!r.anyEnded(v1alpha1.RestoreSessionFailed) && !r.anyEnded(v1alpha1.RestoreSessionInvalid)
-	why := r.DisownRefused
+	why := cmp.Or(r.DisownRefused, r.DisownUnanswered)
 	if !r.d.Disown || why == nil {
 		return message
 	}
 	r.d.Disown = false
-	more := fmt.Sprintf("; the annotation %s of its targets stays, so one made again is Skipped: %s",
+	more := fmt.Sprintf("; the annotation %s of its targets stays, so one made again can be Skipped: %s",
 		v1alpha1.AnnotationRestored, text.Cut(why.Message, text.MaxMessage/4))
 	return text.Cut(message, text.MaxMessage-len(more)) + more
 }

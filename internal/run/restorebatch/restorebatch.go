@@ -30,8 +30,9 @@ type Input struct {
 	Children map[string]*v1alpha1.RestoreSession
 	// Refused explains, by the name of the target, why its RestoreSession can't be made.
 	Refused map[string]*v1alpha1.ResolvedError
-	// DisownRefused explains why Disown can't be carried out. It is nil if nothing is known to prevent that.
-	DisownRefused *v1alpha1.ResolvedError
+	// DisownRefused explains why Disown can't be carried out, DisownUnanswered that an admission webhook is away that it
+	// needs. They are nil if nothing is known to prevent it.
+	DisownRefused, DisownUnanswered *v1alpha1.ResolvedError
 	// Jobs holds the existing Jobs of its hooks, by name.
 	Jobs map[string]run.Job
 	// Hooks returns how attempts of its hooks ended. It is called only where the RestoreBatch has hooks.
@@ -54,6 +55,8 @@ type Workload struct {
 	Settled  bool
 	// Refused explains why the workload can't be scaled. It is empty if nothing is known to prevent that.
 	Refused string
+	// Held explains why the workload can't be scaled for now: an admission webhook is away. It is nil if it is not.
+	Held *v1alpha1.ResolvedError
 	// Managed says who manages the replicas, or could, if they are about to be changed: see scaling.Manager and
 	// scaling.PossibleManager.
 	Managed string

@@ -23,9 +23,9 @@ const childGrace = time.Minute
 type runner struct {
 	Input
 	d *Decision
-	// refusals say what the API server refuses for now, by target.
+	// refusals say what the API server refuses for now, by target or workload.
 	refusals []string
-	// still means that one of these targets was refused before.
+	// still means that some of that was refused before.
 	still bool
 }
 
@@ -51,9 +51,45 @@ func (r *runner) run() {
 	if !r.ending() && !r.preRestore() {
 		return
 	}
-	if r.scaleDown() && r.targets() && r.scaleUp() {
+	if r.scaleDown() && r.targets() && r.scaleUp() && !r.disowning() {
 		r.finish()
 	}
+	if !r.still { // it says since when the same is refused
+		apimeta.RemoveStatusCondition(&r.d.Status.Conditions, v1alpha1.ConditionCreationRefused)
+	}
+	r.d.Event = cmp.Or(r.d.Event,
+		run.ReportRefused(&r.d.Status.Conditions, strings.Join(r.refusals, "; "), r.Batch.Generation, r.Now))
+}
+
+// waits notes that something waits until a refusal has passed, which is tried for left.
+func (r *runner) waits(what string, refusal *v1alpha1.ResolvedError, left time.Duration) {
+	r.refusals = append(r.refusals, what+": "+r.cut(refusal.Message))
+	r.d.Again = run.EarlierOf(r.d.Again, run.RefusedAgain(left))
+}
+
+// untilDeleted returns for how long something is still tried that is not given up as long as the RestoreBatch is there:
+// 0 means no longer.
+func (r *runner) untilDeleted() time.Duration {
+	left := run.RefusedLeft(r.d.Status.Conditions, r.Batch.DeletionTimestamp, r.Now)
+	if r.Batch.DeletionTimestamp == nil {
+		return max(left, time.Minute)
+	}
+	return left
+}
+
+// disowning reports whether the end waits until the API server lets the targets be disowned, and notes that. Otherwise
+// a RestoreBatch made again would be Skipped, and Ready: so only a denial is given up by itself.
+func (r *runner) disowning() bool {
+	why, left := r.DisownUnanswered, r.untilDeleted()
+	if why == nil {
+		why, left = r.DisownRefused, run.RefusedLeft(r.d.Status.Conditions, nil, r.Now)
+	}
+	if !run.CanPass(why) || left == 0 {
+		return false
+	}
+	r.still = true
+	r.waits("the targets still count as restored", why, left)
+	return true
 }
 
 // targets advances each target as far as it can go now, and reports whether all have ended.
@@ -76,11 +112,6 @@ func (r *runner) targets() bool {
 			open++
 		}
 	}
-	if !r.still { // it says since when the targets are refused whose turn it is
-		apimeta.RemoveStatusCondition(&s.Conditions, v1alpha1.ConditionCreationRefused)
-	}
-	r.d.Event = cmp.Or(r.d.Event,
-		run.ReportRefused(&s.Conditions, strings.Join(r.refusals, "; "), r.Batch.Generation, r.Now))
 	if open > 0 {
 		now := r.Now
 		if r.late(0) {
@@ -137,8 +168,7 @@ func (r *runner) heldUp(t *v1alpha1.RestoreTargetStatus, refusal *v1alpha1.Resol
 	}
 	r.still = r.still || known
 	t.Reason, t.Message = refusal.Reason, r.cut(refusal.Message)
-	r.refusals = append(r.refusals, t.Name+": "+t.Message)
-	r.d.Again = run.EarlierOf(r.d.Again, run.RefusedAgain(left))
+	r.waits(t.Name, refusal, left)
 	return true
 }
 

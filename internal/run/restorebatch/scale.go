@@ -42,6 +42,15 @@ func (r *runner) scaleDown() bool {
 		case problem != nil:
 			r.refuseScaled(problem)
 			return true
+		case is.Held != nil:
+			left := run.RefusedLeft(s.Conditions, s.StartTime, r.Now)
+			if left == 0 {
+				r.refuseScaled(is.Held)
+				return true
+			}
+			r.still = true
+			r.waits(w.String(), is.Held, left)
+			waiting = append(waiting, w.String())
 		case is.Replicas > 0:
 			r.scale(w, 0)
 			waiting = append(waiting, w.String())

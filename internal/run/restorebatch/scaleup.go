@@ -94,6 +94,12 @@ func (r *runner) bringBack(w *v1alpha1.ScaledWorkload, is Workload, well, touche
 	case is.Refused != "":
 		advice := r.advice(w, want)
 		w.Message = text.Cut(is.Refused, maxScaleMessage-len(advice)) + advice
+	case is.Held != nil && r.untilDeleted() == 0:
+		advice := r.advice(w, want)
+		w.Message = text.Cut(is.Held.Message, maxScaleMessage-len(advice)) + advice
+	case is.Held != nil:
+		w.Phase, r.still = v1alpha1.ScalingUp, true
+		r.waits(w.String()+" is not scaled up again", is.Held, r.untilDeleted())
 	case was != v1alpha1.ScalingUp:
 		w.Phase = v1alpha1.ScalingUp
 	default:
