@@ -113,8 +113,7 @@ func (r kind) Observe(
 	in := observed{
 		Input: restorebatch.Input{
 			Now: r.Clock.Now(), Batch: b, Refused: refused, DisownRefused: refused[disownKey],
-			DisownUnanswered: refused[unansweredKey],
-			Hooks:            r.Hooks.Results(b.UID),
+			DisownUnanswered: refused[unansweredKey], Hooks: r.Hooks.Results(b.UID),
 		},
 	}
 	var err error
