@@ -1,5 +1,4 @@
-// Package mariadbdump changes a dump of mariadb-dump so that a server of MariaDB loads it whole. A Writer is for one
-// goroutine.
+// Package mariadbdump changes a dump of mariadb-dump so that a server of MariaDB loads it whole.
 package mariadbdump
 
 import (
@@ -11,18 +10,26 @@ import (
 // Writer passes a dump on to another writer, and changes two things of it.
 //
 // It makes CREATE OR REPLACE of DROP and CREATE of a routine: the server takes the grants on a routine away when it is
-// dropped, also those that an earlier part of the dump brought back. A server of MySQL, which has no CREATE OR REPLACE,
-// still sees both.
+// dropped, also those that an earlier part of the dump brought back. MySQL has no CREATE OR REPLACE: this is only for
+// dumps whose first comments say that they are of a server of MariaDB, 10.1 or later. A routine with special characters
+// in its name is dropped and made as before.
 //
-// It leaves out LOCK TABLES for a table with a sequence in a default. An INSERT reads the sequence, and the lock of the
-// table alone forbids that.
+// It does not lock a table with a sequence in a default. An INSERT reads the sequence, and the lock of the table alone
+// forbids that.
 //
-// All else stays as it is, in a dump of any program. A Writer is for one goroutine.
+// The Writer looks at lines, and can't tell what a line is part of: names, strings and comments can hold line breaks,
+// and whoever may write in one database chooses them. So a change touches only letters, digits, blanks and an @.
+// Quotes, backslashes, semicolons and the marks of comments stay, and what is quoted or a comment remains so, to
+// whoever reads the dump. Nothing else is changed, in a dump of any program.
+//
+// A Writer is for one goroutine.
 type Writer struct {
 	to   io.Writer
 	line []byte // the beginning of the line
 	rest bool   // the beginning of the line was passed on
 
+	begun     bool   // the first comments are over
+	replaces  bool   // the dump is of a server that has CREATE OR REPLACE
 	held      []byte // the lines from the DROP of a routine on, to its CREATE
 	delimited bool   // the lines are the body of a routine, an event or a trigger
 	table     bool   // the lines are the columns of a table
@@ -32,7 +39,7 @@ type Writer struct {
 // NewWriter returns a Writer that passes its changed input on to w.
 func NewWriter(w io.Writer) *Writer { return &Writer{to: w} }
 
-// longest is how much of a line is looked at. The rows of a table can be longer.
+// longest is how much of a line is looked at, and of what is held. The rows of a table can be longer.
 const longest = 64 << 10
 
 // Write passes b on. It keeps the beginning of a line for later, and the few lines between the DROP and the CREATE of a
@@ -70,38 +77,46 @@ func (w *Writer) Flush() error {
 	return err
 }
 
-// MariaDB runs no comment for versions of MySQL from 5.7 on, and MySQL none that begins with an M.
+// Every server runs the first kind of comment, and none the second.
 const (
 	everyServer = "/*!50003 "
-	mysqlOnly   = "/*!50700 "
+	noServer    = "/*!99999 "
 )
 
-// Lines as mariadb-dump writes them.
+// Lines as mariadb-dump writes them. A comment that no server runs ends at its first mark, also in a name.
 var (
-	dropRoutine = regexp.MustCompile(
-		"^/\\*!50003 DROP (FUNCTION|PROCEDURE|PACKAGE|PACKAGE BODY) IF EXISTS `.*` \\*/;\r?\n$")
+	firstComment  = regexp.MustCompile(`^(--|/\*M?!999999\\-|\n$)`)
+	serverVersion = regexp.MustCompile(`^-- Server version\s+(5\.5\.5-)?(10\.[1-9]|1[1-9]\.|[2-9][0-9]\.).*MariaDB`)
+	dropRoutine   = regexp.MustCompile("^/\\*!50003 DROP (FUNCTION|PROCEDURE|PACKAGE|PACKAGE BODY) IF EXISTS " +
+		"`[^`'\"\\\\/*#;\n]+` \\*/;\n$")
 	createRoutine = []byte("CREATE DEFINER=")
 	createTable   = []byte("CREATE TABLE `")
-	lockTables    = []byte("LOCK TABLES `")
+	lockTables    = regexp.MustCompile("^LOCK TABLES (`.+`) WRITE;\n$")
 	delimiter     = []byte("DELIMITER ")
+	semicolon     = []byte("DELIMITER ;\n")
 	usesSequence  = regexp.MustCompile("(?i)(nextval|lastval|setval)\\(`")
 )
 
 // see passes on a line, or keeps it.
 func (w *Writer) see(out *bytes.Buffer) {
 	line := w.line
+	if w.begun = w.begun || !firstComment.Match(line); !w.begun {
+		w.replaces = w.replaces || serverVersion.Match(line)
+	}
+	if bytes.HasPrefix(line, delimiter) {
+		w.delimited = !bytes.Equal(line, semicolon)
+	}
 	switch {
+	case w.replaces && !w.delimited && dropRoutine.Match(line):
+		out.Write(w.held)
+		w.held = bytes.Clone(line)
 	case w.held != nil:
 		w.afterDrop(out, line)
-	case bytes.HasPrefix(line, delimiter):
-		w.delimited = !bytes.HasPrefix(line, []byte("DELIMITER ;\n"))
-		out.Write(line)
 	case w.delimited:
 		out.Write(line)
-	case dropRoutine.Match(line):
-		w.held = bytes.Clone(line)
-	case bytes.HasPrefix(line, lockTables) && w.sequence:
+	case w.sequence && lockTables.Match(line):
 		w.sequence = false
+		out.Write(lockTables.ReplaceAll(line, []byte("DO @$1;\n")))
 	default:
 		w.column(line)
 		out.Write(line)
@@ -120,16 +135,14 @@ func (w *Writer) afterDrop(out *bytes.Buffer, line []byte) {
 		}
 		out.Write(w.held)
 	case bytes.HasPrefix(line, createRoutine):
-		out.WriteString(mysqlOnly)
+		out.WriteString(noServer)
 		out.Write(w.held[len(everyServer):])
-		out.WriteString("CREATE /*M!100103 OR REPLACE */ ")
+		out.WriteString("CREATE OR REPLACE ")
 		out.Write(line[len("CREATE "):])
 	default:
 		out.Write(w.held)
 		out.Write(line)
 	}
-	begun, ended := []byte("\nDELIMITER ;;\n"), []byte("\nDELIMITER ;\n")
-	w.delimited = bytes.LastIndex(w.held, begun) > bytes.LastIndex(w.held, ended)
 	w.held = nil
 }
 
