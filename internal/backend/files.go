@@ -7,8 +7,10 @@ import (
 	"io/fs"
 	"path"
 	"slices"
-	"strings"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/cairn-backup/cairn/internal/repository"
 	"github.com/cairn-backup/cairn/internal/repository/remote"
@@ -75,13 +77,54 @@ func (s *filesStore) PutIfAbsent(ctx context.Context, p string, data []byte) err
 
 // List implements Store.
 func (s *filesStore) List(ctx context.Context, directory string) ([]string, error) {
-	return s.find(ctx, directory, func(e fs.FileInfo) bool {
-		return e.Mode().IsRegular() && !strings.HasPrefix(e.Name(), remote.TempPrefix)
-	})
+	return s.find(ctx, directory, func(_ string, e fs.FileInfo) bool { return isListed(e.Name(), e.Mode()) })
 }
 
-func (s *filesStore) specials(ctx context.Context, directory string) ([]string, error) {
-	return s.find(ctx, directory, func(e fs.FileInfo) bool { return isSpecial(e.Mode()) })
+func (s *filesStore) unlisted(ctx context.Context, directory string) (specials, hidden []string, err error) {
+	hidden, err = s.find(ctx, directory, func(p string, e fs.FileInfo) bool {
+		if isSpecial(e.Mode()) {
+			specials = append(specials, p)
+		}
+		return isHiddenFile(e.Name(), e.Mode())
+	})
+	slices.Sort(specials)
+	return specials, hidden, err
+}
+
+// listedAtOnce is how many directories are listed in parallel where there can be thousands, as kopia does.
+const listedAtOnce = 8
+
+func (s *filesStore) written(ctx context.Context, directory string, wants func(string) bool) ([]written, error) {
+	var mu sync.Mutex
+	var found []written
+	err := s.do(ctx, "list "+directory, checkPath(directory), func(ctx context.Context, alive *deadline) error {
+		g, ctx := errgroup.WithContext(ctx)
+		g.SetLimit(listedAtOnce)
+		var visit func(dir string) error
+		visit = func(dir string) error {
+			entries, err := s.entries(ctx, alive, dir)
+			for _, e := range entries {
+				p := path.Join(dir, e.Name())
+				switch {
+				case e.IsDir():
+					if g.TryGo(func() error { return visit(p) }) {
+						continue
+					}
+					if err := visit(p); err != nil {
+						return err
+					}
+				case e.Mode().IsRegular() && wants(p):
+					mu.Lock()
+					found = append(found, written{path: p, size: e.Size(), last: e.ModTime()})
+					mu.Unlock()
+				}
+			}
+			return err
+		}
+		g.Go(func() error { return visit(directory) })
+		return g.Wait()
+	})
+	return found, err
 }
 
 func (s *filesStore) lstat(ctx context.Context, p string) (mode fs.FileMode, err error) {
@@ -108,7 +151,9 @@ func (s *filesStore) reaches(ctx context.Context, p string) error {
 }
 
 // find returns the sorted paths below a directory for which wants is true.
-func (s *filesStore) find(ctx context.Context, directory string, wants func(fs.FileInfo) bool) ([]string, error) {
+func (s *filesStore) find(
+	ctx context.Context, directory string, wants func(string, fs.FileInfo) bool,
+) ([]string, error) {
 	var bad error
 	if directory != "" {
 		bad = checkPath(directory)
@@ -123,16 +168,12 @@ func (s *filesStore) find(ctx context.Context, directory string, wants func(fs.F
 }
 
 func (s *filesStore) walk(
-	ctx context.Context, alive *deadline, dir string, wants func(fs.FileInfo) bool, found *[]string,
+	ctx context.Context, alive *deadline, dir string, wants func(string, fs.FileInfo) bool, found *[]string,
 ) error {
-	entries, err := s.tree.List(ctx, s.name(dir))
-	if errors.Is(notFound(dir, err), ErrNotFound) { // it never existed, or was removed meanwhile
-		return nil
-	}
+	entries, err := s.entries(ctx, alive, dir)
 	if err != nil {
 		return err
 	}
-	alive.answered()
 	for _, e := range entries {
 		p := path.Join(dir, e.Name())
 		switch {
@@ -140,11 +181,22 @@ func (s *filesStore) walk(
 			if err := s.walk(ctx, alive, p, wants, found); err != nil {
 				return err
 			}
-		case wants(e):
+		case wants(p, e):
 			*found = append(*found, p)
 		}
 	}
 	return nil
+}
+
+func (s *filesStore) entries(ctx context.Context, alive *deadline, dir string) ([]fs.FileInfo, error) {
+	entries, err := s.tree.List(ctx, s.name(dir))
+	if errors.Is(notFound(dir, err), ErrNotFound) { // it never existed, or was removed meanwhile
+		return nil, nil
+	}
+	if err == nil {
+		alive.answered()
+	}
+	return entries, err
 }
 
 // Delete implements Store. Empty directories stay: the protocols have no safe way to remove a directory only if it is
@@ -155,9 +207,11 @@ func (s *filesStore) Delete(ctx context.Context, p string) error {
 	})
 }
 
-// DeleteAll implements Store.
+func (s *filesStore) discard(ctx context.Context, p string) error { return s.Delete(ctx, p) }
+
+// DeleteAll implements Store. It also removes what a killed process was writing.
 func (s *filesStore) DeleteAll(ctx context.Context, directory string) error {
-	files, err := s.List(ctx, directory)
+	files, err := s.find(ctx, directory, func(_ string, e fs.FileInfo) bool { return e.Mode().IsRegular() })
 	if directory == "" {
 		err = errors.Join(err, checkPath(directory))
 	}

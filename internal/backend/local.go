@@ -14,11 +14,8 @@ import (
 	"syscall"
 
 	"github.com/cairn-backup/cairn/internal/repository"
+	"github.com/cairn-backup/cairn/internal/repository/remote"
 )
-
-// tempPrefix begins the names of files that are being written. A killed process leaves such a file, which nobody
-// reads.
-const tempPrefix = ".cairn-tmp-"
 
 // localStore keeps files below a directory. Every access goes through os.Root, so a symbolic link can't lead out of
 // the volume.
@@ -90,7 +87,7 @@ func (s *localStore) throughTemp(root *os.Root, p string, data []byte, place fun
 	if err := root.MkdirAll(dir, 0o770); err != nil {
 		return err
 	}
-	temp := path.Join(dir, tempPrefix+rand.Text())
+	temp := path.Join(dir, remote.TempPrefix+rand.Text())
 	if err := write(root, temp, data); err != nil {
 		return err
 	}
@@ -122,13 +119,40 @@ func write(root *os.Root, name string, data []byte) error {
 
 // List implements Store.
 func (s *localStore) List(ctx context.Context, directory string) ([]string, error) {
-	return s.walk(ctx, directory, func(d fs.DirEntry) bool {
-		return d.Type().IsRegular() && !strings.HasPrefix(d.Name(), tempPrefix)
-	})
+	return s.find(ctx, directory, func(d fs.DirEntry) bool { return isListed(d.Name(), d.Type()) })
 }
 
-func (s *localStore) specials(ctx context.Context, directory string) ([]string, error) {
-	return s.walk(ctx, directory, func(d fs.DirEntry) bool { return isSpecial(d.Type()) })
+func (s *localStore) unlisted(ctx context.Context, directory string) (specials, hidden []string, err error) {
+	err = s.walk(ctx, directory, func(p string, d fs.DirEntry) error {
+		switch {
+		case isSpecial(d.Type()):
+			specials = append(specials, p)
+		case isHiddenFile(d.Name(), d.Type()):
+			hidden = append(hidden, p)
+		}
+		return nil
+	})
+	slices.Sort(specials)
+	slices.Sort(hidden)
+	return specials, hidden, err
+}
+
+func (s *localStore) written(ctx context.Context, directory string, wants func(string) bool) ([]written, error) {
+	var found []written
+	err := s.walk(ctx, directory, func(p string, d fs.DirEntry) error {
+		if !d.Type().IsRegular() || !wants(p) {
+			return nil
+		}
+		info, err := d.Info()
+		if errors.Is(err, fs.ErrNotExist) { // it has its name now
+			return nil
+		}
+		if err == nil {
+			found = append(found, written{path: p, size: info.Size(), last: info.ModTime()})
+		}
+		return err
+	})
+	return found, err
 }
 
 func (s *localStore) lstat(ctx context.Context, p string) (mode fs.FileMode, err error) {
@@ -150,16 +174,26 @@ func (s *localStore) reaches(ctx context.Context, p string) error {
 	})
 }
 
-// walk returns the sorted paths below a directory for which wants is true.
-func (s *localStore) walk(ctx context.Context, directory string, wants func(fs.DirEntry) bool) ([]string, error) {
-	var (
-		found []string
-		bad   error
-	)
+// find returns the sorted paths below a directory for which wants is true.
+func (s *localStore) find(ctx context.Context, directory string, wants func(fs.DirEntry) bool) ([]string, error) {
+	var found []string
+	err := s.walk(ctx, directory, func(p string, d fs.DirEntry) error {
+		if wants(d) {
+			found = append(found, p)
+		}
+		return nil
+	})
+	slices.Sort(found)
+	return found, err
+}
+
+// walk calls each for what lies below a directory.
+func (s *localStore) walk(ctx context.Context, directory string, each func(string, fs.DirEntry) error) error {
+	var bad error
 	if directory != "" {
 		bad = checkPath(directory)
 	}
-	err := s.do(ctx, "list "+directory, bad, func(root *os.Root) error {
+	return s.do(ctx, "list "+directory, bad, func(root *os.Root) error {
 		start := path.Join(".", s.prefix, directory)
 		return fs.WalkDir(root.FS(), start, func(p string, d fs.DirEntry, err error) error {
 			switch {
@@ -169,20 +203,16 @@ func (s *localStore) walk(ctx context.Context, directory string, wants func(fs.D
 				return nil
 			case err != nil:
 				return err
-			case wants(d):
-				found = append(found, strings.TrimPrefix(strings.TrimPrefix(p, s.prefix), "/"))
 			}
-			return nil
+			return each(strings.TrimPrefix(strings.TrimPrefix(p, s.prefix), "/"), d)
 		})
 	})
-	slices.Sort(found)
-	return found, err
 }
 
 // Delete implements Store. It removes directories that are empty then. A link to one stays: other files lie behind it.
 func (s *localStore) Delete(ctx context.Context, p string) error {
 	return s.do(ctx, "delete "+p, checkPath(p), func(root *os.Root) error {
-		if err := root.Remove(s.name(p)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := discard(root, s.name(p)); err != nil {
 			return err
 		}
 		for dir := path.Dir(p); dir != "."; dir = path.Dir(dir) {
@@ -193,6 +223,18 @@ func (s *localStore) Delete(ctx context.Context, p string) error {
 		}
 		return nil
 	})
+}
+
+func (s *localStore) discard(ctx context.Context, p string) error {
+	return s.do(ctx, "delete "+p, checkPath(p), func(root *os.Root) error { return discard(root, s.name(p)) })
+}
+
+// discard removes a file. A missing one is no error.
+func discard(root *os.Root, name string) error {
+	if err := root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // DeleteAll implements Store. It removes symbolic links and never follows them.

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/cairn-backup/cairn/internal/backend/layout"
+	"github.com/cairn-backup/cairn/internal/repository/remote"
 )
 
 // Left is what a wipe leaves, because it is not the repository's own.
@@ -56,6 +57,11 @@ func Wipe(ctx context.Context, s Store, directory string, owned func(context.Con
 				return Left{}, err
 			}
 		}
+		for _, file := range c.beside {
+			if err := s.Delete(ctx, file); err != nil {
+				return Left{}, err
+			}
+		}
 		places := c.places
 		if c, err = look(ctx, s, directory); err != nil {
 			return Left{}, err
@@ -68,13 +74,18 @@ func Wipe(ctx context.Context, s Store, directory string, owned func(context.Con
 }
 
 // Inspect returns what lies in the directory of a repository and is not its own, and whether it holds something that
-// is, beside RepositoryMetadata.
+// is, beside RepositoryMetadata. Parts of files that were being written count among the others: they are no data.
 func Inspect(ctx context.Context, s Store, directory string) (others Left, own bool, _ error) {
 	c, err := look(ctx, s, directory)
 	if err != nil {
 		return Left{}, false, err
 	}
+	all := len(c.files)
+	c.files = slices.DeleteFunc(c.files, func(file string) bool {
+		return layout.IsTemporary(directory, file) && !inPlaces(file, c.places)
+	})
 	others, none := c.remaining(c.places)
+	others.Files += all - len(c.files)
 	return others, !none, nil
 }
 
@@ -84,14 +95,18 @@ type content struct {
 	files     []string
 	// specials are what is neither a file nor a directory. None of it is the repository's own.
 	specials []string
+	// beside are what killed processes were writing beside the parts: some hundred bytes each. A keeper that works can
+	// write such a file at any time, and tries again if it goes, so they tell of nobody who still writes.
+	beside []string
 	// places are the directories of other repositories and storages.
 	places []string
 }
 
 // linked is a storage that can hold symbolic links.
 type linked interface {
-	// specials returns the paths below a directory that are neither files nor directories.
-	specials(ctx context.Context, directory string) ([]string, error)
+	// unlisted returns the paths below a directory that List leaves out: what is neither a file nor a directory, and
+	// the files that are being written, or were when their writer was killed.
+	unlisted(ctx context.Context, directory string) (specials, hidden []string, err error)
 	// lstat returns the mode of what has a path, and does not follow a link. It returns ErrNotFound if nothing has it.
 	lstat(ctx context.Context, path string) (fs.FileMode, error)
 	// reaches returns ErrNotFound if a link leads nowhere.
@@ -136,9 +151,11 @@ func look(ctx context.Context, s Store, directory string) (content, error) {
 		return content{}, err
 	}
 	if x, ok := s.(linked); ok {
-		if c.specials, err = x.specials(ctx, directory); err != nil {
+		var hidden []string
+		if c.specials, hidden, err = x.unlisted(ctx, directory); err != nil {
 			return content{}, err
 		}
+		c.files = append(c.files, hidden...)
 		if len(c.files) == 0 {
 			link, err := dangling(ctx, x, directory)
 			if err == nil && link != "" {
@@ -154,8 +171,32 @@ func look(ctx context.Context, s Store, directory string) (content, error) {
 			return content{}, fmt.Errorf("%w: %s", ErrLink, part)
 		}
 	}
-	c.places, err = foreign(ctx, s, directory, c.files)
-	return c, err
+	if c.places, err = foreign(ctx, s, directory, c.files); err != nil {
+		return content{}, err
+	}
+	c.files = slices.DeleteFunc(c.files, func(file string) bool {
+		beside := layout.IsBeside(directory, file) && layout.IsTemporary(directory, file) && !inPlaces(file, c.places)
+		if beside {
+			c.beside = append(c.beside, file)
+		}
+		return beside
+	})
+	return c, nil
+}
+
+// inPlaces reports whether a path lies in the directory of another repository or storage.
+func inPlaces(p string, places []string) bool {
+	return slices.ContainsFunc(places, func(place string) bool { return within(p, place) })
+}
+
+// isListed reports whether List names an entry.
+func isListed(name string, mode fs.FileMode) bool {
+	return mode.IsRegular() && !strings.HasPrefix(name, remote.TempPrefix)
+}
+
+// isHiddenFile reports whether an entry is a file that List does not name.
+func isHiddenFile(name string, mode fs.FileMode) bool {
+	return mode.IsRegular() && !isListed(name, mode)
 }
 
 // isSpecial reports whether an entry is neither a file nor a directory.
@@ -180,8 +221,7 @@ func (c content) remaining(places []string) (Left, bool) {
 
 // isOwn reports whether a file is the repository's own, and not in the place of another.
 func isOwn(directory, file string, places []string) bool {
-	return layout.IsOwn(directory, file) &&
-		!slices.ContainsFunc(places, func(place string) bool { return within(file, place) })
+	return layout.IsOwn(directory, file) && !inPlaces(file, places)
 }
 
 // wipePart removes the repository's own files in a part. If the part has nothing else, it goes as a whole, which takes

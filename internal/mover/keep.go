@@ -188,11 +188,31 @@ func (k *keeper) maintain(ctx context.Context, owner string, r *task.ComponentRe
 		Full:   k.work.Maintain == task.MaintainFull,
 		Needed: func(ctx context.Context) (map[string]string, error) { return scan.Needed(ctx, k.store, k.directory) },
 	}
+	if opt.Full {
+		k.sweep(ctx)
+	}
 	if err := k.engine.Maintain(ctx, opt); err != nil {
+		if errors.Is(err, repository.ErrStorageFull) && !opt.Full {
+			k.sweep(ctx)
+		}
 		return err
 	}
 	r.SizeBytes, err = k.engine.Usage(ctx)
 	return err
+}
+
+// sweep removes what killed movers and broken connections have left of files that they were writing. It is no part of
+// the maintenance: the next one tries again.
+func (k *keeper) sweep(ctx context.Context) {
+	swept, err := backend.Sweep(ctx, k.store, k.directory)
+	if swept.Files > 0 {
+		k.m.Log.Info("removed parts of files that nobody writes any more", "repository", k.work.Repository.Name,
+			"files", swept.Files, "bytes", swept.Bytes)
+	}
+	if err != nil {
+		k.m.Log.Warn("look for parts of files that nobody writes any more", "repository", k.work.Repository.Name,
+			"reason", failure.ClassifyMove(err).Reason)
+	}
 }
 
 const (
@@ -291,21 +311,6 @@ func (k *keeper) gone(ctx context.Context, r *task.ComponentResult) (bool, error
 	}
 	k.left(r, left)
 	return true, nil
-}
-
-// inStorage verifies that the storage is the one that was initialised, as far as this cluster initialised it.
-func (k *keeper) inStorage(ctx context.Context) error {
-	text, err := k.store.Get(ctx, layout.StorageMetadataPath())
-	if err != nil && !errors.Is(err, backend.ErrNotFound) {
-		return err
-	}
-	meta, perr := layout.ParseStorageMetadata(text)
-	if err == nil && perr == nil &&
-		(meta.ClusterUID != k.t.Cluster || k.t.Storage.UID == "" || meta.UID == string(k.t.Storage.UID)) {
-		return nil
-	}
-	return failure.New(v1alpha1.ReasonRepositoryNotFound, fmt.Sprintf("the storage holds neither the directory %s nor "+
-		"its own metadata.yaml: it is not mounted, or another one. Nothing was removed", k.directory))
 }
 
 // wipe removes the parts of the repository. repository.yaml, which names the owner, goes last, so that an interrupted

@@ -247,6 +247,26 @@ func TestKeepMaintains(t *testing.T) {
 	g.Expect(p.held()).To(HaveLen(2))
 }
 
+// A mover that was killed while it wrote a pack.
+func TestKeepRemovesPartsOfPacks(t *testing.T) {
+	t.Parallel()
+	g, p := NewWithT(t), backedUp(t, "one")
+	const part, young = "p/a12/34567890abcdef01.f.tmp.0123456789abcdef", "q/b12/34567890abcdef01.f.tmp.0123456789abcdef"
+	const engine = "cairn/storage/backups/shop/web/kopia/"
+	p.write(engine+part, "a part")
+	p.write(engine+young, "a part")
+	then := time.Now().Add(-25 * time.Hour)
+	g.Expect(os.Chtimes(filepath.Join(p.root, engine+part), then, then)).To(Succeed())
+	work := keepTask()
+	work.Keep[0].Maintain = task.MaintainFull
+	code, r := p.run(t.Context(), work)
+	g.Expect(code).To(BeZero(), "%+v", r)
+	g.Expect(filepath.Join(p.root, engine+part)).NotTo(BeAnExistingFile())
+	g.Expect(filepath.Join(p.root, engine+young)).To(BeAnExistingFile())
+	g.Expect(p.log.String()).To(ContainSubstring(`"files":1,"bytes":6`))
+	g.Expect(p.held()).To(HaveLen(2))
+}
+
 func TestKeepChecksWhatItIsToldTo(t *testing.T) {
 	t.Parallel()
 	g, p := NewWithT(t), backedUp(t, "one", "two")

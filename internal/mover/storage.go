@@ -212,3 +212,18 @@ func (k *keeper) stillOwned(ctx context.Context) (bool, error) {
 	}
 	return err == nil, err
 }
+
+// inStorage verifies that the storage is the one that was initialised, as far as this cluster initialised it.
+func (k *keeper) inStorage(ctx context.Context) error {
+	text, err := k.store.Get(ctx, layout.StorageMetadataPath())
+	if err != nil && !errors.Is(err, backend.ErrNotFound) {
+		return err
+	}
+	meta, perr := layout.ParseStorageMetadata(text)
+	if err == nil && perr == nil &&
+		(meta.ClusterUID != k.t.Cluster || k.t.Storage.UID == "" || meta.UID == string(k.t.Storage.UID)) {
+		return nil
+	}
+	return failure.New(v1alpha1.ReasonRepositoryNotFound, fmt.Sprintf("the storage holds neither the directory %s nor "+
+		"its own metadata.yaml: it is not mounted, or another one. Nothing was removed", k.directory))
+}

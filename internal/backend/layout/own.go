@@ -18,6 +18,9 @@ func Parts(directory string) []string {
 // KeeperLeases. Other programs keep their data in directories of the same names: restic has a directory "snapshots",
 // and KubeStash lets it write into "repository".
 func IsOwn(directory, p string) bool {
+	if IsTemporary(directory, p) {
+		return !IsBeside(directory, p)
+	}
 	if _, _, ok := ParseSnapshotComponentPath(directory, p); ok {
 		return true
 	}
@@ -29,11 +32,38 @@ func IsOwn(directory, p string) bool {
 	return ok && isEngines(rest)
 }
 
+// IsTemporary reports whether a path has a name that a file of the repository has only while it is written. The
+// directory must be one into which the repository writes.
+func IsTemporary(directory, p string) bool {
+	dir := path.Dir(p)
+	rest, engines := strings.CutPrefix(p, EnginePath(directory))
+	if !cairns.MatchString(path.Base(p)) {
+		return engines && kopias.MatchString(rest) && isEngines(rest)
+	}
+	snapshots := SnapshotsPath(directory)
+	return engines && (!strings.Contains(rest, "/") || shards.MatchString(path.Dir(rest))) ||
+		path.Dir(dir) == snapshots || dir == RemovedPath(directory) || IsBeside(directory, p)
+}
+
+// IsBeside reports whether a path lies where a repository keeps RepositoryMetadata and KeeperLeases, beside its parts.
+func IsBeside(directory, p string) bool {
+	dir := path.Dir(p)
+	return dir == directory || dir == KeeperPath(directory)
+}
+
 // The names that kopia gives to its files. An object store has the ID of a blob. A file system splits the ID into
 // directories and adds ".f".
 var (
 	blobID = regexp.MustCompile(`^(kopia\.[a-z][\w.-]*|_log_[\w-]+|[lmnpqs][0-9a-f]{16,}[\w-]*|x[a-z][0-9][\w-]*)$`)
 	temp   = regexp.MustCompile(`\.tmp\.[0-9a-f]+$`)
+)
+
+// The names of files that are being written: Cairn's, and kopia's on a volume. Cairn writes its own into the
+// directories of kopia, too, where a file server has no other way to show only whole files.
+var (
+	cairns = regexp.MustCompile(`^\.cairn-tmp-[A-Z2-7]{26}$`)
+	kopias = regexp.MustCompile(`(\.f|^\.shards)\.tmp\.[0-9a-f]{16}$`)
+	shards = regexp.MustCompile(`^[\w.-]{1,3}(/[\w.-]{1,3})*$`)
 )
 
 // isEngines reports whether a path below EnginePath is a name of kopia's.

@@ -293,13 +293,17 @@ func (t *sftpTree) Remove(ctx context.Context, name string) error {
 
 // Write implements Tree.
 func (t *sftpTree) Write(ctx context.Context, name string, data []byte, absent bool) error {
-	_, err := overSFTP(ctx, t,
-		func(c *sftpConn) (struct{}, error) { return struct{}{}, t.write(c, name, data, absent) })
+	temp := temporary(name)
+	_, err := overSFTP(ctx, t, func(c *sftpConn) (struct{}, error) {
+		return struct{}{}, t.write(c, t.path(temp), name, data, absent)
+	})
+	if broken(err) { // that connection could not remove the file, and who tries again takes another name
+		_ = t.Remove(ctx, temp)
+	}
 	return err
 }
 
-func (t *sftpTree) write(c *sftpConn, name string, data []byte, absent bool) error {
-	temp := temporary(t.path(name))
+func (t *sftpTree) write(c *sftpConn, temp, name string, data []byte, absent bool) error {
 	err := c.create(temp, data)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err = t.makeDirectory(c, path.Dir(name)); err == nil {

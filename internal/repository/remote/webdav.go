@@ -232,12 +232,11 @@ func (t *davTree) Write(ctx context.Context, name string, data []byte, absent bo
 				err = t.client.Write("/"+temp, data, 0)
 			}
 		}
-		if err != nil {
-			return struct{}{}, err
+		if err == nil {
+			err = t.client.Rename("/"+temp, "/"+name, !absent)
 		}
-		err = t.client.Rename("/"+temp, "/"+name, !absent)
 		if err != nil {
-			_ = t.client.Remove("/" + temp) // the error of Rename counts
+			_ = t.client.Remove("/" + temp) // the first error counts
 		}
 		return struct{}{}, err
 	})
