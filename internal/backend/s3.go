@@ -162,7 +162,8 @@ func (s *s3Store) PutIfAbsent(ctx context.Context, p string, data []byte) error 
 }
 
 func (s *s3Store) put(ctx context.Context, p string, data []byte, absent bool) error {
-	o := minio.PutObjectOptions{ContentType: "application/yaml", DisableMultipart: true}
+	// Amazon wants a checksum for a bucket whose Object Lock has a default retention.
+	o := minio.PutObjectOptions{ContentType: "application/yaml", DisableMultipart: true, SendContentMd5: true}
 	if absent {
 		o.SetMatchETagExcept("*")
 	}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
+	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -177,6 +178,31 @@ func TestS3TLS(t *testing.T) {
 			g.Expect(err).NotTo(HaveOccurred())
 		})
 	}
+}
+
+// TestS3ObjectLock: Amazon refuses a file without a checksum if the Object Lock of the bucket has a default retention.
+func TestS3ObjectLock(t *testing.T) {
+	g, ctx, o := NewWithT(t), t.Context(), enginetest.StartS3(t)
+	to := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(&url.URL{Scheme: "http", Host: o.Endpoint})
+		r.Out.Host = r.In.Host // it is signed
+	}}
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPut && r.Header.Get("Content-Md5") == "" {
+			w.WriteHeader(http.StatusBadRequest)
+			fmt.Fprint(w, "<Error><Code>InvalidRequest</Code></Error>")
+			return
+		}
+		to.ServeHTTP(w, r)
+	}))
+	t.Cleanup(proxy.Close)
+	locked := o
+	locked.Endpoint = proxy.Listener.Addr().String()
+	s, err := backend.Open(repository.Storage{S3: &locked})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(s.Put(ctx, "metadata.yaml", []byte("x"))).To(Succeed())
+	g.Expect(s.PutIfAbsent(ctx, "repository.yaml", []byte("x"))).To(Succeed())
+	g.Expect(s.List(ctx, "")).To(HaveLen(2))
 }
 
 // TestS3Condition: a server that knows If-None-Match decides between concurrent writes of two clients. versitygw
