@@ -127,6 +127,7 @@ const (
 	ReasonAccessDenied                      = "AccessDenied"
 	ReasonBadCredentials                    = "BadCredentials"
 	ReasonStorageFull                       = "StorageFull"
+	ReasonArchived                          = "Archived"
 	ReasonStorageNotTrusted                 = "StorageNotTrusted"
 	ReasonStorageNotFound                   = "StorageNotFound"
 	ReasonStorageNotReady                   = "StorageNotReady"

@@ -29,6 +29,10 @@ var byText = []struct {
 		regexp.MustCompile(`(?i)RequestTimeTooSkewed|clock skew detected|difference between the request time and`),
 		ErrClockSkew,
 	},
+	{
+		regexp.MustCompile(`(?i)InvalidObjectState|not valid for the object's (storage class|access tier)`),
+		ErrArchived,
+	},
 	{regexp.MustCompile(`(?i)Access ?Denied|AllAccessDisabled|403 Forbidden|permission denied`), ErrAccessDenied},
 	{regexp.MustCompile(`(?i)no space left on device|disk quota exceeded|QuotaExceeded|507 Insufficient|` +
 		`XMinioStorageFull`), ErrStorageFull},
@@ -47,6 +51,7 @@ var s3Kinds = map[string]error{
 	"AccessDenied":          ErrAccessDenied,
 	"AllAccessDisabled":     ErrAccessDenied,
 	"NoSuchBucket":          ErrNoBucket,
+	"InvalidObjectState":    ErrArchived,
 	"RequestTimeTooSkewed":  ErrClockSkew,
 	"SlowDown":              ErrUnreachable,
 	"InternalError":         ErrUnreachable,

@@ -36,6 +36,10 @@ func TestClassify(t *testing.T) {
 		"old token":     {errors.New("The provided token has expired"), repository.ErrBadCredentials},
 		"no bucket *":   {errors.New("The specified bucket does not exist."), repository.ErrNoBucket},
 		"access denied": {errors.New("Access Denied."), repository.ErrAccessDenied},
+		"archived": {
+			errors.New("403 Forbidden: The operation is not valid for the object's storage class"),
+			repository.ErrArchived,
+		},
 		"a file's mode": {fmt.Errorf("open /repo/f: %w", syscall.EACCES), repository.ErrAccessDenied},
 		"skewed request": {
 			errors.New("The difference between the request time and the server's time is too large."),
@@ -102,6 +106,7 @@ func TestClassify(t *testing.T) {
 func TestS3Kind(t *testing.T) {
 	g := NewWithT(t)
 	g.Expect(repository.S3Kind("NoSuchBucket")).To(Equal(repository.ErrNoBucket))
+	g.Expect(repository.S3Kind("InvalidObjectState")).To(Equal(repository.ErrArchived))
 	g.Expect(repository.S3Kind("NoSuchKey")).To(Succeed())
 }
 

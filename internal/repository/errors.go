@@ -20,6 +20,7 @@ var (
 	ErrBadCredentials     = errors.New("storage rejected the credentials")
 	ErrNoBucket           = errors.New("bucket or directory does not exist")
 	ErrStorageFull        = errors.New("storage is full")
+	ErrArchived           = errors.New("storage has archived the data")
 	ErrClockSkew          = errors.New("clock differs too much from the storage's")
 	ErrCorrupt            = errors.New("repository data is damaged or missing")
 	ErrNotFound           = errors.New("not found in the repository")

@@ -44,6 +44,11 @@ var kinds = []struct {
 		repository.ErrStorageFull, v1alpha1.ReasonStorageFull,
 		"the storage is full: enlarge it, or remove backups and wait for their room, which can take weeks",
 	},
+	{
+		repository.ErrArchived, v1alpha1.ReasonArchived,
+		"the storage has moved data of the repository into an archive class, from which nothing can be read: end the " +
+			"lifecycle rule that does so, and bring the objects back into a class that can be read at once",
+	},
 	{repository.ErrClockSkew, v1alpha1.ReasonClockSkew, "the clocks of node and storage differ too much"},
 	{
 		repository.ErrUntrusted, v1alpha1.ReasonStorageNotTrusted,

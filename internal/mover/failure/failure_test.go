@@ -19,6 +19,7 @@ func TestNoFailureNamesAFile(t *testing.T) {
 		repository.ErrInTheWay: {v1alpha1.ReasonTargetUnwritable, "overwritePolicy: Overwrite"},
 		repository.ErrSameName: {v1alpha1.ReasonFileNamesCollide, "whose file system tells them apart"},
 		repository.ErrTarget:   {v1alpha1.ReasonTargetUnwritable, "securityContext"},
+		repository.ErrArchived: {v1alpha1.ReasonArchived, "lifecycle rule"},
 	} {
 		g := NewWithT(t)
 		f := failure.ClassifyMove(fmt.Errorf("salaries: %w",

@@ -34,6 +34,8 @@ var byCode = map[string]error{
 	string(bloberror.AuthenticationFailed):      repository.ErrBadCredentials,
 	string(bloberror.InvalidAuthenticationInfo): repository.ErrBadCredentials,
 	string(bloberror.AccountIsDisabled):         repository.ErrAccessDenied,
+	string(bloberror.BlobArchived):              repository.ErrArchived,
+	string(bloberror.BlobBeingRehydrated):       repository.ErrArchived,
 }
 
 // Classify attaches the kind to an error of these clients, with a short text that does not change between attempts. It
