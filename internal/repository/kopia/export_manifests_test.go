@@ -1,9 +1,12 @@
 package kopia
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"testing"
 
+	"github.com/kopia/kopia/repo"
 	"github.com/kopia/kopia/repo/content"
 	"github.com/kopia/kopia/repo/maintenance"
 	"github.com/kopia/kopia/repo/manifest"
@@ -44,6 +47,32 @@ func eachContent(ctx context.Context, t testing.TB, e repository.Engine, do func
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// MoveManifests moves all manifests and one more into one content, as kopia does from time to time.
+func MoveManifests(ctx context.Context, t testing.TB, e repository.Engine) {
+	t.Helper()
+	rep := e.(*repoEngine).rep
+	for _, change := range []func(context.Context, *manifest.Manager) error{
+		func(ctx context.Context, m *manifest.Manager) error {
+			_, err := m.Put(ctx, map[string]string{manifest.TypeLabelKey: "other"}, "x")
+			return errors.Join(err, m.Flush(ctx))
+		},
+		func(ctx context.Context, m *manifest.Manager) error {
+			_, err := m.Find(ctx, map[string]string{manifest.TypeLabelKey: "other"}) // it moves what it has read
+			return errors.Join(err, m.Compact(ctx))
+		},
+	} {
+		err := repo.DirectWriteSession(ctx, rep, repo.WriteSessionOptions{}, func(
+			ctx context.Context, w repo.DirectRepositoryWriter,
+		) error {
+			m, err := manifest.NewManager(ctx, w.ContentManager(), manifest.ManagerOptions{TimeNow: rep.Time}, nil)
+			return cmp.Or(err, change(ctx, m))
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -71,23 +71,31 @@ func lacking(ctx context.Context, w repo.RepositoryWriter, names map[string]stri
 	return slices.Compact(out), nil
 }
 
-// drop writes all manifests anew that can be read, and then removes from the index what is lost.
+// drop writes all manifests anew that can be read, and then removes from the index what is lost. kopia moves the
+// manifests of several contents only, and those that can be read can be in a single one, which is deleted and lives no
+// longer. So drop first writes some into a new content.
 func (s *surviving) drop(ctx context.Context, w repo.DirectRepositoryWriter, owner string) error {
 	sw, ok := w.(*survivingWriter)
 	if !ok {
 		return errors.New("not a writer of this package")
 	}
-	if err := sw.manifests.Compact(ctx); err != nil {
-		return err
+	all, err := policy.GetDefinedPolicy(ctx, w, policy.GlobalPolicySourceInfo)
+	switch {
+	case errors.Is(err, policy.ErrPolicyNotFound):
+		err = complete(ctx, w, owner)
+	case err == nil:
+		err = policy.SetPolicy(ctx, w, policy.GlobalPolicySourceInfo, all)
+	}
+	if err == nil {
+		err = sw.manifests.Flush(ctx)
+	}
+	if err == nil {
+		err = sw.manifests.Compact(ctx)
 	}
 	for _, id := range s.lost.ids() {
-		if err := w.ContentManager().DeleteContent(ctx, id); err != nil {
-			return err
+		if err == nil {
+			err = w.ContentManager().DeleteContent(ctx, id)
 		}
-	}
-	_, err := policy.GetDefinedPolicy(ctx, w, policy.GlobalPolicySourceInfo)
-	if errors.Is(err, policy.ErrPolicyNotFound) {
-		return complete(ctx, w, owner)
 	}
 	return err
 }

@@ -132,6 +132,27 @@ func TestOneLostPackOfDirectories(t *testing.T) {
 	}
 }
 
+// TestTheLastCopyOfTheManifestsIsKept checks a repository whose manifests were moved into one content, which is lost. Of
+// those from which they were moved one is left: kopia does not move the manifests of a single content.
+func TestTheLastCopyOfTheManifestsIsKept(t *testing.T) {
+	t.Parallel()
+	g, ctx, n := NewWithT(t), t.Context(), afterNights(t, 1)
+	kopia.MoveManifests(ctx, t, enginetest.Open(t, n.d, n.r))
+	n.c.pass(24 * time.Hour)
+	known := n.files()
+	kopia.MoveManifests(ctx, t, enginetest.Open(t, n.d, n.r))
+	for file := range n.files() {
+		if !known[file] && strings.HasPrefix(packOf(n.r, file), "q") {
+			g.Expect(os.Remove(file)).To(Succeed())
+		}
+	}
+	g.Expect(n.healthy()).To(BeFalse())
+	n.whole(n.ids...)
+	g.Expect(n.maintain(n.ids...)).To(Succeed())
+	g.Expect(n.healthy()).To(BeTrue())
+	n.whole(append(n.ids, n.backUp())...)
+}
+
 // TestNothingIsCollectedWhileASnapshotIsLost checks that a pack which comes back brings its snapshot back. Only when
 // nobody needs the snapshot any more is its description forgotten.
 func TestNothingIsCollectedWhileASnapshotIsLost(t *testing.T) {
