@@ -19,7 +19,6 @@ func TestNoFailureNamesAFile(t *testing.T) {
 		repository.ErrInTheWay: {v1alpha1.ReasonTargetUnwritable, "overwritePolicy: Overwrite"},
 		repository.ErrSameName: {v1alpha1.ReasonFileNamesCollide, "whose file system tells them apart"},
 		repository.ErrTarget:   {v1alpha1.ReasonTargetUnwritable, "securityContext"},
-		repository.ErrArchived: {v1alpha1.ReasonArchived, "lifecycle rule"},
 	} {
 		g := NewWithT(t)
 		f := failure.ClassifyMove(fmt.Errorf("salaries: %w",
@@ -27,4 +26,15 @@ func TestNoFailureNamesAFile(t *testing.T) {
 		g.Expect(f.Reason).To(Equal(want.reason))
 		g.Expect(f.Message).To(And(ContainSubstring(want.advice), Not(ContainSubstring("salaries"))))
 	}
+}
+
+// TestAnArchivedRepository doubts no credential.
+func TestAnArchivedRepository(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	f := failure.ClassifyMove(&repository.Error{
+		Op: "backup", Kind: repository.S3Kind("InvalidObjectState"), Err: errors.New("403 Forbidden"),
+	})
+	g.Expect(f.Reason).To(Equal(v1alpha1.ReasonArchived))
+	g.Expect(f.Message).To(ContainSubstring("lifecycle rule"))
 }

@@ -132,8 +132,8 @@ func TestOneLostPackOfDirectories(t *testing.T) {
 	}
 }
 
-// TestTheLastCopyOfTheManifestsIsKept checks a repository whose manifests were moved into one content, which is lost. Of
-// those from which they were moved one is left: kopia does not move the manifests of a single content.
+// TestTheLastCopyOfTheManifestsIsKept checks a repository whose manifests were moved into one content, which is lost.
+// Of those from which they were moved one is left: kopia does not move the manifests of a single content.
 func TestTheLastCopyOfTheManifestsIsKept(t *testing.T) {
 	t.Parallel()
 	g, ctx, n := NewWithT(t), t.Context(), afterNights(t, 1)
