@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/pgsearchpath"
 )
 
 // Names of a database's components: one for everything, or one for each named part.
@@ -75,6 +76,9 @@ func Streams(
 			return nil, refuse(v1alpha1.ReasonInvalidParameters, "%s", why)
 		}
 		stream, err := values.Stream(function.Spec.Stream, part)
+		if err == nil && stream.SearchPath != "" {
+			err = pgsearchpath.Check(stream.SearchPath)
+		}
 		if err != nil {
 			return nil, wrongParameters(addon, found, function, err)
 		}

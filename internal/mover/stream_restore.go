@@ -17,6 +17,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/mover/judge"
 	"github.com/cairn-backup/cairn/internal/mover/statement"
 	"github.com/cairn-backup/cairn/internal/pgroles"
+	"github.com/cairn-backup/cairn/internal/pgsearchpath"
 	"github.com/cairn-backup/cairn/internal/rdb"
 	"github.com/cairn-backup/cairn/internal/repository"
 	"github.com/cairn-backup/cairn/internal/task"
@@ -146,16 +147,7 @@ func (m *Mover) feed(
 	case v1alpha1.StreamFilterRedisCommands:
 		return m.feedRedis(ctx, engine, c.ID, in, kept)
 	case v1alpha1.StreamFilterPostgresRoles:
-		to := pgroles.NewWriter(in)
-		dump := &statements{to: to}
-		kept.to = dump
-		if err := engine.RestoreStream(ctx, c.ID, kept); err != nil {
-			return err
-		}
-		if err := dump.Flush(); err != nil {
-			return err
-		}
-		return to.Flush()
+		return m.feedPostgres(ctx, engine, c, in, kept)
 	case v1alpha1.StreamFilterMariaDBDump:
 		to := mariadbdump.NewWriter(in)
 		kept.to = to
@@ -165,6 +157,34 @@ func (m *Mover) feed(
 		return to.Flush()
 	}
 	return failure.New(v1alpha1.ReasonInvalidTask, fmt.Sprintf("this mover has no filter %q", c.Stream.Filter))
+}
+
+// feedPostgres lets a server read a dump of PostgreSQL whose roles it has, and find with the search path of the stream
+// what the dump names without a schema.
+func (m *Mover) feedPostgres(
+	ctx context.Context, engine repository.Engine, c task.Component, in io.Writer, kept *countingWriter,
+) error {
+	roles := pgroles.NewWriter(in)
+	flushed := []interface{ Flush() error }{roles}
+	dump := &statements{to: roles}
+	if path := c.Stream.SearchPath; path != "" {
+		if err := pgsearchpath.Check(path); err != nil {
+			return failure.New(v1alpha1.ReasonInvalidTask, err.Error())
+		}
+		paths := pgsearchpath.NewWriter(roles, path)
+		dump.to, flushed = paths, []interface{ Flush() error }{paths, roles}
+	}
+	kept.to = dump
+	err := engine.RestoreStream(ctx, c.ID, kept)
+	if err == nil {
+		err = dump.Flush()
+	}
+	for _, w := range flushed {
+		if err == nil {
+			err = w.Flush()
+		}
+	}
+	return err
 }
 
 // statements passes on a dump but no archive. psql would look for commands in the files of a physical backup, which
@@ -251,6 +271,9 @@ func loadFailure(err error) *failure.Failure {
 	var unfit *rdb.Error
 	if errors.As(err, &unfit) {
 		return failure.New(v1alpha1.ReasonLoadFailed, "the component can't be turned into commands: "+unfit.Message)
+	}
+	if errors.Is(err, pgsearchpath.ErrNone) {
+		return failure.New(v1alpha1.ReasonLoadFailed, pgsearchpath.ErrNone.Error())
 	}
 	return failure.ClassifyMove(err)
 }

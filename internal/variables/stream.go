@@ -61,6 +61,9 @@ func (v Values) Stream(s *v1alpha1.FunctionStream, value string) (*v1alpha1.Reso
 			return nil, fmt.Errorf("stream.probe.%w", err)
 		}
 	}
+	if out.SearchPath, err = v.Expand(s.SearchPath); err != nil {
+		return nil, fmt.Errorf("stream.searchPath: %w", err)
+	}
 	if out.Scope, err = v.scope(s); err != nil {
 		return nil, fmt.Errorf("stream.selects: %w", err)
 	}

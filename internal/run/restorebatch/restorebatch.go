@@ -30,7 +30,7 @@ type Input struct {
 	Children map[string]*v1alpha1.RestoreSession
 	// Refused explains, by the name of the target, why its RestoreSession can't be made.
 	Refused map[string]*v1alpha1.ResolvedError
-	// DisownRefused explains why Disown can't be carried out, DisownUnanswered that an admission webhook is away that it
+	// DisownRefused explains why Disown can't be carried out, DisownUnanswered which admission webhook is away that it
 	// needs. They are nil if nothing is known to prevent it.
 	DisownRefused, DisownUnanswered *v1alpha1.ResolvedError
 	// Jobs holds the existing Jobs of its hooks, by name.
