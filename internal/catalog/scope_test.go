@@ -18,9 +18,9 @@ import (
 var (
 	selecting  = []string{"args", "largeObjects", "schemas", "tables"}
 	connecting = []string{
-		"clusterNode", "dataDirectory", "databases", "enableCache", "image", "onlyVisible", "passwordKey", "port",
-		"probeArgs", "scratchDir", "secretName", "sslMode", "standby", "tlsSecretName", "user", "usernameKey",
-		"withoutHistory",
+		"clusterNode", "dataDirectory", "databases", "enableCache", "image", "lockWaitTimeout", "onlyVisible",
+		"passwordKey", "port", "probeArgs", "scratchDir", "secretName", "sslMode", "standby", "tlsSecretName", "user",
+		"usernameKey", "withoutHistory",
 	}
 )
 

@@ -1,31 +1,49 @@
 package failure
 
-import "strings"
+import "regexp"
 
 // advices tell what to do about errors of database programs that name no way out, or a wrong one. A server can speak
 // another language: only names of settings stay.
-var advices = []struct{ says, do string }{
+var advices = []struct {
+	says *regexp.Regexp
+	do   string
+}{
 	{
-		"because other objects depend on it",
+		regexp.MustCompile("because other objects depend on it"),
 		"the database has objects that the dump lacks and that depend on what it replaces. Drop these; or, if the " +
 			"dump is of the whole database, rename the database, create it again, empty, and restore without confirm",
 	},
 	{
-		"max_locks_per_transaction",
+		regexp.MustCompile("max_locks_per_transaction"),
 		"a dump locks every table of a database in one transaction, and a restore every index and sequence too. " +
 			"Raise max_locks_per_transaction of the server, for example to 1024, and restart it",
 	},
 	{
-		"Got a packet bigger than 'max_allowed_packet'",
+		regexp.MustCompile("Got a packet bigger than 'max_allowed_packet'"),
 		"a row of the dump is longer than the server takes. Raise its max_allowed_packet, to 1G at most, and restore " +
 			"again",
+	},
+	{
+		// pg_dump has no other timeout. A statement that locks thousands of tables is too long to be in the message.
+		regexp.MustCompile(`pg_dump: .*statement timeout`),
+		"another transaction holds a lock on a table. If it empties or rewrites the table, a dump that waits for " +
+			"it can have the table without its rows. Let the backup begin when that is over, let the session try " +
+			"again (retryConfig with a delay), or let the dump wait longer (parameter lockWaitTimeout)",
+	},
+	{
+		// With a schema before the name, the dump itself names what is missing.
+		regexp.MustCompile(`(function [^ .(]+\(.*\)|(relation|type|operator class|collation|text search [a-z]+) ` +
+			`"[^".]+"|operator) does not exist`),
+		"a function of the database may name it without a schema, and a dump sets an empty search path. Restore " +
+			"again with the parameter searchPath, for example public; then give the function a path of its own, for " +
+			"example ALTER FUNCTION ... SET search_path = public, so that the next dump needs none",
 	},
 }
 
 // Advise adds to a message of a program what to do about it, if that is known.
 func Advise(message string) string {
 	for _, a := range advices {
-		if strings.Contains(message, a.says) {
+		if a.says.MatchString(message) {
 			return message + ". What to do: " + a.do
 		}
 	}
