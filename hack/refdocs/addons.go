@@ -31,10 +31,11 @@ authority, a wrong authority, a wrong name, and with and without a client certif
 
 The following has not been tried and can fail:
 
-- **MySQL.** Neither servers of Oracle or Percona nor their clients: ` + "`mysql-addon`" + ` is written from their
-  documentation. ` + "`mysqldump`" + ` before 5.7.11 does not know ` + "`--ssl-mode`" + `. Use
+- **MySQL.** ` + "`mysql-addon`" + ` was tried once, by hand, with server and client of MySQL 9.7.4, without TLS. Other
+  versions, and servers of Percona, were not: it is written from their documentation. ` + "`mysqldump`" + ` before 5.7.11
+  does not know ` + "`--ssl-mode`" + `. Use
   ` + "`mariadb-addon`" + ` for MariaDB.
-- **Other versions**, and servers with the same protocol: Valkey, KeyDB, Dragonfly, Percona Server, TimescaleDB,
+- **Other versions** of the others, and servers with the same protocol: Valkey, KeyDB, Dragonfly, Percona Server, TimescaleDB,
   CockroachDB. Restore into a server of the dump's version or, for PostgreSQL and MariaDB, of a later version.
 - **AppBinding** and **Cluster** of CloudNativePG as targets together with their operators: the tests create these
   objects by hand.
