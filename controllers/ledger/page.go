@@ -135,16 +135,21 @@ type backups struct {
 	cache client.Reader
 	// known are targets, with their namespaces, that have had one.
 	known map[v1alpha1.TypedObjectReference]bool
-	// made are those to which a policy has given one, as far as its runs tell.
+	// made are those to which a certain policy has given one.
 	made map[made]bool
 	// read are the namespaces whose Snapshots are known.
 	read map[string]bool
 }
 
-// made is a target with a good backup of a policy.
+// made is a target with a good backup of a policy. The name of that is as labels have it.
 type made struct {
 	by     invoker
 	target v1alpha1.TypedObjectReference
+}
+
+func madeBy(by invoker, target v1alpha1.TypedObjectReference) made {
+	by.name = policy.LabelValue(by.name)
+	return made{by, target}
 }
 
 // backupsOf knows the targets of these runs that succeeded.
@@ -162,7 +167,7 @@ func backupsOf(cache client.Reader, sessions []v1alpha1.BackupSession) *backups 
 			if target := t.AppRef; t.Phase == v1alpha1.BackupSessionSucceeded {
 				target.Namespace = s.Namespace
 				b.known[target] = true
-				b.made[made{invoker{s.Namespace, s.Spec.Invoker.Kind, s.Spec.Invoker.Name}, target}] = true
+				b.made[madeBy(invoker{s.Namespace, s.Spec.Invoker.Kind, s.Spec.Invoker.Name}, target)] = true
 			}
 		}
 	}
@@ -173,23 +178,43 @@ func backupsOf(cache client.Reader, sessions []v1alpha1.BackupSession) *backups 
 // Snapshots, or after they were removed. Of a namespace where the runs tell it of all targets, the Snapshots are not
 // read: there can be very many.
 func (b *backups) of(ctx context.Context, target v1alpha1.TypedObjectReference) (bool, error) {
-	namespace := target.Namespace
-	if b.known[target] || b.read[namespace] {
-		return b.known[target], nil
+	if b.known[target] {
+		return true, nil
+	}
+	err := b.readSnapshots(ctx, target.Namespace)
+	return b.known[target], err
+}
+
+// by reports whether a target, with its namespace, has had a good backup of a policy.
+func (b *backups) by(ctx context.Context, policy invoker, target v1alpha1.TypedObjectReference) (bool, error) {
+	key := madeBy(policy, target)
+	if b.made[key] {
+		return true, nil
+	}
+	err := b.readSnapshots(ctx, target.Namespace)
+	return b.made[key], err
+}
+
+// readSnapshots adds what the Snapshots of a namespace tell.
+func (b *backups) readSnapshots(ctx context.Context, namespace string) error {
+	if b.read[namespace] {
+		return nil
 	}
 	var snapshots v1alpha1.SnapshotList
 	if err := b.cache.List(ctx, &snapshots, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
-		return false, fmt.Errorf("list Snapshots of Namespace %s: %w", namespace, err)
+		return fmt.Errorf("list Snapshots of Namespace %s: %w", namespace, err)
 	}
 	for i := range snapshots.Items {
 		s := &snapshots.Items[i]
 		if of := s.Spec.AppRef; s.Status.Phase == v1alpha1.SnapshotSucceeded && v1alpha1.InForce(s) {
 			of.Namespace = namespace
 			b.known[of] = true
+			by := invoker{namespace, s.Labels[v1alpha1.LabelInvokerKind], s.Labels[v1alpha1.LabelInvokerName]}
+			b.made[made{by, of}] = true
 		}
 	}
 	b.read[namespace] = true
-	return b.known[target], nil
+	return nil
 }
 
 // pageBuilder collects the rows of the page.
@@ -249,10 +274,13 @@ func (p *pageBuilder) add(
 		row.Targets = append(row.Targets, t.String())
 		t.Namespace = o.Namespace
 		done, err := p.backups.of(ctx, t)
+		if done && failing {
+			done, err = p.backups.by(ctx, by, t)
+		}
 		if err != nil {
 			return err
 		}
-		if !done || failing && !p.backups.made[made{by, t}] {
+		if !done {
 			row.NoBackup = append(row.NoBackup, t.String())
 		}
 	}

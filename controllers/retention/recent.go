@@ -25,8 +25,8 @@ const recentFor = 5 * time.Second
 // that, too. It does not let a stale cache decide: whatever the cache lacks for longer is a conflict. A stopwatch can
 // stand still while the machine does, so the time of the API server has to agree. What a Repository removes itself, it
 // still removes only in the version on which it has decided, and its newest good Snapshots are read anew, so the last
-// good backup never goes because of such a list: see confirmNewest. At worst a part of a restore point goes although
-// somebody has just paused another part of it.
+// good backup never goes because of such a list: see confirmNewest. What can go is a part of a point that would have
+// stayed for what has just happened to another part: somebody paused it, or a check found one of a newer point damaged.
 type recentLists struct {
 	mu          sync.Mutex
 	byNamespace map[string]*listed

@@ -107,7 +107,7 @@ func decidesTheSame(cached *v1alpha1.Snapshot, live *metav1.PartialObjectMetadat
 	return cached.Generation == live.Generation && maps.Equal(cached.Labels, live.Labels)
 }
 
-// leaves reports whether a sibling's Snapshot that goes by the verdicts has only begun to go, or is gone. Each
+// leaves reports whether a sibling's Snapshot that goes by the verdicts has at most begun to go, or is gone. Each
 // Repository of a batch removes its own part of a restore point, all at about the same time: they must not wait for
 // each other. What was decided with the whole point holds while its parts go: it is as if this part had gone first.
 func (r *Reconciler) leaves(ctx context.Context, cached *v1alpha1.Snapshot) (bool, error) {
@@ -119,7 +119,8 @@ func (r *Reconciler) leaves(ctx context.Context, cached *v1alpha1.Snapshot) (boo
 	if err != nil {
 		return false, fmt.Errorf("get Snapshot %s: %w", cached.Name, err)
 	}
-	return live.UID == cached.UID && (!live.DeletionTimestamp.IsZero() || onlyMarked(cached, &live)), nil
+	same := live.ResourceVersion == cached.ResourceVersion // it lacks the label by which it is found
+	return live.UID == cached.UID && (same || !live.DeletionTimestamp.IsZero() || onlyMarked(cached, &live)), nil
 }
 
 // onlyMarked reports whether nothing but what remove writes, and what follows from it, differs in a Snapshot that

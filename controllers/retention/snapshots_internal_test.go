@@ -118,6 +118,9 @@ func TestASiblingThatRemovesItsPartHoldsUpNoRemoval(t *testing.T) {
 		"it stays, and is gone":      {gone: true, stays: true, behind: true},
 		"it stays, and is marked":    {change: marked, stays: true, behind: true},
 		"nobody has changed it":      {},
+		"it has lost the label of its Repository": {
+			was: func(s *v1alpha1.Snapshot) { delete(s.Labels, v1alpha1.LabelRepository) },
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
