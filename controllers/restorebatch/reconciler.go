@@ -207,7 +207,7 @@ func (r *Reconciler) carryOut(
 		if movers.Unanswered(err) {
 			return unansweredKey, movers.AsDenial(err)
 		}
-		return disownKey, movers.AsDenial(err)
+		return disownKey, movers.Unchanged("the targets", err)
 	}
 	return "", nil
 }

@@ -101,7 +101,7 @@ func (r *Reconciler) usableDatabase(
 	if used := restore.UsedByAnother(s, "Lease "+mark.Name, mark.Annotations); used != nil {
 		return movers.Refuse(used.Reason, "%s", used.Message)
 	}
-	return movers.AsDenial(r.writeMark(ctx, mark, func(annotations map[string]string) {
+	return movers.Unchanged("Lease "+mark.Name, r.writeMark(ctx, mark, func(annotations map[string]string) {
 		restore.Take(annotations, s, resolved.TargetUID)
 	}))
 }
@@ -158,7 +158,7 @@ func (r *Reconciler) stampDatabase(ctx context.Context, s *v1alpha1.RestoreSessi
 		Digest: s.Status.Resolved.SpecDigest, Target: s.Status.Resolved.TargetUID, Volume: volumes, Claims: 1,
 		Name: s.Name,
 	}
-	return unchanged("Lease "+mark.Name, client.IgnoreNotFound(r.writeMark(ctx, mark, func(a map[string]string) {
+	return movers.Unchanged("Lease "+mark.Name, client.IgnoreNotFound(r.writeMark(ctx, mark, func(a map[string]string) {
 		a[v1alpha1.AnnotationRestored] = stamp.String()
 	})))
 }
@@ -197,7 +197,7 @@ func (r *Reconciler) releaseDatabase(
 	if err != nil {
 		return err
 	}
-	return unchanged("Lease "+mark.Name, client.IgnoreNotFound(r.writeMark(ctx, mark, func(a map[string]string) {
+	return movers.Unchanged("Lease "+mark.Name, client.IgnoreNotFound(r.writeMark(ctx, mark, func(a map[string]string) {
 		restore.Release(a, s, earlier, status, "", target)
 	})))
 }

@@ -83,6 +83,15 @@ func AsDenial(err error) error {
 	return AsRefusal(err)
 }
 
+// Unchanged turns a denial of the API server to change what into a refusal that can pass. The code does not tell which
+// denials last: an admission policy says that the object is invalid. It returns any other error unchanged.
+func Unchanged(what string, err error) error {
+	if !Denied(err) {
+		return err
+	}
+	return Refuse(v1alpha1.ReasonCreationRefused, "the API server refuses to change %s: %v", what, err)
+}
+
 // Lasting reports whether the API server answers a look-up with an error that concerns what was asked for, and that can
 // last: the manager has no right to it, or the conversion webhook of its kind is broken.
 func Lasting(err error) bool {

@@ -214,7 +214,8 @@ func claimsOfServer(server *corev1.Pod, claims []corev1.PersistentVolumeClaim) [
 
 // DatabaseCanHold reports whether a database can hold what an identical restore of any name wrote, as far as the stamp
 // tells, which need not prove that: see DatabaseFilledBy. Only other claims, and another pod where there were none, say
-// that the data is gone. server is the only server, or nil.
+// that the data is gone, unless the server has a volume that stays with its node or elsewhere. server is the only
+// server, or nil.
 func DatabaseCanHold(
 	lease map[string]string, target types.UID, server *corev1.Pod, claims []corev1.PersistentVolumeClaim, by Identical,
 ) bool {
@@ -222,7 +223,7 @@ func DatabaseCanHold(
 	if !Marked(lease, by.Digests...) || stamp.Target != "" && stamp.Target != target {
 		return false
 	}
-	if stamp.Volume == "" || server == nil {
+	if stamp.Volume == "" || server == nil || outlivesPods(&server.Spec) {
 		return true
 	}
 	there := claimsOfServer(server, claims)
@@ -239,6 +240,19 @@ func DatabaseCanHold(
 // again.
 func outlivesContainers(pod *corev1.PodSpec) bool {
 	return slices.ContainsFunc(pod.Volumes, func(v corev1.Volume) bool { return !isSettings(&v) })
+}
+
+// outlivesPods reports whether a container writes data to a volume that stays when the pod and its claims go, such as a
+// path of the node.
+func outlivesPods(pod *corev1.PodSpec) bool {
+	return slices.ContainsFunc(pod.Volumes, func(v corev1.Volume) bool {
+		return !isSettings(&v) && v.PersistentVolumeClaim == nil && v.EmptyDir == nil && v.Ephemeral == nil &&
+			v.CSI == nil && v.Image == nil && slices.ContainsFunc(pod.Containers, func(c corev1.Container) bool {
+			return slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool {
+				return m.Name == v.Name && !m.ReadOnly && holdsData(m.MountPath)
+			})
+		})
+	})
 }
 
 // isSettings reports whether a volume holds only what objects of the cluster say.

@@ -196,6 +196,8 @@ func TestDatabaseCanHold(t *testing.T) {
 		"another claim and pod":    {"d/service/uid-data+old/1/march", []string{"new"}, false, false},
 		"another pod":              {"d/service/old/1/march", []string{"empty"}, false, false},
 		"a container without data": {"d/service/pod/1/march", []string{"settings"}, false, false},
+		"another pod on its node":  {"d/service/old/1/march", []string{"node"}, false, true},
+		"the time of the node":     {"d/service/old/1/march", []string{"empty", "zone"}, false, false},
 		"another database":         {"d/other/uid-data/1/march", []string{"data"}, false, false},
 		"another restore":          {"e/service/uid-data/1/march", []string{"data"}, false, false},
 		"nothing":                  {"", []string{"data"}, false, false},
@@ -212,7 +214,8 @@ func TestDatabaseCanHold(t *testing.T) {
 	}
 }
 
-// serverWith returns the pod of a database with volumes: "empty" goes with it, and any but "settings" is a claim.
+// serverWith returns the pod of a database with volumes: "empty" goes with it, "node" and "zone" are paths of the node,
+// and any other but "settings" is a claim.
 func serverWith(volumes ...string) *corev1.Pod {
 	server := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: "pod"}}
 	for _, name := range volumes {
@@ -222,11 +225,16 @@ func serverWith(volumes ...string) *corev1.Pod {
 			v.EmptyDir = &corev1.EmptyDirVolumeSource{}
 		case "settings":
 			v.ConfigMap = &corev1.ConfigMapVolumeSource{}
+		case "node", "zone":
+			v.HostPath = &corev1.HostPathVolumeSource{Path: "/"}
 		default:
 			v.PersistentVolumeClaim = &corev1.PersistentVolumeClaimVolumeSource{ClaimName: name}
 		}
 		server.Spec.Volumes = append(server.Spec.Volumes, v)
 	}
+	server.Spec.Containers = []corev1.Container{{VolumeMounts: []corev1.VolumeMount{
+		{Name: "node", MountPath: "/var/lib/postgresql"}, {Name: "zone", MountPath: "/etc/localtime"},
+	}}}
 	return server
 }
 

@@ -51,7 +51,7 @@ func (r *runner) run() {
 	if !r.ending() && !r.preRestore() {
 		return
 	}
-	if r.scaleDown() && r.targets() && r.scaleUp() && !r.disowning() {
+	if r.scaleDown() && r.targets() && r.scaleUp() {
 		r.finish()
 	}
 	if !r.still { // it says since when the same is refused
@@ -213,7 +213,7 @@ func (r *runner) fail(t *v1alpha1.RestoreTargetStatus, reason, message string) {
 // finish ends the RestoreBatch according to its targets, once its postRestore hooks have ended.
 func (r *runner) finish() {
 	hooks, ended := r.postRestore()
-	if !ended {
+	if !ended || r.disowning() { // the end of the hooks is written before all else: they must not run again
 		return
 	}
 	phase, reason, message := r.outcome()

@@ -28,15 +28,19 @@ func (r *runner) scaleUp() bool {
 	}
 	// A workload that was disturbed does not keep the others down.
 	phase, _, _ := r.ended("")
-	well, ended := wellEnded(phase), true
+	well, ended, held := wellEnded(phase), true, true
 	for i := range s.ScaledDown {
 		w := &s.ScaledDown[i]
-		if !scaled(w.Phase) {
-			r.bringBack(w, r.Workloads[w.String()], well, r.touched())
+		if scaled(w.Phase) {
+			continue
 		}
-		ended = ended && scaled(w.Phase)
+		is := r.Workloads[w.String()]
+		r.bringBack(w, is, well, r.touched())
+		if !scaled(w.Phase) {
+			ended, held = false, held && is.Held != nil
+		}
 	}
-	if !ended {
+	if !held { // what a webhook holds is tried at its own pace
 		r.d.After = run.EarlierOf(r.d.After, time.Second)
 	}
 	return ended
