@@ -48,7 +48,8 @@ const (
 	ConditionMaintained = "Maintained"
 	// ConditionScanned is whether the last scan of a Repository succeeded.
 	ConditionScanned = "Scanned"
-	// ConditionChecked is whether the last check of a Repository's data could be done. status.integrity has its result.
+	// ConditionChecked is whether the last check of a Repository's data could be done, and no restore has met damage
+	// since. status.integrity has its result.
 	ConditionChecked = "Checked"
 	// ConditionWiped is the progress of removing the data of an object that is being deleted.
 	ConditionWiped = "Wiped"

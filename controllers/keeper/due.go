@@ -65,6 +65,15 @@ func (r *Reconciler) dueIn(
 			return nil, time.Time{}, err
 		}
 	}
+	var met keeper.Met
+	if repository.DeletionTimestamp.IsZero() && !repository.Spec.Paused {
+		if met, err = r.met(ctx, repository, now); err == nil {
+			err = r.noteMet(ctx, repository, met, now)
+		}
+		if err != nil {
+			return nil, time.Time{}, err
+		}
+	}
 	w, next := keeper.WorkIn(repository, snapshots, now)
 	if held {
 		next = keeper.EarlierOf(next, now.Add(storageInterval))
@@ -74,7 +83,7 @@ func (r *Reconciler) dueIn(
 		if err != nil {
 			return nil, time.Time{}, err
 		}
-		w.Check = keeper.ToCheck(existing, now)
+		w.Check = keeper.ToCheck(existing, met, now)
 	}
 	return w, next, nil
 }

@@ -138,6 +138,10 @@ func (r *Reconciler) succeed(
 		if err != nil {
 			return err
 		}
+		met, err := r.metDuring(ctx, w)
+		if err != nil {
+			return err
+		}
 		before := w.Repository.DeepCopy()
 		err = r.writeRepository(ctx, w.Repository, func(repository *v1alpha1.Repository) {
 			if w.Wipe {
@@ -152,14 +156,7 @@ func (r *Reconciler) succeed(
 			}
 			if w.Checks {
 				w.Checked(&repository.Status, whole)
-				if _, held := retention.Held(repository, at.Time); unjudged && held {
-					conditions.MarkUnknown(repository, v1alpha1.ConditionChecked, v1alpha1.ReasonNotChecked,
-						"the last check has not looked at each Snapshot from before status.movedTime")
-					return
-				}
-				retention.ForgetMove(repository)
-				conditions.MarkTrue(repository, v1alpha1.ConditionChecked, v1alpha1.ReasonChecked,
-					"the last check could be done: status.integrity has its result")
+				markChecked(repository, unjudged, met, at)
 			}
 		})
 		if err != nil {
@@ -176,6 +173,23 @@ func (r *Reconciler) succeed(
 		}
 	}
 	return nil
+}
+
+// markChecked notes that a check which ended at a time could be done. A restore has met damage in met meanwhile, unless
+// it is nil.
+func markChecked(repository *v1alpha1.Repository, unjudged bool, met *v1alpha1.Snapshot, at metav1.Time) {
+	if _, held := retention.Held(repository, at.Time); unjudged && held {
+		conditions.MarkUnknown(repository, v1alpha1.ConditionChecked, v1alpha1.ReasonNotChecked,
+			"the last check has not looked at each Snapshot from before status.movedTime")
+		return
+	}
+	retention.ForgetMove(repository)
+	if met != nil {
+		markMet(repository, met)
+		return
+	}
+	conditions.MarkTrue(repository, v1alpha1.ConditionChecked, v1alpha1.ReasonChecked,
+		"the last check could be done: status.integrity has its result")
 }
 
 // release writes why the Snapshot goes, unless a reason is set, and whether its data is gone. Then it removes

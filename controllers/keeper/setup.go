@@ -25,6 +25,7 @@ import (
 const (
 	indexStorage          = "keeper.storage"
 	indexWipe             = "keeper.wipe"
+	indexMet              = "keeper.met"
 	snapshotsByRepository = index.Snapshots("keeper.snapshots")
 	restores              = index.Restores("keeper.restores")
 )
@@ -43,6 +44,9 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 	if err := indexer.IndexField(ctx, &v1alpha1.Snapshot{}, indexWipe, wipeKey); err != nil {
 		return fmt.Errorf("index Snapshots to remove: %w", err)
 	}
+	if err := indexer.IndexField(ctx, &v1alpha1.RestoreSession{}, indexMet, metKey); err != nil {
+		return fmt.Errorf("index RestoreSessions that have met damage: %w", err)
+	}
 	if err := snapshotsByRepository.Register(ctx, indexer); err != nil {
 		return err
 	}
@@ -59,6 +63,9 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		Watches(&v1alpha1.Snapshot{}, enqueue(r.ofSnapshot),
 			builder.WithPredicates(
 				predicate.NewPredicateFuncs(func(o client.Object) bool { return wipeKey(o) != nil }))).
+		Watches(&v1alpha1.RestoreSession{}, enqueue(r.ofRestore),
+			builder.WithPredicates(
+				predicate.NewPredicateFuncs(func(o client.Object) bool { return metKey(o) != nil }))).
 		Watches(&batchv1.Job{}, enqueue(r.ofJob), keepers).
 		WithOptions(opts).
 		Complete(r)

@@ -16,23 +16,27 @@ import (
 // maxChecked is the number of components that are checked in a Repository at a time.
 const maxChecked = 400
 
-// ToCheck returns the components of successful Snapshots to check, as inOrder says: whole Snapshots at a time, but as
-// many components as there is room for of one that has more than fit into a check. Of a Snapshot whose check takes too
-// long it returns one component, if there is nothing else to check, or at times.
-func ToCheck(snapshots []*v1alpha1.Snapshot, now time.Time) []task.Checked {
+// ToCheck returns the components of successful Snapshots to check, as inOrder says, but first those in which a restore
+// has met damage since their last check: whole Snapshots at a time, but as many components as there is room for of one
+// that has more than fit into a check. Of a Snapshot whose check takes too long it returns one component, if there is
+// nothing else to check, or at times.
+func ToCheck(snapshots []*v1alpha1.Snapshot, met Met, now time.Time) []task.Checked {
 	snapshots = slices.DeleteFunc(slices.Clone(snapshots), func(s *v1alpha1.Snapshot) bool {
 		return s.Status.Phase != v1alpha1.SnapshotSucceeded
 	})
 	slow, others := splitSlow(snapshots, now)
-	if due := dueSlow(slow, now); len(due) > 0 {
-		return due
+	others = inOrder(others, now)
+	if !met.first(others, now) {
+		if due := dueSlow(slow, now); len(due) > 0 {
+			return due
+		}
 	}
 	if len(others) == 0 && len(slow) > 0 {
 		return slow[0].next(now)
 	}
 	var out []task.Checked
-	for _, s := range inOrder(others, now) {
-		components, left := componentsOf(s, now), maxChecked-len(out)
+	for _, s := range others {
+		components, left := met.componentsOf(s, now), maxChecked-len(out)
 		if len(components) > left {
 			if len(components) > maxChecked {
 				out = append(out, components[:left]...)

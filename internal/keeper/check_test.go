@@ -64,7 +64,7 @@ func TestToCheck(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got []string
-			for _, c := range ToCheck(tt.snapshots, now) {
+			for _, c := range ToCheck(tt.snapshots, nil, now) {
 				got = append(got, c.Snapshot+"/"+c.Component)
 			}
 			NewWithT(t).Expect(got).To(Equal(tt.want))
@@ -72,7 +72,7 @@ func TestToCheck(t *testing.T) {
 	}
 	t.Run("a Snapshot that fits is checked whole or not at all", func(t *testing.T) {
 		snapshots := []*v1alpha1.Snapshot{many("a", 300), many("b", 300), many("c", 10)}
-		NewWithT(t).Expect(ToCheck(snapshots, now)).To(HaveLen(300))
+		NewWithT(t).Expect(ToCheck(snapshots, nil, now)).To(HaveLen(300))
 	})
 }
 
@@ -111,7 +111,7 @@ func TestASlowRepositoryIsCheckedInParts(t *testing.T) {
 			r := usedRepository(func(r *v1alpha1.Repository) { r.Name = "web" })
 			attempts, verified, whole, tries := Attempts{}, 0, (*bool)(nil), 0
 			for ; whole == nil && tries < 60; tries++ {
-				w := Work{Repository: r, Maintain: task.MaintainFull, Checks: true, Check: ToCheck(all, at)}
+				w := Work{Repository: r, Maintain: task.MaintainFull, Checks: true, Check: ToCheck(all, nil, at)}
 				job, _ := attempts.Ready([]Work{w}, at)
 				g.Expect(job).To(HaveLen(1))
 				w, w.Began = job[0], metav1.NewTime(at)

@@ -40,7 +40,8 @@ type State struct {
 	Changed time.Time
 	// Quick and Full are when each kind of maintenance last ran; zero if never.
 	Quick, Full time.Time
-	// Unsound reports that the last check found something damaged or missing, or could not be done.
+	// Unsound reports that the last check found something damaged or missing, or could not be done, or that a restore
+	// has met damage since.
 	Unsound bool
 }
 
@@ -58,7 +59,7 @@ func due(s State, now time.Time) (task.Maintenance, time.Time) {
 		s.Changed = now
 	}
 	full := next(s, s.Full, fullEvery, fullSettled)
-	if s.Unsound && !s.Full.IsZero() {
+	if s.Unsound {
 		full = s.Full.Add(quickEvery) // Until a check finds the repository intact, even if nothing else changes there.
 	}
 	quick := next(s, latest(s.Quick, s.Full), quickEvery, quickSettled)

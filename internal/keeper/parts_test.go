@@ -37,7 +37,7 @@ func TestALargeSnapshotIsCheckedInParts(t *testing.T) {
 	for week := range 9 {
 		all = append(all, large(fmt.Sprintf("large-%d", week), 7*week+1))
 		at := start.Add(time.Duration(7*week+2) * 24 * time.Hour)
-		w := fullWork(ToCheck(all, at)...)
+		w := fullWork(ToCheck(all, nil, at)...)
 		w.Began = metav1.NewTime(at)
 		g.Expect(len(w.Check)).To(And(BeNumerically(">", 0), BeNumerically("<=", maxChecked)))
 		v, ok := w.Verdict(task.ComponentResult{Verified: int64(len(w.Check))})
@@ -64,7 +64,7 @@ func TestEachPartOfALargeSnapshotIsCheckedAgain(t *testing.T) {
 		s.Status.Components[name] = c
 	}
 	for week := 1; week <= 30; week++ {
-		checked := ToCheck([]*v1alpha1.Snapshot{s}, start.Add(time.Duration(week)*fullEvery))
+		checked := ToCheck([]*v1alpha1.Snapshot{s}, nil, start.Add(time.Duration(week)*fullEvery))
 		g.Expect(checked).To(HaveLen(maxChecked))
 		for _, c := range checked {
 			seen[c.Component] = true

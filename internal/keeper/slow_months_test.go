@@ -88,7 +88,7 @@ func (m *months) night(day int) {
 func (m *months) check(attempts Attempts, day int) bool {
 	at := metav1.NewTime(start.Add(time.Duration(24*day+3) * time.Hour))
 	w := Work{
-		Repository: usedRepository(nil), Maintain: task.MaintainFull, Checks: true, Check: ToCheck(m.all, at.Time),
+		Repository: usedRepository(nil), Maintain: task.MaintainFull, Checks: true, Check: ToCheck(m.all, nil, at.Time),
 	}
 	job, _ := attempts.Ready([]Work{w}, at.Time)
 	m.g.Expect(job).To(HaveLen(1))

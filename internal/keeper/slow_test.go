@@ -53,7 +53,7 @@ func TestASlowSnapshotHoldsUpNoOther(t *testing.T) {
 					all[len(all)-1].Spec.AppRef.Name = "big"
 				}
 				at := start.Add(time.Duration(day) * 24 * time.Hour)
-				w := Work{Repository: r, Maintain: task.MaintainFull, Checks: true, Check: ToCheck(all, at)}
+				w := Work{Repository: r, Maintain: task.MaintainFull, Checks: true, Check: ToCheck(all, nil, at)}
 				job, _ := attempts.Ready([]Work{w}, at)
 				g.Expect(job).To(HaveLen(1))
 				w = job[0]
@@ -101,21 +101,21 @@ func TestWhatWasSlowIsCheckedLikeOthersOnceItHasTime(t *testing.T) {
 	g.Expect(s.Status.Conditions).To(BeEmpty(), "it was recreated")
 	MarkSlow(s, component("a", "x"), tooLong, "too long", at)
 	others := []*v1alpha1.Snapshot{s, aged("b", 0, 0)}
-	g.Expect(ToCheck(others, start)).To(Equal([]task.Checked{component("b", "x")}))
-	g.Expect(ToCheck(others, start.Add(-48*time.Hour))).To(HaveExactElements(HaveField("Snapshot", "a")),
+	g.Expect(ToCheck(others, nil, start)).To(Equal([]task.Checked{component("b", "x")}))
+	g.Expect(ToCheck(others, nil, start.Add(-48*time.Hour))).To(HaveExactElements(HaveField("Snapshot", "a")),
 		"a clock was ahead")
-	tried := ToCheck(others, start.Add(slowAgain))
+	tried := ToCheck(others, nil, start.Add(slowAgain))
 	g.Expect(tried).To(HaveExactElements(HaveField("Snapshot", "a")))
 	v, _ := fullWork(tried...).Verdict(task.ComponentResult{Verified: 1})
 	v.WriteTo(s, at)
 	g.Expect(s.Status.Conditions).NotTo(BeEmpty(), "the rest of it can be what takes long")
-	rest := ToCheck(others, start.Add(slowAgain))
+	rest := ToCheck(others, nil, start.Add(slowAgain))
 	g.Expect(rest).To(HaveExactElements(HaveField("Snapshot", "a")))
 	g.Expect(rest).NotTo(Equal(tried))
 	v, _ = fullWork(rest...).Verdict(task.ComponentResult{Verified: 1})
 	v.WriteTo(s, at)
 	g.Expect(s.Status.Conditions).To(BeEmpty())
-	g.Expect(ToCheck(others, start.Add(slowAgain))).To(HaveLen(3), "like others")
+	g.Expect(ToCheck(others, nil, start.Add(slowAgain))).To(HaveLen(3), "like others")
 }
 
 // What was never checked is taken for what the nearest in time is that was.
@@ -231,7 +231,7 @@ func TestASlowSeriesTakesNoMoreThanItsTurns(t *testing.T) {
 				// Two hours are soon over: the next attempt of a check follows on the same day.
 				for attempt := range 12 {
 					at := start.Add(time.Duration(day)*24*time.Hour + time.Duration(attempt)*2*time.Hour)
-					w := Work{Repository: r, Maintain: task.MaintainFull, Checks: true, Check: ToCheck(all, at)}
+					w := Work{Repository: r, Maintain: task.MaintainFull, Checks: true, Check: ToCheck(all, nil, at)}
 					job, _ := attempts.Ready([]Work{w}, at)
 					if len(job) == 0 {
 						continue

@@ -68,7 +68,7 @@ func (r *repo) keep(full, killed bool) {
 	}
 	if work.Maintain == task.MaintainFull {
 		existing := r.find(func(s *snapshot) bool { return s.DeletionTimestamp.IsZero() })
-		work.Check = keeper.ToCheck(objects(existing), w.now)
+		work.Check = keeper.ToCheck(objects(existing), nil, w.now)
 	}
 	p := w.pod(w.skew())
 	if killed {
