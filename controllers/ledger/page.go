@@ -268,11 +268,22 @@ func (p *pageBuilder) add(
 			p.expect(&row, due)
 		}
 	}
+	if err := p.addTargets(ctx, &row, by, targets); err != nil {
+		return err
+	}
+	p.rows = append(p.rows, row)
+	return nil
+}
+
+// addTargets adds the targets of a policy to its row, and which of them have no backup.
+func (p *pageBuilder) addTargets(
+	ctx context.Context, row *ledger.Policy, by invoker, targets []v1alpha1.TypedObjectReference,
+) error {
 	// A backup that another policy made is none in the place that this one names.
 	failing := row.LastSuccess.IsZero() && row.LastResult == string(v1alpha1.BackupSessionFailed)
 	for _, t := range targets {
 		row.Targets = append(row.Targets, t.String())
-		t.Namespace = o.Namespace
+		t.Namespace = by.namespace
 		done, err := p.backups.of(ctx, t)
 		if done && failing {
 			done, err = p.backups.by(ctx, by, t)
@@ -284,7 +295,6 @@ func (p *pageBuilder) add(
 			row.NoBackup = append(row.NoBackup, t.String())
 		}
 	}
-	p.rows = append(p.rows, row)
 	return nil
 }
 

@@ -27,16 +27,18 @@ var advices = []struct {
 		// pg_dump has no other timeout. A statement that locks thousands of tables is too long to be in the message.
 		regexp.MustCompile(`pg_dump: .*statement timeout`),
 		"another transaction holds a lock on a table. If it empties or rewrites the table, a dump that waits for " +
-			"it can have the table without its rows. Let the backup begin when that is over, let the session try " +
-			"again (retryConfig with a delay), or let the dump wait longer (parameter lockWaitTimeout)",
+			"it can have the table without its rows. Let the backup begin when that is over, or let the session try " +
+			"again (retryConfig with a delay). If it is VACUUM FULL or CLUSTER, the dump can wait longer: parameter " +
+			"lockWaitTimeout, such as 30min",
 	},
 	{
 		// With a schema before the name, the dump itself names what is missing.
 		regexp.MustCompile(`(function [^ .(]+\(.*\)|(relation|type|operator class|collation|text search [a-z]+) ` +
 			`"[^".]+"|operator) does not exist`),
 		"a function of the database may name it without a schema, and a dump sets an empty search path. Restore " +
-			"again with the parameter searchPath, for example public; then give the function a path of its own, for " +
-			"example ALTER FUNCTION ... SET search_path = public, so that the next dump needs none",
+			"again with the parameter searchPath, for example public (a server from PostgreSQL 17 on ignores it for " +
+			"indexes and materialized views: restore into an earlier one); then give the function a path of its own, " +
+			"for example ALTER FUNCTION ... SET search_path = public, so that the next dump needs none",
 	},
 }
 
