@@ -82,7 +82,7 @@ func (r *Reconciler) waits(s *v1alpha1.RestoreSession, d *restore.Decision, err 
 	}
 	refusal := movers.RefusalOf(err)
 	d.Status.Reason = refusal.Reason
-	d.Event = run.Wait(&d.Status.Conditions, refusal.Reason, "waiting: "+refusal.Message, s.Generation, now)
+	d.Event = run.Wait(&d.Status.Conditions, refusal.Reason, run.Waiting(refusal.Message), s.Generation, now)
 	d.After = run.EarlierOf(d.After, min(until.Sub(now), run.PollInterval))
 	return true
 }

@@ -185,12 +185,7 @@ func followBackup(
 				return command.Progress{}, err
 			}
 			p := command.Progress{Phase: string(s.Status.Phase), Ended: s.Status.Phase.Terminal()}
-			message := get.ReadyMessage(s.Status.Conditions)
-			if !p.Ended && len(s.Status.Targets) == 0 {
-				p.Parts = []command.Part{{Text: command.WaitingState(p.Phase, message)}}
-			} else {
-				p.AddWait(message)
-			}
+			p.AddWait(len(s.Status.Targets) > 0, get.ReadyMessage(s.Status.Conditions))
 			for _, t := range s.Status.Targets {
 				p.Parts = append(p.Parts, command.Part{Name: "target " + t.Name + ": ", Text: command.TargetState(t)})
 			}

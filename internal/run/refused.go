@@ -24,6 +24,12 @@ const (
 	waiting = "waiting: "
 )
 
+// Waiting returns the message of work that waits for something.
+func Waiting(message string) string { return waiting + message }
+
+// IsWaiting reports whether a message is one that Waiting returns.
+func IsWaiting(message string) bool { return strings.HasPrefix(message, waiting) }
+
 // CanPass reports whether a refusal can pass by itself.
 func CanPass(refusal *v1alpha1.ResolvedError) bool {
 	return refusal != nil && refusal.Reason == v1alpha1.ReasonCreationRefused
@@ -93,7 +99,7 @@ func tellRefused(cs []metav1.Condition, message string) {
 		return
 	}
 	ready.Reason, ready.Message = work.Reason, work.Message
-	if message != "" && !strings.HasPrefix(work.Message, waiting) {
-		ready.Reason, ready.Message = v1alpha1.ReasonCreationRefused, text.Shorten(waiting+message)
+	if message != "" && !IsWaiting(work.Message) {
+		ready.Reason, ready.Message = v1alpha1.ReasonCreationRefused, text.Shorten(Waiting(message))
 	}
 }

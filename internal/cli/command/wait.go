@@ -11,6 +11,8 @@ import (
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/util/wait"
+
+	"github.com/cairn-backup/cairn/internal/run"
 )
 
 // Waiting holds the flags of commands that can wait.
@@ -115,9 +117,14 @@ func isTransient(err error) bool {
 		apierrors.IsTooManyRequests(err) || apierrors.IsInternalError(err) || apierrors.IsServiceUnavailable(err)
 }
 
-// AddWait adds what a run or restore waits for, if message says so, to the parts that it has.
-func (p *Progress) AddWait(message string) {
-	if !p.Ended && strings.HasPrefix(message, "waiting: ") {
+// AddWait adds, before the parts of a run or restore, what the message of Ready says if it waits, or if it has no parts
+// yet.
+func (p *Progress) AddWait(hasParts bool, message string) {
+	switch {
+	case p.Ended:
+	case !hasParts:
+		p.Parts = append(p.Parts, Part{Text: WaitingState(p.Phase, message)})
+	case run.IsWaiting(message):
 		p.Parts = append(p.Parts, Part{Text: message})
 	}
 }

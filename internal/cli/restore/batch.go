@@ -162,12 +162,7 @@ func followRestoreBatch(
 				return command.Progress{}, err
 			}
 			p := command.Progress{Phase: string(b.Status.Phase), Ended: b.Status.Phase.Terminal()}
-			message := get.ReadyMessage(b.Status.Conditions)
-			if !p.Ended && len(b.Status.Targets) == 0 {
-				p.Parts = []command.Part{{Text: command.WaitingState(p.Phase, message)}}
-			} else {
-				p.AddWait(message)
-			}
+			p.AddWait(len(b.Status.Targets) > 0, get.ReadyMessage(b.Status.Conditions))
 			for _, t := range b.Status.Targets {
 				p.Parts = append(p.Parts,
 					command.Part{Name: "target " + t.Name + ": ", Text: get.RestoredTargetState(t)})

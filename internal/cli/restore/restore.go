@@ -232,12 +232,7 @@ func followRestore(
 				return command.Progress{}, err
 			}
 			p := command.Progress{Phase: string(s.Status.Phase), Ended: s.Status.Phase.Terminal()}
-			message := get.ReadyMessage(s.Status.Conditions)
-			if !p.Ended && len(s.Status.Components) == 0 {
-				p.Parts = []command.Part{{Text: command.WaitingState(p.Phase, message)}}
-			} else {
-				p.AddWait(message)
-			}
+			p.AddWait(len(s.Status.Components) > 0, get.ReadyMessage(s.Status.Conditions))
 			for _, name := range slices.Sorted(maps.Keys(s.Status.Components)) {
 				p.Parts = append(p.Parts,
 					command.Part{

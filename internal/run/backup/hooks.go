@@ -50,7 +50,7 @@ func (start *Start) SharesHooks(sessions []v1alpha1.BackupSession) *v1alpha1.Bac
 func hookError(in Input, d *Decision) {
 	e, until := in.Start.HookError, in.Start.Until(run.WaitForChild)
 	if hook.MayCome(e.Reason) && in.Now.Before(until) {
-		wait(in, d, e.Reason, "waiting: "+e.Message, until)
+		wait(in, d, e.Reason, run.Waiting(e.Message), until)
 		return
 	}
 	end(in, d, v1alpha1.BackupSessionFailed, e.Reason, e.Message)

@@ -145,7 +145,7 @@ func start(in Input, d *Decision) {
 		end(in, d, v1alpha1.RestoreSessionUnknown, v1alpha1.ReasonVolumeNotBound, s.Unbound)
 	case s.Error != nil && in.Now.Before(until):
 		d.Status.Phase, d.Status.Reason = v1alpha1.RestoreSessionPending, s.Error.Reason
-		d.Event = run.Wait(&d.Status.Conditions, s.Error.Reason, "waiting: "+s.Error.Message, in.Session.Generation,
+		d.Event = run.Wait(&d.Status.Conditions, s.Error.Reason, run.Waiting(s.Error.Message), in.Session.Generation,
 			in.Now)
 		d.After = min(max(until.Sub(in.Now), time.Second), run.PollInterval)
 	case s.Error != nil:

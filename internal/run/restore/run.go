@@ -232,7 +232,7 @@ func (r *runner) tellWaits() {
 	switch {
 	case r.waits != nil:
 		s.Reason = r.waits.Reason
-		r.d.Event = cmp.Or(r.d.Event, run.Wait(&s.Conditions, s.Reason, "waiting: "+r.waits.Message,
+		r.d.Event = cmp.Or(r.d.Event, run.Wait(&s.Conditions, s.Reason, run.Waiting(r.waits.Message),
 			r.Session.Generation, r.Now))
 	case s.Reason == v1alpha1.ReasonSuspended, s.Reason == v1alpha1.ReasonStorageClassNotFound:
 		s.Reason = v1alpha1.ReasonRunning

@@ -138,7 +138,7 @@ func start(in Input, d *Decision) {
 			restore.AlreadyRestoredMessage(v1alpha1.RestoreBatchKind, "targets"))
 	case s.Error != nil && in.Now.Before(until):
 		d.Status.Phase, d.Status.Reason = v1alpha1.RestoreSessionPending, s.Error.Reason
-		d.Event = run.Wait(&d.Status.Conditions, s.Error.Reason, "waiting: "+s.Error.Message, in.Batch.Generation,
+		d.Event = run.Wait(&d.Status.Conditions, s.Error.Reason, run.Waiting(s.Error.Message), in.Batch.Generation,
 			in.Now)
 		d.After = min(max(until.Sub(in.Now), time.Second), run.PollInterval)
 	case s.Error != nil:
