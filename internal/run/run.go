@@ -6,6 +6,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/task/observe"
 )
@@ -75,6 +76,11 @@ type Job struct {
 	// Elsewhere means that the pod found no node, because it must share that of a pod for which the Job does not wait:
 	// another Job can run elsewhere.
 	Elsewhere bool
+}
+
+// LacksSidecar reports whether work waits because no pod has a sidecar for it, as its message says.
+func (j *Job) LacksSidecar() bool {
+	return j.Sidecar && j.Unbegun && j.State == observe.StateWaiting && j.Reason == v1alpha1.ReasonSidecarNotReady
 }
 
 // Moves reports whether Jobs of movers exist among these, or sidecars are at work. A deleted Job counts until its pods

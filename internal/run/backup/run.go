@@ -179,7 +179,7 @@ func (t *targetRun) host(h *host) {
 	case exists:
 		h.mark()
 		r.busy++
-		if job.Suspended() || job.Queues && t.waits.Reason == "" {
+		if job.Suspended() || (job.Queues || job.LacksSidecar()) && t.waits.Reason == "" {
 			t.waits = job.Observation
 		}
 		r.d.After = run.EarlierOf(r.d.After, job.Recheck)

@@ -201,6 +201,23 @@ func TestATargetSaysThatItsJobIsSuspended(t *testing.T) {
 		HaveField("Message", "")))
 }
 
+// Nobody waits five minutes to learn that a workload without pods has no sidecar.
+func TestATargetSaysThatItHasNoSidecar(t *testing.T) {
+	g := NewWithT(t)
+	f := frozen(runtest.Target("a", "target"))
+	f.step()
+	f.step()
+	name := runtest.Job("a", "target", 1)
+	f.jobs[name] = run.Job{Sidecar: true, Observation: observe.NoSidecar(f.at, "Deployment/web has no pods", f.at)}
+	f.step()
+	g.Expect(f.session.Status.Targets[0]).To(And(HaveField("Phase", backupRunning),
+		HaveField("Reason", v1alpha1.ReasonSidecarNotReady), HaveField("Message", "Deployment/web has no pods")))
+	f.jobs[name] = run.Job{Sidecar: true, Observation: observe.Observation{State: observe.StateRunning}}
+	f.step()
+	g.Expect(f.session.Status.Targets[0]).To(And(HaveField("Reason", v1alpha1.ReasonRunning),
+		HaveField("Message", "")))
+}
+
 // The applications of a target can be frozen while its Job waits for that of another run.
 func TestATargetSaysThatItsJobWaitsForAnother(t *testing.T) {
 	g := NewWithT(t)

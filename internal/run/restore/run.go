@@ -190,6 +190,8 @@ func (r *runner) step(i int, h *v1alpha1.ResolvedRestoreHost, name string) {
 		switch why := r.noClass(h); {
 		case job.Suspended():
 			r.waits = &v1alpha1.ResolvedError{Reason: job.Reason, Message: job.Message}
+		case job.LacksSidecar() && r.waits == nil:
+			r.waits = &v1alpha1.ResolvedError{Reason: job.Reason, Message: job.Message}
 		case why != "" && r.waits == nil:
 			r.waits = &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonStorageClassNotFound, Message: why}
 		}
@@ -234,7 +236,8 @@ func (r *runner) tellWaits() {
 		s.Reason = r.waits.Reason
 		r.d.Event = cmp.Or(r.d.Event, run.Wait(&s.Conditions, s.Reason, run.Waiting(r.waits.Message),
 			r.Session.Generation, r.Now))
-	case s.Reason == v1alpha1.ReasonSuspended, s.Reason == v1alpha1.ReasonStorageClassNotFound:
+	case s.Reason == v1alpha1.ReasonSuspended, s.Reason == v1alpha1.ReasonStorageClassNotFound,
+		s.Reason == v1alpha1.ReasonSidecarNotReady:
 		s.Reason = v1alpha1.ReasonRunning
 		run.Progress(&s.Conditions, s.Reason, "the restore runs", r.Session.Generation, r.Now)
 	}
