@@ -75,14 +75,20 @@ func markMet(repository *v1alpha1.Repository, in *v1alpha1.Snapshot) {
 }
 
 // metDuring returns the Snapshot in which a restore has met damage since a check began, or nil: the check can have
-// looked at it before.
+// looked at it before. What was known before its Job was made is no such damage, also if the clocks differ, and neither
+// is what ended in the same second: no pod begins that soon.
 func (r *Reconciler) metDuring(ctx context.Context, w *keeper.Work) (*v1alpha1.Snapshot, error) {
 	if !w.Checks {
 		return nil, nil
 	}
-	met, err := r.met(ctx, w.Repository, r.Clock.Now())
+	now := r.Clock.Now()
+	met, err := r.met(ctx, w.Repository, now)
 	if err != nil {
 		return nil, err
 	}
-	return r.metAfter(ctx, w.Repository, met, w.Began.Add(-1))
+	since := w.Began.Add(time.Second)
+	if known := keeper.LookedAt(w.Repository, now); known.After(since) {
+		since = known
+	}
+	return r.metAfter(ctx, w.Repository, met, since)
 }

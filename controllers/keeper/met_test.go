@@ -59,7 +59,9 @@ func TestARestoreThatMeetsDamageMakesACheckDue(t *testing.T) {
 	bed.Eventually(t, s.repository, func(g Gomega) {
 		g.Expect(shown(s.repository.Status.Integrity)).To(Equal("false"))
 		g.Expect(conditions.GetReason(s.repository, v1alpha1.ConditionChecked)).To(Equal(v1alpha1.ReasonChecked))
-	}, "the check says which Snapshots are damaged")
+		g.Expect(conditions.GetMessage(s.repository, v1alpha1.ConditionChecked)).
+			To(HaveSuffix("the damage that a restore or another check has met"))
+	}, "the check says which Snapshots are damaged, although the restore ended in the second in which it began")
 	gone(t, job, "the Job is removed")
 	s.noJob("the next check is due in a day")
 }
@@ -72,8 +74,7 @@ func TestDamageThatIsMetDuringACheckIsNotForgotten(t *testing.T) {
 	restore := s.restores(one)
 	s.dueFor(task.MaintainFull)
 	job, _ := s.job()
-	ended := job.CreationTimestamp.Time
-	s.lacks(restore, one, ended)
+	s.lacks(restore, one, job.CreationTimestamp.Add(2*time.Second))
 	bed.Cached(t, restore)
 	s.found(job, 1)
 	integrity(t, one, "true")

@@ -188,8 +188,12 @@ func markChecked(repository *v1alpha1.Repository, unjudged bool, met *v1alpha1.S
 		markMet(repository, met)
 		return
 	}
+	unseen := ""
+	if conditions.GetReason(repository, v1alpha1.ConditionChecked) == v1alpha1.ReasonRepositoryDamaged {
+		unseen = ". A check reads no files back, so it need not see the damage that a restore or another check has met"
+	}
 	conditions.MarkTrue(repository, v1alpha1.ConditionChecked, v1alpha1.ReasonChecked,
-		"the last check could be done: status.integrity has its result")
+		"the last check could be done: status.integrity has its result%s", unseen)
 }
 
 // release writes why the Snapshot goes, unless a reason is set, and whether its data is gone. Then it removes
