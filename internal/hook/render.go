@@ -6,7 +6,9 @@ import (
 	"strconv"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/variables"
@@ -60,6 +62,42 @@ func Render(h *v1alpha1.ResolvedHook, later map[string]string, summary Summary) 
 			"HookTemplate %s: %s: %s", h.Template.Name, m.Field, m.Message), later))
 	}
 	return out, nil
+}
+
+// Pods describes the pods among which a frozen hook chooses, filled in as far as that is possible without the values
+// that are read when it runs: two hooks with the same description choose among the same pods. targets are those of the
+// hook, whose pods it uses if it names none. Pods returns "" for a hook that acts in no pod.
+func Pods(h *v1alpha1.ResolvedHook, targets []v1alpha1.TypedObjectReference) string {
+	if h.Executor.Type == v1alpha1.HookExecutorOperator || h.Function != nil {
+		return ""
+	}
+	pod := ptr.Deref(h.Executor.Pod, v1alpha1.HookPodExecutor{})
+	selector := strings.TrimSpace(pod.Selector)
+	if selector == "" && pod.Owner == nil {
+		if len(targets) != 1 {
+			return "" // Such a hook fails.
+		}
+		return fmt.Sprintf("target %q", targets)
+	}
+	find := func(name string) (string, error) {
+		for _, v := range h.Values {
+			if v.Name == name {
+				return v.Value, nil
+			}
+		}
+		return "", errUnknown
+	}
+	if text, err := expand(selector, find); err == nil {
+		if parsed, err := parseSelector(text); err == nil {
+			selector = labels.FormatLabels(parsed) // in one order
+		}
+	}
+	owner, controller := ptr.Deref(pod.Owner, v1alpha1.HookPodOwner{}), "any"
+	if owner.Controller != nil {
+		controller = strconv.FormatBool(*owner.Controller)
+	}
+	return fmt.Sprintf("selector %q owner %q", selector,
+		[]string{owner.APIVersion, owner.Kind, owner.Name, owner.UID, controller})
 }
 
 // Redact replaces the values of secrets in a text that people read.

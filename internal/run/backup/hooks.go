@@ -24,22 +24,34 @@ func hasHooksOn(ofRun *v1alpha1.ResolvedHooks, t *v1alpha1.ResolvedTarget) bool 
 		hookround.Has(t.Hooks, hookstage.Pre) || hookround.Has(t.Hooks, hookstage.Post)
 }
 
-// SharesHooks returns an unfinished run of the list that has hooks on a target on which start has hooks, too, or nil.
-// Two such runs at once would freeze and thaw each other's target.
+// SharesHooks returns an unfinished run of the list that has hooks on a target on which start has hooks, too, or whose
+// hooks meet those of start in the same pods. It returns nil if there is none. Two such runs at once would freeze and
+// thaw each other's target.
 func (start *Start) SharesHooks(sessions []v1alpha1.BackupSession) *v1alpha1.BackupSession {
+	var own held
+	own.add(hooksOf(start))
+	for i := range start.Targets {
+		own.add(onTarget(&start.Targets[i].Resolved))
+	}
 	for i := range sessions {
 		s := &sessions[i]
 		if s.Status.Phase.Terminal() || s.Status.Resolved == nil || v1alpha1.HasRecordAnnotation(s.Annotations) {
 			continue
 		}
+		var theirs held
+		theirs.add(s.Status.Resolved.Hooks)
 		for j := range s.Status.Resolved.Targets {
 			other := &s.Status.Resolved.Targets[j]
+			theirs.add(onTarget(other))
 			if hasHooksOn(s.Status.Resolved.Hooks, other) &&
 				slices.ContainsFunc(start.Targets, func(t StartTarget) bool {
 					return t.Resolved.AppRef == other.AppRef && hasHooksOn(start.Hooks, &t.Resolved)
 				}) {
 				return s
 			}
+		}
+		if own.meets(theirs) {
+			return s
 		}
 	}
 	return nil

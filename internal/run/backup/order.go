@@ -14,22 +14,32 @@ import (
 )
 
 // begin starts targets in their order, up to the limit of targets that run at once. It reports whether it started any.
-// The start is written to the status before anything is done for the target, because its timeout counts from then.
+// The start is written to the status before anything is done for the target, because its timeout counts from then. A
+// target whose hooks meet those of one at work in the same pods waits for the end of that.
 func begin(targets []v1alpha1.BackupTargetStatus, r *v1alpha1.ResolvedBackup, now time.Time) bool {
 	free := run.MaxParallel(r.ExecutionOrder, r.MaxParallel, len(r.Targets))
+	var atWork held
 	for i := range targets {
 		if targets[i].Phase == v1alpha1.BackupSessionRunning {
 			free--
+			atWork.add(onTarget(&r.Targets[i]))
 		}
 	}
 	any := false
 	for i := range targets {
-		if t := &targets[i]; free > 0 && t.Phase == v1alpha1.BackupSessionPending {
-			at := metav1.NewTime(now).Rfc3339Copy()
-			t.Phase, t.Reason, t.StartTime = v1alpha1.BackupSessionRunning, v1alpha1.ReasonRunning, &at
-			any = true
-			free--
+		t := &targets[i]
+		if free <= 0 || t.Phase != v1alpha1.BackupSessionPending {
+			continue
 		}
+		var own held
+		if own.add(onTarget(&r.Targets[i])); own.meets(atWork) {
+			continue
+		}
+		at := metav1.NewTime(now).Rfc3339Copy()
+		t.Phase, t.Reason, t.StartTime = v1alpha1.BackupSessionRunning, v1alpha1.ReasonRunning, &at
+		any = true
+		free--
+		atWork.add(onTarget(&r.Targets[i]))
 	}
 	return any
 }

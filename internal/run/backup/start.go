@@ -57,7 +57,8 @@ func start(in Input) Decision {
 		case handleRivals(in, &d):
 		case s.HooksOf != "":
 			wait(in, &d, v1alpha1.ReasonHooksInProgress,
-				fmt.Sprintf("waiting for the end of BackupSession %s, which has hooks on the same target", s.HooksOf),
+				fmt.Sprintf("waiting for the end of BackupSession %s, which has hooks on the same target or in the "+
+					"same pods", s.HooksOf),
 				in.Now.Add(run.PollInterval))
 		default:
 			freeze(in, &d)

@@ -57,3 +57,52 @@ func (t *targetRun) summary() hook.Summary {
 	}
 	return out
 }
+
+// held are the pods that hooks choose among before and after the work. A pod can be frozen between such hooks.
+type held struct{ pre, post map[string]bool }
+
+// add adds hooks with their targets. h can be nil.
+func (p *held) add(h *v1alpha1.ResolvedHooks) {
+	if h == nil {
+		return
+	}
+	for _, stage := range []struct {
+		hooks []v1alpha1.ResolvedHook
+		into  *map[string]bool
+	}{{h.Pre, &p.pre}, {h.Post, &p.post}} {
+		for i := range stage.hooks {
+			pods := hook.Pods(&stage.hooks[i], h.Targets)
+			if pods == "" {
+				continue
+			}
+			if *stage.into == nil {
+				*stage.into = map[string]bool{}
+			}
+			(*stage.into)[pods] = true
+		}
+	}
+}
+
+// meets reports whether a hook after the work of one acts in the pods in which one before the work of the other acts.
+// It would thaw what the other has frozen. Hooks of one stage alone, such as a message after each backup, do no harm.
+func (p *held) meets(other held) bool {
+	common := func(a, b map[string]bool) bool {
+		for pods := range a {
+			if b[pods] {
+				return true
+			}
+		}
+		return false
+	}
+	return common(p.pre, other.post) || common(p.post, other.pre)
+}
+
+// onTarget returns the own hooks of a target with the target that they concern, or nil.
+func onTarget(t *v1alpha1.ResolvedTarget) *v1alpha1.ResolvedHooks {
+	if t.Hooks == nil {
+		return nil
+	}
+	out := *t.Hooks
+	out.Targets = []v1alpha1.TypedObjectReference{t.AppRef}
+	return &out
+}
