@@ -5,10 +5,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/run/backup"
+	"github.com/cairn-backup/cairn/internal/run/hookstage"
 	"github.com/cairn-backup/cairn/internal/run/runtest"
 )
 
@@ -35,6 +38,102 @@ func freezingTarget(name string, hooks *v1alpha1.ResolvedHooks) v1alpha1.Resolve
 	t.AppRef = v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: name}
 	t.Hooks = hooks
 	return t
+}
+
+// A drain evicts the frozen pod and the mover. The second attempt reads what a pod writes that nobody froze.
+func TestABackupWhoseFrozenPodWasReplacedIsPartial(t *testing.T) {
+	first, second := v1alpha1.HookPod{Name: "db-0", UID: "1"}, v1alpha1.HookPod{Name: "db-0", UID: "2"}
+	asIs := func(*v1alpha1.ResolvedTarget) {}
+	copied := func(t *v1alpha1.ResolvedTarget) {
+		t.Hosts[0].Volumes[0].ClaimName = "data"
+		t.Copies = []v1alpha1.ResolvedCopy{{ClaimName: "data", Name: "copy"}}
+	}
+	for name, tt := range map[string]struct {
+		post    string
+		thawed  v1alpha1.HookPod
+		target  func(*v1alpha1.ResolvedTarget)
+		ofRun   bool
+		partial bool
+	}{
+		"hooks of the run":      {"app=db", second, asIs, true, true},
+		"hooks of the target":   {"app=db", second, asIs, false, true},
+		"the same pod":          {"app=db", first, asIs, true, false},
+		"another selection":     {"app=web", second, asIs, true, false},
+		"a copy holds the data": {"app=db", second, copied, true, false},
+		"the storage holds it": {"app=db", second, func(t *v1alpha1.ResolvedTarget) {
+			t.Task.Driver = v1alpha1.DriverVolumeSnapshotter
+		}, true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := NewWithT(t)
+			f := frozen(runtest.Target("a", "pod-0"))
+			hooks := freezing("app=db", tt.post)
+			h := attempting(f)
+			if tt.ofRun {
+				f.session.Status.Resolved.Hooks = hooks
+			} else {
+				f.session.Status.Resolved.Targets[0].Hooks = hooks
+			}
+			h.outcome = choosing(map[string]v1alpha1.HookPod{"freeze": first, "thaw": tt.thawed})
+			h.mover = func(m backup.Mover) run.Job {
+				if m.Attempt == 1 {
+					return runtest.Died(v1alpha1.ReasonNodeLost, true)
+				}
+				return runtest.Succeeded("pod-0")
+			}
+			thawing := func() bool {
+				hooks := h.session.Status.Hooks
+				if !tt.ofRun {
+					hooks = h.session.Status.Targets[0].Hooks
+				}
+				return hooks != nil && len(hooks.PostHooks) > 0
+			}
+			for range 20 {
+				if h.at = h.at.Add(time.Second); !thawing() {
+					h.look()
+				}
+			}
+			g.Expect(thawing()).To(BeTrue())
+			tt.target(&h.session.Status.Resolved.Targets[0]) // It matters from here on.
+			h.settle(g)
+			s := h.session
+			g.Expect(s.Status.Reason).To(Equal(v1alpha1.ReasonSucceeded))
+			g.Expect(h.made).To(ContainElement("thaw#1"))
+			g.Expect(conditions.IsTrue(s, v1alpha1.ConditionPartial)).To(Equal(tt.partial))
+			if tt.partial {
+				g.Expect(conditions.GetMessage(s, v1alpha1.ConditionPartial)).To(Equal(
+					"a: the frozen pod was replaced: hook freeze acted in pod db-0, and hook thaw in a later or " +
+						"other pod db-0; what was read between them may be torn"))
+			}
+		})
+	}
+}
+
+// A backup that failed says why, and holds nothing that could be torn.
+func TestAReplacedPodIsNoMatterWhereNothingWasBackedUp(t *testing.T) {
+	g := NewWithT(t)
+	h := attempting(frozen(runtest.Target("a", "pod-0")))
+	h.session.Status.Resolved.Hooks = freezing("app=db", "app=db")
+	h.outcome = choosing(map[string]v1alpha1.HookPod{
+		"freeze": {Name: "db", UID: "1"}, "thaw": {Name: "db", UID: "2"},
+	})
+	h.mover = func(backup.Mover) run.Job { return runtest.Failed(v1alpha1.ReasonUnreadable) }
+	h.settle(g)
+	g.Expect(h.session.Status.Phase).To(Equal(backupFailed))
+	g.Expect(conditions.Has(h.session, v1alpha1.ConditionPartial)).To(BeFalse())
+}
+
+// choosing makes hooks choose these pods, and then succeed.
+func choosing(pods map[string]v1alpha1.HookPod) func(string, int32) *hookstage.Outcome {
+	chosen := map[string]bool{}
+	return func(name string, _ int32) *hookstage.Outcome {
+		if chosen[name] {
+			return nil
+		}
+		chosen[name] = true
+		return &hookstage.Outcome{Pod: new(pods[name])}
+	}
 }
 
 // Two claims of one database have a policy each, and each freezes the same pod.

@@ -2,6 +2,10 @@ package backup
 
 import (
 	"cmp"
+	"fmt"
+	"slices"
+
+	"k8s.io/utils/ptr"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/hook"
@@ -105,4 +109,61 @@ func onTarget(t *v1alpha1.ResolvedTarget) *v1alpha1.ResolvedHooks {
 	out := *t.Hooks
 	out.Targets = []v1alpha1.TypedObjectReference{t.AppRef}
 	return &out
+}
+
+// replacements says which targets were perhaps read while a pod ran that nobody froze. Their Snapshots ended before
+// that was known.
+func (r *runner) replacements() []string {
+	s := &r.d.Status
+	ofRun := replacement(s.Resolved.Hooks, s.Hooks)
+	var out []string
+	for i := range min(len(s.Targets), len(s.Resolved.Targets)) {
+		t := &s.Resolved.Targets[i]
+		why := cmp.Or(replacement(t.Hooks, s.Targets[i].Hooks), ofRun)
+		if why != "" && readsInUse(t) && slices.ContainsFunc(s.Snapshots, func(info v1alpha1.SnapshotStatusInfo) bool {
+			return info.Phase == v1alpha1.SnapshotSucceeded && slices.ContainsFunc(t.Repositories,
+				func(repo v1alpha1.ResolvedRepository) bool { return repo.Snapshot == info.Name })
+		}) {
+			out = append(out, t.Name+": "+why)
+		}
+	}
+	return out
+}
+
+// replacement explains that a hook after the work acted in another pod than one before it that chose among the same
+// pods. It returns "" if none did. A later hook keeps to the pod of an earlier one as long as that runs. Nobody knows
+// when it ended: it can have been after all was read.
+func replacement(h *v1alpha1.ResolvedHooks, status *v1alpha1.HookStatuses) string {
+	if h == nil || status == nil {
+		return ""
+	}
+	for i := range min(len(h.Post), len(status.PostHooks)) {
+		for j := range min(len(h.Pre), len(status.PreHooks)) {
+			before, after := &status.PreHooks[j], &status.PostHooks[i]
+			if before.Pod != nil && after.Pod != nil && *before.Pod != *after.Pod &&
+				keepsTo(&h.Post[i], &h.Pre[j], h.Targets) {
+				return fmt.Sprintf("the frozen pod was replaced: hook %s acted in pod %s, and hook %s in a later or "+
+					"other pod %s; what was read between them may be torn",
+					before.Name, before.Pod.Name, after.Name, after.Pod.Name)
+			}
+		}
+	}
+	return ""
+}
+
+// keepsTo reports whether a hook acts in the pod of an earlier one as long as that runs.
+func keepsTo(h, earlier *v1alpha1.ResolvedHook, targets []v1alpha1.TypedObjectReference) bool {
+	written := func(h *v1alpha1.ResolvedHook) string {
+		return ptr.Deref(h.Executor.Pod, v1alpha1.HookPodExecutor{}).Selector
+	}
+	return written(h) == written(earlier) && hook.Pods(h, targets) == hook.Pods(earlier, targets)
+}
+
+// readsInUse reports whether movers read volumes of a target themselves, and no copy that was made after the freeze.
+func readsInUse(t *v1alpha1.ResolvedTarget) bool {
+	return !IsVolumeSnapshots(t) && slices.ContainsFunc(t.Hosts, func(h v1alpha1.ResolvedHost) bool {
+		return slices.ContainsFunc(h.Volumes, func(v v1alpha1.ResolvedVolume) bool {
+			return t.CopyOf(v.ClaimName) == nil
+		})
+	})
 }
