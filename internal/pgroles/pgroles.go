@@ -22,9 +22,9 @@ const longest = 1 << 20
 
 // Writer passes a dump on to another writer. CREATE ROLE creates only a missing role, and DROP ROLE is left out. ALTER
 // ROLE WITH leaves the role that reads the dump as it is: its password, and all else that it could be locked out by.
-// Before databases are dropped, templates among them become plain databases, and a database that has a subscription
-// ends the dump: PostgreSQL drops neither, and those before it would be gone. Databases that are read-only by default
-// can be written to.
+// Before databases are dropped, templates among them become plain databases, and a database that has a subscription, a
+// session or a prepared transaction ends the dump: PostgreSQL drops none of them, and those before it would be gone.
+// Databases that are read-only by default can be written to.
 // Nothing else is changed from the first line that connects to a database, after which data can follow. A stream that
 // is no dump of a cluster stays as it is. A Writer is for one goroutine.
 type Writer struct {
@@ -143,17 +143,6 @@ func (w *Writer) dropped() string {
 	}
 	return block(strings.ReplaceAll(prepare, "NAMES", strings.Join(names, ", "))) + lines
 }
-
-// prepare finds what would keep PostgreSQL from dropping databases. The dump drops postgres and template1 too, after it
-// has filled others. Versions before 10 have no subscriptions.
-const prepare = `DECLARE found record; BEGIN IF pg_catalog.to_regclass('pg_catalog.pg_subscription') IS NOT NULL THEN ` +
-	`FOR found IN SELECT subname, datname FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d ` +
-	`ON d.oid = s.subdbid WHERE datname IN (NAMES, 'postgres', 'template1') LOOP ` +
-	`RAISE EXCEPTION USING MESSAGE = 'nothing was dropped: ` +
-	`database ' || found.datname || ' has the subscription ' || found.subname || ', and PostgreSQL does not drop it ` +
-	`then. Drop the subscription and restore again'; END LOOP; END IF; ` +
-	`FOR found IN SELECT datname FROM pg_catalog.pg_database WHERE datistemplate AND datname IN (NAMES) LOOP ` +
-	`EXECUTE pg_catalog.format('ALTER DATABASE %I IS_TEMPLATE false', found.datname); END LOOP; END`
 
 // rewriteLine returns the replacement of a line.
 func rewriteLine(line string) string {

@@ -14,6 +14,16 @@ var advices = []struct {
 			"dump is of the whole database, rename the database, create it again, empty, and restore without confirm",
 	},
 	{
+		regexp.MustCompile("cannot drop inherited constraint"),
+		"pg_restore can't replace a partitioned table that has a key. If the dump is of the whole database, rename " +
+			"the database, create it again, empty, and restore without confirm",
+	},
+	{
+		regexp.MustCompile("nothing was dropped: databases have sessions"),
+		"PostgreSQL drops no database that has a session. Stop these clients and restore again. Exporters, poolers " +
+			"and operators keep sessions, mostly in the database postgres; what follows a replication slot is one too",
+	},
+	{
 		regexp.MustCompile("max_locks_per_transaction"),
 		"a dump locks every table of a database in one transaction, and a restore every index and sequence too. " +
 			"Raise max_locks_per_transaction of the server, for example to 1024, and restart it",
