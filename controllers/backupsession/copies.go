@@ -35,10 +35,10 @@ func copyRefusal(method v1alpha1.CopyMethod, t *v1alpha1.ResolvedTarget) *v1alph
 	return nil
 }
 
-// resolveCopies resolves which temporary volumes the Jobs of hosts read. It reads all its input past the cache, because
-// the cache holds none of these kinds.
+// resolveCopies resolves which temporary volumes the Jobs of the hosts of a target read. It reads all its input past
+// the cache, because the cache holds none of these kinds.
 func (r *resolution) resolveCopies(
-	ctx context.Context, hosts []v1alpha1.ResolvedHost, settings v1alpha1.CopySettings,
+	ctx context.Context, target string, hosts []v1alpha1.ResolvedHost, settings v1alpha1.CopySettings,
 ) ([]v1alpha1.ResolvedCopy, *v1alpha1.ResolvedError, error) {
 	if !settings.CopyMethod.Copies() {
 		return nil, nil, nil
@@ -48,7 +48,7 @@ func (r *resolution) resolveCopies(
 		return nil, nil, err
 	}
 	in := workload.Copies{
-		Run: r.session.UID, Settings: settings, Sources: map[string]volumesnapshot.Source{},
+		Run: r.session.UID, Target: target, Settings: settings, Sources: map[string]volumesnapshot.Source{},
 		StorageClasses: map[string]*storagev1.StorageClass{},
 	}
 	for _, claim := range workload.ClaimsOf(hosts) {

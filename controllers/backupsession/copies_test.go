@@ -114,7 +114,7 @@ func TestACopyOfAVolumeIsBackedUp(t *testing.T) {
 			}
 			s := w.settle("run")
 			w.Expect(summary(s)).To(Equal([]string{"Succeeded/Succeeded", "uploads: Succeeded/Succeeded"}))
-			name := policy.CopyName(string(s.UID), "uploads")
+			name := policy.CopyName(string(s.UID), "uploads", "uploads")
 			w.Expect(read).To(Equal([]string{name, name}))
 			w.Expect(w.snapshots()).To(HaveLen(2))
 			w.clean()

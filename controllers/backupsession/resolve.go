@@ -160,7 +160,7 @@ func (r *resolution) volumes(
 	if refusal != nil || err != nil {
 		return refusal, err
 	}
-	if t.Copies, refusal, err = r.resolveCopies(ctx, hosts, settings); refusal != nil || err != nil {
+	if t.Copies, refusal, err = r.resolveCopies(ctx, t.Name, hosts, settings); refusal != nil || err != nil {
 		return refusal, err
 	}
 	t.Hosts = hosts

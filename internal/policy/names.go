@@ -102,10 +102,11 @@ func QualifiedVolumeSnapshotName(claim string, created time.Time, namespace, sna
 	return shortName(claim, maxObjectName-len(tail), claim) + tail
 }
 
-// CopyName returns the name of the temporary claim, and of the VolumeSnapshot, that a run makes of a claim. uid is the
-// UID of the BackupSession: a deleted BackupSession of the same name can have left copies behind.
-func CopyName(uid, claim string) string {
-	tail := "-" + hash(uid, claim)
+// CopyName returns the name of the temporary claim, and of the VolumeSnapshot, that a run makes of a claim for a
+// target. Each target has a copy of its own, because its hooks say of which moment. uid is the UID of the
+// BackupSession: a deleted BackupSession of the same name can have left copies behind.
+func CopyName(uid, target, claim string) string {
+	tail := "-" + hash(uid, target, claim)
 	return cutName("copy-"+claim, maxLabelValue-len(tail)) + tail
 }
 

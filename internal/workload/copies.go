@@ -21,6 +21,8 @@ import (
 type Copies struct {
 	// Run is the UID of the BackupSession.
 	Run types.UID
+	// Target is the name of the target in the run.
+	Target string
 	// Settings are those of the session. Their CopyMethod must be one that copies.
 	Settings v1alpha1.CopySettings
 	// Sources are the target's volumes, by the name of their claim.
@@ -72,7 +74,7 @@ func (c *Copies) of(claim string) (*v1alpha1.ResolvedCopy, *v1alpha1.ResolvedErr
 	}
 	settings := ptr.Deref(c.Settings.CopyVolume, v1alpha1.CopyVolume{})
 	out := &v1alpha1.ResolvedCopy{
-		ClaimName: claim, Name: policy.CopyName(string(c.Run), claim), Size: copySize(source),
+		ClaimName: claim, Name: policy.CopyName(string(c.Run), c.Target, claim), Size: copySize(source),
 		AccessModes: slices.Clone(settings.AccessModes),
 	}
 	if c.Settings.CopyMethod == v1alpha1.CopySnapshot {
@@ -163,9 +165,9 @@ func checkForCopies(hosts []v1alpha1.ResolvedHost) *v1alpha1.ResolvedError {
 }
 
 // RenameCopies renames the copies of a frozen target for another run.
-func RenameCopies(frozen []v1alpha1.ResolvedCopy, run types.UID) {
-	for i := range frozen {
-		frozen[i].Name = policy.CopyName(string(run), frozen[i].ClaimName)
+func RenameCopies(frozen *v1alpha1.ResolvedTarget, run types.UID) {
+	for i := range frozen.Copies {
+		frozen.Copies[i].Name = policy.CopyName(string(run), frozen.Name, frozen.Copies[i].ClaimName)
 	}
 }
 

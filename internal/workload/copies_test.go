@@ -37,7 +37,8 @@ func copying(method v1alpha1.CopyMethod) workload.Copies {
 	volume.Spec.CSI = &corev1.CSIPersistentVolumeSource{Driver: "d"}
 	volume.Spec.Capacity = corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("2Gi")}
 	return workload.Copies{
-		Run: "uid", Settings: v1alpha1.CopySettings{CopyMethod: method, CopyVolume: &v1alpha1.CopyVolume{}},
+		Run: "uid", Target: "web",
+		Settings:       v1alpha1.CopySettings{CopyMethod: method, CopyVolume: &v1alpha1.CopyVolume{}},
 		Sources:        map[string]volumesnapshot.Source{"data": {Claim: claim, Volume: volume, StorageClass: class}},
 		StorageClasses: map[string]*storagev1.StorageClass{"fast": class, "lazy": lazy, "foreign": foreign},
 		Classes: []snapshotv1.VolumeSnapshotClass{
@@ -125,7 +126,7 @@ func TestCopiesOfATarget(t *testing.T) {
 				return
 			}
 			g.Expect(err).To(BeNil())
-			tt.want.ClaimName, tt.want.Name, tt.want.Size = "data", policy.CopyName("uid", "data"),
+			tt.want.ClaimName, tt.want.Name, tt.want.Size = "data", policy.CopyName("uid", "web", "data"),
 				resource.MustParse("2Gi")
 			g.Expect(got).To(Equal([]v1alpha1.ResolvedCopy{tt.want}))
 			g.Expect(got[0].ReadOnly()).To(Equal(name == "as the policy says"))

@@ -72,8 +72,10 @@ func TestWhatNoCopiesAreMadeFor(t *testing.T) {
 
 func TestNamesOfCopies(t *testing.T) {
 	g := NewWithT(t)
-	name := policy.CopyName("uid", "data")
+	name := policy.CopyName("uid", "web", "data")
 	g.Expect(name).To(MatchRegexp(`^copy-data-[0-9a-f]{8}$`))
-	g.Expect(policy.CopyName("other", "data")).NotTo(Equal(name), "a deleted namesake can have left copies behind")
-	g.Expect(len(policy.CopyName("uid", string(make([]byte, 253))))).To(BeNumerically("<=", 63))
+	g.Expect(policy.CopyName("other", "web", "data")).
+		NotTo(Equal(name), "a deleted namesake can have left copies behind")
+	g.Expect(policy.CopyName("uid", "worker", "data")).NotTo(Equal(name), "its hooks freeze another moment")
+	g.Expect(len(policy.CopyName("uid", "web", string(make([]byte, 253))))).To(BeNumerically("<=", 63))
 }

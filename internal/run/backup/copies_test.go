@@ -315,16 +315,26 @@ func TestCopiesGoOnEveryWayOut(t *testing.T) {
 	}
 }
 
+// Not those of the run that failed, and not one for two targets, even if an earlier version made one for both.
 func TestARetryMakesCopiesOfItsOwn(t *testing.T) {
 	g := NewWithT(t)
 	f := copiedRun("snap", "pod-0")
 	f.step()
 	f.session.Status.Resolved.Policy.Digest = "sha256:1"
 	f.session.Status.Targets[0].Phase = backupFailed
+	other := *f.session.Status.Resolved.Targets[0].DeepCopy()
+	other.Name = "b"
+	f.session.Status.Resolved.Targets = append(f.session.Status.Resolved.Targets, other)
+	f.session.Status.Targets = append(f.session.Status.Targets, v1alpha1.BackupTargetStatus{
+		Name: "b", Phase: backupFailed,
+	})
 	again := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Name: "run-r1", UID: "other"}}
 	start := &backup.Start{}
 	start.Again(again, f.session, nil)
-	g.Expect(start.Targets[0].Resolved.Copies[0].Name).NotTo(Equal("copy-pod-0"))
+	g.Expect(start.Targets).To(HaveLen(2))
+	name := start.Targets[0].Resolved.Copies[0].Name
+	g.Expect(name).NotTo(Equal("copy-pod-0"))
+	g.Expect(start.Targets[1].Resolved.Copies[0].Name).NotTo(Equal(name))
 	g.Expect(f.session.Status.Resolved.Targets[0].Copies[0].Name).To(
 		Equal("copy-pod-0"), "frozen copies must not change")
 }

@@ -102,7 +102,7 @@ func (start *Start) Again(s, of *v1alpha1.BackupSession, current []StartTarget) 
 		}
 		target := *t.DeepCopy()
 		target.Hooks = hooksForRetry(t.Hooks, s.Name)
-		workload.RenameCopies(target.Copies, s.UID)
+		workload.RenameCopies(&target, s.UID)
 		renameVolumeSnapshots(target.Hosts, s.CreationTimestamp.Time)
 		for j := range target.Repositories {
 			repo := &target.Repositories[j]
