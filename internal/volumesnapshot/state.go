@@ -23,6 +23,15 @@ func Ready(s *snapshotv1.VolumeSnapshot) bool {
 		s.Status.Error == nil
 }
 
+// TakenAt returns of which moment a VolumeSnapshot is, zero while it is not taken. From then on it does not change, but
+// it may not be ready yet.
+func TakenAt(s *snapshotv1.VolumeSnapshot) time.Time {
+	if s.Status == nil || s.Status.CreationTime == nil {
+		return time.Time{}
+	}
+	return s.Status.CreationTime.Time
+}
+
 // Failure returns the error that the CSI driver reports and its time; "" if there is none.
 func Failure(s *snapshotv1.VolumeSnapshot) (message string, at time.Time) {
 	if s.Status == nil || s.Status.Error == nil {

@@ -19,8 +19,10 @@ func TestLimitsOfVolumesAreDocumented(t *testing.T) {
 		"pods or nodes of a target, one Job each":                                 workload.MaxHosts,
 		"volumes that one Job mounts, and claims that one Job of a restore makes": workload.MaxVolumes,
 		"VolumeSnapshots that one Job makes":                                      workload.MaxSnapshots,
-		"time until a temporary VolumeSnapshot of `copyMethod` can be used":       backup.SnapshotLimit,
+		"time until a temporary VolumeSnapshot of `copyMethod` is taken":          backup.SnapshotLimit,
 		"time until a temporary volume of `copyMethod` is there":                  backup.ClaimLimit,
+		"time until a temporary VolumeSnapshot that is taken can be used, " +
+			"for a run without a deadline": backup.UploadLimit,
 	} {
 		NewWithT(t).Expect(string(page)).To(ContainSubstring(fmt.Sprintf("| %s | %v |", what, limit)))
 	}

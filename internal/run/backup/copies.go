@@ -18,14 +18,18 @@ import (
 )
 
 const (
-	// SnapshotLimit is how long a run waits for a VolumeSnapshot.
+	// SnapshotLimit is how long a run waits until a VolumeSnapshot is taken.
 	SnapshotLimit = 10 * time.Minute
+	// UploadLimit is how long a run without a deadline waits in all for a VolumeSnapshot that is taken: some storage
+	// systems can't use it before they have uploaded it. Where preBackup hooks have run, it is ClaimLimit.
+	UploadLimit = 24 * time.Hour
 	// ClaimLimit is how long a run waits for a temporary volume. Some drivers copy all data.
 	ClaimLimit = time.Hour
 	// annotationSelectedNode is how the scheduler tells the storage system to make the volume of a claim.
 	annotationSelectedNode = "volume.kubernetes.io/selected-node"
-	// copyPoll is how often a run looks at a copy that is being made. No watch reports its progress.
-	copyPoll = 2 * time.Second
+	// copyPoll is how often a run looks at a copy that is being made. No watch reports its progress. For a
+	// VolumeSnapshot that takes long it looks less often, at least every slowPoll.
+	copyPoll, slowPoll = 2 * time.Second, time.Minute
 )
 
 // Copy is an observed temporary volume of a run.
@@ -92,6 +96,7 @@ type CopyRequest struct {
 // fails the host.
 func (t *targetRun) copied(h *host) bool {
 	ready := true
+	var poll time.Duration
 	for _, v := range h.Host.Volumes {
 		c := t.frozen.CopyOf(v.ClaimName)
 		if c == nil {
@@ -102,13 +107,24 @@ func (t *targetRun) copied(h *host) bool {
 			t.run.giveUp(h, failure.Reason, failure.Message)
 			return false
 		}
-		ready = ready && done
+		if !done {
+			ready, poll = false, run.EarlierOf(poll, t.copyPoll(c))
+		}
 	}
 	if !ready {
 		t.run.busy++
-		t.run.d.After = run.EarlierOf(t.run.d.After, copyPoll)
+		t.run.d.After = run.EarlierOf(t.run.d.After, poll)
 	}
 	return ready
+}
+
+// copyPoll returns when to look again at a copy that is being made.
+func (t *targetRun) copyPoll(c *v1alpha1.ResolvedCopy) time.Duration {
+	have := t.run.Copies[c.Name]
+	if have.Snapshot == nil || have.Claim != nil || volumesnapshot.Ready(have.Snapshot) {
+		return copyPoll
+	}
+	return min(max(t.waited(have.Snapshot.CreationTimestamp.Time)/30, copyPoll), slowPoll)
 }
 
 // copy reports whether a copy is ready, or why it never will be, and asks for its missing part.
@@ -144,26 +160,78 @@ func (t *targetRun) waited(created time.Time) time.Duration {
 }
 
 // snapshotting explains why the run no longer waits for a VolumeSnapshot that is not ready. Nil means that it still
-// waits.
+// waits, which the status of the target says after a minute.
 func (t *targetRun) snapshotting(c *v1alpha1.ResolvedCopy, s *snapshotv1.VolumeSnapshot) *v1alpha1.ResolvedError {
 	message, since := volumesnapshot.Failure(s)
+	waited, limit, grace := t.waited(s.CreationTimestamp.Time), SnapshotLimit, volumesnapshot.ErrorGrace
+	state := "taken"
+	if at := volumesnapshot.TakenAt(s); !at.IsZero() {
+		// The snapshotter keeps an error until the VolumeSnapshot is ready, also if the next try was a success.
+		if !since.IsZero() && !since.After(at) {
+			message = ""
+		}
+		limit, grace, state = t.uploadLimit(), ClaimLimit, "ready"
+	}
 	if since.IsZero() {
 		since = s.CreationTimestamp.Time
 	}
-	late := t.waited(s.CreationTimestamp.Time) >= SnapshotLimit
+	late := limit > 0 && waited >= limit
 	switch {
-	case message != "" && (late || t.waited(since) >= volumesnapshot.ErrorGrace):
+	case message != "" && (late || t.waited(since) >= grace):
 		return workload.Fail(v1alpha1.ReasonVolumeSnapshotFailed, "the VolumeSnapshot for %s failed: %s",
 			workload.DescribeCopy(c),
 			message)
 	case late:
 		return workload.Fail(v1alpha1.ReasonVolumeSnapshotNotReady,
-			"the VolumeSnapshot for %s was not ready within %s, and its driver does not say why",
-			workload.DescribeCopy(c),
-			SnapshotLimit)
-	default:
-		return nil
+			"the VolumeSnapshot for %s was not %s within %s, and its driver does not say why",
+			workload.DescribeCopy(c), state, limit)
+	case waited >= time.Minute && t.waits.Reason == "":
+		t.waits.Reason = v1alpha1.ReasonVolumeSnapshotNotReady
+		t.waits.Message = run.Waiting(notReadyMessage(c, s))
 	}
+	return nil
+}
+
+// uploadLimit returns for how long the target waits in all for a VolumeSnapshot that is taken, 0 if its deadline says
+// that. It waits less long where somebody may wait for its postBackup hooks.
+func (t *targetRun) uploadLimit() time.Duration {
+	switch {
+	case !DeadlineOf(t.run.Session, t.frozen.Name).IsZero():
+		return 0
+	case t.mayBeFrozen():
+		return ClaimLimit
+	default:
+		return UploadLimit
+	}
+}
+
+// notReadyMessage says how far a VolumeSnapshot is that is not ready.
+func notReadyMessage(c *v1alpha1.ResolvedCopy, s *snapshotv1.VolumeSnapshot) string {
+	out := "the VolumeSnapshot for " + workload.DescribeCopy(c)
+	if volumesnapshot.TakenAt(s).IsZero() {
+		out += " is not taken yet"
+	} else {
+		out += " is taken, but not ready to use: its storage system can still upload it"
+	}
+	if message, _ := volumesnapshot.Failure(s); message != "" {
+		out += "; the last error of its driver: " + message
+	}
+	return out
+}
+
+// unready explains which VolumeSnapshot a host without a Job still waits for. It returns "" if there is none.
+func (t *targetRun) unready(h *host) string {
+	for _, v := range h.Host.Volumes {
+		c := t.frozen.CopyOf(v.ClaimName)
+		if c == nil {
+			continue
+		}
+		have := t.run.Copies[c.Name]
+		if have.Snapshot != nil && have.Claim == nil && !have.Going() && !volumesnapshot.Ready(have.Snapshot) {
+			return notReadyMessage(c, have.Snapshot)
+		}
+	}
+	return ""
 }
 
 // claimed reports whether movers can use an existing claim. A claim that binds to its first consumer can be used at

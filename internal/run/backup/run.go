@@ -171,7 +171,11 @@ func (t *targetRun) host(h *host) {
 	case exists && (job.State == observe.StateSucceeded || job.State == observe.StateFailed):
 		t.ended(h, job)
 	case t.stop == v1alpha1.ReasonDeadlineExceeded:
-		r.giveUp(h, t.stop, t.late())
+		message := t.late()
+		if unready := t.unready(h); unready != "" && !exists {
+			message += ": " + unready
+		}
+		r.giveUp(h, t.stop, message)
 	case t.stop != "":
 		r.busy++
 	case exists && job.State == observe.StateWaiting && t.trouble(h) != "":

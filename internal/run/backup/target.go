@@ -203,16 +203,20 @@ func (t *targetRun) heldUp(refusal *v1alpha1.ResolvedError) bool {
 // application: such a target waits for no other one.
 func (t *targetRun) refusedSince() *metav1.Time {
 	session := t.run.Session
-	for _, hooks := range []*v1alpha1.HookStatuses{t.status.Hooks, session.Status.Hooks} {
-		if hooks != nil && len(hooks.PreHooks) > 0 {
-			return t.status.StartTime
-		}
+	if t.mayBeFrozen() {
+		return t.status.StartTime
 	}
 	times := []*metav1.Time{t.status.StartTime}
 	for i := range session.Status.Targets {
 		times = append(times, session.Status.Targets[i].CompletionTime)
 	}
 	return run.LastOf(t.run.Now, times...)
+}
+
+// mayBeFrozen reports whether preBackup hooks have run, which can have frozen the application.
+func (t *targetRun) mayBeFrozen() bool {
+	return slices.ContainsFunc([]*v1alpha1.HookStatuses{t.status.Hooks, t.run.Session.Status.Hooks},
+		func(hooks *v1alpha1.HookStatuses) bool { return hooks != nil && len(hooks.PreHooks) > 0 })
 }
 
 // keepSnapshots keeps the Snapshots of a target whose work is over in the status of the run.
