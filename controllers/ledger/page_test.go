@@ -183,17 +183,21 @@ func TestThePageCountsTheRunsOfAllItsLedgers(t *testing.T) {
 	g.Expect(pages).NotTo(ContainElement(ContainSubstring("photos")), "no Ledger records its runs")
 }
 
+// rendered returns the page that a Ledger would write now.
+func (w *world) rendered(ledger string) string {
+	w.t.Helper()
+	out, err := w.reconciler.page(w.t.Context(), get(w, &v1alpha1.Ledger{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: ledger},
+	}))
+	NewWithT(w.t).Expect(err).NotTo(HaveOccurred())
+	return string(out)
+}
+
 // A copy in another bucket that nobody has ever made is on the page, also if the target has a backup elsewhere.
 func TestThePageNamesPoliciesThatNeverSucceeded(t *testing.T) {
 	t.Parallel()
 	g, w := NewWithT(t), newWorld(t)
-	page := func() string {
-		out, err := w.reconciler.page(t.Context(), get(w, &v1alpha1.Ledger{
-			ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "l"},
-		}))
-		g.Expect(err).NotTo(HaveOccurred())
-		return string(out)
-	}
+	page := func() string { return w.rendered("l") }
 	w.ledger("l")
 	w.nightly("data")
 	run := func(name, policy string, phase v1alpha1.BackupSessionPhase) {
@@ -224,13 +228,7 @@ func TestThePageNamesPoliciesThatNeverSucceeded(t *testing.T) {
 func TestThePageNamesTargetsWithoutABackup(t *testing.T) {
 	t.Parallel()
 	g, w := NewWithT(t), newWorld(t)
-	page := func() string {
-		out, err := w.reconciler.page(t.Context(), get(w, &v1alpha1.Ledger{
-			ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "l"},
-		}))
-		g.Expect(err).NotTo(HaveOccurred())
-		return string(out)
-	}
+	page := func() string { return w.rendered("l") }
 	w.ledger("l")
 	for _, name := range []string{"data", "diary"} {
 		w.nightly(name)
