@@ -214,7 +214,8 @@ type HookStatus struct {
 	// Phase of the hook. It is Skipped if its executionPolicy or an earlier failure kept it from running.
 	// +optional
 	Phase HookPhase `json:"phase,omitempty"`
-	// Attempts that were started. An attempt that a stop of the manager interrupted is repeated under its number.
+	// Attempts that were started. An attempt that a stop of the manager interrupted is repeated under its number, and
+	// so is the first one of a post hook that could not begin.
 	// +optional
 	Attempts int32 `json:"attempts,omitempty"`
 	// StartTime of the last attempt.
@@ -223,11 +224,11 @@ type HookStatus struct {
 	// CompletionTime of the last attempt.
 	// +optional
 	CompletionTime *metav1.Time `json:"completionTime,omitempty"`
-	// Reason for a failure, in one word.
+	// Reason for a failure or a wait, in one word.
 	// +optional
 	// +kubebuilder:validation:MaxLength=128
 	Reason string `json:"reason,omitempty"`
-	// Message explains what happened and what to do. It contains no output of the hook.
+	// Message explains what happened, or what the hook waits for, and what to do. It contains no output of the hook.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	Message string `json:"message,omitempty"`

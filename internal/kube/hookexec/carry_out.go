@@ -18,7 +18,8 @@ type Hooks struct {
 }
 
 // CarryOut starts the attempts of runs that are not known, or creates their Jobs. Attempts of stop that have not begun
-// never begin. An attempt that has only chosen its pod is not known any more once the run has that pod.
+// never begin. An attempt that has only chosen its pod is not known any more once the run has that pod, nor is one that
+// did nothing and must be made again.
 // Before it starts anything, it calls newest to check that the owner has not changed since the decision. An error
 // prevents the start.
 func (h *Hooks) CarryOut(
@@ -29,7 +30,7 @@ func (h *Hooks) CarryOut(
 		h.Stop(owner.GetUID(), attempt)
 	}
 	runs = slices.DeleteFunc(slices.Clone(runs), func(run hookstage.Run) bool {
-		return h.known(owner.GetUID(), run.Attempt, run.Pod)
+		return h.known(owner.GetUID(), &run)
 	})
 	if len(runs) == 0 {
 		return nil
@@ -46,7 +47,7 @@ func (h *Hooks) CarryOut(
 
 // begin starts one attempt.
 func (h *Hooks) begin(ctx context.Context, owner client.Object, run *hookstage.Run) error {
-	if run.Pod != nil || !hookstage.InOnePod(run.Hook) { // else it only chooses the pod
+	if !run.Again && (run.Pod != nil || !hookstage.InOnePod(run.Hook)) { // without a pod, it only chooses one
 		logf.FromContext(ctx).Info("runs hook", "hook", run.Name, "stage", run.Stage, "attempt", run.Number, "target",
 			run.Target)
 	}

@@ -16,8 +16,12 @@ import (
 var errCut = errors.New("the connection was cut before the command ended")
 
 // confirmedUpgrader makes connections whose commands succeed only if the kubelet says so. Without it, a connection that
-// is cut looks like the end of a command without an error: all streams end.
-type confirmedUpgrader struct{ spdy.Upgrader }
+// is cut looks like the end of a command without an error: all streams end. It notes that there is a connection: from
+// then on the command can have begun.
+type confirmedUpgrader struct {
+	spdy.Upgrader
+	connected *bool
+}
 
 // NewConnection implements spdy.Upgrader.
 func (u confirmedUpgrader) NewConnection(response *http.Response) (httpstream.Connection, error) {
@@ -25,6 +29,7 @@ func (u confirmedUpgrader) NewConnection(response *http.Response) (httpstream.Co
 	if err != nil {
 		return nil, err
 	}
+	*u.connected = true
 	return confirmedConnection{conn}, nil
 }
 

@@ -26,11 +26,13 @@ import (
 // maxAnswer is how much of an answer is read. The content is discarded.
 const maxAnswer = 64 << 10
 
+var errLocal = errors.New("hooks must not connect to local addresses")
+
 // RefuseLocal refuses the addresses of the manager's own machine and of its cloud's metadata service. Nobody's hook is
 // allowed to call them in the manager's name.
 func RefuseLocal(a netip.Addr) error {
 	if a = a.Unmap(); a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsUnspecified() || a.IsMulticast() {
-		return errors.New("hooks must not connect to local addresses")
+		return errLocal
 	}
 	return nil
 }
@@ -49,11 +51,13 @@ func (e *Executor) connect(ctx context.Context, action, template *v1alpha1.HookA
 		if err != nil {
 			return err
 		}
-		conn, err := e.dialer().DialContext(ctx, "tcp", net.JoinHostPort(host, port))
+		conn, err := e.dialer(pod).DialContext(ctx, "tcp", net.JoinHostPort(host, port))
 		if err != nil {
-			return failed(v1alpha1.ReasonRequestFailed, "connect to %s: %v",
-				serverName(template.TCPSocket.Host, port, pod),
-				withoutAddress(err))
+			return &failure{
+				reason: v1alpha1.ReasonRequestFailed, message: fmt.Sprintf("connect to %s: %v",
+					serverName(template.TCPSocket.Host, port, pod), withoutAddress(err)),
+				unbegun: !errors.Is(err, errLocal),
+			}
 		}
 		_ = conn.Close()
 		return nil
@@ -62,18 +66,22 @@ func (e *Executor) connect(ctx context.Context, action, template *v1alpha1.HookA
 	}
 }
 
-func (e *Executor) dialer() *net.Dialer {
+func (e *Executor) dialer(pod *corev1.Pod) *net.Dialer {
 	refuse := e.Refuse
 	if refuse == nil {
 		refuse = RefuseLocal
 	}
-	return &net.Dialer{Control: func(_, address string, _ syscall.RawConn) error {
+	dialer := &net.Dialer{Control: func(_, address string, _ syscall.RawConn) error {
 		to, err := netip.ParseAddrPort(address)
 		if err != nil {
 			return fmt.Errorf("parse address: %w", err)
 		}
 		return refuse(to.Addr())
 	}}
+	if pod != nil && terminates(pod) {
+		dialer.Timeout = reach
+	}
+	return dialer
 }
 
 // request makes one request. Any status from 200 to 299 is success. A redirect that is not followed is none: whoever
@@ -116,11 +124,11 @@ func (e *Executor) request(
 		}
 		request.Header.Set(h.Name, h.Value)
 	}
-	answer, err := e.httpClient(r.Host == "").Do(request)
+	answer, err := e.httpClient(pod, r.Host == "").Do(request)
 	if err != nil {
 		return &failure{
 			reason: v1alpha1.ReasonRequestFailed, message: fmt.Sprintf("%s: %v", at, withoutAddress(err)),
-			cut: connected.Load(),
+			cut: connected.Load(), unbegun: !connected.Load() && !errors.Is(err, errLocal),
 		}
 	}
 	defer func() { _ = answer.Body.Close() }()
@@ -147,12 +155,12 @@ func judge(at string, code int) error {
 }
 
 // httpClient returns a client for one request. It follows redirects only on the same server and with the same method,
-// and does not check the certificate of a pod, which has no name.
-func (e *Executor) httpClient(pod bool) *http.Client {
+// and does not check the certificate of a pod that it is for, which has no name.
+func (e *Executor) httpClient(pod *corev1.Pod, toPod bool) *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{
-			DialContext: e.dialer().DialContext, DisableKeepAlives: true, MaxResponseHeaderBytes: maxAnswer,
-			TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: pod},
+			DialContext: e.dialer(pod).DialContext, DisableKeepAlives: true, MaxResponseHeaderBytes: maxAnswer,
+			TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: toPod},
 			Proxy:           http.ProxyFromEnvironment,
 		},
 		CheckRedirect: func(next *http.Request, before []*http.Request) error {
@@ -195,7 +203,7 @@ func address(host string, port intstr.IntOrString, container string, pod *corev1
 		host = pod.Status.PodIP
 	}
 	if host == "" {
-		return "", "", failed(v1alpha1.ReasonNoRunningPod, "pod %s has no address", pod.Name)
+		return "", "", unreached(v1alpha1.ReasonNoRunningPod, "pod %s has no address", pod.Name)
 	}
 	if port.Type == intstr.Int {
 		return host, strconv.Itoa(int(port.IntVal)), nil

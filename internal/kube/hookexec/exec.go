@@ -30,7 +30,8 @@ func command(
 	if err != nil {
 		return err
 	}
-	executor, err := executorOf(config, api, pod, container, action.Exec.Command)
+	connected, translated := false, false
+	executor, err := executorOf(config, api, pod, container, action.Exec.Command, &connected, &translated)
 	if err != nil {
 		return fmt.Errorf("run command in pod %s: %w", pod.Name, err)
 	}
@@ -54,6 +55,7 @@ func command(
 			reason:  v1alpha1.ReasonCommandFailed,
 			message: fmt.Sprintf("run command in pod %s, container %s: %v", pod.Name, container, err),
 			cut:     errors.Is(err, errCut) || strings.Contains(err.Error(), noStatus),
+			unbegun: !connected && (!translated || strings.Contains(err.Error(), noUpgrade)),
 		}
 	}
 }
@@ -62,11 +64,17 @@ func command(
 // Only this text says so if a WebSocket was used.
 const noStatus = "error reading from error stream"
 
+// noUpgrade is in the errors of client-go, the API server and the kubelet for a command to which no connection came
+// about, for example because its container has ended. With a WebSocket only this text says so.
+const noUpgrade = "unable to upgrade"
+
 // executorOf returns an executor that takes a connection that was cut for a failure. That is possible only with SPDY,
 // which the API server passes on as it is: for a WebSocket it translates, and itself takes a connection to the kubelet
-// that was cut for the end of the command. So a WebSocket is used only where SPDY is refused.
+// that was cut for the end of the command. So a WebSocket is used only where SPDY is refused. connected tells that SPDY
+// was not, translated that a WebSocket was used.
 func executorOf(
 	config *rest.Config, api kubernetes.Interface, pod *corev1.Pod, container string, args []string,
+	connected, translated *bool,
 ) (remotecommand.Executor, error) {
 	options := &corev1.PodExecOptions{Container: container, Command: args, Stdout: true, Stderr: true}
 	request := api.CoreV1().RESTClient().Post().Resource("pods").Namespace(pod.Namespace).Name(pod.Name).
@@ -79,13 +87,15 @@ func executorOf(
 	if err != nil {
 		return nil, err
 	}
-	confirmed, err := remotecommand.NewSPDYExecutorForProtocols(transport, confirmedUpgrader{upgrader}, "POST",
-		request.URL(), streaming.StreamProtocolV5Name, streaming.StreamProtocolV4Name)
+	confirmed, err := remotecommand.NewSPDYExecutorForProtocols(transport,
+		confirmedUpgrader{upgrader, connected}, "POST", request.URL(), streaming.StreamProtocolV5Name,
+		streaming.StreamProtocolV4Name)
 	if err != nil {
 		return nil, err
 	}
 	return remotecommand.NewFallbackExecutor(confirmed, socket, func(err error) bool {
-		return !forbidden(err) && strings.Contains(err.Error(), "unable to upgrade connection")
+		*translated = !forbidden(err) && strings.Contains(err.Error(), "unable to upgrade connection")
+		return *translated
 	})
 }
 

@@ -2,6 +2,7 @@ package hookexec
 
 import (
 	"bufio"
+	"encoding/json"
 	"io"
 	"net"
 	"net/http"
@@ -107,6 +108,117 @@ func TestACommandWhoseConnectionWasCutFailed(t *testing.T) {
 			g.Expect(cut(err)).To(Equal(tt.cut), "whether it can go on")
 		})
 	}
+}
+
+// A kubelet, or an API server for it, that makes no connection has begun no command.
+func TestACommandWithoutAConnectionHasNotBegun(t *testing.T) {
+	t.Parallel()
+	answer := func(code int, text string) *httptest.Server {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, text, code)
+		}))
+		t.Cleanup(s.Close)
+		return s
+	}
+	closed := answer(200, "")
+	closed.Close()
+	for name, tt := range map[string]struct {
+		server *httptest.Server
+		want   bool
+	}{
+		"its container has ended": {answer(500, `unable to upgrade connection: container not found ("db")`), true},
+		"its node is lost":        {answer(500, "error dialing backend: dial tcp 10.0.0.1:10250: i/o timeout"), true},
+		"its pod is gone":         {answer(404, `pods "db-0" not found`), true},
+		"no API server answers":   {closed, true},
+		"it is not allowed":       {answer(403, `pods "db-0" is forbidden`), false},
+		"it was cut":              {kubelet(t, ""), false},
+		"it failed":               {kubelet(t, `{"status": "Failure", "message": "no such file"}`), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := NewWithT(t)
+			config := &rest.Config{Host: tt.server.URL}
+			api, err := kubernetes.NewForConfig(config)
+			g.Expect(err).NotTo(HaveOccurred())
+			pod := &corev1.Pod{
+				ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "db-0"},
+				Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "db"}}},
+			}
+			err = command(t.Context(), config, api, pod, &v1alpha1.HookAction{
+				Exec: &v1alpha1.HookExecAction{Command: []string{"thaw"}},
+			})
+			g.Expect(err).To(HaveOccurred())
+			g.Expect(unbegun(err)).To(Equal(tt.want), err.Error())
+		})
+	}
+}
+
+// A thaw in all pods does not fail because one of them, which terminated anyway, ended meanwhile.
+func TestAFailureInAPodThatEndedMeanwhileDoesNotCount(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		phase corev1.PodPhase // "": it is gone
+		want  bool
+	}{
+		"it is gone":  {"", false},
+		"it is over":  {corev1.PodSucceeded, false},
+		"it still is": {corev1.PodRunning, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := NewWithT(t)
+			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Type", "application/json")
+				if tt.phase == "" {
+					w.WriteHeader(http.StatusNotFound)
+					return
+				}
+				_ = json.NewEncoder(w).Encode(&corev1.Pod{
+					TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
+					ObjectMeta: metav1.ObjectMeta{Name: "b"}, Status: corev1.PodStatus{Phase: tt.phase},
+				})
+			}))
+			t.Cleanup(s.Close)
+			config := &rest.Config{Host: s.URL, ContentConfig: rest.ContentConfig{ContentType: "application/json"}}
+			api, err := kubernetes.NewForConfig(config)
+			g.Expect(err).NotTo(HaveOccurred())
+			pods := []corev1.Pod{
+				{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "b", DeletionTimestamp: &metav1.Time{}}},
+				{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "c"}},
+			}
+			killed := &failure{message: "exit code 137"}
+			err = inAll(t.Context(), api, pods, &v1alpha1.HookAction{}, func(p *corev1.Pod) error {
+				if p.Name == "b" {
+					return killed
+				}
+				return nil
+			})
+			g.Expect(err != nil).To(Equal(tt.want))
+			err = inAll(t.Context(), api, pods[:1], &v1alpha1.HookAction{}, func(*corev1.Pod) error { return killed })
+			g.Expect(err).To(MatchError("exit code 137"), "nothing succeeded")
+		})
+	}
+}
+
+// An attempt that began in one pod is not made again as if it had not.
+func TestAnAttemptThatBeganInSomePodsHasBegun(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	pods := []corev1.Pod{
+		{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "b"}},
+		{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "c"}},
+	}
+	fails := func(some bool) error {
+		return inAll(t.Context(), nil, pods, &v1alpha1.HookAction{}, func(p *corev1.Pod) error {
+			if some && p.Name == "b" {
+				return nil
+			}
+			return unreached("RequestFailed", "refused")
+		})
+	}
+	g.Expect(unbegun(fails(false))).To(BeTrue())
+	g.Expect(fails(true)).To(MatchError("refused"))
+	g.Expect(unbegun(fails(true))).To(BeFalse())
 }
 
 func TestACommandThatCanGoOnCountsBeforeOneThatFailed(t *testing.T) {

@@ -36,12 +36,26 @@ type failure struct {
 	final                   bool
 	// cut means that nobody knows whether what was begun has ended.
 	cut bool
+	// unbegun means that nothing was begun, and that this can pass.
+	unbegun bool
 }
 
 func (f *failure) Error() string { return f.message }
 
 func failed(reason, format string, args ...any) error {
 	return &failure{reason: reason, message: fmt.Sprintf(format, args...)}
+}
+
+// unreached returns a failure of an attempt that has done nothing yet.
+func unreached(reason, format string, args ...any) error {
+	return &failure{reason: reason, message: fmt.Sprintf(format, args...), unbegun: true}
+}
+
+// unbegun reports whether an attempt failed before it did anything, and this can pass. An error without a reason is one
+// of the API server, before the attempt.
+func unbegun(err error) bool {
+	var f *failure
+	return err != nil && (!errors.As(err, &f) || f.unbegun)
 }
 
 // refused returns a failure that no further attempt can fix.
@@ -63,11 +77,11 @@ func (e *Executor) Execute(ctx context.Context, namespace string, run hookstage.
 	case errors.Is(ctx.Err(), context.Canceled):
 		return hookstage.Outcome{Reason: v1alpha1.ReasonCancelled, Message: "it was stopped"}
 	case !errors.As(err, &f):
-		f = &failure{reason: v1alpha1.ReasonFailed, message: err.Error()}
+		f = &failure{reason: v1alpha1.ReasonFailed, message: err.Error(), unbegun: true}
 	}
 	out := hookstage.Outcome{
 		Reason: f.reason, Message: hook.Redact(f.message, secrets), Stderr: hook.Redact(f.stderr, secrets),
-		Final: f.final,
+		Final: f.final, Unbegun: f.unbegun && e.canWait(ctx, namespace, run.Stage),
 	}
 	if f.cut && run.Stage == hookstage.Pre { // A freeze must not end after its thaw. A thaw must not wait.
 		out.Lingers = true
@@ -75,6 +89,17 @@ func (e *Executor) Execute(ctx context.Context, namespace string, run hookstage.
 			run.Hook.Timeout.Duration)
 	}
 	return out
+}
+
+// canWait reports whether a hook of a stage is allowed to wait until it can begin. In a namespace that goes, nothing
+// comes that it could wait for.
+func (e *Executor) canWait(ctx context.Context, namespace string, stage hookstage.Stage) bool {
+	if stage != hookstage.Post {
+		return false
+	}
+	var ns corev1.Namespace
+	err := e.Get(ctx, client.ObjectKey{Name: namespace}, &ns)
+	return err == nil && ns.DeletionTimestamp == nil || err != nil && !apierrors.IsNotFound(err)
 }
 
 // cut reports whether nobody knows whether what was begun has ended.

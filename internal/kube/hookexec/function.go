@@ -38,11 +38,15 @@ func (h *Hooks) makeJob(ctx context.Context, owner client.Object, run *hookstage
 	case refusal != nil && !apierrors.IsInternalError(err):
 		f = &failure{
 			reason: v1alpha1.ReasonPodNotCreated, message: fmt.Sprintf("the Job could not be created: %v", err),
+			unbegun: true,
 		}
 	default:
 		return err
 	}
-	outcome := hookstage.Outcome{Reason: f.reason, Message: f.message, Final: f.final}
+	outcome := hookstage.Outcome{
+		Reason: f.reason, Message: f.message, Final: f.final,
+		Unbegun: f.unbegun && h.canWait(ctx, owner.GetNamespace(), run.Stage),
+	}
 	h.Ensure(owner, run.Attempt, run.Hook.Timeout.Duration, func(context.Context) hookstage.Outcome { return outcome })
 	return nil
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -23,9 +22,6 @@ import (
 	"github.com/cairn-backup/cairn/internal/workload"
 )
 
-// maxPods is the number of pods in which one attempt acts at once.
-const maxPods = 8
-
 // inPods carries an action out in the pods that the executor chooses. It finishes in all pods, even if it fails in
 // some. It does nothing in a single pod that run does not have, but returns that pod: the pod must be known to later
 // hooks before anything happens there.
@@ -40,53 +36,37 @@ func (e *Executor) inPods(
 	if err != nil {
 		return nil, fmt.Errorf("create client for ServiceAccount %s: %w", v1alpha1.HookServiceAccount, err)
 	}
-	pods, err := e.pods(ctx, api, namespace, run, rendered)
+	pods, none, err := e.pods(ctx, api, namespace, run, rendered)
 	if err != nil {
 		return nil, err
 	}
-	if hookstage.InOnePod(run.Hook) && (run.Pod == nil || !is(&pods[0], *run.Pod)) {
-		return &v1alpha1.HookPod{Name: pods[0].Name, UID: pods[0].UID}, nil
-	}
-	errs := make([]error, len(pods))
-	var wait sync.WaitGroup
-	places := make(chan struct{}, maxPods)
-	for i := range pods {
-		places <- struct{}{}
-		wait.Go(func() {
-			defer func() { <-places }()
-			if rendered.Action.Exec != nil {
-				errs[i] = command(ctx, config, api, &pods[i], rendered.Action)
-			} else {
-				errs[i] = e.connect(ctx, rendered.Action, run.Hook.Action, &pods[i])
-			}
-		})
-	}
-	wait.Wait()
-	return nil, worst(errs)
-}
-
-// worst returns the error that tells most about what happened in several pods: something can still go on in one of
-// them, or else the first.
-func worst(errs []error) error {
-	for _, is := range []func(error) bool{cut, func(err error) bool { return err != nil }} {
-		if i := slices.IndexFunc(errs, is); i >= 0 {
-			return errs[i]
+	act := func(p *corev1.Pod) error {
+		if rendered.Action.Exec != nil {
+			return command(ctx, config, api, p, rendered.Action)
 		}
+		return e.connect(ctx, rendered.Action, run.Hook.Action, p)
 	}
-	return nil
+	switch {
+	case len(pods) == 0:
+		return nil, none
+	case hookstage.InOnePod(run.Hook):
+		return inOne(pods, run, none, act)
+	default:
+		return nil, inAll(ctx, api, pods, rendered.Action, act)
+	}
 }
 
-// pods returns the pods in which the action is carried out, ordered by name. There is at least one.
+// pods returns the pods in which the action may be carried out, ordered by name, and the failure if there is none.
 func (e *Executor) pods(
 	ctx context.Context, api kubernetes.Interface, namespace string, run hookstage.Run, rendered hook.Rendered,
-) ([]corev1.Pod, error) {
+) (pods []corev1.Pod, none, err error) {
 	executor := v1alpha1.HookPodExecutor{}
 	if run.Hook.Executor.Pod != nil {
 		executor = *run.Hook.Executor.Pod
 	}
 	selector, err := labels.ValidatedSelectorFromSet(rendered.Selector)
 	if err != nil {
-		return nil, refused(v1alpha1.ReasonInvalidHook, "executor.pod.selector: %v", err)
+		return nil, nil, refused(v1alpha1.ReasonInvalidHook, "executor.pod.selector: %v", err)
 	}
 	// Pods that Cairn runs do not belong to the target.
 	foreign := func(p *corev1.Pod) bool { return p.Labels[v1alpha1.LabelManagedBy] != v1alpha1.ManagedByCairn }
@@ -98,41 +78,31 @@ func (e *Executor) pods(
 		which += fmt.Sprintf(" and the owner %s/%s", executor.Owner.Kind, executor.Owner.Name)
 	case selector.Empty():
 		if chosen, which, err = e.ofTarget(ctx, namespace, run.Targets); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	list, err := api.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: selector.String()})
 	if apierrors.IsForbidden(err) {
-		return nil, notPermitted(namespace)
+		return nil, nil, notPermitted(namespace)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("list Pods: %w", err)
+		return nil, nil, fmt.Errorf("list Pods: %w", err)
 	}
 	running := slices.DeleteFunc(list.Items, func(p corev1.Pod) bool {
-		return p.Status.Phase != corev1.PodRunning || p.DeletionTimestamp != nil || !foreign(&p) || !chosen(&p)
+		return !mayAct(&p, &run, rendered.Action) || !foreign(&p) || !chosen(&p)
 	})
 	slices.SortFunc(running, func(a, b corev1.Pod) int { return strings.Compare(a.Name, b.Name) })
-	if hookstage.InOnePod(run.Hook) {
-		running = one(running, run)
-	}
-	if len(running) == 0 {
-		return nil, failed(v1alpha1.ReasonNoRunningPod, "no pod runs for %s", which)
-	}
-	return running, nil
+	return running, unreached(v1alpha1.ReasonNoRunningPod, "no pod runs for %s", which), nil
 }
 
-// one keeps one pod. It prefers the pod in which the hook or an earlier one acted: that one was frozen. If that pod is
-// gone, one prefers the first pod that was ready when the run began, although freezing can have made it unready. If no
-// such pod is left, one keeps the first that is ready now, and after the work the first of all.
-func one(running []corev1.Pod, run hookstage.Run) []corev1.Pod {
-	former := run.Former
-	if run.Pod != nil {
-		former = append([]v1alpha1.HookPod{*run.Pod}, former...)
-	}
-	for _, pod := range former {
+// one returns one pod, or nil. It prefers the pod in which the hook or an earlier one acted: that one was frozen. If
+// that pod is gone, one prefers the first pod that was ready when the run began, although freezing can have made it
+// unready. If no such pod is left, one takes the first that is ready now, and after the work the first of all.
+func one(running []corev1.Pod, run *hookstage.Run) *corev1.Pod {
+	for _, pod := range former(run) {
 		for i := range running {
 			if is(&running[i], pod) {
-				return running[i : i+1]
+				return &running[i]
 			}
 		}
 	}
@@ -143,7 +113,7 @@ func one(running []corev1.Pod, run hookstage.Run) []corev1.Pod {
 	} {
 		for i := range running {
 			if fits(&running[i]) {
-				return running[i : i+1]
+				return &running[i]
 			}
 		}
 	}

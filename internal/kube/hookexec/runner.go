@@ -89,17 +89,21 @@ func (r *Runner) Results(owner types.UID) hookstage.Results {
 	}
 }
 
-// known reports whether this process has made or is making an attempt. If the attempt has only chosen this pod, known
-// forgets that: it is still to be made.
-func (r *Runner) known(owner types.UID, a hookstage.Attempt, pod *v1alpha1.HookPod) bool {
+// known reports whether this process has made or is making an attempt. If the attempt has only chosen its pod, or has
+// done nothing and must be made again, known forgets that: it is still to be made.
+func (r *Runner) known(owner types.UID, wanted *hookstage.Run) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	run := r.runs[owner][a]
-	if run != nil && pod != nil && run.outcome != nil && run.outcome.Pod != nil && *run.outcome.Pod == *pod {
-		delete(r.runs[owner], a)
+	run := r.runs[owner][wanted.Attempt]
+	if run == nil {
 		return false
 	}
-	return run != nil
+	if out := run.outcome; out != nil && (wanted.Again && out.Unbegun ||
+		wanted.Pod != nil && out.Pod != nil && *out.Pod == *wanted.Pod) {
+		delete(r.runs[owner], wanted.Attempt)
+		return false
+	}
+	return true
 }
 
 // Ensure starts an attempt, unless it is known.
@@ -151,6 +155,9 @@ func (r *Runner) do(ctx context.Context, owner client.Object, run *attempt, time
 		return
 	}
 	r.mu.Lock()
+	if outcome.Unbegun {
+		outcome.At = r.clock.Now()
+	}
 	run.outcome = &outcome
 	r.mu.Unlock()
 	select {

@@ -9,6 +9,8 @@ import (
 	. "github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/clock"
+	clocktesting "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/hookexec"
@@ -137,4 +139,41 @@ func TestAnAttemptThatCanGoOnIsUnderWayUntilItsTimeout(t *testing.T) {
 	g.Eventually(func() *hookstage.Outcome { return runner.Results("1")(attempt("freeze", 1)) }).
 		WithTimeout(testbed.Patience).Should(HaveValue(Equal(lost)))
 	g.Expect(time.Since(began)).To(BeNumerically(">=", timeout))
+}
+
+// A thaw that found no pod is made again when its run says so. What has begun is never made again.
+func TestAnAttemptThatDidNothingIsMadeAgain(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	now := clocktesting.NewFakePassiveClock(time.Date(2026, 11, 28, 0, 0, 0, 0, time.UTC))
+	hooks := &hookexec.Hooks{Runner: hookexec.NewRunner(now), Executor: executor()}
+	closed := serve(t, status(200))
+	get := closed.get("/")
+	closed.Close()
+	run := operator(v1alpha1.HookAction{HTTPGet: &get})
+	begun := 0
+	carryOut := func() {
+		g.Expect(hooks.CarryOut(t.Context(), session(), []hookstage.Run{run}, nil,
+			func(context.Context, client.Object) error { begun++; return nil })).To(Succeed())
+	}
+	for want := 1; want <= 2; want++ {
+		carryOut()
+		g.Eventually(hooks.Ended()).WithTimeout(testbed.Patience).Should(Receive())
+		g.Expect(begun).To(Equal(want))
+		out := hooks.Results("1")(run.Attempt)
+		g.Expect(out.Unbegun).To(BeTrue(), out.Message)
+		g.Expect(out.At).To(Equal(now.Now()))
+		run.Again = false
+		carryOut()
+		g.Expect(begun).To(Equal(want), "the run does not say so")
+		run.Again = true
+	}
+	s := serve(t, status(500))
+	get = s.get("/")
+	for range 2 { // once, and then from a stale cache
+		carryOut()
+		g.Eventually(func() string { return hooks.Results("1")(run.Attempt).Message }).
+			WithTimeout(testbed.Patience).Should(ContainSubstring("500"))
+	}
+	g.Expect(s.asked).To(HaveLen(1))
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/run/hookstage"
+	"github.com/cairn-backup/cairn/internal/text"
 )
 
 // Work names a kind of work and its hooks in conditions and messages.
@@ -63,13 +64,16 @@ type Report struct {
 	Generation int64
 }
 
-// underWay reports hooks that run.
-func (r *Report) underWay(stage hookstage.Stage, now time.Time) {
+// underWay reports hooks that run, or what one of them waits for.
+func (r *Report) underWay(stage *hookstage.Hooks, now time.Time) {
 	if r == nil {
 		return
 	}
-	w := r.words(stage)
-	run.Progress(r.Conditions, v1alpha1.ReasonRunning, "the "+w.hooks+" hooks run", r.Generation, now)
+	message := "the " + r.words(stage.Stage).hooks + " hooks run"
+	if waits := stage.Waiting(); waits != "" {
+		message = text.Shorten(waits)
+	}
+	run.Progress(r.Conditions, v1alpha1.ReasonRunning, message, r.Generation, now)
 }
 
 // ended reports how the hooks of a stage ended. The work comes after the pre hooks.

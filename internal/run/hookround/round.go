@@ -124,7 +124,7 @@ func (r *Round) advanced(stage *hookstage.Hooks, ended bool) (state State, failu
 	}
 	d.Hooks = append(d.Hooks, stage.Run(r.Hooks.Targets, r.Since, r.Summary())...)
 	d.After = run.EarlierOf(d.After, stage.After)
-	r.Report.underWay(stage.Stage, r.Now)
+	r.Report.underWay(stage, r.Now)
 	return UnderWay, ""
 }
 

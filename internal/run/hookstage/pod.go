@@ -26,6 +26,7 @@ func (s *Hooks) Run(targets []v1alpha1.TypedObjectReference, since *metav1.Time,
 		{
 			Attempt: *s.attempt, Hook: &s.Hooks[s.underWay], Targets: targets,
 			Pod: s.Status[s.underWay].Pod, Former: s.former(s.underWay),
+			InAll: s.inAll(&s.Hooks[s.underWay]), Again: s.again,
 			Since: ptr.Deref(since, metav1.Time{}).Time, Summary: summary,
 		},
 	}
@@ -38,7 +39,7 @@ func (s *Hooks) choose(st *v1alpha1.HookStatus, pod v1alpha1.HookPod) {
 		s.attempt = &attempt
 		return
 	}
-	st.Pod = &pod
+	st.Pod, st.Reason, st.Message = &pod, "", ""
 	s.After = time.Second
 }
 
@@ -55,6 +56,18 @@ func (s *Hooks) former(i int) []v1alpha1.HookPod {
 	add(s.Earlier, s.EarlierStatus)
 	add(s.Hooks[:i], s.Status)
 	return out
+}
+
+// inAll reports whether a hook before the work acted in all pods among which h chooses.
+func (s *Hooks) inAll(h *v1alpha1.ResolvedHook) bool {
+	for i := range min(len(s.Earlier), len(s.EarlierStatus)) {
+		e := &s.Earlier[i]
+		if e.Executor.Type == h.Executor.Type && e.Function == nil && !InOnePod(e) && samePods(e, h) &&
+			mayHaveActed(&s.EarlierStatus[i]) {
+			return true
+		}
+	}
+	return false
 }
 
 // samePods reports whether two hooks choose among the same pods.

@@ -54,6 +54,9 @@ type Outcome struct {
 	Pod *v1alpha1.HookPod
 	// Since is when this process began to make attempts. It is set if this process stopped the attempt before it began.
 	Since time.Time
+	// Unbegun means that a post hook failed before it did anything. At is when it failed.
+	Unbegun bool
+	At      time.Time
 	// UnderWay means that the attempt has not ended: this process makes it, or will when it is its turn.
 	UnderWay bool
 }
@@ -81,6 +84,10 @@ type Run struct {
 	// none of them fits any more.
 	Pod    *v1alpha1.HookPod
 	Former []v1alpha1.HookPod
+	// InAll means that a hook before the work acted in all pods among which this one chooses.
+	InAll bool
+	// Again means that the attempt failed before it did anything, and must be made again.
+	Again bool
 	// Since is when the run, its target or the restore began.
 	Since time.Time
 	// Summary is the state of the run, its target or the restore so far.
@@ -112,6 +119,7 @@ type Hooks struct {
 	Stopped       []Attempt // attempts that must not begin any more
 	Ends          []End     // attempts that ended in this step
 	attempt       *Attempt
+	again         bool // the attempt has failed before it did anything
 	After         time.Duration
 	underWay      int // index of the hook that the others wait for
 	Room          int // longest text of a hook; 0: the limit of the API
@@ -175,6 +183,8 @@ func (s *Hooks) step(h *v1alpha1.ResolvedHook, st *v1alpha1.HookStatus) bool {
 		case out.Reason == "":
 			s.succeed(st)
 			return true
+		case s.waits(h, st, out):
+			return false
 		case out.Final || st.Attempts > h.MaxRetry:
 			s.fail(st, *out)
 			return true

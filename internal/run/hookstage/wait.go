@@ -1,0 +1,90 @@
+package hookstage
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/text"
+)
+
+// The pause between two tries of an attempt that cannot begin. It grows with the time since the start of the attempt.
+const (
+	minPause = 5 * time.Second
+	maxPause = time.Minute
+)
+
+// waits reports whether an attempt that could not begin is made again under its number. A hook after the work is owed:
+// nobody else thaws what was frozen. So its first attempt tries on until its timeout has passed since its start in the
+// status, which a restarted manager does not change. A later attempt does not: an earlier one can have acted.
+func (s *Hooks) waits(h *v1alpha1.ResolvedHook, st *v1alpha1.HookStatus, out *Outcome) bool {
+	if s.Stage != Post || !out.Unbegun || st.Attempts != 1 || st.StartTime == nil || !s.owed(h) {
+		return false
+	}
+	timeout := h.Timeout.Duration
+	left := run.Left(st.StartTime.Add(timeout), timeout, s.Now)
+	if left <= 0 {
+		return false
+	}
+	st.Reason, st.Message = out.Reason, text.Cut(run.Waiting(out.Message), cmp.Or(s.Room, MaxText))
+	pause := min(max(s.Now.Sub(st.StartTime.Time)/12, minPause), maxPause)
+	if wait := min(run.Left(out.At.Add(pause), pause, s.Now), left); wait > 0 {
+		s.After = max(wait, time.Second)
+		return true
+	}
+	attempt := s.last(st)
+	s.attempt, s.again = &attempt, true
+	return true
+}
+
+// owed reports whether a hook after the work must wait until it can begin. If hooks before the work acted nowhere, the
+// application is not frozen. A server that a hook names can be anything, such as one for messages that is down. It is
+// worth a wait if it also got a request before the work.
+func (s *Hooks) owed(h *v1alpha1.ResolvedHook) bool {
+	host := hostOf(h)
+	if host == "" && len(s.Earlier) == 0 {
+		return true
+	}
+	for i := range min(len(s.Earlier), len(s.EarlierStatus)) {
+		if mayHaveActed(&s.EarlierStatus[i]) && (host == "" || hostOf(&s.Earlier[i]) == host) {
+			return true
+		}
+	}
+	return false
+}
+
+// mayHaveActed reports whether a hook has begun to act, as far as its status tells.
+func mayHaveActed(st *v1alpha1.HookStatus) bool {
+	return st.Attempts > 1 || st.Attempts == 1 && !(st.Phase == v1alpha1.HookFailed && slices.Contains([]string{
+		v1alpha1.ReasonNoRunningPod, v1alpha1.ReasonTargetNotFound, v1alpha1.ReasonHookNotPermitted,
+		v1alpha1.ReasonPodNotCreated,
+	}, st.Reason))
+}
+
+// hostOf returns the server that a hook names, in the words of its template, or "".
+func hostOf(h *v1alpha1.ResolvedHook) string {
+	switch a := h.Action; {
+	case a == nil:
+		return ""
+	case a.HTTPGet != nil:
+		return a.HTTPGet.Host
+	case a.HTTPPost != nil:
+		return a.HTTPPost.Host
+	case a.TCPSocket != nil:
+		return a.TCPSocket.Host
+	default:
+		return ""
+	}
+}
+
+// Waiting returns the message of a hook that waits until it can begin, which names it, or "" if none does.
+func (s *Hooks) Waiting() string {
+	st := &s.Status[s.underWay]
+	if st.Phase != v1alpha1.HookRunning || !run.IsWaiting(st.Message) {
+		return ""
+	}
+	return run.Waiting("hook " + st.Name + " could not begin: " + strings.TrimPrefix(st.Message, run.Waiting("")))
+}
