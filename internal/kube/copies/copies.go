@@ -6,6 +6,7 @@ package copies
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -163,20 +164,19 @@ func (m Maker) create(ctx context.Context, s *v1alpha1.BackupSession, o, found c
 	return nil
 }
 
-// Discard deletes all parts of a copy.
+// Discard deletes all parts of a copy. A part that can't be deleted holds up no other one.
 func (m Maker) Discard(ctx context.Context, c backup.Copy) error {
+	var failed error
 	if c.Claim != nil && c.Claim.DeletionTimestamp == nil {
-		if err := sweep.Delete(ctx, m.Client, c.Claim); err != nil {
-			return err
-		}
+		failed = sweep.Delete(ctx, m.Client, c.Claim)
 	}
 	if c.Snapshot == nil || c.Snapshot.DeletionTimestamp != nil {
-		return nil
+		return failed
 	}
 	if err := m.own(ctx, c.Snapshot); err != nil {
-		return err
+		return errors.Join(failed, err)
 	}
-	return sweep.Delete(ctx, m.Client, c.Snapshot)
+	return errors.Join(failed, sweep.Delete(ctx, m.Client, c.Snapshot))
 }
 
 // own makes sure that the storage system deletes the data of a temporary VolumeSnapshot with it, even if its class says

@@ -2,6 +2,7 @@ package copies
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -109,19 +110,17 @@ func (m Maker) all(ctx context.Context) (map[owner]map[string]backup.Copy, error
 	return out, nil
 }
 
-// Remove deletes the copies that were left behind, and the Jobs whose pods still use them.
+// Remove deletes the copies that were left behind, and the Jobs whose pods still use them. A deletion that fails holds
+// up no other one.
 func (m Maker) Remove(ctx context.Context, left Leftover) error {
+	var failed []error
 	if left.Ended != nil {
 		for _, name := range backup.CopyReaderJobNames(left.Ended) {
-			if err := movers.Delete(ctx, m.Client, left.Namespace, name, run.Job{}); err != nil {
-				return err
-			}
+			failed = append(failed, movers.Delete(ctx, m.Client, left.Namespace, name, run.Job{}))
 		}
 	}
 	for _, name := range left.Names {
-		if err := m.Discard(ctx, left.copies[name]); err != nil {
-			return err
-		}
+		failed = append(failed, m.Discard(ctx, left.copies[name]))
 	}
-	return nil
+	return errors.Join(failed...)
 }
