@@ -285,6 +285,7 @@ const (
 	ReasonPodNotStarted               = "PodNotStarted"
 	ReasonQuotaExceeded               = "QuotaExceeded"
 	ReasonCreationRefused             = "CreationRefused"
+	ReasonDeletionRefused             = "DeletionRefused"
 	ReasonVolumeMountFailed           = "VolumeMountFailed"
 	ReasonOutOfMemory                 = "OutOfMemory"
 	ReasonStepFailed                  = "StepFailed"

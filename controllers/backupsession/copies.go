@@ -87,16 +87,11 @@ func (r *resolution) resolveCopies(
 	return out, refusal, nil
 }
 
-// writeCopies deletes and creates the copies of a decision. If a copy can't be made, it adds the reason to refused:
+// writeCopies creates the copies of a decision. If a copy can't be made, it adds the reason to refused:
 // the next decision takes that into account.
 func (r *Reconciler) writeCopies(
 	ctx context.Context, in backup.Input, d backup.Decision, refused movers.Refusals,
 ) error {
-	for _, name := range d.Discard {
-		if err := r.copies().Discard(ctx, in.Copies[name]); err != nil {
-			return err
-		}
-	}
 	if len(d.Copies) == 0 {
 		return nil
 	}

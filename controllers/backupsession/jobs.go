@@ -3,6 +3,7 @@ package backupsession
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	batchv1 "k8s.io/api/batch/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -18,20 +19,52 @@ import (
 	"github.com/cairn-backup/cairn/internal/workload"
 )
 
-// writeJobs deletes and creates the Jobs of a decision. If a Job must not be created, it adds the reason to refused:
-// the next decision takes that into account. If a Job must wait for another one, it looks again soon.
+// cleanUp returns what a decision deletes, except for what writeJobs deletes.
+func (r *Reconciler) cleanUp(in backup.Input, d *backup.Decision) []movers.Deletion {
+	var out []movers.Deletion
+	for _, name := range d.Discard {
+		have := in.Copies[name]
+		out = append(out, movers.Deletion{Name: "copy " + name, Do: func(ctx context.Context) error {
+			return r.copies().Discard(ctx, have)
+		}})
+	}
+	for _, name := range d.Delete {
+		if !in.Jobs[name].Sidecar {
+			out = append(out, movers.DeletionOf(r.Client, in.Session.Namespace, name, in.Jobs[name]))
+		}
+	}
+	return out
+}
+
+// replaceJobs deletes the Jobs of the first attempts of what a decision creates: no two movers of a host read its
+// volumes at once. If one can't be deleted, it adds the reason to refused.
+func (r *Reconciler) replaceJobs(
+	ctx context.Context, in backup.Input, d *backup.Decision, refused movers.Refusals,
+) error {
+	for _, m := range d.Create {
+		name := run.JobName(m.Repository.Snapshot, m.Host.Name, 1)
+		if m.Attempt < 2 || in.Jobs[name].Sidecar || !slices.Contains(d.Delete, name) {
+			continue
+		}
+		_, err := r.deletions.Try(ctx, in.Session.UID, in.Now,
+			movers.DeletionOf(r.Client, in.Session.Namespace, name, in.Jobs[name]))
+		if refusal := movers.RefusalOf(movers.Undeleted(err)); refusal != nil {
+			refused.Set(ctx, m.Repository.Snapshot, refusal)
+		} else if err != nil {
+			return err
+		}
+		d.Delete = slices.DeleteFunc(d.Delete, func(other string) bool { return other == name })
+	}
+	return nil
+}
+
+// writeJobs creates the Jobs of a decision, and first deletes those whose place they take. If a Job must not be
+// created, it adds the reason to refused: the next decision takes that into account. If a Job must wait for another
+// one, it looks again soon.
 func (r *Reconciler) writeJobs(
 	ctx context.Context, in backup.Input, d *backup.Decision, refused movers.Refusals,
 ) error {
 	s := in.Session
-	for _, name := range d.Delete {
-		if in.Jobs[name].Sidecar {
-			continue
-		}
-		if err := movers.Delete(ctx, r.Client, s.Namespace, name, in.Jobs[name]); err != nil {
-			return err
-		}
-	}
 	if len(d.Create) == 0 {
 		return r.writeSidecars(ctx, in, *d, refused)
 	}
@@ -43,6 +76,9 @@ func (r *Reconciler) writeJobs(
 		return nil
 	}
 	if err := oneshot.Newest(ctx, r.APIReader, s); err != nil {
+		return err
+	}
+	if err := r.replaceJobs(ctx, in, d, refused); err != nil {
 		return err
 	}
 	if err := r.createJobs(ctx, in, d, refused); err != nil {

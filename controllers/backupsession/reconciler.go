@@ -55,8 +55,9 @@ type Reconciler struct {
 	// Hooks runs the hooks of the sessions.
 	Hooks *hookexec.Hooks
 
-	refused logs.Once     // the Snapshots of runs that were logged as refused
-	pauses  movers.Pauses // hold the Snapshots that, or whose copies and Jobs, were refused
+	refused   logs.Once        // the Snapshots of runs that were logged as refused
+	pauses    movers.Pauses    // hold the Snapshots that, or whose copies and Jobs, were refused
+	deletions movers.Deletions // are those that the API server refuses
 
 	// starting serializes starts. A run that must not start beside its rivals or beside other runs with hooks holds it
 	// from its look at those runs until its start is written.
@@ -74,7 +75,7 @@ type Reconciler struct {
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	return oneshot.Reconciler[v1alpha1.BackupSession, *v1alpha1.BackupSession, backup.Input]{
 		Writer: r.writer(), Live: r.APIReader, Hooks: r.Hooks, Kind: kind{r},
-		Clock: r.Clock, Pauses: &r.pauses,
+		Clock: r.Clock, Pauses: &r.pauses, Deletions: &r.deletions,
 	}.Reconcile(ctx, req)
 }
 
@@ -162,10 +163,11 @@ func (r kind) Decide(in backup.Input) oneshot.Decision[v1alpha1.BackupSession] {
 			}
 			return r.carryOut(ctx, in, &d, refused)
 		},
+		CleanUp: func() []movers.Deletion { return r.cleanUp(in, &d) },
 	}
 }
 
-// carryOut carries out a decision about a frozen run, except for the status.
+// carryOut carries out a decision about a frozen run, except for the status and the clean-up.
 func (r *Reconciler) carryOut(
 	ctx context.Context, in backup.Input, d *backup.Decision, refused movers.Refusals,
 ) error {

@@ -52,14 +52,15 @@ type Reconciler struct {
 	// others until it is written: of two at the same moment, the second sees the first.
 	starting oneshot.StartLock
 
-	pauses movers.Pauses // hold what was refused: RestoreSessions by their targets, workloads, and Disown
+	pauses    movers.Pauses    // hold what was refused: RestoreSessions by their targets, workloads, and Disown
+	deletions movers.Deletions // are those that the API server refuses
 }
 
 // Reconcile takes a RestoreBatch as far as possible now.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	return oneshot.Reconciler[v1alpha1.RestoreBatch, *v1alpha1.RestoreBatch, observed]{
 		Writer: r.writer(), Live: r.APIReader, Hooks: r.Hooks, Kind: kind{r},
-		Clock: r.Clock, Pauses: &r.pauses,
+		Clock: r.Clock, Pauses: &r.pauses, Deletions: &r.deletions,
 	}.Reconcile(ctx, req)
 }
 
@@ -167,6 +168,18 @@ func (r kind) Decide(in observed) oneshot.Decision[v1alpha1.RestoreBatch] {
 			key, err := r.carryOut(ctx, in.Input, d)
 			return refused.Add(ctx, key, err)
 		},
+		CleanUp: func() []movers.Deletion {
+			var out []movers.Deletion
+			for _, name := range d.Delete {
+				out = append(out, movers.Deletion{Name: name, Do: func(ctx context.Context) error {
+					return r.cancel(ctx, in.Children[name])
+				}})
+			}
+			for _, name := range d.DeleteJobs {
+				out = append(out, movers.DeletionOf(r.Client, in.Batch.Namespace, name, in.Jobs[name]))
+			}
+			return out
+		},
 	}
 }
 
@@ -181,22 +194,12 @@ const (
 	unansweredKey = "/disown-unanswered"
 )
 
-// carryOut carries out a decision, except for the status. With an error it also returns the key under which the next
-// observation looks for a refusal, or "".
+// carryOut carries out a decision, except for the status and the clean-up. With an error it also returns the key under
+// which the next observation looks for a refusal, or "".
 func (r *Reconciler) carryOut(
 	ctx context.Context, in restorebatch.Input, d restorebatch.Decision,
 ) (key string, err error) {
 	b := in.Batch
-	for _, name := range d.Delete {
-		if err := r.cancel(ctx, in.Children[name]); err != nil {
-			return "", err
-		}
-	}
-	for _, name := range d.DeleteJobs {
-		if err := movers.Delete(ctx, r.Client, b.Namespace, name, in.Jobs[name]); err != nil {
-			return "", err
-		}
-	}
 	for _, i := range d.Create {
 		if err := r.create(ctx, b, i); err != nil {
 			return b.Status.Resolved.Targets[i].Name, err

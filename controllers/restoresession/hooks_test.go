@@ -1,12 +1,16 @@
 package restoresession
 
 import (
+	"context"
+	"net/http"
 	"slices"
 	"testing"
 	"time"
 
 	. "github.com/onsi/gomega"
 	batchv1 "k8s.io/api/batch/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -118,6 +122,34 @@ func TestADeletedRestoreRunsItsPostHooks(t *testing.T) {
 	w.Expect(ending(s)).To(Equal("Failed/Cancelled"))
 	w.Expect(slices.Compact(l.Heard())).
 		To(Equal([]string{"stop restore Running", "restore", "start restore Failed", "tell restore Failed"}))
+}
+
+// A mover hangs, and its Job can't be deleted: the application is started all the same, and the mover may not write.
+func TestTheHooksOfARestoreDoNotWaitForADeletion(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	l := sessiontest.Listen(t)
+	w.Outcome = func(*batchv1.Job) kubelet.Outcome { return kubelet.Outcome{Hang: true} }
+	w.Client = interceptor.NewClient(w.Client, interceptor.Funcs{Delete: func(
+		ctx context.Context, c client.WithWatch, o client.Object, opts ...client.DeleteOption,
+	) error {
+		if _, job := o.(*batchv1.Job); job {
+			return testbed.Denied(http.StatusForbidden)
+		}
+		return c.Delete(ctx, o, opts...)
+	}})
+	w.hooked(l, "restore")
+	w.Eventually(func() []string {
+		w.Reconcile("restore")
+		w.Cluster()
+		return slices.Compact(l.Heard())
+	}).WithTimeout(testbed.Patience).Should(Equal([]string{"stop restore Running", "restore"}), "the mover works")
+	w.Clock.SetTime(w.Clock.Now().Add(2 * time.Hour))
+	s := w.drive("restore")
+	w.Expect(ending(s)).To(Equal("Failed/DeadlineExceeded"))
+	w.Expect(l.Heard()).To(ContainElements("start restore Failed", "tell restore Failed"))
+	w.Expect(s.Annotations[v1alpha1.AnnotationMovers]).To(BeEmpty())
+	w.Expect(w.EventReasons()).To(ContainElement(v1alpha1.ReasonDeletionRefused))
 }
 
 func TestARestoreWithoutItsHookTemplateDoesNotStart(t *testing.T) {

@@ -44,14 +44,15 @@ type Reconciler struct {
 	// Hooks runs the hooks of the restores.
 	Hooks *hookexec.Hooks
 
-	pauses movers.Pauses // hold what was refused: Jobs and claims by their hosts, and marks
+	pauses    movers.Pauses    // hold what was refused: Jobs and claims by their hosts, and marks
+	deletions movers.Deletions // are those that the API server refuses
 }
 
 // Reconcile takes a RestoreSession as far as possible now.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	return oneshot.Reconciler[v1alpha1.RestoreSession, *v1alpha1.RestoreSession, restore.Input]{
 		Writer: r.writer(), Live: r.APIReader, Hooks: r.Hooks, Kind: kind{r},
-		Clock: r.Clock, Pauses: &r.pauses,
+		Clock: r.Clock, Pauses: &r.pauses, Deletions: &r.deletions,
 	}.Reconcile(ctx, req)
 }
 
@@ -130,6 +131,15 @@ func (r kind) Decide(in restore.Input) oneshot.Decision[v1alpha1.RestoreSession]
 			name, err := r.carryOut(ctx, in, &d)
 			return refused.Add(ctx, name, err)
 		},
+		CleanUp: func() []movers.Deletion {
+			var out []movers.Deletion
+			for _, name := range d.Delete {
+				if !in.Jobs[name].Sidecar {
+					out = append(out, movers.DeletionOf(r.Client, in.Session.Namespace, name, in.Jobs[name]))
+				}
+			}
+			return out
+		},
 	}
 }
 
@@ -138,8 +148,8 @@ func (r kind) Close(ctx context.Context, s *v1alpha1.RestoreSession) (time.Durat
 	return r.close(ctx, s)
 }
 
-// carryOut carries out a decision, except for the status. With an error it also returns the name that a refusal has in
-// Input.Refused, or "".
+// carryOut carries out a decision, except for the status and the clean-up. With an error it also returns the name that
+// a refusal has in Input.Refused, or "".
 func (r *Reconciler) carryOut(
 	ctx context.Context, in restore.Input, d *restore.Decision,
 ) (name string, err error) {
@@ -149,14 +159,6 @@ func (r *Reconciler) carryOut(
 	}
 	if host, err := r.writeSidecars(ctx, s, in, d); err != nil {
 		return host, err
-	}
-	for _, name := range d.Delete {
-		if in.Jobs[name].Sidecar {
-			continue
-		}
-		if err := movers.Delete(ctx, r.Client, s.Namespace, name, in.Jobs[name]); err != nil {
-			return "", err
-		}
 	}
 	if !run.RestoredBySidecars(s) {
 		if host, err := r.createJobs(ctx, s, d); err != nil {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/fluxcd/pkg/runtime/conditions"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -70,9 +71,12 @@ type Decision[S any] struct {
 	Base *decision.Base
 	// SetStatus gives the object the status of the decision.
 	SetStatus func(s *S)
-	// CarryOut does everything but to write the status. What can never be carried out goes into refused: then the
-	// reconciler asks for another decision instead of writing the status.
+	// CarryOut does everything but to write the status and to clean up. What can never be carried out goes into
+	// refused: then the reconciler asks for another decision instead of writing the status.
 	CarryOut func(ctx context.Context, refused movers.Refusals) error
+	// CleanUp is what the decision deletes that nothing else waits for. That the API server refuses a deletion holds up
+	// neither the status nor the hooks.
+	CleanUp func() []movers.Deletion
 }
 
 // Reconciler reconciles the objects of one kind.
@@ -88,6 +92,8 @@ type Reconciler[S any, T Object[S], In any] struct {
 	// Clock and Pauses measure when to try again what the API server refuses.
 	Clock  clock.PassiveClock
 	Pauses *movers.Pauses
+	// Deletions remembers which deletions the API server refuses.
+	Deletions *movers.Deletions
 }
 
 // Reconcile takes the object that req names as far as possible now. It leaves records alone, and returns without an
@@ -113,6 +119,7 @@ func (r Reconciler[S, T, In]) advance(ctx context.Context, s T) (time.Duration, 
 	if s.Ended() {
 		r.Hooks.Forget(s.GetUID())
 		r.Pauses.Forget(s.GetUID())
+		r.Deletions.Forget(s.GetUID())
 		after, err := r.Kind.Close(ctx, s)
 		if after == 0 && err == nil {
 			logf.FromContext(ctx).V(1).Info("nothing to do: the object has ended")
@@ -176,12 +183,55 @@ func (r Reconciler[S, T, In]) run(ctx context.Context, s T) (time.Duration, erro
 			continue
 		}
 		again := r.Pauses.Begin(s.GetUID(), r.Clock.Now(), refused, d.Base.Again) // the tries can have been slow
-		after, err := r.write(ctx, s, d)
-		if err != nil {
-			return 0, err
-		}
-		return run.EarlierOf(after, again), r.Hooks.CarryOut(ctx, s, d.Base.Hooks, d.Base.StopHooks, r.newest)
+		after, err := r.conclude(ctx, s, d)
+		return run.EarlierOf(after, again), err
 	}
+}
+
+// conclude writes the status of a decision that was carried out, starts its hooks and cleans up. While post hooks are
+// under way, it cleans up last; else first: who is killed in between cleans up again.
+func (r Reconciler[S, T, In]) conclude(ctx context.Context, s T, d Decision[S]) (time.Duration, error) {
+	var again time.Duration
+	var failed error
+	if !d.Base.Thaws {
+		if again, failed = r.cleanUp(ctx, s, d); failed != nil && ends(s, d) {
+			return 0, failed // nobody would try that again
+		}
+	}
+	after, err := r.write(ctx, s, d)
+	if err != nil {
+		return 0, err
+	}
+	err = r.Hooks.CarryOut(ctx, s, d.Base.Hooks, d.Base.StopHooks, r.newest)
+	if d.Base.Thaws && !d.Base.ThawBegins {
+		again, failed = r.cleanUp(ctx, s, d)
+	}
+	if !s.Ended() {
+		after = run.EarlierOf(after, again)
+	}
+	return after, errors.Join(err, failed)
+}
+
+// ends reports whether a decision ends the object.
+func ends[S any, T Object[S]](s T, d Decision[S]) bool {
+	after := s.DeepCopyObject().(T)
+	d.SetStatus(after)
+	return after.Ended()
+}
+
+// cleanUp deletes what a decision no longer needs. It says once in an event what the API server refuses to delete, and
+// returns when to try that again.
+func (r Reconciler[S, T, In]) cleanUp(ctx context.Context, s T, d Decision[S]) (time.Duration, error) {
+	refused, news, err := r.Deletions.All(ctx, s.GetUID(), r.Clock.Now(), d.CleanUp())
+	if news != "" {
+		logf.FromContext(ctx).Info("can't delete what is no longer needed", "reason", v1alpha1.ReasonDeletionRefused,
+			"message", news)
+		r.Writer.Events.Event(s, corev1.EventTypeWarning, v1alpha1.ReasonDeletionRefused, news)
+	}
+	if refused {
+		return movers.DeletedAgain, err
+	}
+	return 0, err
 }
 
 // refresh reads the object past the cache, because movers report in it. It reads into an empty object: what is no

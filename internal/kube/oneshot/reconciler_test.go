@@ -79,6 +79,7 @@ func decide(base decision.Base, phase v1alpha1.BackupSessionPhase, frozen bool) 
 			}
 		},
 		CarryOut: func(context.Context, movers.Refusals) error { return nil },
+		CleanUp:  func() []movers.Deletion { return nil },
 	}
 }
 
@@ -102,7 +103,7 @@ func reconcileOnce(
 	r := Reconciler[v1alpha1.BackupSession, *v1alpha1.BackupSession, input]{
 		Writer: status.Writer{Client: cache, Events: record.NewFakeRecorder(9), Owner: "test"},
 		Live:   live, Hooks: &hookexec.Hooks{Runner: hookexec.NewRunner(clock.RealClock{})}, Kind: k,
-		Clock: clock.RealClock{}, Pauses: &movers.Pauses{},
+		Clock: clock.RealClock{}, Pauses: &movers.Pauses{}, Deletions: &movers.Deletions{},
 	}
 	ctx, lines := loglines.Record(t.Context(), 0)
 	result, err := r.Reconcile(ctx, ctrl.Request{NamespacedName: key})

@@ -114,8 +114,9 @@ func (t *StartTarget) trouble() (*v1alpha1.ResolvedError, time.Duration) {
 	}
 }
 
-// Decision is the next step of a run. The caller carries it out in this order: Replace, Movers, Snapshots, Discard,
-// Copies, Delete, Create, Status. Each part can be repeated: a caller that is killed between two parts asks again.
+// Decision is the next step of a run. The caller carries it out in this order: Replace, Movers, Snapshots, Copies,
+// Create, Discard, Delete, Status; while post hooks are under way, Discard and Delete come last. A Job goes before one
+// of its host is created. Each part can be repeated: a caller that is killed between two parts asks again.
 type Decision struct {
 	decision.Base
 

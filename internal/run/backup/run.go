@@ -27,6 +27,9 @@ func advance(in Input) Decision {
 		if r.stop == "" && hookstage.Failures(d.Status.Hooks.PreHooks) != "" {
 			r.stop = v1alpha1.ReasonFailedToExecutePreBackupHooks
 		}
+		for _, t := range r.targets() {
+			t.cleanUp()
+		}
 		r.conclude()
 		return d
 	}
@@ -69,6 +72,17 @@ type runner struct {
 	busy int
 	// refusals say what the API server refuses for now, by target.
 	refusals []string
+}
+
+// cleanUp asks for the deletion of what is left of a target whose work is over: an earlier step could not delete it.
+func (t *targetRun) cleanUp() {
+	for i := range t.frozen.Repositories {
+		repo := &t.frozen.Repositories[i]
+		if snap := t.run.Snapshots[repo.Snapshot]; snap != nil && snap.Status.Phase.Terminal() {
+			t.snapshot(repo)
+		}
+	}
+	t.discard()
 }
 
 // snapshot takes one step for the target in one Repository.

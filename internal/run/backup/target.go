@@ -101,11 +101,11 @@ func (t *targetRun) finish() {
 		}
 		return
 	}
-	t.discard()
 	failures, ended := "", true
 	if t.begun() {
 		failures, ended = t.postBackup()
 	}
+	t.discard() // after the hooks: see Base.Thaws
 	if !ended {
 		return
 	}

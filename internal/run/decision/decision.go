@@ -27,6 +27,10 @@ type Base struct {
 	StopHooks []hookstage.Attempt
 	// EndedHooks are the attempts that end with this decision.
 	EndedHooks []hookstage.End
+	// Thaws means that post hooks are under way. What the decision deletes is deleted after they are started, because
+	// the API server can be slow to refuse a deletion. ThawBegins means that they begin with the next decision: it asks
+	// for the deletions again.
+	Thaws, ThawBegins bool
 	// Event is emitted once the status is written. Nil means that nothing happened that anybody must know.
 	Event *run.Event
 	// After is when to ask again if nothing else happens. Zero means never.

@@ -93,12 +93,15 @@ func (r *Round) Post(work WorkEnd) (state State, failures string) {
 	status := statuses(r.Status)
 	stage := r.stage(hookstage.Post, r.Hooks.Post, status.PostHooks)
 	stage.Earlier, stage.EarlierStatus = r.Hooks.Pre, status.PreHooks
+	begun := PostBegun(status)
 	if stage.Over() {
 		return EndedBefore, hookstage.Failures(status.PostHooks)
 	}
 	stage.Applies = func(h *v1alpha1.ResolvedHook) bool { return appliesAfter(h.ExecutionPolicy, work) }
 	ended := stage.Advance()
 	status.PostHooks = stage.Status
+	r.Decision.Thaws = r.Decision.Thaws || !ended
+	r.Decision.ThawBegins = r.Decision.ThawBegins || !ended && !begun
 	return r.advanced(stage, ended)
 }
 

@@ -74,8 +74,8 @@ type Start struct {
 	Timeout time.Duration
 }
 
-// Decision is the next step of a restore. The caller carries it out in this order: Movers, Delete, Create,
-// Stamp, StampMade, Release, Status. Each part can be repeated.
+// Decision is the next step of a restore. The caller carries it out in this order: Movers, Create, Stamp,
+// StampMade, Release, Delete, Status; while post hooks are under way, Delete comes last. Each part can be repeated.
 type Decision struct {
 	decision.Base
 

@@ -63,6 +63,7 @@ func advance(in Input, d *Decision) {
 	r := runner{Input: in, d: d, movers: map[string]string{}}
 	r.marking = r.waitsForMarks()
 	if r.ending() {
+		r.removeLeft()
 		r.tellRefused()
 		r.finish()
 		return
@@ -84,6 +85,16 @@ func advance(in Input, d *Decision) {
 	case !r.present():
 	case !r.retry():
 		r.finish()
+	}
+}
+
+// removeLeft asks for the deletion of the Jobs that run on although the work is over: an earlier step could not delete
+// them.
+func (r *runner) removeLeft() {
+	for _, name := range slices.Sorted(maps.Keys(r.Jobs)) {
+		if job := r.Jobs[name]; !job.Hook && !job.Sidecar && !job.Finished && job.Deleted == nil {
+			r.d.Delete = append(r.d.Delete, name)
+		}
 	}
 }
 

@@ -86,8 +86,8 @@ type Start struct {
 	Timeout time.Duration
 }
 
-// Decision is the next step of a RestoreBatch. The caller carries it out in this order: Delete, DeleteJobs,
-// Scale, Create, Disown, Status. Each part can be repeated.
+// Decision is the next step of a RestoreBatch. The caller carries it out in this order: Scale, Create, Disown,
+// Delete, DeleteJobs, Status; while post hooks are under way, the deletions come last. Each part can be repeated.
 type Decision struct {
 	decision.Base
 

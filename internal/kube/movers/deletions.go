@@ -1,0 +1,131 @@
+package movers
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/lru"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/text"
+)
+
+// DeletedAgain is when a deletion that the API server refuses is tried again.
+const DeletedAgain = 30 * time.Second
+
+// Deletion deletes something that an object no longer needs. It can be repeated.
+type Deletion struct {
+	// Name tells this deletion from the others of the object.
+	Name string
+	// Do deletes it. It returns no error if it is gone.
+	Do func(context.Context) error
+}
+
+// Deletions tries deletions, and remembers which of them the API server refuses until they are tried again. It
+// remembers the last 4,096 objects, and nothing after a restart. The zero value is ready for use. Deletions is safe for
+// concurrent use.
+type Deletions struct {
+	mu  sync.Mutex
+	all *lru.Cache // of the time of each last refusal and its error, by name, by the UID of their object
+}
+
+// refusedDeletion is the last refusal of a deletion.
+type refusedDeletion struct {
+	at  time.Time
+	err error
+}
+
+// Try tries a deletion, unless it was refused a moment ago: then it returns that refusal. news means that the refusal
+// was not known before.
+func (d *Deletions) Try(ctx context.Context, of types.UID, now time.Time, one Deletion) (news bool, err error) {
+	last, known := d.last(of, one.Name)
+	if known && !now.Before(last.at) && now.Before(last.at.Add(DeletedAgain)) {
+		return false, last.err
+	}
+	err = one.Do(ctx)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	refused := d.of(of)
+	if !Denied(err) {
+		delete(refused, one.Name)
+		return false, err
+	}
+	refused[one.Name] = refusedDeletion{now, err}
+	d.all.Add(of, refused)
+	return !known, err
+}
+
+// All tries all deletions, whatever becomes of the others. refused means that the API server refuses some, which are to
+// be tried again after DeletedAgain. news says which of these were not known before, or is "". The error is what else
+// went wrong.
+func (d *Deletions) All(
+	ctx context.Context, of types.UID, now time.Time, all []Deletion,
+) (refused bool, news string, err error) {
+	var errs []error
+	var told []string
+	for _, one := range all {
+		fresh, err := d.Try(ctx, of, now, one)
+		switch {
+		case Denied(err):
+			refused = true
+			if fresh {
+				told = append(told, err.Error())
+			}
+		case err != nil:
+			errs = append(errs, err)
+		}
+	}
+	if len(told) > 0 {
+		news = text.Shorten("the API server refuses it: " + strings.Join(told, "; "))
+	}
+	return refused, news, errors.Join(errs...)
+}
+
+// DeletionOf returns the deletion of a Job and its pods. See Delete.
+func DeletionOf(c client.Client, namespace, name string, observed run.Job) Deletion {
+	return Deletion{Name: "Job " + name, Do: func(ctx context.Context) error {
+		return Delete(ctx, c, namespace, name, observed)
+	}}
+}
+
+// Undeleted turns a denial to delete what has to go before something else is made into a refusal that can pass. It
+// returns any other error unchanged.
+func Undeleted(err error) error {
+	if !Denied(err) {
+		return err
+	}
+	return Refuse(v1alpha1.ReasonCreationRefused, "the API server refuses it: %v", err)
+}
+
+func (d *Deletions) last(of types.UID, name string) (refusedDeletion, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	last, known := d.of(of)[name]
+	return last, known
+}
+
+// of returns the refusals of an object.
+func (d *Deletions) of(object types.UID) map[string]refusedDeletion {
+	if d.all == nil {
+		d.all = lru.New(remembered)
+	}
+	if is, ok := d.all.Get(object); ok {
+		return is.(map[string]refusedDeletion)
+	}
+	return map[string]refusedDeletion{}
+}
+
+// Forget forgets an object.
+func (d *Deletions) Forget(of types.UID) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.all != nil {
+		d.all.Remove(of)
+	}
+}
