@@ -35,8 +35,8 @@ const (
 	// ConditionPartial is True if some but not all of a session's targets, or of a restore's attributes, succeeded, if
 	// a backup lacks something or may lack it, or if the Snapshot of a restore holds less than others of its target.
 	ConditionPartial = "Partial"
-	// ConditionCreationRefused is True on a run or restore while the API server refuses an object that it needs, and
-	// since when.
+	// ConditionCreationRefused is True on a run or restore while the API server refuses an object that it needs, or a
+	// change or deletion without which it can't go on, and since when.
 	ConditionCreationRefused = "CreationRefused"
 	// ConditionBacklogged is True while a Ledger's outbox is full.
 	ConditionBacklogged = "Backlogged"

@@ -46,7 +46,7 @@ func (r *Reconciler) replaceJobs(
 		if m.Attempt < 2 || in.Jobs[name].Sidecar || !slices.Contains(d.Delete, name) {
 			continue
 		}
-		_, err := r.deletions.Try(ctx, in.Session.UID, in.Now,
+		_, err := r.deletions.Try(ctx, in.Session.UID, r.Clock,
 			movers.DeletionOf(r.Client, in.Session.Namespace, name, in.Jobs[name]))
 		if refusal := movers.RefusalOf(movers.Undeleted(err)); refusal != nil {
 			refused.Set(ctx, m.Repository.Snapshot, refusal)

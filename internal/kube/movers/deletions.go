@@ -3,11 +3,13 @@ package movers
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
 	"k8s.io/utils/lru"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -18,6 +20,10 @@ import (
 
 // DeletedAgain is when a deletion that the API server refuses is tried again.
 const DeletedAgain = 30 * time.Second
+
+// deletionsFor is how long one pass begins deletions. A webhook that does not answer holds each up for seconds, and
+// thaws wait behind them.
+const deletionsFor = 5 * time.Second
 
 // Deletion deletes something that an object no longer needs. It can be repeated.
 type Deletion struct {
@@ -43,9 +49,11 @@ type refusedDeletion struct {
 
 // Try tries a deletion, unless it was refused a moment ago: then it returns that refusal. news means that the refusal
 // was not known before.
-func (d *Deletions) Try(ctx context.Context, of types.UID, now time.Time, one Deletion) (news bool, err error) {
+func (d *Deletions) Try(
+	ctx context.Context, of types.UID, clock clock.PassiveClock, one Deletion,
+) (news bool, err error) {
 	last, known := d.last(of, one.Name)
-	if known && !now.Before(last.at) && now.Before(last.at.Add(DeletedAgain)) {
+	if now := clock.Now(); known && !now.Before(last.at) && now.Before(last.at.Add(DeletedAgain)) {
 		return false, last.err
 	}
 	err = one.Do(ctx)
@@ -56,21 +64,25 @@ func (d *Deletions) Try(ctx context.Context, of types.UID, now time.Time, one De
 		delete(refused, one.Name)
 		return false, err
 	}
-	refused[one.Name] = refusedDeletion{now, err}
+	refused[one.Name] = refusedDeletion{clock.Now(), err} // the refusal can have taken long
 	d.all.Add(of, refused)
 	return !known, err
 }
 
-// All tries all deletions, whatever becomes of the others. refused means that the API server refuses some, which are to
-// be tried again after DeletedAgain. news says which of these were not known before, or is "". The error is what else
-// went wrong.
+// All tries all deletions, whatever becomes of the others, except for those for which there is no time. Each gets its
+// turn. refused means that the API server refuses some, which are to be tried again after DeletedAgain. news says which
+// of these were not known before, or is "". The error is what else went wrong.
 func (d *Deletions) All(
-	ctx context.Context, of types.UID, now time.Time, all []Deletion,
+	ctx context.Context, of types.UID, clock clock.PassiveClock, all []Deletion,
 ) (refused bool, news string, err error) {
 	var errs []error
 	var told []string
-	for _, one := range all {
-		fresh, err := d.Try(ctx, of, now, one)
+	began := clock.Now()
+	for _, one := range d.inTurn(of, all) {
+		if refused && clock.Since(began) >= deletionsFor {
+			break
+		}
+		fresh, err := d.Try(ctx, of, clock, one)
 		switch {
 		case Denied(err):
 			refused = true
@@ -108,6 +120,16 @@ func (d *Deletions) last(of types.UID, name string) (refusedDeletion, bool) {
 	defer d.mu.Unlock()
 	last, known := d.of(of)[name]
 	return last, known
+}
+
+// inTurn returns first what was not refused, and then what was refused, the oldest refusal first.
+func (d *Deletions) inTurn(of types.UID, all []Deletion) []Deletion {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	refused := d.of(of)
+	return slices.SortedStableFunc(slices.Values(all), func(a, b Deletion) int {
+		return refused[a.Name].at.Compare(refused[b.Name].at)
+	})
 }
 
 // of returns the refusals of an object.

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"net/http"
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
+	testclock "k8s.io/utils/clock/testing"
 
 	"github.com/cairn-backup/cairn/internal/kube/movers"
 	"github.com/cairn-backup/cairn/internal/run/runtest"
@@ -26,10 +28,10 @@ func TestDeletions(t *testing.T) {
 			return answers[name]
 		}}
 	}
-	now := runtest.Now
+	clock := testclock.NewFakePassiveClock(runtest.Now)
 	all := func() (bool, string, error) {
 		did = nil
-		return d.All(t.Context(), "uid", now, []movers.Deletion{one("a"), one("b"), one("c")})
+		return d.All(t.Context(), "uid", clock, []movers.Deletion{one("a"), one("b"), one("c")})
 	}
 	refused, news, err := all()
 	g.Expect(refused).To(BeTrue())
@@ -44,12 +46,12 @@ func TestDeletions(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(did).To(Equal([]string{"b", "c"}), "a is not tried yet")
 
-	now = now.Add(movers.DeletedAgain)
+	clock.SetTime(clock.Now().Add(movers.DeletedAgain))
 	_, news, _ = all()
 	g.Expect(news).To(BeEmpty(), "it is known")
 	g.Expect(did).To(ContainElement("a"))
 
-	now = now.Add(movers.DeletedAgain)
+	clock.SetTime(clock.Now().Add(movers.DeletedAgain))
 	delete(answers, "a")
 	refused, _, _ = all()
 	g.Expect(refused).To(BeFalse())
@@ -61,4 +63,37 @@ func TestDeletions(t *testing.T) {
 	d.Forget("uid")
 	_, _, _ = all()
 	g.Expect(did).To(ContainElement("a"), "nothing is remembered of an object that has ended")
+}
+
+// A webhook that does not answer holds each deletion up for ten seconds. One pass does not wait for all of them, since
+// thaws wait behind it, and the next goes on with the others.
+func TestDeletionsThatTakeLong(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	var d movers.Deletions
+	clock := testclock.NewFakePassiveClock(runtest.Now)
+	var did []string
+	var all []movers.Deletion
+	for _, name := range []string{"a", "b", "c"} {
+		all = append(all, movers.Deletion{Name: name, Do: func(context.Context) error {
+			did = append(did, name)
+			clock.SetTime(clock.Now().Add(10 * time.Second))
+			return testbed.Denied(http.StatusInternalServerError)
+		}})
+	}
+	pass := func() {
+		did = nil
+		refused, _, err := d.All(t.Context(), "uid", clock, all)
+		g.Expect(refused).To(BeTrue())
+		g.Expect(err).NotTo(HaveOccurred())
+	}
+	for _, next := range []string{"a", "b", "c", "a"} {
+		pass()
+		g.Expect(did).To(Equal([]string{next}))
+		clock.SetTime(clock.Now().Add(movers.DeletedAgain))
+	}
+	pass()
+	g.Expect(did).To(Equal([]string{"b"}))
+	pass()
+	g.Expect(did).To(Equal([]string{"c"}))
 }

@@ -222,7 +222,7 @@ func ends[S any, T Object[S]](s T, d Decision[S]) bool {
 // cleanUp deletes what a decision no longer needs. It says once in an event what the API server refuses to delete, and
 // returns when to try that again.
 func (r Reconciler[S, T, In]) cleanUp(ctx context.Context, s T, d Decision[S]) (time.Duration, error) {
-	refused, news, err := r.Deletions.All(ctx, s.GetUID(), r.Clock.Now(), d.CleanUp())
+	refused, news, err := r.Deletions.All(ctx, s.GetUID(), r.Clock, d.CleanUp())
 	if news != "" {
 		logf.FromContext(ctx).Info("can't delete what is no longer needed", "reason", v1alpha1.ReasonDeletionRefused,
 			"message", news)
