@@ -39,7 +39,8 @@ func (r *Reconciler) ofRestore(ctx context.Context, o client.Object) []reconcile
 // met returns the damage that restores have met in a Repository.
 func (r *Reconciler) met(ctx context.Context, repository *v1alpha1.Repository, now time.Time) (keeper.Met, error) {
 	var list v1alpha1.RestoreSessionList
-	if err := r.List(ctx, &list, client.MatchingFields{indexMet: string(repository.UID)}); err != nil {
+	err := r.List(ctx, &list, client.MatchingFields{indexMet: string(repository.UID)}, client.UnsafeDisableDeepCopy)
+	if err != nil {
 		return nil, fmt.Errorf("list restores from Repository %s: %w", repository.Name, err)
 	}
 	return keeper.MetIn(repository, list.Items, now), nil

@@ -56,7 +56,8 @@ func (l *recentLists) of(namespace string, stopwatch time.Duration, server time.
 	return l.byNamespace[namespace]
 }
 
-// keep keeps a list of all Snapshots of a namespace.
+// keep keeps a list of all Snapshots of a namespace for as long as others can share it. It can take a hundred
+// megabytes.
 func (l *recentLists) keep(namespace string, all *listed) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -64,6 +65,13 @@ func (l *recentLists) keep(namespace string, all *listed) {
 		l.byNamespace = map[string]*listed{}
 	}
 	l.byNamespace[namespace] = all
+	time.AfterFunc(recentFor, func() { //nolint:forbidigo // The clock decides nothing here: memory goes.
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.byNamespace[namespace] == all {
+			delete(l.byNamespace, namespace)
+		}
+	})
 }
 
 // confirmNewest reads anew the Snapshots of the Repository that stay because they are its newest good ones: a list that

@@ -3,6 +3,7 @@ package retention
 import (
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	. "github.com/onsi/gomega"
@@ -195,4 +196,20 @@ func TestWhatASharedListDoesNotHide(t *testing.T) {
 			l.Expect(l.read.lists).To(Equal(c.lists))
 		})
 	}
+}
+
+// A list of a large namespace takes a hundred megabytes, and the next large batch can be a day away.
+func TestARecentListGoesByItself(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := NewWithT(t)
+		var lists recentLists
+		lists.keep("shop", &listed{})
+		time.Sleep(recentFor - time.Second)
+		lists.keep("team", &listed{})
+		time.Sleep(time.Second)
+		synctest.Wait()
+		g.Expect(lists.byNamespace).To(HaveLen(1))
+		g.Expect(lists.byNamespace).To(HaveKey("team"))
+	})
 }
