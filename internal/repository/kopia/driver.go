@@ -50,6 +50,8 @@ type Driver struct {
 	passes int
 	// readAgain replaces maxReadAgain. Only tests set it.
 	readAgain int64
+	// partSize replaces the constant of that name. Only tests set it.
+	partSize int64
 	// lstat replaces the lookup of names in a source. Only tests set it.
 	lstat lstatFunc
 	// fstat replaces the lookup of open files in a source. Only tests set it.

@@ -222,27 +222,10 @@ func WithSkew(d Driver, t time.Duration) Driver {
 // SkewOf returns by how much the clock of a directory's files may differ.
 var SkewOf = skewOf
 
-// OpenTwice opens a file of a source twice, as kopia does for the parts of a big file, and returns the number of
-// changes that the driver noticed.
-func OpenTwice(ctx context.Context, dir, name string, between func()) (int64, error) {
-	w, root, err := newWalk(dir, repository.BackupOptions{}, fstatat)
-	if err != nil {
-		return 0, err
-	}
-	e, err := root.Child(ctx, name)
-	if err != nil {
-		return 0, err
-	}
-	defer e.Close()
-	for range 2 {
-		r, err := e.(*fileNode).Open(ctx)
-		if err != nil {
-			return 0, err
-		}
-		_ = r.Close()
-		between()
-	}
-	return w.changed.Load(), nil
+// WithPartSize sets the size above which kopia reads a file in parts of that size.
+func WithPartSize(d Driver, size int64) Driver {
+	d.partSize = size
+	return d
 }
 
 // ReadDuring reads a file of a source to its end, calls change, and closes the file. It returns the number of changes

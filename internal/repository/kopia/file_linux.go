@@ -39,7 +39,7 @@ func (f *fileNode) Open(context.Context) (fs.Reader, error) {
 	if f.w.again || r.racy() || r.coarse || r.young {
 		r.sum = sha256.New()
 	}
-	if !f.first.CompareAndSwap(nil, &r.before) && !f.w.isSame(f.first.Load(), &r.before) {
+	if !f.begin(&r.before) {
 		f.changed() // another file took the name between two parts
 	}
 	return r, nil
@@ -142,7 +142,8 @@ type fileReader struct {
 	coarse    bool      // so may a write within the next seconds
 	young     bool      // so may a write through a mapping, or by another clock
 	untold    bool      // its times may not tell the next backup of a write
-	sum       hash.Hash // of the first size bytes; nil where the file was not read from its start to its end
+	sum       hash.Hash // of size bytes from from on; nil where nobody needs it, or some were read out of order
+	from      int64
 	size      int64
 }
 
@@ -173,10 +174,14 @@ func (r *fileReader) Read(p []byte) (int, error) {
 	}
 }
 
-// Seek implements io.Seeker. kopia calls it for the parts of a big file.
+// Seek implements io.Seeker. kopia calls it for the parts of a big file, before it reads.
 func (r *fileReader) Seek(o int64, whence int) (int64, error) {
-	r.sum = nil
-	return unix.Seek(r.fd, o, whence)
+	at, err := unix.Seek(r.fd, o, whence)
+	if r.size > 0 || err != nil {
+		r.sum = nil
+	}
+	r.from = at
+	return at, err
 }
 
 func (r *fileReader) Entry() (fs.Entry, error) { return r.n, nil }
@@ -184,17 +189,15 @@ func (r *fileReader) Entry() (fs.Entry, error) { return r.n, nil }
 // whole reports whether the file held the bytes that were read at one moment, although it was written to. It reads them
 // again and compares. A log that is only appended to is whole.
 func (r *fileReader) whole() bool {
-	if r.sum == nil {
-		return false
+	return r.holds(r.read())
+}
+
+// torn reports whether the content that was read may be torn. Of a file in parts only the last one to end tells.
+func (r *fileReader) torn(doubt bool) bool {
+	if p := r.n.parts.Load(); p != nil {
+		return p.end(r, doubt)
 	}
-	if _, err := unix.Seek(r.fd, 0, io.SeekStart); err != nil {
-		return false
-	}
-	first := r.sum.Sum(nil)
-	r.sum.Reset()
-	size := r.size
-	n, err := io.Copy(io.Discard, io.LimitReader(r, size)) // Read adds to sum
-	return err == nil && n == size && bytes.Equal(first, r.sum.Sum(nil))
+	return doubt && !r.whole()
 }
 
 func (r *fileReader) Close() error {
@@ -207,7 +210,7 @@ func (r *fileReader) Close() error {
 		// From then on a write changes the file's times, also for the next backup.
 		time.Sleep(r.racyUntil.Sub(r.n.w.now()))
 	}
-	if (written || r.racy() || r.coarse || r.young && r.sum != nil) && !r.whole() {
+	if r.torn(written || r.racy() || r.coarse || r.young && r.sum != nil) {
 		r.n.changed()
 	}
 	if r.untold {

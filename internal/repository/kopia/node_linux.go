@@ -53,7 +53,7 @@ func (n *node) path() string {
 type (
 	fileNode struct {
 		node
-		first atomic.Pointer[unix.Stat_t] // as of the first Open: kopia opens a big file once for each part
+		parts atomic.Pointer[parts] // nil unless kopia reads it in parts
 		stamp uint64
 	}
 	linkNode struct{ node }

@@ -55,6 +55,8 @@ type repoEngine struct {
 	passes int
 	// readAgain is maxReadAgain, or the value of a test.
 	readAgain int64
+	// partSize is the constant of that name, or the value of a test.
+	partSize int64
 	// full is why the storage took no blob last.
 	full     atomic.Pointer[error]
 	proven   proven
@@ -124,6 +126,7 @@ func (d Driver) engine(r repository.Repository) *repoEngine {
 		refuse: make(chan error, 1), lstat: fstatat, fstat: fstat, fstatNow: fstatNow,
 		fileTime: time.Now, readAgain: cmp.Or(d.readAgain, maxReadAgain), step: d.step, syncfs: unix.Syncfs,
 		skew: d.skew, dirtyFor: cmp.Or(d.dirtyFor, dirtyFor), passes: cmp.Or(d.passes, maxPasses),
+		partSize: cmp.Or(d.partSize, partSize),
 	}
 	if d.syncfs != nil {
 		e.syncfs = d.syncfs

@@ -146,6 +146,7 @@ func (b *backup) walk(w *stampWriter, again bool) (*walk, *dirNode, error) {
 	}
 	wk.again, wk.now, wk.fstat, wk.progress = again, b.e.fileTime, b.e.fstat, b.progress
 	wk.fstatNow, wk.dirtyFor, wk.skew = b.e.fstatNow, b.e.dirtyFor, max(wk.skew, b.e.skew)
+	wk.partSize = b.e.partSize
 	wk.rep, w.walk, wk.lost, wk.unread = w, wk, b.lost, b.unread
 	if !again {
 		b.first = wk
@@ -257,5 +258,7 @@ func (b *backup) policy() *policy.Tree {
 	p.ErrorHandlingPolicy = policy.ErrorHandlingPolicy{
 		IgnoreFileErrors: yes, IgnoreDirectoryErrors: yes, IgnoreUnknownTypes: no,
 	}
+	size := policy.OptionalInt64(b.e.partSize)
+	p.UploadPolicy.ParallelUploadAboveSize = &size
 	return policy.BuildTree(map[string]*policy.Policy{".": &p}, &p)
 }

@@ -23,6 +23,7 @@ type walk struct {
 	fstatNow fstatFunc
 	now      func() time.Time
 	dirtyFor time.Duration
+	partSize int64         // of the engine
 	skew     time.Duration // of the files' clock
 	copiedAt time.Time     // zero where the tree is not a copy
 	rootDev  uint64
@@ -85,7 +86,8 @@ func newWalk(root string, o repository.BackupOptions, lstat lstatFunc) (*walk, *
 		return nil, nil, &os.PathError{Op: "open", Path: root, Err: unix.ENOTDIR}
 	}
 	w := &walk{
-		lstat: lstat, fstat: fstat, fstatNow: fstatNow, now: time.Now, dirtyFor: dirtyFor, skew: skewOf(root),
+		lstat: lstat, fstat: fstat, fstatNow: fstatNow, now: time.Now,
+		dirtyFor: dirtyFor, partSize: partSize, skew: skewOf(root),
 		copiedAt: o.CopiedAt, rootDev: st.Dev, oneFS: o.OneFileSystem, attrs: !o.NoAttributes,
 		noInode: o.IgnoreInode, progress: newProgress(repository.BackupOptions{}),
 	}

@@ -180,18 +180,6 @@ func TestMuchThatChangesIsNotReadAgain(t *testing.T) {
 	}
 }
 
-// TestPartsOfTwoFiles checks that a file counts as torn that was replaced between two parts. kopia opens a file
-// above 2 GiB once for each part.
-func TestPartsOfTwoFiles(t *testing.T) {
-	t.Parallel()
-	g, dir := NewWithT(t), t.TempDir()
-	old, fresh := filepath.Join(dir, "big"), filepath.Join(dir, "new")
-	g.Expect(os.WriteFile(old, []byte("old"), 0o600)).To(Succeed())
-	g.Expect(kopia.OpenTwice(t.Context(), dir, "big", func() {})).To(BeZero())
-	g.Expect(os.WriteFile(fresh, []byte("new"), 0o600)).To(Succeed())
-	g.Expect(kopia.OpenTwice(t.Context(), dir, "big", func() { _ = os.Rename(fresh, old) })).To(BeEquivalentTo(1))
-}
-
 // TestAWriteThatLeavesTheTimes checks a file that is written to twice within one time step of the file system. The
 // second write leaves the times unchanged, so content that was read between the two writes must not count as
 // current.
