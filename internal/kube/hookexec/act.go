@@ -5,7 +5,6 @@ import (
 	"errors"
 	"slices"
 	"sync"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -16,12 +15,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/run/hookstage"
 )
 
-const (
-	// maxPods is the number of pods in which one attempt acts at once.
-	maxPods = 8
-	// reach is how long a connection to a pod that terminates is awaited. Its node can be lost.
-	reach = 10 * time.Second
-)
+// maxPods is the number of pods in which one attempt acts at once.
+const maxPods = 8
 
 func terminates(p *corev1.Pod) bool { return p.DeletionTimestamp != nil }
 
@@ -46,11 +41,11 @@ func mayAct(p *corev1.Pod, run *hookstage.Run, action *v1alpha1.HookAction) bool
 
 // over reports whether the container in which an action is carried out has ended. It is false if nobody knows.
 func over(p *corev1.Pod, action *v1alpha1.HookAction) bool {
-	name := action.ContainerName
-	if name == "" && action.Exec != nil {
-		name = p.Spec.Containers[0].Name
+	if action.ContainerName == "" && action.Exec == nil {
+		return false
 	}
-	return slices.ContainsFunc(p.Status.ContainerStatuses, func(s corev1.ContainerStatus) bool {
+	name, err := containerOf(p, action.ContainerName)
+	return err == nil && slices.ContainsFunc(p.Status.ContainerStatuses, func(s corev1.ContainerStatus) bool {
 		return s.Name == name && s.State.Terminated != nil
 	})
 }

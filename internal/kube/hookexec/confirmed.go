@@ -8,31 +8,14 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/httpstream" //nolint:staticcheck // client-go's spdy.Upgrader still uses it.
-	"k8s.io/client-go/transport/spdy"
 )
 
 // errCut means that nobody knows how a command ended, or whether it did: the kubelet and the container runtime do not
 // end a command whose connection is cut.
 var errCut = errors.New("the connection was cut before the command ended")
 
-// confirmedUpgrader makes connections whose commands succeed only if the kubelet says so. Without it, a connection that
-// is cut looks like the end of a command without an error: all streams end. It notes that there is a connection: from
-// then on the command can have begun.
-type confirmedUpgrader struct {
-	spdy.Upgrader
-	connected *bool
-}
-
-// NewConnection implements spdy.Upgrader.
-func (u confirmedUpgrader) NewConnection(response *http.Response) (httpstream.Connection, error) {
-	conn, err := u.Upgrader.NewConnection(response)
-	if err != nil {
-		return nil, err
-	}
-	*u.connected = true
-	return confirmedConnection{conn}, nil
-}
-
+// confirmedConnection is a connection whose command succeeds only if the kubelet says so. Without it, a connection that
+// is cut looks like the end of a command without an error: all streams end.
 type confirmedConnection struct{ httpstream.Connection }
 
 // CreateStream watches the stream on which the kubelet says how the command ended. The command begins once all streams

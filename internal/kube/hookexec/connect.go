@@ -71,17 +71,13 @@ func (e *Executor) dialer(pod *corev1.Pod) *net.Dialer {
 	if refuse == nil {
 		refuse = RefuseLocal
 	}
-	dialer := &net.Dialer{Control: func(_, address string, _ syscall.RawConn) error {
+	return &net.Dialer{Timeout: reachOf(pod), Control: func(_, address string, _ syscall.RawConn) error {
 		to, err := netip.ParseAddrPort(address)
 		if err != nil {
 			return fmt.Errorf("parse address: %w", err)
 		}
 		return refuse(to.Addr())
 	}}
-	if pod != nil && terminates(pod) {
-		dialer.Timeout = reach
-	}
-	return dialer
 }
 
 // request makes one request. Any status from 200 to 299 is success. A redirect that is not followed is none: whoever

@@ -30,13 +30,16 @@ func command(
 	if err != nil {
 		return err
 	}
-	connected, translated := false, false
-	executor, err := executorOf(config, api, pod, container, action.Exec.Command, &connected, &translated)
+	dial := &dialing{limit: reachOf(pod)}
+	executor, err := executorOf(config, api, pod, container, action.Exec.Command, dial)
 	if err != nil {
 		return fmt.Errorf("run command in pod %s: %w", pod.Name, err)
 	}
 	stderr := &tailWriter{}
 	err = executor.StreamWithContext(ctx, remotecommand.StreamOptions{Stdout: io.Discard, Stderr: stderr})
+	if err != nil && dial.failed != nil {
+		err = dial.failed // without the address, in which the command is
+	}
 	var exit exec.CodeExitError
 	switch {
 	case err == nil:
@@ -55,7 +58,7 @@ func command(
 			reason:  v1alpha1.ReasonCommandFailed,
 			message: fmt.Sprintf("run command in pod %s, container %s: %v", pod.Name, container, err),
 			cut:     errors.Is(err, errCut) || strings.Contains(err.Error(), noStatus),
-			unbegun: !connected && (!translated || strings.Contains(err.Error(), noUpgrade)),
+			unbegun: dial.unbegun(err),
 		}
 	}
 }
@@ -64,17 +67,12 @@ func command(
 // Only this text says so if a WebSocket was used.
 const noStatus = "error reading from error stream"
 
-// noUpgrade is in the errors of client-go, the API server and the kubelet for a command to which no connection came
-// about, for example because its container has ended. With a WebSocket only this text says so.
-const noUpgrade = "unable to upgrade"
-
 // executorOf returns an executor that takes a connection that was cut for a failure. That is possible only with SPDY,
 // which the API server passes on as it is: for a WebSocket it translates, and itself takes a connection to the kubelet
-// that was cut for the end of the command. So a WebSocket is used only where SPDY is refused. connected tells that SPDY
-// was not, translated that a WebSocket was used.
+// that was cut for the end of the command. So a WebSocket is used only where SPDY is refused.
 func executorOf(
 	config *rest.Config, api kubernetes.Interface, pod *corev1.Pod, container string, args []string,
-	connected, translated *bool,
+	dial *dialing,
 ) (remotecommand.Executor, error) {
 	options := &corev1.PodExecOptions{Container: container, Command: args, Stdout: true, Stderr: true}
 	request := api.CoreV1().RESTClient().Post().Resource("pods").Namespace(pod.Namespace).Name(pod.Name).
@@ -83,20 +81,15 @@ func executorOf(
 	if err != nil {
 		return nil, err
 	}
-	transport, upgrader, err := spdy.RoundTripperFor(config)
+	if dial.transport, dial.upgrader, err = spdy.RoundTripperFor(config); err != nil {
+		return nil, err
+	}
+	confirmed, err := remotecommand.NewSPDYExecutorForProtocols(dial, dial, "POST", request.URL(),
+		streaming.StreamProtocolV5Name, streaming.StreamProtocolV4Name)
 	if err != nil {
 		return nil, err
 	}
-	confirmed, err := remotecommand.NewSPDYExecutorForProtocols(transport,
-		confirmedUpgrader{upgrader, connected}, "POST", request.URL(), streaming.StreamProtocolV5Name,
-		streaming.StreamProtocolV4Name)
-	if err != nil {
-		return nil, err
-	}
-	return remotecommand.NewFallbackExecutor(confirmed, socket, func(err error) bool {
-		*translated = !forbidden(err) && strings.Contains(err.Error(), "unable to upgrade connection")
-		return *translated
-	})
+	return remotecommand.NewFallbackExecutor(confirmed, socket, dial.translates)
 }
 
 // forbidden reports whether the API server refused the request. Before the connection changes its protocol, only the

@@ -172,12 +172,12 @@ func (r *Runner) carryOut(ctx context.Context, run *attempt, timeout time.Durati
 	select {
 	case r.running <- struct{}{}:
 	case <-ctx.Done():
-		return r.unbegun()
+		return r.stopped()
 	}
 	done := sync.OnceFunc(func() { <-r.running })
 	defer done()
 	if !r.begins(ctx, run) {
-		return r.unbegun()
+		return r.stopped()
 	}
 	timed, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -197,8 +197,8 @@ func (r *Runner) begins(ctx context.Context, run *attempt) bool {
 	return run.begun
 }
 
-// unbegun returns the outcome of an attempt that was stopped before it began.
-func (r *Runner) unbegun() hookstage.Outcome {
+// stopped returns the outcome of an attempt that was stopped before it began.
+func (r *Runner) stopped() hookstage.Outcome {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return hookstage.Outcome{
