@@ -71,7 +71,7 @@ func TestAPostHookThatCouldNotBeginIsStillOwed(t *testing.T) {
 		"a clock was ahead":                 {owner: frozen().finds(s, -time.Hour)},
 		"an earlier attempt can have acted": {owner: second},
 		"a Function":                        {owner: function(frozen().finds(s, s)), waits: true, after: 4 * s},
-		"without pre hooks":                 {owner: alone(frozen().finds(s, s)), waits: true, after: 4 * s},
+		"without pre hooks":                 {owner: alone(frozen().finds(s, s))},
 		"the pre hook can have acted":       {owner: refused().finds(s, s), waits: true, after: 4 * s},
 		"the pre hook found no pod":         {owner: refused().because("NoRunningPod").finds(s, s)},
 		"no pre hook began":                 {owner: refused().skipped().finds(s, s)},

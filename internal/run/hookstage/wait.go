@@ -40,14 +40,11 @@ func (s *Hooks) waits(h *v1alpha1.ResolvedHook, st *v1alpha1.HookStatus, out *Ou
 	return true
 }
 
-// owed reports whether a hook after the work must wait until it can begin. If hooks before the work acted nowhere, the
+// owed reports whether a hook after the work must wait until it can begin. If no hook before the work acted, the
 // application is not frozen. A server that a hook names can be anything, such as one for messages that is down. It is
 // worth a wait if it also got a request before the work.
 func (s *Hooks) owed(h *v1alpha1.ResolvedHook) bool {
 	host := hostOf(h)
-	if host == "" && len(s.Earlier) == 0 {
-		return true
-	}
 	for i := range min(len(s.Earlier), len(s.EarlierStatus)) {
 		if mayHaveActed(&s.EarlierStatus[i]) && (host == "" || hostOf(&s.Earlier[i]) == host) {
 			return true
