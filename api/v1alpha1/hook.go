@@ -215,7 +215,7 @@ type HookStatus struct {
 	// +optional
 	Phase HookPhase `json:"phase,omitempty"`
 	// Attempts that were started. An attempt that a stop of the manager interrupted is repeated under its number, and
-	// so is the first one of a post hook that could not begin.
+	// so is one of a post hook that could not begin.
 	// +optional
 	Attempts int32 `json:"attempts,omitempty"`
 	// StartTime of the last attempt.

@@ -50,10 +50,13 @@ func TestAPostHookThatCouldNotBeginIsStillOwed(t *testing.T) {
 	s := time.Second
 	frozen := func() *owner { return withHooks().are(succeeded, running) }
 	refused := func() *owner { return withHooks().are(failed, running) }
-	second := frozen().finds(0, s)
-	second.status.PostHooks[0].Attempts, second.hooks.Post[0].MaxRetry = 2, 1
-	second.results[hookstage.Attempt{Stage: hookstage.Post, Name: "z", Number: 2}] = &hookstage.Outcome{
-		Reason: v1alpha1.ReasonNoRunningPod, Unbegun: true, At: runtest.Now,
+	later := func(earlier *hookstage.Outcome) *owner {
+		o := frozen().finds(s, s)
+		z := hookstage.Attempt{Stage: hookstage.Post, Name: "z", Number: 1}
+		found := o.results[z]
+		o.results[z], z.Number = earlier, 2
+		o.results[z], o.status.PostHooks[0].Attempts, o.hooks.Post[0].MaxRetry = found, 2, 1
+		return o
 	}
 	long := frozen().finds(s, 6*time.Minute)
 	long.hooks.Post[0].Timeout.Duration = time.Hour
@@ -63,21 +66,23 @@ func TestAPostHookThatCouldNotBeginIsStillOwed(t *testing.T) {
 		after time.Duration
 		runs  int
 	}{
-		"it waits":                          {owner: frozen().finds(s, s), waits: true, after: 4 * s},
-		"it is tried again":                 {owner: frozen().finds(5*s, 10*s), waits: true, runs: 1},
-		"its pause grows":                   {owner: long, waits: true, after: 29 * s},
-		"its timeout is near":               {owner: frozen().finds(s, 58*s), waits: true, after: 2 * s},
-		"its timeout has passed":            {owner: frozen().finds(s, time.Minute)},
-		"a clock was ahead":                 {owner: frozen().finds(s, -time.Hour)},
-		"an earlier attempt can have acted": {owner: second},
-		"a Function":                        {owner: function(frozen().finds(s, s)), waits: true, after: 4 * s},
-		"without pre hooks":                 {owner: alone(frozen().finds(s, s))},
-		"the pre hook can have acted":       {owner: refused().finds(s, s), waits: true, after: 4 * s},
-		"the pre hook found no pod":         {owner: refused().because("NoRunningPod").finds(s, s)},
-		"no pre hook began":                 {owner: refused().skipped().finds(s, s)},
-		"the server of the pre hook":        {owner: frozen().names("db", "db").finds(s, s), waits: true, after: 4 * s},
-		"another server":                    {owner: frozen().names("db", "chat").finds(s, s)},
-		"a server, without pre hooks":       {owner: alone(frozen().names("", "chat").finds(s, s))},
+		"it waits":                    {owner: frozen().finds(s, s), waits: true, after: 4 * s},
+		"it is tried again":           {owner: frozen().finds(5*s, 10*s), waits: true, runs: 1},
+		"its pause grows":             {owner: long, waits: true, after: 29 * s},
+		"its timeout is near":         {owner: frozen().finds(s, 58*s), waits: true, after: 2 * s},
+		"its timeout has passed":      {owner: frozen().finds(s, time.Minute)},
+		"a clock was ahead":           {owner: frozen().finds(s, -time.Hour)},
+		"the last one acted":          {owner: later(&hookstage.Outcome{Reason: "x"}), waits: true, after: 4 * s},
+		"the last one is unknown":     {owner: later(nil), waits: true, after: 4 * s},
+		"the last one waited":         {owner: later(&hookstage.Outcome{Unbegun: true})},
+		"a Function":                  {owner: function(frozen().finds(s, s)), waits: true, after: 4 * s},
+		"without pre hooks":           {owner: alone(frozen().finds(s, s))},
+		"the pre hook can have acted": {owner: refused().finds(s, s), waits: true, after: 4 * s},
+		"the pre hook found no pod":   {owner: refused().because("NoRunningPod").finds(s, s)},
+		"no pre hook began":           {owner: refused().skipped().finds(s, s)},
+		"the server of the pre hook":  {owner: frozen().names("db", "db").finds(s, s), waits: true, after: 4 * s},
+		"another server":              {owner: frozen().names("db", "chat").finds(s, s)},
+		"a server, without pre hooks": {owner: alone(frozen().names("", "chat").finds(s, s))},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g, o := NewWithT(t), tt.owner

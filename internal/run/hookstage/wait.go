@@ -18,10 +18,10 @@ const (
 )
 
 // waits reports whether an attempt that could not begin is made again under its number. A hook after the work is owed:
-// nobody else thaws what was frozen. So its first attempt tries on until its timeout has passed since its start in the
-// status, which a restarted manager does not change. A later attempt does not: an earlier one can have acted.
+// nobody else thaws what was frozen. So the attempt tries on until its timeout has passed since its start in the
+// status, which a restarted manager does not change.
 func (s *Hooks) waits(h *v1alpha1.ResolvedHook, st *v1alpha1.HookStatus, out *Outcome) bool {
-	if s.Stage != Post || !out.Unbegun || st.Attempts != 1 || st.StartTime == nil || !s.owed(h) {
+	if s.Stage != Post || !out.Unbegun || st.StartTime == nil || s.hasWaited(st) || !s.owed(h) {
 		return false
 	}
 	timeout := h.Timeout.Duration
@@ -38,6 +38,16 @@ func (s *Hooks) waits(h *v1alpha1.ResolvedHook, st *v1alpha1.HookStatus, out *Ou
 	attempt := s.last(st)
 	s.attempt, s.again = &attempt, true
 	return true
+}
+
+// hasWaited reports whether the attempt before the last one waited in vain for the whole of its timeout. Then the next
+// ones do not wait, too: with many of them that would take hours. An attempt that acted, for example in a pod that was
+// killed meanwhile, or of which nobody knows, has not.
+func (s *Hooks) hasWaited(st *v1alpha1.HookStatus) bool {
+	before := s.last(st)
+	before.Number--
+	out := s.Results(before)
+	return out != nil && out.Unbegun
 }
 
 // owed reports whether a hook after the work must wait until it can begin. If no hook before the work acted, the
