@@ -88,14 +88,15 @@ func TestGet(t *testing.T) {
 	load(t, "testdata/shop.yaml", ns)
 
 	tables := map[string][]string{
-		"policies.txt":             {"get", "policies", "-n", ns},
-		"policy-photos.txt":        {"get", "policies", "photos", "-n", ns},
-		"backupsessions.txt":       {"get", "backupsessions", "-n", ns},
-		"backupsession-failed.txt": {"get", "bsess", "shop-hourly-1795158420", "-n", ns},
-		"snapshots.txt":            {"get", "snapshots", "-n", ns},
-		"snapshot-two.txt":         {"get", "snap", "shop-web-1", "-n", ns},
-		"repositories.txt":         {"get", "repositories", "-n", ns},
-		"restoresessions.txt":      {"get", "restores", "-n", ns},
+		"policies.txt":              {"get", "policies", "-n", ns},
+		"policy-photos.txt":         {"get", "policies", "photos", "-n", ns},
+		"backupsessions.txt":        {"get", "backupsessions", "-n", ns},
+		"backupsession-failed.txt":  {"get", "bsess", "shop-hourly-1795158420", "-n", ns},
+		"backupsession-partial.txt": {"get", "bsess", "shop-hourly-1795154820", "-n", ns},
+		"snapshots.txt":             {"get", "snapshots", "-n", ns},
+		"snapshot-two.txt":          {"get", "snap", "shop-web-1", "-n", ns},
+		"repositories.txt":          {"get", "repositories", "-n", ns},
+		"restoresessions.txt":       {"get", "restores", "-n", ns},
 	}
 	for file, args := range tables {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {

@@ -46,12 +46,18 @@ func ends(t testing.TB, ns, name string, phase v1alpha1.BackupSessionPhase, reas
 	t.Helper()
 	s := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}}
 	whenThere(t, s, func(ctx context.Context) error {
+		succeeded := string(v1alpha1.BackupSessionSucceeded)
 		ready := metav1.Condition{
 			Type: "Ready", Status: metav1.ConditionFalse, Reason: reason, Message: message,
 			LastTransitionTime: metav1.NewTime(pinned),
 		}
+		conditions := []metav1.Condition{ready}
 		if phase == v1alpha1.BackupSessionSucceeded {
-			ready.Status = metav1.ConditionTrue
+			conditions[0].Status = metav1.ConditionTrue
+		}
+		if reason == v1alpha1.ReasonPartial {
+			ready.Type, ready.Status = v1alpha1.ConditionPartial, metav1.ConditionTrue
+			conditions, reason = append(conditions, ready), succeeded
 		}
 		target := v1alpha1.BackupTargetStatus{
 			Name: "web", Phase: phase, Reason: reason, Size: "12.222 MiB",
@@ -59,7 +65,7 @@ func ends(t testing.TB, ns, name string, phase v1alpha1.BackupSessionPhase, reas
 		}
 		target.AppRef = v1alpha1.TypedObjectReference{APIGroup: "apps", Kind: "Deployment", Name: "web"}
 		s.Status.Phase, s.Status.Reason, s.Status.Duration = phase, reason, "41s"
-		s.Status.Targets, s.Status.Conditions = []v1alpha1.BackupTargetStatus{target}, []metav1.Condition{ready}
+		s.Status.Targets, s.Status.Conditions = []v1alpha1.BackupTargetStatus{target}, conditions
 		return bed.Client.Status().Update(ctx, s)
 	})
 }
@@ -171,6 +177,11 @@ func TestTriggerWait(t *testing.T) {
 			"target web: succeeded, 12.2 MiB backed up, 1.5 MiB uploaded\nbackupsession/" + hourly +
 				" succeeded in 41s\n", "",
 		},
+		"a run that lacks something is 0, with a warning": {
+			v1alpha1.BackupSessionSucceeded, v1alpha1.ReasonPartial, "web: pod-1 is missing", 0,
+			"target web: succeeded, 12.2 MiB backed up, 1.5 MiB uploaded\nbackupsession/" + hourly +
+				" succeeded in 41s\n", "warning: web: pod-1 is missing\n",
+		},
 		"a run that fails is 3": {
 			v1alpha1.BackupSessionFailed, "TargetsFailed", "1 of 1 targets failed", 3,
 			"target web: failed (TargetsFailed)\n", "error: backupsession/" + hourly +
@@ -185,7 +196,7 @@ func TestTriggerWait(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			ns := namespace(t, "wait-"+strings.ToLower(string(tt.phase)))
+			ns := namespace(t, "wait-"+strings.ToLower(string(tt.phase)+tt.reason))
 			load(t, "testdata/batch.yaml", ns)
 			ends(t, ns, hourly, tt.phase, tt.reason, tt.message)
 			r := runIn(t, "trigger", "batch/shop", "--session", "hourly", "-n", ns, "--wait", "--timeout", "30s")

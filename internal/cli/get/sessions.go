@@ -25,7 +25,7 @@ func loadBackupSessions(ctx context.Context, s scope) (resourceView, error) {
 	for i := range list.Items {
 		b := &list.Items[i]
 		t.Add(s.cells(b.Namespace, b.Name, targets(b.Status.Targets), command.Phase(string(b.Status.Phase)),
-			command.Reason(string(b.Status.Phase), b.Status.Reason),
+			command.Reason(string(b.Status.Phase), reasonOf(b)),
 			command.Age(s.now, &b.CreationTimestamp),
 			runTime(s.now, b.Status.Duration, b.Status.StartTime, b.Status.CompletionTime),
 			uploaded(b.Status.Targets),
@@ -36,11 +36,22 @@ func loadBackupSessions(ctx context.Context, s scope) (resourceView, error) {
 		for _, target := range b.Status.Targets {
 			t.Note("target " + target.Name + ": " + command.TargetState(target))
 		}
+		if b.Status.Phase == v1alpha1.BackupSessionSucceeded {
+			t.Note(PartialMessage(b.Status.Conditions))
+		}
 		if len(b.Status.Targets) == 0 {
 			t.Note(NotReady(b.Status.Conditions))
 		}
 	}
 	return resourceView{objects: objectsOf(list.Items), tables: []*command.Table{t}}, nil
+}
+
+// reasonOf returns the reason of a run, which is Partial if it succeeded and lacks something.
+func reasonOf(b *v1alpha1.BackupSession) string {
+	if b.Status.Phase == v1alpha1.BackupSessionSucceeded && PartialMessage(b.Status.Conditions) != "" {
+		return v1alpha1.ReasonPartial
+	}
+	return b.Status.Reason
 }
 
 // targets formats how many targets succeeded, out of how many.
