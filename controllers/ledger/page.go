@@ -46,6 +46,9 @@ func (r *Reconciler) page(ctx context.Context, l *v1alpha1.Ledger) ([]byte, erro
 		return nil, err
 	}
 	p.backups = backupsOf(r.Client, sessions.Items)
+	if p.damages, err = readDamages(ctx, r.Client); err != nil {
+		return nil, err
+	}
 	var batches v1alpha1.BackupBatchList
 	if err := r.List(ctx, &batches, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("list BackupBatches: %w", err)
@@ -136,6 +139,7 @@ type pageBuilder struct {
 	namespaces namespaces
 	runs       map[invoker]*history
 	backups    *backups
+	damages    damages
 	now        time.Time
 	rows       []ledger.Policy
 }
@@ -188,7 +192,7 @@ func (p *pageBuilder) add(
 	return nil
 }
 
-// addTargets adds the targets of a policy to its row, and which of them have no backup.
+// addTargets adds the targets of a policy to its row, and which of them have no backup, or a damaged one.
 func (p *pageBuilder) addTargets(
 	ctx context.Context, row *ledger.Policy, by invoker, targets []v1alpha1.TypedObjectReference,
 ) error {
@@ -204,8 +208,14 @@ func (p *pageBuilder) addTargets(
 		if err != nil {
 			return err
 		}
-		if !done {
-			row.NoBackup = append(row.NoBackup, t.String())
+		all, last := p.damages.find(by, t)
+		switch name := row.Targets[len(row.Targets)-1]; {
+		case !done:
+			row.NoBackup = append(row.NoBackup, name)
+		case all:
+			row.Damaged = append(row.Damaged, name)
+		case last:
+			row.LastDamaged = append(row.LastDamaged, name)
 		}
 	}
 	return nil

@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -85,14 +86,129 @@ func (b *backups) readSnapshots(ctx context.Context, namespace string) error {
 		return fmt.Errorf("list Snapshots of Namespace %s: %w", namespace, err)
 	}
 	for i := range snapshots.Items {
-		s := &snapshots.Items[i]
-		if of := s.Spec.AppRef; s.Status.Phase == v1alpha1.SnapshotSucceeded && v1alpha1.InForce(s) {
-			of.Namespace = namespace
-			b.known[of] = true
-			by := invoker{namespace, s.Labels[v1alpha1.LabelInvokerKind], s.Labels[v1alpha1.LabelInvokerName]}
-			b.made[made{by, of}] = true
+		if s := &snapshots.Items[i]; countsFor(s) {
+			target, by := backupOf(s)
+			b.known[target], b.made[by] = true, true
 		}
 	}
 	b.read[namespace] = true
 	return nil
+}
+
+// indexDamaged finds the Snapshots of which the last check found data missing. They are few, so that the page need not
+// read all.
+const indexDamaged = ".damaged"
+
+func damagedKey(o client.Object) []string {
+	if s, ok := o.(*v1alpha1.Snapshot); ok && countsFor(s) && damaged(s) {
+		return []string{isDamaged}
+	}
+	return nil
+}
+
+const isDamaged = "damaged"
+
+// countsFor reports whether a Snapshot is a backup of its target.
+func countsFor(s *v1alpha1.Snapshot) bool {
+	return s.Status.Phase == v1alpha1.SnapshotSucceeded && v1alpha1.InForce(s)
+}
+
+func damaged(s *v1alpha1.Snapshot) bool { return s.Status.Integrity != nil && !*s.Status.Integrity }
+
+// damage is what the checks found of the Snapshots of a target.
+type damage struct {
+	// whole reports that one of them is not known to be damaged.
+	whole bool
+	// newest are the newest of them, by Repository.
+	newest map[string]*v1alpha1.Snapshot
+}
+
+func (d *damage) see(s *v1alpha1.Snapshot) {
+	d.whole = d.whole || !damaged(s)
+	if last := d.newest[s.Spec.Repository]; last == nil || madeAt(last).Before(madeAt(s)) ||
+		madeAt(last).Equal(madeAt(s)) && last.Name < s.Name {
+		d.newest[s.Spec.Repository] = s
+	}
+}
+
+// last reports whether the newest Snapshot of some Repository is damaged.
+func (d *damage) last() bool {
+	for _, s := range d.newest {
+		if damaged(s) {
+			return true
+		}
+	}
+	return false
+}
+
+func madeAt(s *v1alpha1.Snapshot) time.Time {
+	if s.Status.SnapshotTime != nil {
+		return s.Status.SnapshotTime.Time
+	}
+	return s.CreationTimestamp.Time
+}
+
+// damages knows what the checks found in the namespaces with a damaged Snapshot: of a target, and of what a certain
+// policy made of it.
+type damages struct {
+	of map[v1alpha1.TypedObjectReference]*damage
+	by map[made]*damage
+}
+
+// readDamages reads the Snapshots of the namespaces with a damaged one.
+func readDamages(ctx context.Context, cache client.Reader) (damages, error) {
+	out := damages{map[v1alpha1.TypedObjectReference]*damage{}, map[made]*damage{}}
+	var found v1alpha1.SnapshotList
+	err := cache.List(ctx, &found, client.MatchingFields{indexDamaged: isDamaged}, client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return damages{}, fmt.Errorf("list damaged Snapshots: %w", err)
+	}
+	read := map[string]bool{}
+	for i := range found.Items {
+		namespace := found.Items[i].Namespace
+		if read[namespace] {
+			continue
+		}
+		read[namespace] = true
+		var all v1alpha1.SnapshotList
+		if err := cache.List(ctx, &all, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+			return damages{}, fmt.Errorf("list Snapshots of Namespace %s: %w", namespace, err)
+		}
+		for j := range all.Items {
+			if s := &all.Items[j]; countsFor(s) {
+				target, by := backupOf(s)
+				seeIn(out.of, target, s)
+				seeIn(out.by, by, s)
+			}
+		}
+	}
+	return out, nil
+}
+
+func seeIn[K comparable](m map[K]*damage, key K, s *v1alpha1.Snapshot) {
+	if m[key] == nil {
+		m[key] = &damage{newest: map[string]*v1alpha1.Snapshot{}}
+	}
+	m[key].see(s)
+}
+
+// backupOf returns the target of a Snapshot, with its namespace, and the policy that made it.
+func backupOf(s *v1alpha1.Snapshot) (v1alpha1.TypedObjectReference, made) {
+	target := s.Spec.AppRef
+	target.Namespace = s.Namespace
+	by := invoker{s.Namespace, s.Labels[v1alpha1.LabelInvokerKind], s.Labels[v1alpha1.LabelInvokerName]}
+	return target, made{by, target}
+}
+
+// find reports whether all Snapshots of a target are damaged, and whether a newest one is. Those that the policy has
+// made count, if there are any.
+func (d damages) find(policy invoker, target v1alpha1.TypedObjectReference) (all, last bool) {
+	found := d.by[madeBy(policy, target)]
+	if found == nil {
+		found = d.of[target]
+	}
+	if found == nil {
+		return false, false
+	}
+	return !found.whole, found.last()
 }

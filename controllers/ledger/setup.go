@@ -130,9 +130,13 @@ func (r *Reconciler) sharers(ctx context.Context, o client.Object) (out []reconc
 	return out
 }
 
-// SetupWithManager adds the Reconciler to the manager. It wakes when a Ledger, a PolicySync or a policy on the page
-// changes, and when the Collector has written to an outbox.
+// SetupWithManager adds the Reconciler, and the index that it needs, to the manager. It wakes when a Ledger, a
+// PolicySync or a policy on the page changes, and when the Collector has written to an outbox.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options) error {
+	err := mgr.GetFieldIndexer().IndexField(context.Background(), &v1alpha1.Snapshot{}, indexDamaged, damagedKey)
+	if err != nil {
+		return err
+	}
 	annotated := predicate.AnnotationChangedPredicate{} // to give up records, or to request a reconcile
 	changed := predicate.Or(predicate.GenerationChangedPredicate{}, predicates.ReconcileRequestedPredicate{}, annotated)
 	ledgers := func(ctx context.Context, _ client.Object) []reconcile.Request {

@@ -177,7 +177,10 @@ func (w *world) funcs() interceptor.Funcs {
 func (w *world) list(ctx context.Context, c client.WithWatch, list client.ObjectList, opts []client.ListOption) error {
 	var o client.ListOptions
 	o.ApplyOptions(opts)
-	indexed := o.FieldSelector != nil
+	indexed, key := o.FieldSelector != nil, pendingKey
+	if indexed && o.FieldSelector.Requirements()[0].Field == indexDamaged {
+		key = damagedKey
+	}
 	o.FieldSelector, o.UnsafeDisableDeepCopy, o.Namespace = nil, nil, w.namespace
 	if err := c.List(ctx, list, &o); err != nil || !indexed {
 		return err
@@ -186,7 +189,7 @@ func (w *world) list(ctx context.Context, c client.WithWatch, list client.Object
 	if err != nil {
 		return err
 	}
-	items = slices.DeleteFunc(items, func(item runtime.Object) bool { return pendingKey(item.(client.Object)) == nil })
+	items = slices.DeleteFunc(items, func(item runtime.Object) bool { return key(item.(client.Object)) == nil })
 	return meta.SetList(list, items)
 }
 

@@ -17,6 +17,9 @@ type Policy struct {
 	Targets []string
 	// NoBackup are those of them that never had a good backup.
 	NoBackup []string
+	// Damaged are those that have backups, all of which are damaged. LastDamaged are those whose newest backup in some
+	// repository is damaged, while another one is not.
+	Damaged, LastDamaged []string
 	// Empty are the names of targets whose selectors find nothing.
 	Empty []string
 	// LastSuccess is when the last successful run ended. Zero means that none is known.
@@ -93,7 +96,8 @@ func Page(cluster string, policies []Policy, interval time.Duration) []byte {
 	out.WriteString(title(cluster) + "\n" + kept +
 		" Times are UTC. A policy is late when a run that was due has not succeeded within its time.\n")
 	out.WriteString(validity(policies, interval))
-	out.WriteString(noBackup(policies))
+	out.WriteString(affected("No backup yet", policies, func(p Policy) []string { return p.NoBackup }))
+	out.WriteString(affected("Damaged", policies, func(p Policy) []string { return p.Damaged }))
 	if len(policies) == 0 {
 		out.WriteString("\nThere is no backup policy.\n")
 	}
@@ -109,12 +113,12 @@ func Page(cluster string, policies []Policy, interval time.Duration) []byte {
 	return []byte(out.String())
 }
 
-// noBackup names the policies with targets that never had a good backup.
-func noBackup(policies []Policy) string {
+// affected names the policies with targets that something is wrong with.
+func affected(what string, policies []Policy, of func(Policy) []string) string {
 	var names []string
 	more := 0
 	for _, p := range policies {
-		switch n := len(p.NoBackup); {
+		switch n := len(of(p)); {
 		case n == 0:
 		case len(names) == maxPolicies:
 			more++
@@ -129,33 +133,40 @@ func noBackup(policies []Policy) string {
 	if more > 0 {
 		names = append(names, fmt.Sprintf("and %d more", more))
 	}
-	return "\n**No backup yet:** " + strings.Join(names, ", ") + ".\n"
+	return "\n**" + what + ":** " + strings.Join(names, ", ") + ".\n"
 }
 
-// targets names the targets of a policy. First come the selectors that find nothing, and targets without a backup.
+// targets names the targets of a policy. First come the selectors that find nothing, then targets without a backup, and
+// those with a damaged one.
 func targets(p Policy) string {
-	var empty, without, with []string
-	for _, name := range p.Empty {
-		empty = append(empty, escape(name)+" (**its selector finds nothing**)")
-	}
-	for _, t := range p.Targets {
-		if slices.Contains(p.NoBackup, t) {
-			without = append(without, escape(t)+" (**no backup yet**)")
-		} else {
-			with = append(with, escape(t))
+	good := slices.DeleteFunc(slices.Clone(p.Targets), func(t string) bool {
+		return slices.Contains(p.NoBackup, t) || slices.Contains(p.Damaged, t) || slices.Contains(p.LastDamaged, t)
+	})
+	var shown []string
+	more, rest := 0, ""
+	for _, group := range []struct {
+		names        []string
+		of, ofHidden string // what is wrong with one of them, and with those that are not shown
+	}{
+		{p.Empty, "its selector finds nothing", "the selector finds nothing"},
+		{p.NoBackup, "no backup yet", "no backup yet"},
+		{p.Damaged, "all backups damaged", "all backups damaged"},
+		{p.LastDamaged, "newest backup damaged", "newest backup damaged"},
+		{names: good},
+	} {
+		hidden := max(len(group.names)-(maxTargets-len(shown)), 0)
+		for _, name := range group.names[:len(group.names)-hidden] {
+			if name = escape(name); group.of != "" {
+				name += " (**" + group.of + "**)"
+			}
+			shown = append(shown, name)
+		}
+		if more += hidden; hidden > 0 && group.of != "" {
+			rest += fmt.Sprintf(" (**%s** of %d)", group.ofHidden, hidden)
 		}
 	}
-	all := slices.Concat(empty, without, with)
-	shown := all[:min(len(all), maxTargets)]
-	if more := len(all) - len(shown); more > 0 {
-		rest := fmt.Sprintf("and %d more", more)
-		if hidden := len(empty) - len(shown); hidden > 0 {
-			rest += fmt.Sprintf(" (**the selector finds nothing** of %d)", hidden)
-		}
-		if hidden := len(without) - max(len(shown)-len(empty), 0); hidden > 0 {
-			rest += fmt.Sprintf(" (**no backup yet** of %d)", hidden)
-		}
-		shown = append(slices.Clone(shown), rest)
+	if more > 0 {
+		shown = append(shown, fmt.Sprintf("and %d more", more)+rest)
 	}
 	return strings.Join(shown, ", ")
 }

@@ -81,6 +81,25 @@ func TestPageSaysBeforeWhenNoPolicyBecomesLate(t *testing.T) {
 	}
 }
 
+// Who reads nothing but the branch learns that a restore would fail.
+func TestPageNamesDamagedBackups(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	p := Policy{Namespace: "shop", Kind: "BackupBatch", Name: "shop"}
+	for i := range 12 {
+		p.Targets = append(p.Targets, fmt.Sprintf("Deployment/d%02d", i))
+	}
+	p.NoBackup, p.Damaged, p.LastDamaged = p.Targets[11:], p.Targets[3:5], p.Targets[5:6]
+	page := func() string { return string(Page("production", []Policy{p, {Namespace: "shop", Name: "b"}}, 0)) }
+	g.Expect(page()).To(ContainSubstring("\n**No backup yet:** BackupBatch/shop in shop (1 of 12 targets).\n" +
+		"\n**Damaged:** BackupBatch/shop in shop (2 of 12 targets).\n\n## shop\n"))
+	g.Expect(page()).To(ContainSubstring("| Deployment/d11 (**no backup yet**), " +
+		"Deployment/d03 (**all backups damaged**), Deployment/d04 (**all backups damaged**), " +
+		"Deployment/d05 (**newest backup damaged**), Deployment/d00, "))
+	p.NoBackup, p.Damaged, p.LastDamaged = nil, p.Targets[1:], nil
+	g.Expect(page()).To(ContainSubstring(", and 2 more (**all backups damaged** of 1) |"))
+}
+
 // A page of very many policies and targets without a backup says how many there are.
 func TestPageOfMuchWithoutBackup(t *testing.T) {
 	g := NewWithT(t)

@@ -1,0 +1,63 @@
+package ledger
+
+import (
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// Who reads nothing but the branch learns that no backup of a target can be restored, and of one that can't.
+func TestThePageNamesTargetsWithDamagedBackups(t *testing.T) {
+	t.Parallel()
+	g, w := NewWithT(t), newWorld(t)
+	page := func() string { return w.rendered("l") }
+	w.ledger("l")
+	w.nightly("data")
+	const all, newest = "PersistentVolumeClaim/data (**all backups damaged**)",
+		"PersistentVolumeClaim/data (**newest backup damaged**)"
+	top := "\n**Damaged:** BackupConfiguration/data in " + w.namespace + " (1 of 1 targets).\n"
+	say := func(run string, whole *bool) {
+		s := &v1alpha1.Snapshot{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "repo-" + run}}
+		bed.EditStatus(t, s, func() { s.Status.Integrity = whole })
+	}
+	edit := func(run string, change func(*v1alpha1.Snapshot)) {
+		s := &v1alpha1.Snapshot{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "repo-" + run}}
+		bed.Edit(t, s, func() { change(s) })
+		bed.EditStatus(t, s, func() { s.Status.SnapshotTime = &metav1.Time{Time: w.clock.Now()} })
+	}
+	run := func(name string, change func(*v1alpha1.Snapshot)) {
+		w.pass(time.Minute)
+		w.session(name, func(s *v1alpha1.BackupSession) {
+			s.Spec.Invoker.Kind, s.Spec.Invoker.Name = v1alpha1.BackupConfigurationKind, "data"
+		})
+		edit(name, change)
+	}
+	own := func(s *v1alpha1.Snapshot) {
+		s.Labels = map[string]string{
+			v1alpha1.LabelInvokerKind: v1alpha1.BackupConfigurationKind, v1alpha1.LabelInvokerName: "data",
+		}
+	}
+	run("a", own)
+	before := page()
+	say("a", new(true))
+	g.Expect(page()).To(Equal(before))
+	say("a", new(false))
+	g.Expect(page()).To(And(ContainSubstring(top), ContainSubstring(all)))
+
+	run("elsewhere", func(s *v1alpha1.Snapshot) {
+		s.Labels = map[string]string{v1alpha1.LabelInvokerName: "another"}
+	})
+	g.Expect(page()).To(ContainSubstring(top), "another policy does not keep its backup in the same place")
+
+	run("b", own)
+	g.Expect(page()).NotTo(ContainSubstring("damaged"), "there is a newer one that nobody has checked")
+	say("b", new(false))
+	say("a", new(true))
+	g.Expect(page()).To(And(ContainSubstring(newest), Not(ContainSubstring("**Damaged"))))
+	say("b", new(true))
+	g.Expect(page()).NotTo(ContainSubstring("damaged"))
+}
