@@ -218,7 +218,7 @@ type BackupTargetStatus struct {
 type RecordStatus struct {
 	// Ledger is <namespace>/<name>.
 	Ledger string `json:"ledger"`
-	// Commit that contains the record.
+	// Commit that contains the record. Empty while a Ledger that has moved to another branch writes the record again.
 	// +optional
 	Commit string `json:"commit,omitempty"`
 }

@@ -111,7 +111,7 @@ type LedgerStatus struct {
 	LastPushedCommit string `json:"lastPushedCommit,omitempty"`
 
 	// LastPushedTo is where that commit is: <host>/<path>@<branch>. When url or branch changes, Cairn does not look for
-	// the commit any more.
+	// the commit any more. It writes the records of what still exists there again, if they are missing.
 	// +optional
 	LastPushedTo string `json:"lastPushedTo,omitempty"`
 

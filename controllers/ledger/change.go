@@ -26,6 +26,7 @@ type change struct {
 	page    []byte
 	when    time.Time
 	left    string // folder whose page the Ledger keeps no longer; "" if there is none
+	earlier []earlier
 
 	// careful makes edit look for each record before it writes it. Without careful, a record that exists with the same
 	// content costs nothing, and a record with different content is an error of the store.
@@ -37,6 +38,7 @@ type change struct {
 	present []ledger.Record  // in the branch before with the same content, as far as careful looked
 	differs []ledger.Record  // in the branch with different content, which stays
 	later   map[string]error // paths of the records that room leaves to another push
+	missing []earlier        // what another branch had, and this one lacks
 }
 
 func (c *change) edit(ctx context.Context, head gitstore.Reader) ([]gitstore.Edit, gitstore.Meta, error) {
@@ -61,6 +63,9 @@ func (c *change) edit(ctx context.Context, head gitstore.Reader) ([]gitstore.Edi
 		}
 	}
 	c.fit()
+	if err := c.look(ctx, head); err != nil {
+		return nil, gitstore.Meta{}, err
+	}
 	objects := make([]ledger.Object, len(c.added))
 	for i, r := range c.added {
 		objects[i] = r.Object
@@ -236,10 +241,15 @@ func (r *Reconciler) gather(ctx context.Context, l *v1alpha1.Ledger, parcels []p
 }
 
 // change returns what a push wants to write.
-func (r *Reconciler) change(ctx context.Context, l *v1alpha1.Ledger, records []ledger.Record) (*change, error) {
+func (r *Reconciler) change(
+	ctx context.Context, l *v1alpha1.Ledger, s *memory, records []ledger.Record,
+) (*change, error) {
 	c := &change{ledger: l, cluster: r.clusterOf(l), records: records, when: r.Clock.Now()}
 	var err error
 	if c.page, err = r.page(ctx, l); err != nil {
+		return nil, err
+	}
+	if c.earlier, err = r.recordedBefore(ctx, l, s); err != nil {
 		return nil, err
 	}
 	if at := l.DeletionTimestamp; !at.IsZero() {

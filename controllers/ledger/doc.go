@@ -9,6 +9,9 @@
 //	Reconciler: push, then status, then status.records of the objects, then the ConfigMaps. A push without changes
 //	            does nothing.
 //
+// What was recorded in another branch, and is missing in the one to which a Ledger pushes now, goes the same way again:
+// after the first push there, the Reconciler takes the commit out of status.records and gives the finalizer back.
+//
 // A commit comes only into the status of the object whose record it has, and never into one that was made again under
 // the name (TestANamesakeGetsItsOwnRecord).
 //

@@ -39,8 +39,16 @@ type ended struct {
 	undecided bool
 }
 
+// recordedBy reports whether a Ledger has the record. An entry without a commit waits for another record.
 func (e *ended) recordedBy(ledger string) bool {
-	return slices.ContainsFunc(e.records, func(r v1alpha1.RecordStatus) bool { return r.Ledger == ledger })
+	return slices.ContainsFunc(e.records, func(r v1alpha1.RecordStatus) bool {
+		return r.Ledger == ledger && r.Commit != ""
+	})
+}
+
+// recorded reports whether any Ledger has the record.
+func (e *ended) recorded() bool {
+	return slices.ContainsFunc(e.records, func(r v1alpha1.RecordStatus) bool { return r.Commit != "" })
 }
 
 func labelsOf(o client.Object) labels.Set { return o.GetLabels() }

@@ -44,7 +44,7 @@ func (r *Reconciler) push(
 			r.Outbox.putBack(in.taken)
 		}
 	}()
-	c, err := r.change(ctx, l, in.records)
+	c, err := r.change(ctx, l, s, in.records)
 	if err != nil {
 		return nil, err
 	}
@@ -66,6 +66,9 @@ func (r *Reconciler) push(
 		return nil, err
 	}
 	pushes := r.pushed(ctx, l, where, c, result)
+	if err := r.recordAgain(ctx, l, s, c.missing); err != nil {
+		return nil, err
+	}
 	if pushes > 0 || uncounted {
 		l.Status.LastPushedTime = &metav1.Time{Time: r.Clock.Now().Truncate(time.Second)}
 	}
@@ -194,7 +197,7 @@ func (r *Reconciler) writeCommit(
 	default:
 		return nil // a user who can write ConfigMaps here must not write other objects through us
 	}
-	err := r.enter(ctx, o, before, "cairn-ledger-"+policy.Digest(string(l.UID))[len("sha256:"):][:8],
+	err := r.enter(ctx, o, before, entryManager(l),
 		v1alpha1.RecordStatus{Ledger: ledgerName(l), Commit: commit.String()})
 	switch {
 	case err == nil, apierrors.IsNotFound(err):
@@ -244,10 +247,15 @@ func inVain(err error) bool {
 	}
 }
 
-// enter makes the record an entry of the object's status, under the field manager, or keeps an entry that is there.
-// It fails with NotFound if the object is gone, also if another has its name: with the entry, the Collector would
-// not record that one. So it does not apply the entry (Writer.Apply). It reads an object only if the first patch
-// fails: with one Ledger, objects have no entry.
+// entryManager returns the field manager of a Ledger's entries.
+func entryManager(l *v1alpha1.Ledger) string {
+	return "cairn-ledger-" + policy.Digest(string(l.UID))[len("sha256:"):][:8]
+}
+
+// enter makes the record an entry of the object's status, under the field manager, or keeps an entry that is there and
+// has a commit. It fails with NotFound if the object is gone, also if another has its name: with the entry, the
+// Collector would not record that one. So it does not apply the entry (Writer.Apply). It reads an object only if the
+// first patch fails: with one Ledger, objects have no entry.
 func (r *Reconciler) enter(
 	ctx context.Context, o ledger.Object, keep bool, manager string, record v1alpha1.RecordStatus,
 ) error {
@@ -296,7 +304,7 @@ func entryPatch(entries []any, keep bool, record v1alpha1.RecordStatus) []status
 		if entry["ledger"] != record.Ledger {
 			continue
 		}
-		if keep || entry["commit"] == record.Commit {
+		if commit, _ := entry["commit"].(string); keep && commit != "" || commit == record.Commit {
 			return nil
 		}
 		path := fmt.Sprintf("/status/records/%d", i)

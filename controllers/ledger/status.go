@@ -61,8 +61,8 @@ var faults = []struct {
 	},
 	{
 		gitstore.ErrHistoryRewritten, v1alpha1.ReasonHistoryRewritten, true,
-		"records are kept in the cluster; bring the old " +
-			"commits back to the branch, or set spec.branch to a new one",
+		"what was not pushed yet waits in the cluster; push the old commits to the branch from a clone that has " +
+			"them, or set spec.branch to a new one: Cairn writes the records of what still exists there again",
 	},
 	{
 		gitstore.ErrFileTooLarge, v1alpha1.ReasonGitOperationFailed, false,
@@ -206,8 +206,7 @@ func markReady(l *v1alpha1.Ledger) {
 	conditions.Delete(l, meta.StalledCondition)
 	conditions.Delete(l, meta.ReconcilingCondition)
 	conditions.MarkTrue(l, meta.ReadyCondition, v1alpha1.ReasonPushed,
-		"the branch %s holds every record that was pushed",
-		l.Spec.Branch)
+		"the branch %s holds every record that was pushed to it", l.Spec.Branch)
 }
 
 func markBacklog(l *v1alpha1.Ledger, full bool) {

@@ -63,20 +63,24 @@ func BackupRecord(cluster string, session *v1alpha1.BackupSession, snapshots []v
 		Kind: v1alpha1.BackupSessionKind, Namespace: session.Namespace, Name: session.Name, UID: session.UID,
 		Phase: string(session.Status.Phase), Reason: session.Status.Reason,
 	}
-	line := ""
 	if r := session.Status.Resolved; r != nil {
-		object.Revision, line = r.Policy.Revision, r.Schedule
+		object.Revision = r.Policy.Revision
 	}
+	return newRecord(BackupPath(session), object, docs)
+}
+
+// BackupPath returns the path of the only or the first file of the record of a BackupSession that ended.
+func BackupPath(session *v1alpha1.BackupSession) string {
 	ended := endOf(session.Status.CompletionTime, session.CreationTimestamp)
 	slot := ended
 	if session.Spec.ScheduledTime != nil {
 		slot = session.Spec.ScheduledTime.Time
 	}
 	folder := folderOf(session.Spec.Invoker.Kind, session.Spec.Invoker.Name, ended)
-	if frequent(line, slot) {
+	if r := session.Status.Resolved; r != nil && frequent(r.Schedule, slot) {
 		folder += "/" + ended.UTC().Format("02")
 	}
-	return newRecord(recordPath(folder, &session.ObjectMeta), object, docs)
+	return recordPath(folder, &session.ObjectMeta)
 }
 
 // RestoreRecord returns the record of a RestoreSession that ended.
@@ -88,10 +92,14 @@ func RestoreRecord(cluster string, session *v1alpha1.RestoreSession) ([]Record, 
 	if r := session.Status.Resolved; r != nil {
 		object.Revision = r.Policy.Revision
 	}
-	ended := endOf(session.Status.CompletionTime, session.CreationTimestamp)
-	folder := folderOf(v1alpha1.RestoreSessionKind, session.Name, ended)
 	docs := []document{restoreDocument(cluster, session)}
-	return newRecord(recordPath(folder, &session.ObjectMeta), object, docs)
+	return newRecord(RestorePath(session), object, docs)
+}
+
+// RestorePath returns the path of the only or the first file of the record of a RestoreSession that ended.
+func RestorePath(session *v1alpha1.RestoreSession) string {
+	ended := endOf(session.Status.CompletionTime, session.CreationTimestamp)
+	return recordPath(folderOf(v1alpha1.RestoreSessionKind, session.Name, ended), &session.ObjectMeta)
 }
 
 // endOf returns when a run or restore ended. One that ended before it started can have no completion time.

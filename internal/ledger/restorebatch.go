@@ -11,10 +11,14 @@ func RestoreBatchRecord(cluster string, batch *v1alpha1.RestoreBatch) ([]Record,
 	if r := batch.Status.Resolved; r != nil {
 		object.Revision = r.Policy.Revision
 	}
-	folder := folderOf(v1alpha1.RestoreBatchKind, batch.Name,
-		endOf(batch.Status.CompletionTime, batch.CreationTimestamp))
 	docs := []document{restoreBatchDocument(cluster, batch)}
-	return newRecord(recordPath(folder, &batch.ObjectMeta), object, docs)
+	return newRecord(RestoreBatchPath(batch), object, docs)
+}
+
+// RestoreBatchPath returns the path of the only or the first file of the record of a RestoreBatch that ended.
+func RestoreBatchPath(batch *v1alpha1.RestoreBatch) string {
+	ended := endOf(batch.Status.CompletionTime, batch.CreationTimestamp)
+	return recordPath(folderOf(v1alpha1.RestoreBatchKind, batch.Name, ended), &batch.ObjectMeta)
 }
 
 // restoreBatchDocument says what was requested and what became of each target.

@@ -1,0 +1,196 @@
+package ledger
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fluxcd/pkg/runtime/conditions"
+	. "github.com/onsi/gomega"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// restored makes the Git server forget what came after a commit, like one that is restored from its own backup.
+func (w *world) restored(commit string) {
+	w.t.Helper()
+	w.git("update-ref", "refs/heads/"+branch, commit)
+	w.git("reflog", "expire", "--expire=now", "--all")
+	w.git("gc", "-q", "--prune=now")
+}
+
+// filesOf returns the paths of a branch that hold records.
+func (w *world) filesOf(branch string) []string {
+	w.t.Helper()
+	return strings.Fields(w.git("ls-tree", "-r", "--name-only", branch, "--", "clusters/production/records"))
+}
+
+// moved sets another branch of the Ledger, and settles.
+func (w *world) moved(l *v1alpha1.Ledger, branch string) {
+	w.t.Helper()
+	bed.Edit(w.t, l, func() { l.Spec.Branch = branch })
+	w.settle(l)
+}
+
+func (w *world) objectOf(s *v1alpha1.BackupSession) string {
+	return s.Status.Records[0].Commit + ":" + w.path(s)
+}
+
+// The Git server is restored from its backup of last night, and the user does what the Ledger says. The records of the
+// hours in between are in the new branch, whether it was made from the old one or not.
+func TestRecordsThatTheGitServerLostAreWrittenAgain(t *testing.T) {
+	t.Parallel()
+	for name, fromOld := range map[string]bool{"an empty branch": false, "a branch made from the old one": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g, w := NewWithT(t), newWorld(t)
+			l := w.ledger("ledger")
+			a := w.session("a")
+			w.settle(l)
+			lastNight := w.tip()
+			w.pass(time.Minute)
+			b, drill, batch := w.session("b"), w.restore("drill"), w.restoreBatch("all")
+			w.settle(l)
+			first := get(w, a).Status.Records
+			w.restored(lastNight)
+			c := w.session("c")
+			w.pass(time.Minute)
+			g.Expect(w.collect()).Error().NotTo(HaveOccurred())
+			g.Expect(w.push(l)).Error().NotTo(HaveOccurred())
+			g.Expect(get(w, l)).To(beReady(metav1.ConditionFalse, v1alpha1.ReasonHistoryRewritten))
+			g.Expect(conditions.GetMessage(l, "Ready")).To(ContainSubstring("what was not pushed yet waits"))
+			g.Expect(w.tip()).To(Equal(lastNight), "a person decides")
+
+			if fromOld {
+				w.git("branch", "records-2", branch)
+			}
+			_ = w.seen()
+			w.moved(l, "records-2")
+			w.settle(l)
+			g.Expect(w.filesOf("records-2")).To(ConsistOf(w.path(a), w.path(b), w.path(c),
+				ContainSubstring("restoresession.drill/"), ContainSubstring("restorebatch.all/")))
+			for _, s := range []*v1alpha1.BackupSession{a, b, c} {
+				g.Expect(get(w, s).Finalizers).To(BeEmpty())
+				g.Expect(s.Status.Records).To(HaveLen(1))
+				w.git("cat-file", "-e", w.objectOf(s))
+				g.Expect(w.git("log", "--format=%H", "records-2", "--", w.path(s))).
+					To(Equal(s.Status.Records[0].Commit), "written once, and the commit is in the branch")
+			}
+			for _, o := range []client.Object{get(w, drill), get(w, batch)} {
+				g.Expect(o.GetFinalizers()).To(BeEmpty())
+			}
+			g.Expect(drill.Status.Records[0].Commit).To(Equal(batch.Status.Records[0].Commit))
+			if fromOld {
+				g.Expect(a.Status.Records).To(Equal(first), "it was there")
+			}
+			g.Expect(w.seen()).NotTo(ContainSubstring("Warning"))
+			g.Expect(get(w, l)).To(beReady(metav1.ConditionTrue, v1alpha1.ReasonPushed))
+
+			tip, version := w.git("rev-parse", "records-2"), a.ResourceVersion
+			w.restart()
+			w.pass(time.Hour)
+			w.settle(l)
+			g.Expect(w.git("rev-parse", "records-2")).To(Equal(tip))
+			g.Expect(get(w, a).ResourceVersion).To(Equal(version))
+		})
+	}
+}
+
+// A process that is killed at any write leaves nothing out.
+func TestACrashWhileRecordsAreWrittenAgain(t *testing.T) {
+	t.Parallel()
+	crashed := func(t *testing.T, n int, before bool) (happened bool) {
+		g, w := NewWithT(t), newWorld(t)
+		l := w.ledger("ledger")
+		a, b := w.session("a"), w.session("b")
+		w.settle(l)
+		bed.Edit(t, l, func() { l.Spec.Branch = "records-2" })
+		died, _ := w.crashAt(n, before)
+		for range 4 {
+			w.pass(11 * time.Second)
+			_, _ = w.push(l)
+			_, _ = w.collect()
+		}
+		w.write = nil
+		w.restart()
+		w.settle(l)
+		w.settle(l)
+		g.Expect(w.filesOf("records-2")).To(ConsistOf(w.path(a), w.path(b)))
+		for _, s := range []*v1alpha1.BackupSession{a, b} {
+			g.Expect(get(w, s).Finalizers).To(BeEmpty())
+			g.Expect(s.Status.Records).To(HaveLen(1))
+			w.git("cat-file", "-e", w.objectOf(s))
+		}
+		return *died
+	}
+	for _, before := range []bool{true, false} {
+		t.Run(fmt.Sprintf("before %t", before), func(t *testing.T) {
+			t.Parallel()
+			n := 1
+			for crashed(t, n, before) {
+				n++
+			}
+			NewWithT(t).Expect(n).To(BeNumerically(">", 8))
+		})
+	}
+}
+
+// A Ledger that was made anew under its name, as a GitOps tool does it, finds what it had recorded.
+func TestALedgerMadeAnewWritesNothingAgain(t *testing.T) {
+	t.Parallel()
+	g, w := NewWithT(t), newWorld(t)
+	l := w.ledger("ledger")
+	a := w.session("a")
+	w.settle(l)
+	g.Expect(bed.Client.Delete(t.Context(), l)).To(Succeed())
+	w.pass(time.Minute)
+	g.Expect(w.push(l)).Error().NotTo(HaveOccurred())
+	w.restart()
+	version := get(w, a).ResourceVersion
+	l = w.ledger("ledger")
+	w.settle(l)
+	g.Expect(w.filesOf(branch)).To(ConsistOf(w.path(a)))
+	g.Expect(get(w, a).ResourceVersion).To(Equal(version))
+}
+
+// What the Ledger does not select any more is not recorded again, and an object that the API server lets nobody change
+// holds up no other.
+func TestWhatIsNotRecordedAgain(t *testing.T) {
+	t.Parallel()
+	g, w := NewWithT(t), newWorld(t)
+	l := w.ledger("ledger")
+	a := w.session("a")
+	other := w.session("other", func(s *v1alpha1.BackupSession) { s.Labels[v1alpha1.LabelSession] = "weekly" })
+	guarded, going := w.session("guarded"), w.session("going", func(s *v1alpha1.BackupSession) {
+		s.Finalizers = append(s.Finalizers, "example.com/hold")
+	})
+	w.settle(l)
+	g.Expect(bed.Client.Delete(t.Context(), going)).To(Succeed())
+	versions := get(w, other).ResourceVersion + get(w, going).ResourceVersion
+	bed.Edit(t, l, func() {
+		l.Spec.Branch = "records-2"
+		l.Spec.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{v1alpha1.LabelSession: "hourly"}}
+	})
+	w.reconciler.Client = interceptor.NewClient(w.client, interceptor.Funcs{Patch: func(
+		ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, opts ...client.PatchOption,
+	) error {
+		if o.GetName() == guarded.Name {
+			return apierrors.NewForbidden(schema.GroupResource{Resource: "backupsessions"}, o.GetName(), errCrash)
+		}
+		return c.Patch(ctx, o, p, opts...)
+	}})
+	w.settle(l)
+	w.settle(l)
+	g.Expect(w.filesOf("records-2")).To(ConsistOf(w.path(a)))
+	g.Expect(get(w, l)).To(beReady(metav1.ConditionTrue, v1alpha1.ReasonPushed))
+	g.Expect(get(w, other).ResourceVersion + get(w, going).ResourceVersion).To(Equal(versions))
+	bed.Edit(t, going, func() { controllerutil.RemoveFinalizer(going, "example.com/hold") })
+}
