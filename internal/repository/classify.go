@@ -39,7 +39,7 @@ var byText = []struct {
 	{regexp.MustCompile(`(?i)connection refused|no such host|i/o timeout|no route to host|network is unreachable|` +
 		`connection reset|broken pipe|TLS handshake|server gave HTTP response to HTTPS|unexpected EOF|` +
 		`connection lost|use of closed network connection|503 Service|SlowDown|InternalError|Bad Gateway|` +
-		`Gateway Time`), ErrUnreachable},
+		`Gateway Time|Too ?Many ?Requests|reduce your request rate`), ErrUnreachable},
 }
 
 // s3Kinds maps the error codes of the S3 protocol. The texts beside the codes differ between servers.
@@ -54,14 +54,34 @@ var s3Kinds = map[string]error{
 	"InvalidObjectState":    ErrArchived,
 	"RequestTimeTooSkewed":  ErrClockSkew,
 	"SlowDown":              ErrUnreachable,
+	"RequestTimeout":        ErrUnreachable,
+	"RequestLimitExceeded":  ErrUnreachable,
+	"RequestThrottled":      ErrUnreachable,
+	"Throttling":            ErrUnreachable,
+	"ThrottlingException":   ErrUnreachable,
 	"InternalError":         ErrUnreachable,
 	"ServiceUnavailable":    ErrUnreachable,
 	"QuotaExceeded":         ErrStorageFull,
 	"XMinioStorageFull":     ErrStorageFull,
 }
 
-// S3Kind returns the kind of an error code of the S3 protocol. It is nil for a code without a kind.
-func S3Kind(code string) error { return s3Kinds[code] }
+// S3Kind returns the kind of an error code of the S3 protocol, or of the HTTP status that its client takes for one if
+// there is none. It is nil for a code without a kind.
+func S3Kind(code string) error {
+	if kind := s3Kinds[code]; kind != nil {
+		return kind
+	}
+	return ofText(code)
+}
+
+func ofText(text string) error {
+	for _, r := range byText {
+		if r.re.MatchString(text) {
+			return r.kind
+		}
+	}
+	return nil
+}
 
 // Classify wraps err with its kind. A kind that is already attached stays. Nil stays nil.
 func Classify(op string, err error) error {
@@ -82,11 +102,8 @@ func KindOf(err error) error {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return ErrStorageFull
 	}
-	text := err.Error()
-	for _, r := range byText {
-		if r.re.MatchString(text) {
-			return r.kind
-		}
+	if kind := ofText(err.Error()); kind != nil {
+		return kind
 	}
 	switch { // not net.Error: a plain errno has its methods too
 	case errors.As(err, new(*net.OpError)), errors.As(err, new(*url.Error)):

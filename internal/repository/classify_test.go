@@ -76,8 +76,10 @@ func TestClassify(t *testing.T) {
 			errors.New("the certificate fingerprint is 00, not the one of the BackupStorage"),
 			repository.ErrUntrusted,
 		},
-		"throttled": {errors.New("Please reduce your request rate. SlowDown"), repository.ErrUnreachable},
-		"full disk": {fmt.Errorf("write /repo/p/1: %w", syscall.ENOSPC), repository.ErrStorageFull},
+		"throttled":               {errors.New("Please reduce your request rate."), repository.ErrUnreachable},
+		"throttled by a proxy":    {errors.New("unexpected status: 429 Too Many Requests"), repository.ErrUnreachable},
+		"throttled, code in text": {errors.New("PutObject: TooManyRequests"), repository.ErrUnreachable},
+		"full disk":               {fmt.Errorf("write /repo/p/1: %w", syscall.ENOSPC), repository.ErrStorageFull},
 		"full server": {
 			errors.New("Storage backend has reached its minimum free drive threshold. XMinioStorageFull"),
 			repository.ErrStorageFull,
@@ -104,10 +106,35 @@ func TestClassify(t *testing.T) {
 }
 
 func TestS3Kind(t *testing.T) {
-	g := NewWithT(t)
-	g.Expect(repository.S3Kind("NoSuchBucket")).To(Equal(repository.ErrNoBucket))
-	g.Expect(repository.S3Kind("InvalidObjectState")).To(Equal(repository.ErrArchived))
-	g.Expect(repository.S3Kind("NoSuchKey")).To(Succeed())
+	t.Parallel()
+	for code, kind := range map[string]error{
+		"NoSuchBucket":       repository.ErrNoBucket,
+		"InvalidObjectState": repository.ErrArchived,
+		"NoSuchKey":          nil,
+		"NotImplemented":     nil,
+		// Servers and their proxies say in many ways that they have too much to do.
+		"SlowDown":                repository.ErrUnreachable,
+		"SlowDownRead":            repository.ErrUnreachable,
+		"SlowDownWrite":           repository.ErrUnreachable,
+		"TooManyRequests":         repository.ErrUnreachable,
+		"Throttling":              repository.ErrUnreachable,
+		"ThrottlingException":     repository.ErrUnreachable,
+		"RequestThrottled":        repository.ErrUnreachable,
+		"RequestLimitExceeded":    repository.ErrUnreachable,
+		"RequestTimeout":          repository.ErrUnreachable,
+		"429 Too Many Requests":   repository.ErrUnreachable, // The client takes the status where there is no code.
+		"503 Service Unavailable": repository.ErrUnreachable,
+		"502 Bad Gateway":         repository.ErrUnreachable,
+	} {
+		t.Run(code, func(t *testing.T) {
+			t.Parallel()
+			if kind == nil {
+				NewWithT(t).Expect(repository.S3Kind(code)).To(Succeed())
+				return
+			}
+			NewWithT(t).Expect(repository.S3Kind(code)).To(MatchError(kind))
+		})
+	}
 }
 
 func TestErrorsOfOneCauseAreEqual(t *testing.T) {
