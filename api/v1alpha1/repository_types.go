@@ -115,8 +115,9 @@ type RepositoryStatus struct {
 	// +optional
 	TakenTime *metav1.Time `json:"takenTime,omitempty"`
 
-	// ProvedAfter is the Snapshot that failed because the password had changed, the storage refused the credential, or
-	// the directory belonged to another Repository or cluster. Cairn saw since that none of it is so any more.
+	// ProvedAfter is the Snapshot that failed because the password had changed, the storage refused the credential, the
+	// bucket, the repository or data of it was gone, or the directory belonged to another Repository or cluster. Cairn
+	// saw since that the Repository can be used.
 	// +optional
 	ProvedAfter string `json:"provedAfter,omitempty"`
 

@@ -17,9 +17,9 @@ import (
 // listed is the number of Repositories that the status shows.
 const listed = 1000
 
-// count summarizes the storage's Repositories in its status. It returns when the storage last refused the credential of
-// one that it refuses still, or the zero time.
-func (r *Reconciler) count(ctx context.Context, storage *v1alpha1.BackupStorage) (refusedAt time.Time, _ error) {
+// count summarizes the storage's Repositories in its status. It returns since when an init Job blames the storage for
+// one that it could use before, the last one if there are several, or the zero time.
+func (r *Reconciler) count(ctx context.Context, storage *v1alpha1.BackupStorage) (blamedAt time.Time, _ error) {
 	repositories, err := r.repositories(ctx, storage)
 	if err != nil {
 		return time.Time{}, err
@@ -32,8 +32,8 @@ func (r *Reconciler) count(ctx context.Context, storage *v1alpha1.BackupStorage)
 		if bytes := repository.Status.StoredBytes; bytes != nil {
 			total, known = total+*bytes, true
 		}
-		if at := refused(repository); at.After(refusedAt) {
-			refusedAt = at
+		if at := blamed(repository); at.After(blamedAt) {
+			blamedAt = at
 		}
 		if len(out) == listed {
 			continue
@@ -52,24 +52,24 @@ func (r *Reconciler) count(ctx context.Context, storage *v1alpha1.BackupStorage)
 	if known {
 		storage.Status.TotalSize = task.FormatSize(total)
 	}
-	return refusedAt, nil
+	return blamedAt, nil
 }
 
-// refused returns since when an init Job says that the storage refuses a Repository's credential, or the zero time.
-func refused(repository *v1alpha1.Repository) time.Time {
+// blamed returns since when an init Job of a Repository says that the storage can't be used as it is, or the zero time.
+func blamed(repository *v1alpha1.Repository) time.Time {
 	ready := conditions.Get(repository, meta.ReadyCondition)
-	if ready == nil || !initjob.RefusesCredential(ready.Reason) {
+	if ready == nil || !initjob.BlamesStorage(ready.Reason) {
 		return time.Time{}
 	}
 	return ready.LastTransitionTime.Time
 }
 
-// doubted reports whether a Repository was refused since the backend was proved: then it is proved again. That happens
-// at most once in each credentialInterval, and again is when to look once more: a Repository can lack a right that the
+// doubted reports whether the storage was blamed since the backend was proved: then it is proved again. That happens at
+// most once in each credentialInterval, and again is when to look once more: a Repository can lack a right that the
 // storage itself has.
-func (r *Reconciler) doubted(storage *v1alpha1.BackupStorage, refusedAt time.Time) (doubted bool, again time.Duration) {
+func (r *Reconciler) doubted(storage *v1alpha1.BackupStorage, blamedAt time.Time) (doubted bool, again time.Duration) {
 	proved := conditions.Get(storage, v1alpha1.ConditionBackendInitialized)
-	if proved == nil || proved.Status != metav1.ConditionTrue || !refusedAt.After(proved.LastTransitionTime.Time) {
+	if proved == nil || proved.Status != metav1.ConditionTrue || !blamedAt.After(proved.LastTransitionTime.Time) {
 		return false, 0
 	}
 	again = run.Left(proved.LastTransitionTime.Add(credentialInterval), credentialInterval, r.Clock.Now())

@@ -88,7 +88,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 // reconcile sets the whole status or, with an error, leaves it as it is: a generation counts as observed only once its
 // backend was judged.
 func (r *Reconciler) reconcile(ctx context.Context, storage *v1alpha1.BackupStorage) (ctrl.Result, error) {
-	refusedAt, err := r.count(ctx, storage)
+	blamedAt, err := r.count(ctx, storage)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
@@ -114,7 +114,7 @@ func (r *Reconciler) reconcile(ctx context.Context, storage *v1alpha1.BackupStor
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	result, err := r.initialise(ctx, storage, digest, refusedAt)
+	result, err := r.initialise(ctx, storage, digest, blamedAt)
 	if reason, message, ok := access.ReasonOf(err); ok {
 		statusOf(storage).NotReady(reason, message)
 		return ctrl.Result{RequeueAfter: missingInterval}, nil
@@ -131,17 +131,17 @@ func (r *Reconciler) reconcile(ctx context.Context, storage *v1alpha1.BackupStor
 	return result, nil
 }
 
-// initialise runs the init Job unless it has already proved this backend with this credential. refusedAt is when a
-// Repository was last refused with it, which disproves it.
+// initialise runs the init Job unless it has already proved this backend with this credential. blamedAt is when it was
+// last blamed for a Repository, which casts doubt on it.
 func (r *Reconciler) initialise(
-	ctx context.Context, storage *v1alpha1.BackupStorage, digest string, refusedAt time.Time,
+	ctx context.Context, storage *v1alpha1.BackupStorage, digest string, blamedAt time.Time,
 ) (ctrl.Result, error) {
 	request := initjob.Request{
 		Owner: storage, Label: v1alpha1.LabelStorage, Name: moverjob.InitStorageJobName(storage.Name, digest),
 		Build: func(ctx context.Context) (*batchv1.Job, error) { return r.job(ctx, storage, digest) },
 	}
 	runner := initjob.Runner{Client: r.Client, Reader: r.APIReader, Clock: r.Clock, FieldManager: r.FieldManager}
-	doubted, again := r.doubted(storage, refusedAt)
+	doubted, again := r.doubted(storage, blamedAt)
 	proved := storage.Status.InitializedSpec == digest
 	if proved && !doubted {
 		if err := runner.Clean(ctx, request); err != nil {
@@ -163,7 +163,7 @@ func (r *Reconciler) initialise(
 	if proved { // the condition gets a new time, from which doubted counts
 		storage.Status.InitializedSpec = ""
 		conditions.MarkUnknown(storage, v1alpha1.ConditionBackendInitialized, v1alpha1.ReasonProgressing, "%s",
-			"movers were refused")
+			"movers could not use it")
 	}
 	statusOf(storage).Follow(progress, r.Clock.Now())
 	if progress.State == observe.StateSucceeded {

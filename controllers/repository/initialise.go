@@ -36,7 +36,11 @@ func (r *Reconciler) initialise(
 	}
 	request := initjob.Request{Owner: repository, Label: v1alpha1.LabelRepository}
 	status := statusOf(repository)
-	if status.Proved = repository.Status.InitializedSpec == place; status.Proved && doubt == "" {
+	status.Proved = repository.Status.InitializedSpec == place
+	if status.Proved && doubt == "" && unproved(repository) { // the Snapshot that has told why is gone since
+		doubt = v1alpha1.ReasonRepositoryInitializationFailed
+	}
+	if status.Proved && doubt == "" {
 		if err := runner.Clean(ctx, request); err != nil {
 			return ctrl.Result{}, err
 		}
@@ -101,7 +105,7 @@ func (r *Reconciler) proved(
 		return ctrl.Result{}, err
 	}
 	status.Follow(progress, r.Clock.Now())
-	repository.Status.InitializedSpec, repository.Status.ProvedAfter = place, counts.disprovedBy
+	repository.Status.InitializedSpec, repository.Status.ProvedAfter = place, counts.doubtedBy
 	repository.Status.TakenTime = nil
 	return ctrl.Result{}, nil
 }

@@ -24,10 +24,10 @@ const clockInterval = 10 * time.Minute
 
 // counted is what a Repository's Snapshots say.
 type counted struct {
-	// disprovedBy names the newest ended Snapshot if it failed because the password or the storage's credential no
-	// longer fits, or because the directory belongs to another Repository or cluster. taken reports the latter.
-	disprovedBy string
-	taken       bool
+	// doubtedBy names the newest ended Snapshot if it failed for a reason that castsDoubt, or because the directory
+	// belongs to another Repository or cluster. taken reports the latter.
+	doubtedBy string
+	taken     bool
 	// snapshots are those that stay, newest first.
 	snapshots []*v1alpha1.Snapshot
 	// again is when to look at their times again, or 0.
@@ -43,10 +43,10 @@ func (r *Reconciler) count(ctx context.Context, repository *v1alpha1.Repository)
 	now := r.Clock.Now()
 	newestFirst(snapshots, now)
 	// A policy that keeps no failed Snapshot lets one go as soon as it fails. It tells why until it is gone.
-	disprovedBy, taken := disproving(snapshots, repository.Status.MovedTime, now)
+	doubtedBy, taken := doubting(snapshots, repository.Status.MovedTime, now)
 	snapshots = slices.DeleteFunc(snapshots, func(s *v1alpha1.Snapshot) bool { return !s.DeletionTimestamp.IsZero() })
 	again := summarize(&repository.Status, snapshots, now, r.settled(now))
-	return counted{disprovedBy, taken, snapshots, again}, nil
+	return counted{doubtedBy, taken, snapshots, again}, nil
 }
 
 // settled reports whether the manager's clock has run like a stopwatch for so long that it can take a time back.
@@ -69,17 +69,23 @@ func newestFirst(snapshots []*v1alpha1.Snapshot, now time.Time) {
 	})
 }
 
-// disproves reports whether a reason of a mover says that the password no longer opens the repository, or that the
-// storage no longer takes the credential. A missing encryption Secret says neither: a restore can bring its own.
-func disproves(reason string) bool {
-	return reason == v1alpha1.ReasonPasswordChanged || initjob.RefusesCredential(reason)
+// castsDoubt reports whether a reason of a mover makes an init Job look whether the Repository can still be used: the
+// password no longer opens it, the storage can't be used, or the repository or data of it is gone. The Job decides: it
+// succeeds where only data of some Snapshots is gone. A missing encryption Secret casts no doubt: a restore can bring
+// its own.
+func castsDoubt(reason string) bool {
+	switch reason {
+	case v1alpha1.ReasonPasswordChanged, v1alpha1.ReasonRepositoryNotFound, v1alpha1.ReasonRepositoryDamaged:
+		return true
+	}
+	return initjob.BlamesStorage(reason)
 }
 
-// disproving returns the name of the newest Snapshot that has ended, if it failed for a reason that disproves the
+// doubting returns the name of the newest Snapshot that has ended, if it failed for a reason that casts doubt on the
 // Repository, or because the directory was taken, and "" otherwise. The Snapshots must be sorted, newest first. One
 // that is still to come says nothing: nobody knows what came after it. Nor does one from before the Repository moved,
 // or took its directory back, say who has the directory now.
-func disproving(snapshots []*v1alpha1.Snapshot, moved *metav1.Time, now time.Time) (name string, taken bool) {
+func doubting(snapshots []*v1alpha1.Snapshot, moved *metav1.Time, now time.Time) (name string, taken bool) {
 	for _, s := range snapshots {
 		if at := s.MadeBy(now); at != nil && v1alpha1.Ahead(at.Time, now) {
 			continue
@@ -96,7 +102,7 @@ func disproving(snapshots []*v1alpha1.Snapshot, moved *metav1.Time, now time.Tim
 				switch {
 				case c.Reason == v1alpha1.ReasonDirectoryTaken && !before:
 					return s.Name, true
-				case disproves(c.Reason):
+				case castsDoubt(c.Reason):
 					name = s.Name
 				}
 			}

@@ -16,8 +16,8 @@ var kept = []string{v1alpha1.ConditionMaintained, v1alpha1.ConditionChecked, v1a
 // directory can belong to another Repository or cluster. It is only a doubt: the next init Job looks who the owner is,
 // and takes the directory from nobody without that owner's name in the annotation.
 func doubtOf(repository *v1alpha1.Repository, counts counted) (doubt string, taken bool) {
-	if counts.disprovedBy != repository.Status.ProvedAfter {
-		doubt, taken = counts.disprovedBy, counts.taken
+	if counts.doubtedBy != repository.Status.ProvedAfter {
+		doubt, taken = counts.doubtedBy, counts.taken
 	}
 	for _, condition := range kept {
 		if c := conditions.Get(repository, condition); foundTaken(repository, condition) {
@@ -29,6 +29,13 @@ func doubtOf(repository *v1alpha1.Repository, counts counted) (doubt string, tak
 		doubt = v1alpha1.ReasonDirectoryTaken
 	}
 	return doubt, taken || lost
+}
+
+// unproved reports whether an init Job has disproved a Repository, or was needed to prove it again, and none has proved
+// it since.
+func unproved(repository *v1alpha1.Repository) bool {
+	c := conditions.Get(repository, v1alpha1.ConditionRepositoryInitialized)
+	return c != nil && c.Status != metav1.ConditionTrue
 }
 
 // markTaken notes that the directory of a Repository belongs to another one, until an init Job proves a directory. Any

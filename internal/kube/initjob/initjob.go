@@ -104,9 +104,14 @@ func (p Progress) Disproves() bool {
 	return p.State == observe.StateFailed && slices.Contains(disproving, p.Reason)
 }
 
-// RefusesCredential reports whether a reason says that the storage does not take the credential.
-func RefusesCredential(reason string) bool {
-	return reason == v1alpha1.ReasonBadCredentials || reason == v1alpha1.ReasonAccessDenied
+// BlamesStorage reports whether a reason says that a storage can't be used as it is: it does not take the credential,
+// or its bucket or volume is gone.
+func BlamesStorage(reason string) bool {
+	switch reason {
+	case v1alpha1.ReasonBadCredentials, v1alpha1.ReasonAccessDenied, v1alpha1.ReasonBucketNotFound:
+		return true
+	}
+	return false
 }
 
 // Run observes the Job of the request, and creates or replaces the Job when needed. It removes Jobs of other names,
