@@ -26,10 +26,9 @@ func ToCheck(snapshots []*v1alpha1.Snapshot, met Met, now time.Time) []task.Chec
 	})
 	slow, others := splitSlow(snapshots, now)
 	others = inOrder(others, now)
-	if !met.first(others, now) {
-		if due := dueSlow(slow, now); len(due) > 0 {
-			return due
-		}
+	waits := met.first(others, now)
+	if due := dueSlow(slow, now); len(due) > 0 && (!waits || starved(slow, now)) {
+		return due
 	}
 	if len(others) == 0 && len(slow) > 0 {
 		return slow[0].next(now)

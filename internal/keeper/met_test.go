@@ -154,3 +154,26 @@ func TestWhereDamageWasMetIsCheckedFirst(t *testing.T) {
 	wide.Status.Components["data"] = v1alpha1.Component{ID: "wide", Integrity: new(false)}
 	g.Expect(first(Met{"wide": now}, old, never, wide)).To(Equal("never/x"), "it is known to be damaged")
 }
+
+// A drill restores a rotten file each day, which no check sees. A Snapshot whose check takes long has its turn at last.
+func TestDamageThatIsMetEachDayStarvesNoSlowSnapshot(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	day := func(n int) time.Time { return start.Add(time.Duration(n) * quickEvery) }
+	rotten, slow := aged("rotten", 1, 10), aged("slow", 2, 0)
+	rotten.Status.Components["x"] = v1alpha1.Component{ID: "rotten", Integrity: new(true)}
+	checked := task.Checked{Snapshot: "slow", UID: slow.UID, Component: "x", ID: "x"}
+	MarkSlow(slow, checked, tooLong, "too long", metav1.NewTime(day(10)))
+	var tried []int
+	for n := 11; n < 120; n++ {
+		met := Met{"rotten": day(n).Add(-time.Hour)}
+		switch checks := ToCheck([]*v1alpha1.Snapshot{rotten, slow}, met, day(n)); checks[0].Snapshot {
+		case "slow":
+			tried = append(tried, n)
+			MarkSlow(slow, checked, tooLong, "too long", metav1.NewTime(day(n)))
+		case "rotten":
+			rotten.Status.LastCheckTime = &metav1.Time{Time: day(n)}
+		}
+	}
+	g.Expect(tried).To(Equal([]int{52, 94}), "every six weeks")
+}

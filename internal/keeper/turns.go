@@ -14,6 +14,9 @@ const (
 	slowAgain = 4 * fullEvery
 	// slowPause is the time between two such tries. It is longer than a week: others are checked meanwhile.
 	slowPause = fullEvery + quickEvery/2
+	// slowStarves is the time without any such try after which one goes before damage that restores have met: they can
+	// meet some each day.
+	slowStarves = slowAgain + slowAgain/2
 )
 
 // slowSeries are the Snapshots of a series whose checks take too long, or would most likely: they would hold up all
@@ -72,6 +75,12 @@ func dueSlow(slow []*slowSeries, now time.Time) []task.Checked {
 		}
 	}
 	return nil
+}
+
+// starved reports whether none of the slow Snapshots, at least one, was tried for so long that it is their turn
+// whatever else there is.
+func starved(slow []*slowSeries, now time.Time) bool {
+	return now.Sub(slow[len(slow)-1].last(now)) >= slowStarves
 }
 
 // due reports whether the series is tried although there are others. After a try that was in time another one follows,
