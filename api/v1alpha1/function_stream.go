@@ -27,7 +27,7 @@ const (
 	StreamFilterRedisCommands StreamFilter = "RedisCommands"
 	// StreamFilterPostgresRoles changes the output of pg_dumpall, so that it drops no role and does not fail if a role
 	// exists, if a database that is dropped is a template, or if one is read-only by default. One of the existing roles
-	// is the role that restores: it keeps its password and its other attributes.
+	// is the role that restores: it keeps its password and its other attributes. psql stops at the first error.
 	StreamFilterPostgresRoles StreamFilter = "PostgresRoles"
 	// StreamFilterMariaDBDump changes the output of mariadb-dump, so that routines keep the grants on them, and tables
 	// whose defaults read a sequence can be loaded.

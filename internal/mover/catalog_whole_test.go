@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 
@@ -239,4 +240,29 @@ func TestDefaultPrivilegesOfWhomHasAllAnyway(t *testing.T) {
 	s.must(s.psql("shop", "REVOKE ALL ON items FROM root, member; "+
 		"ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO public"))
 	g.Expect(base.confirmed().restore(p, made)).To(HaveField("Message", HaveSuffix("psql said: wider: public.items")))
+}
+
+// A row can break a constraint that it met when it was written. psql would go on after the error.
+func TestAStatementThatCanNotBeLoadedEndsARestoreOfAllWhateverItsArguments(t *testing.T) {
+	t.Parallel()
+	g, s, p := NewWithT(t), startPostgreSQL(t), withSecret(t)
+	s.withALicence("licences")
+	base := catalogTask{addon: "postgres-addon", server: s}
+	made := base.backedUp(p, "all")
+	for _, args := range []string{"--set=ON_ERROR_STOP=0", "-v ON_ERROR_STOP=off"} {
+		g.Expect(base.with("args", args).confirmed().restore(p, made)).To(And(
+			HaveField("Reason", v1alpha1.ReasonLoadFailed),
+			HaveField("Message", ContainSubstring("violates check constraint"))))
+	}
+}
+
+// withALicence makes a database whose only row breaks a constraint by now.
+func (s *databaseServer) withALicence(database string) {
+	s.t.Helper()
+	s.must(s.psql("postgres", "CREATE DATABASE "+database))
+	s.must(s.psql(database, `CREATE TABLE licence (ends timestamptz CHECK (ends > now()));
+		INSERT INTO licence VALUES (clock_timestamp() + interval '50 ms')`))
+	NewWithT(s.t).Eventually(func() (string, error) {
+		return s.psql(database, "SELECT count(*) FROM licence WHERE ends > now()")
+	}).WithTimeout(time.Minute).Should(Equal("0\n"))
 }

@@ -17,14 +17,17 @@ import (
 // it.
 const header = "--\n-- PostgreSQL database cluster dump\n"
 
+// stop makes psql stop at the first error, whatever its arguments say: it would go on, and end with exit code 0.
+const stop = "\\set ON_ERROR_STOP 1\n"
+
 // longest is how much of a line of the beginning is kept. A longer one stays as it is.
 const longest = 1 << 20
 
-// Writer passes a dump on to another writer. CREATE ROLE creates only a missing role, and DROP ROLE is left out. ALTER
-// ROLE WITH leaves the role that reads the dump as it is: its password, and all else that it could be locked out by.
-// Before databases are dropped, templates among them become plain databases, and a database that has a subscription, a
-// session or a prepared transaction ends the dump: PostgreSQL drops none of them, and those before it would be gone.
-// Databases that are read-only by default can be written to.
+// Writer passes a dump on to another writer. psql stops at the first error. CREATE ROLE creates only a missing role,
+// and DROP ROLE is left out. ALTER ROLE WITH leaves the role that reads the dump as it is: its password, and all else
+// that it could be locked out by. Before databases are dropped, templates among them become plain databases, and a
+// database that has a subscription, a session or a prepared transaction ends the dump: PostgreSQL drops none of them,
+// and those before it would be gone. Databases that are read-only by default can be written to.
 // Nothing else is changed from the first line that connects to a database, after which data can follow. A stream that
 // is no dump of a cluster stays as it is. A Writer is for one goroutine.
 type Writer struct {
@@ -54,7 +57,7 @@ func (w *Writer) Write(b []byte) (int, error) {
 		w.body = string(w.rest[:seen]) != header[:seen]
 		w.known = seen == len(header) && !w.body
 		if w.known {
-			out.WriteString(header)
+			out.WriteString(header + stop)
 			w.rest = w.rest[seen:]
 		}
 	}

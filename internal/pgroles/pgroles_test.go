@@ -172,8 +172,25 @@ func TestWhatIsNoSuchDump(t *testing.T) {
 	}
 }
 
-// through passes a text through a Writer in pieces of this size.
+// stop is what a Writer adds to the header of a dump.
+const stop = "\\set ON_ERROR_STOP 1\n"
+
+// With --set=ON_ERROR_STOP=0 among its arguments, psql would end well in spite of errors.
+func TestPsqlStopsAtTheFirstError(t *testing.T) {
+	t.Parallel()
+	for _, size := range []int{1 << 22, 1} {
+		NewWithT(t).Expect(passed(t, dump, size)).To(HavePrefix(strings.TrimSuffix(first, "--\n") + stop + "--\nSET "))
+	}
+}
+
+// through passes a text through a Writer in pieces of this size. It returns what comes out without the line that stops.
 func through(t *testing.T, text string, size int) string {
+	t.Helper()
+	return strings.Replace(passed(t, text, size), stop, "", 1)
+}
+
+// passed returns all that comes out of a Writer.
+func passed(t *testing.T, text string, size int) string {
 	t.Helper()
 	g := NewWithT(t)
 	var out bytes.Buffer
