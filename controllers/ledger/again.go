@@ -42,42 +42,35 @@ func (r *Reconciler) recordedBefore(ctx context.Context, l *v1alpha1.Ledger, s *
 		return nil, err
 	}
 	in := namespaces{read.NewNamespaceLabels(r.Client)}
+	all, err := runs(ctx, r.Client, client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return nil, fmt.Errorf("find what was recorded before: %w", err)
+	}
 	var out []earlier
-	add := func(kind string, o client.Object, records []v1alpha1.RecordStatus, path func() string) error {
-		if !recordedOnce(m.name(), o, records) || !m.sessions.Matches(labelsOf(o)) {
-			return nil
-		}
-		ok, err := in.matches(ctx, m.namespaces, o.GetNamespace())
-		if ok {
-			out = append(out, earlier{kind, o, path()})
-		}
-		return err
-	}
-	var backups v1alpha1.BackupSessionList
-	var restores v1alpha1.RestoreSessionList
-	var batches v1alpha1.RestoreBatchList
-	for _, list := range []client.ObjectList{&backups, &restores, &batches} {
-		if err := r.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
-			return nil, fmt.Errorf("list what was recorded before: %w", err)
-		}
-	}
 	var errs []error
-	for i := range backups.Items {
-		s := &backups.Items[i]
-		errs = append(errs, add(v1alpha1.BackupSessionKind, s, s.Status.Records,
-			func() string { return ledger.BackupPath(s) }))
-	}
-	for i := range restores.Items {
-		s := &restores.Items[i]
-		errs = append(errs, add(v1alpha1.RestoreSessionKind, s, s.Status.Records,
-			func() string { return ledger.RestorePath(s) }))
-	}
-	for i := range batches.Items {
-		b := &batches.Items[i]
-		errs = append(errs, add(v1alpha1.RestoreBatchKind, b, b.Status.Records,
-			func() string { return ledger.RestoreBatchPath(b) }))
+	for _, e := range all {
+		if !recordedOnce(m.name(), e.object, e.records) || !m.sessions.Matches(labelsOf(e.object)) {
+			continue
+		}
+		ok, err := in.matches(ctx, m.namespaces, e.object.GetNamespace())
+		if ok {
+			out = append(out, earlier{e.kind, e.object, recordPath(e.object)})
+		}
+		errs = append(errs, err)
 	}
 	return out, errors.Join(unique(errs)...)
+}
+
+// recordPath returns the path of the first file of the record of a run, restore or batch.
+func recordPath(o client.Object) string {
+	switch o := o.(type) {
+	case *v1alpha1.BackupSession:
+		return ledger.BackupPath(o)
+	case *v1alpha1.RestoreSession:
+		return ledger.RestorePath(o)
+	default:
+		return ledger.RestoreBatchPath(o.(*v1alpha1.RestoreBatch))
+	}
 }
 
 // recordedOnce reports whether the Ledger has recorded the object, and the object does not wait for a record.

@@ -77,30 +77,9 @@ func pendingKey(o client.Object) []string {
 
 // pending lists the pending objects, oldest first.
 func (c *Collector) pending(ctx context.Context) ([]*ended, error) {
-	var backups v1alpha1.BackupSessionList
-	if err := c.List(ctx, &backups, client.MatchingFields{indexPending: isPending}); err != nil {
-		return nil, fmt.Errorf("list BackupSessions: %w", err)
-	}
-	var restores v1alpha1.RestoreSessionList
-	if err := c.List(ctx, &restores, client.MatchingFields{indexPending: isPending}); err != nil {
-		return nil, fmt.Errorf("list RestoreSessions: %w", err)
-	}
-	var out []*ended
-	for i := range backups.Items {
-		s := &backups.Items[i]
-		out = append(out, endedRun(v1alpha1.BackupSessionKind, s, s.Status.CompletionTime, s.Status.Records))
-	}
-	for i := range restores.Items {
-		s := &restores.Items[i]
-		out = append(out, endedRun(v1alpha1.RestoreSessionKind, s, s.Status.CompletionTime, s.Status.Records))
-	}
-	var batches v1alpha1.RestoreBatchList
-	if err := c.List(ctx, &batches, client.MatchingFields{indexPending: isPending}); err != nil {
-		return nil, fmt.Errorf("list RestoreBatches: %w", err)
-	}
-	for i := range batches.Items {
-		b := &batches.Items[i]
-		out = append(out, endedRun(v1alpha1.RestoreBatchKind, b, b.Status.CompletionTime, b.Status.Records))
+	out, err := runs(ctx, c, client.MatchingFields{indexPending: isPending})
+	if err != nil {
+		return nil, err
 	}
 	var snapshots v1alpha1.SnapshotList
 	if err := c.List(ctx, &snapshots, client.MatchingFields{indexPending: isPending}); err != nil {
@@ -118,6 +97,36 @@ func (c *Collector) pending(ctx context.Context) ([]*ended, error) {
 		})
 	}
 	slices.SortStableFunc(out, func(a, b *ended) int { return a.at.Compare(b.at) })
+	return out, nil
+}
+
+// runs lists runs, restores and batches.
+func runs(ctx context.Context, from client.Reader, opts ...client.ListOption) ([]*ended, error) {
+	var backups v1alpha1.BackupSessionList
+	if err := from.List(ctx, &backups, opts...); err != nil {
+		return nil, fmt.Errorf("list BackupSessions: %w", err)
+	}
+	var restores v1alpha1.RestoreSessionList
+	if err := from.List(ctx, &restores, opts...); err != nil {
+		return nil, fmt.Errorf("list RestoreSessions: %w", err)
+	}
+	var batches v1alpha1.RestoreBatchList
+	if err := from.List(ctx, &batches, opts...); err != nil {
+		return nil, fmt.Errorf("list RestoreBatches: %w", err)
+	}
+	var out []*ended
+	for i := range backups.Items {
+		s := &backups.Items[i]
+		out = append(out, endedRun(v1alpha1.BackupSessionKind, s, s.Status.CompletionTime, s.Status.Records))
+	}
+	for i := range restores.Items {
+		s := &restores.Items[i]
+		out = append(out, endedRun(v1alpha1.RestoreSessionKind, s, s.Status.CompletionTime, s.Status.Records))
+	}
+	for i := range batches.Items {
+		b := &batches.Items[i]
+		out = append(out, endedRun(v1alpha1.RestoreBatchKind, b, b.Status.CompletionTime, b.Status.Records))
+	}
 	return out, nil
 }
 
