@@ -45,8 +45,8 @@ func (r *Reconciler) page(ctx context.Context, l *v1alpha1.Ledger) ([]byte, erro
 	if p.runs, err = r.histories(ctx, sessions.Items, m, p.namespaces); err != nil {
 		return nil, err
 	}
-	p.backups = backupsOf(r.Client, sessions.Items)
-	if p.damages, err = readDamages(ctx, r.Client); err != nil {
+	p.backups = backupsOf(r.Client, sessions.Items, p.now)
+	if err := p.backups.readDamaged(ctx); err != nil {
 		return nil, err
 	}
 	var batches v1alpha1.BackupBatchList
@@ -139,7 +139,6 @@ type pageBuilder struct {
 	namespaces namespaces
 	runs       map[invoker]*history
 	backups    *backups
-	damages    damages
 	now        time.Time
 	rows       []ledger.Policy
 }
@@ -208,7 +207,7 @@ func (p *pageBuilder) addTargets(
 		if err != nil {
 			return err
 		}
-		all, last := p.damages.find(by, t)
+		all, last := p.backups.damaged(by, t)
 		switch name := row.Targets[len(row.Targets)-1]; {
 		case !done:
 			row.NoBackup = append(row.NoBackup, name)

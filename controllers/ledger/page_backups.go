@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -11,13 +12,18 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// backups knows which targets have had a good backup.
+// backups knows which targets have had a good backup, and what checks found of those that exist.
 type backups struct {
 	cache client.Reader
+	now   time.Time
 	// known are targets, with their namespaces, that have had one.
 	known map[v1alpha1.TypedObjectReference]bool
 	// made are those to which a certain policy has given one.
 	made map[made]bool
+	// checks and checksBy are what the checks found of a target, and of what a certain policy made of it. They tell of
+	// the namespaces whose Snapshots are known.
+	checks   map[v1alpha1.TypedObjectReference]*checks
+	checksBy map[made]*checks
 	// read are the namespaces whose Snapshots are known.
 	read map[string]bool
 }
@@ -34,9 +40,10 @@ func madeBy(by invoker, target v1alpha1.TypedObjectReference) made {
 }
 
 // backupsOf knows the targets of these runs that succeeded.
-func backupsOf(cache client.Reader, sessions []v1alpha1.BackupSession) *backups {
+func backupsOf(cache client.Reader, sessions []v1alpha1.BackupSession, now time.Time) *backups {
 	b := &backups{
-		cache: cache, known: map[v1alpha1.TypedObjectReference]bool{}, made: map[made]bool{}, read: map[string]bool{},
+		cache: cache, now: now, known: map[v1alpha1.TypedObjectReference]bool{}, made: map[made]bool{},
+		checks: map[v1alpha1.TypedObjectReference]*checks{}, checksBy: map[made]*checks{}, read: map[string]bool{},
 	}
 	for i := range sessions {
 		s := &sessions[i]
@@ -89,6 +96,8 @@ func (b *backups) readSnapshots(ctx context.Context, namespace string) error {
 		if s := &snapshots.Items[i]; countsFor(s) {
 			target, by := backupOf(s)
 			b.known[target], b.made[by] = true, true
+			see(b.checks, target, s, b.now)
+			see(b.checksBy, by, s, b.now)
 		}
 	}
 	b.read[namespace] = true
@@ -115,25 +124,58 @@ func countsFor(s *v1alpha1.Snapshot) bool {
 
 func damaged(s *v1alpha1.Snapshot) bool { return s.Status.Integrity != nil && !*s.Status.Integrity }
 
-// damage is what the checks found of the Snapshots of a target.
-type damage struct {
+// readDamaged reads the Snapshots of the namespaces with a damaged one.
+func (b *backups) readDamaged(ctx context.Context) error {
+	var found v1alpha1.SnapshotList
+	err := b.cache.List(ctx, &found, client.MatchingFields{indexDamaged: isDamaged}, client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return fmt.Errorf("list damaged Snapshots: %w", err)
+	}
+	for i := range found.Items {
+		if err := b.readSnapshots(ctx, found.Items[i].Namespace); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// damaged reports whether all Snapshots of a target are damaged, and whether a newest one is, once readDamaged was
+// called. Those that the policy has made count, if there are any.
+func (b *backups) damaged(policy invoker, target v1alpha1.TypedObjectReference) (all, last bool) {
+	found := b.checksBy[madeBy(policy, target)]
+	if found == nil {
+		found = b.checks[target]
+	}
+	if found == nil {
+		return false, false
+	}
+	return !found.whole, found.last()
+}
+
+// checks is what the checks found of the Snapshots of a target.
+type checks struct {
 	// whole reports that one of them is not known to be damaged.
 	whole bool
 	// newest are the newest of them, by Repository.
 	newest map[string]*v1alpha1.Snapshot
 }
 
-func (d *damage) see(s *v1alpha1.Snapshot) {
-	d.whole = d.whole || !damaged(s)
-	if last := d.newest[s.Spec.Repository]; last == nil || madeAt(last).Before(madeAt(s)) ||
-		madeAt(last).Equal(madeAt(s)) && last.Name < s.Name {
-		d.newest[s.Spec.Repository] = s
+func see[K comparable](m map[K]*checks, key K, s *v1alpha1.Snapshot, now time.Time) {
+	c := m[key]
+	if c == nil {
+		c = &checks{newest: map[string]*v1alpha1.Snapshot{}}
+		m[key] = c
+	}
+	c.whole = c.whole || !damaged(s)
+	last := c.newest[s.Spec.Repository]
+	if last == nil || cmp.Or(madeAt(last, now).Compare(madeAt(s, now)), cmp.Compare(last.Name, s.Name)) < 0 {
+		c.newest[s.Spec.Repository] = s
 	}
 }
 
 // last reports whether the newest Snapshot of some Repository is damaged.
-func (d *damage) last() bool {
-	for _, s := range d.newest {
+func (c *checks) last() bool {
+	for _, s := range c.newest {
 		if damaged(s) {
 			return true
 		}
@@ -141,55 +183,11 @@ func (d *damage) last() bool {
 	return false
 }
 
-func madeAt(s *v1alpha1.Snapshot) time.Time {
-	if s.Status.SnapshotTime != nil {
-		return s.Status.SnapshotTime.Time
+func madeAt(s *v1alpha1.Snapshot, now time.Time) time.Time {
+	if at := s.MadeBy(now); at != nil {
+		return at.Time
 	}
 	return s.CreationTimestamp.Time
-}
-
-// damages knows what the checks found in the namespaces with a damaged Snapshot: of a target, and of what a certain
-// policy made of it.
-type damages struct {
-	of map[v1alpha1.TypedObjectReference]*damage
-	by map[made]*damage
-}
-
-// readDamages reads the Snapshots of the namespaces with a damaged one.
-func readDamages(ctx context.Context, cache client.Reader) (damages, error) {
-	out := damages{map[v1alpha1.TypedObjectReference]*damage{}, map[made]*damage{}}
-	var found v1alpha1.SnapshotList
-	err := cache.List(ctx, &found, client.MatchingFields{indexDamaged: isDamaged}, client.UnsafeDisableDeepCopy)
-	if err != nil {
-		return damages{}, fmt.Errorf("list damaged Snapshots: %w", err)
-	}
-	read := map[string]bool{}
-	for i := range found.Items {
-		namespace := found.Items[i].Namespace
-		if read[namespace] {
-			continue
-		}
-		read[namespace] = true
-		var all v1alpha1.SnapshotList
-		if err := cache.List(ctx, &all, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
-			return damages{}, fmt.Errorf("list Snapshots of Namespace %s: %w", namespace, err)
-		}
-		for j := range all.Items {
-			if s := &all.Items[j]; countsFor(s) {
-				target, by := backupOf(s)
-				seeIn(out.of, target, s)
-				seeIn(out.by, by, s)
-			}
-		}
-	}
-	return out, nil
-}
-
-func seeIn[K comparable](m map[K]*damage, key K, s *v1alpha1.Snapshot) {
-	if m[key] == nil {
-		m[key] = &damage{newest: map[string]*v1alpha1.Snapshot{}}
-	}
-	m[key].see(s)
 }
 
 // backupOf returns the target of a Snapshot, with its namespace, and the policy that made it.
@@ -198,17 +196,4 @@ func backupOf(s *v1alpha1.Snapshot) (v1alpha1.TypedObjectReference, made) {
 	target.Namespace = s.Namespace
 	by := invoker{s.Namespace, s.Labels[v1alpha1.LabelInvokerKind], s.Labels[v1alpha1.LabelInvokerName]}
 	return target, made{by, target}
-}
-
-// find reports whether all Snapshots of a target are damaged, and whether a newest one is. Those that the policy has
-// made count, if there are any.
-func (d damages) find(policy invoker, target v1alpha1.TypedObjectReference) (all, last bool) {
-	found := d.by[madeBy(policy, target)]
-	if found == nil {
-		found = d.of[target]
-	}
-	if found == nil {
-		return false, false
-	}
-	return !found.whole, found.last()
 }
