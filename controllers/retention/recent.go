@@ -47,13 +47,12 @@ type listed struct {
 func (l *recentLists) of(namespace string, stopwatch time.Duration, server time.Time) *listed {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for name, is := range l.byNamespace {
-		// The API server tells its time in whole seconds.
-		if stopwatch-is.since > recentFor || server.Sub(is.server).Abs() > recentFor+time.Second {
-			delete(l.byNamespace, name)
-		}
+	is := l.byNamespace[namespace]
+	// The API server tells its time in whole seconds.
+	if is != nil && (stopwatch-is.since > recentFor || server.Sub(is.server).Abs() > recentFor+time.Second) {
+		return nil
 	}
-	return l.byNamespace[namespace]
+	return is
 }
 
 // keep keeps a list of all Snapshots of a namespace for as long as others can share it. It can take a hundred
