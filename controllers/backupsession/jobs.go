@@ -28,12 +28,7 @@ func (r *Reconciler) cleanUp(in backup.Input, d *backup.Decision) []movers.Delet
 			return r.copies().Discard(ctx, have)
 		}})
 	}
-	for _, name := range d.Delete {
-		if !in.Jobs[name].Sidecar {
-			out = append(out, movers.DeletionOf(r.Client, in.Session.Namespace, name, in.Jobs[name]))
-		}
-	}
-	return out
+	return append(out, movers.DeletionsOf(r.Client, in.Session.Namespace, d.Delete, in.Jobs)...)
 }
 
 // replaceJobs deletes the Jobs of the first attempts of what a decision creates: no two movers of a host read its

@@ -175,10 +175,7 @@ func (r kind) Decide(in observed) oneshot.Decision[v1alpha1.RestoreBatch] {
 					return r.cancel(ctx, in.Children[name])
 				}})
 			}
-			for _, name := range d.DeleteJobs {
-				out = append(out, movers.DeletionOf(r.Client, in.Batch.Namespace, name, in.Jobs[name]))
-			}
-			return out
+			return append(out, movers.DeletionsOf(r.Client, in.Batch.Namespace, d.DeleteJobs, in.Jobs)...)
 		},
 	}
 }

@@ -132,13 +132,7 @@ func (r kind) Decide(in restore.Input) oneshot.Decision[v1alpha1.RestoreSession]
 			return refused.Add(ctx, name, err)
 		},
 		CleanUp: func() []movers.Deletion {
-			var out []movers.Deletion
-			for _, name := range d.Delete {
-				if !in.Jobs[name].Sidecar {
-					out = append(out, movers.DeletionOf(r.Client, in.Session.Namespace, name, in.Jobs[name]))
-				}
-			}
-			return out
+			return movers.DeletionsOf(r.Client, in.Session.Namespace, d.Delete, in.Jobs)
 		},
 	}
 }

@@ -99,6 +99,17 @@ func (d *Deletions) All(
 	return refused, news, errors.Join(errs...)
 }
 
+// DeletionsOf returns the deletions of the Jobs of these names, except for the work of sidecars, which is no Job.
+func DeletionsOf(c client.Client, namespace string, names []string, observed map[string]run.Job) []Deletion {
+	var out []Deletion
+	for _, name := range names {
+		if job := observed[name]; !job.Sidecar {
+			out = append(out, DeletionOf(c, namespace, name, job))
+		}
+	}
+	return out
+}
+
 // DeletionOf returns the deletion of a Job and its pods. See Delete.
 func DeletionOf(c client.Client, namespace, name string, observed run.Job) Deletion {
 	return Deletion{Name: "Job " + name, Do: func(ctx context.Context) error {
