@@ -191,9 +191,7 @@ func followBackup(
 			}
 			if p.Ended {
 				p.End = command.Ending(p.Phase, s.Status.Reason, s.Status.Duration, get.NotReady(s.Status.Conditions))
-				if s.Status.Phase == v1alpha1.BackupSessionSucceeded {
-					p.Warning = get.PartialMessage(s.Status.Conditions)
-				}
+				p.Warning = get.Lacks(&s)
 			}
 			return p, nil
 		})

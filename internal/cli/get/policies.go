@@ -208,15 +208,6 @@ func ReadyMessage(conditions []metav1.Condition) string {
 	return ""
 }
 
-// PartialMessage returns what a backup lacks that has ended. It is empty if that lacks nothing.
-func PartialMessage(conditions []metav1.Condition) string {
-	c := apimeta.FindStatusCondition(conditions, v1alpha1.ConditionPartial)
-	if c == nil || c.Status != metav1.ConditionTrue {
-		return ""
-	}
-	return c.Message
-}
-
 // NotReady returns why an object is not ready. It is empty for a ready object.
 func NotReady(conditions []metav1.Condition) string {
 	c := apimeta.FindStatusCondition(conditions, meta.ReadyCondition)

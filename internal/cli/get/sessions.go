@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -36,9 +37,7 @@ func loadBackupSessions(ctx context.Context, s scope) (resourceView, error) {
 		for _, target := range b.Status.Targets {
 			t.Note("target " + target.Name + ": " + command.TargetState(target))
 		}
-		if b.Status.Phase == v1alpha1.BackupSessionSucceeded {
-			t.Note(PartialMessage(b.Status.Conditions))
-		}
+		t.Note(Lacks(b))
 		if len(b.Status.Targets) == 0 {
 			t.Note(NotReady(b.Status.Conditions))
 		}
@@ -46,9 +45,18 @@ func loadBackupSessions(ctx context.Context, s scope) (resourceView, error) {
 	return resourceView{objects: objectsOf(list.Items), tables: []*command.Table{t}}, nil
 }
 
+// Lacks returns what a run lacks that succeeded. It is empty if that lacks nothing.
+func Lacks(b *v1alpha1.BackupSession) string {
+	c := apimeta.FindStatusCondition(b.Status.Conditions, v1alpha1.ConditionPartial)
+	if b.Status.Phase != v1alpha1.BackupSessionSucceeded || c == nil || c.Status != metav1.ConditionTrue {
+		return ""
+	}
+	return c.Message
+}
+
 // reasonOf returns the reason of a run, which is Partial if it succeeded and lacks something.
 func reasonOf(b *v1alpha1.BackupSession) string {
-	if b.Status.Phase == v1alpha1.BackupSessionSucceeded && PartialMessage(b.Status.Conditions) != "" {
+	if Lacks(b) != "" {
 		return v1alpha1.ReasonPartial
 	}
 	return b.Status.Reason
