@@ -90,16 +90,7 @@ func TestACommandWhoseConnectionWasCutFailed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g := NewWithT(t)
-			config := &rest.Config{Host: kubelet(t, tt.status).URL}
-			api, err := kubernetes.NewForConfig(config)
-			g.Expect(err).NotTo(HaveOccurred())
-			pod := &corev1.Pod{
-				ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "db-0"},
-				Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "db"}}},
-			}
-			err = command(t.Context(), config, api, pod, &v1alpha1.HookAction{
-				Exec: &v1alpha1.HookExecAction{Command: []string{"flush"}},
-			})
+			err := commandAt(t, kubelet(t, tt.status).URL)
 			if tt.want == "" {
 				g.Expect(err).NotTo(HaveOccurred())
 				return
@@ -137,16 +128,7 @@ func TestACommandWithoutAConnectionHasNotBegun(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g := NewWithT(t)
-			config := &rest.Config{Host: tt.server.URL}
-			api, err := kubernetes.NewForConfig(config)
-			g.Expect(err).NotTo(HaveOccurred())
-			pod := &corev1.Pod{
-				ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "db-0"},
-				Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "db"}}},
-			}
-			err = command(t.Context(), config, api, pod, &v1alpha1.HookAction{
-				Exec: &v1alpha1.HookExecAction{Command: []string{"thaw"}},
-			})
+			err := commandAt(t, tt.server.URL)
 			g.Expect(err).To(HaveOccurred())
 			g.Expect(unbegun(err)).To(Equal(tt.want), err.Error())
 		})
@@ -228,4 +210,19 @@ func TestACommandThatCanGoOnCountsBeforeOneThatFailed(t *testing.T) {
 	g.Expect(worst([]error{nil, failed, cut})).To(Equal(error(cut)))
 	g.Expect(worst([]error{nil, failed})).To(Equal(error(failed)))
 	g.Expect(worst([]error{nil, nil})).To(Succeed())
+}
+
+// commandAt runs a command in a pod of this API server.
+func commandAt(t *testing.T, url string) error {
+	t.Helper()
+	config := &rest.Config{Host: url}
+	api, err := kubernetes.NewForConfig(config)
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "db-0"},
+		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "db"}}},
+	}
+	return command(t.Context(), config, api, pod, &v1alpha1.HookAction{
+		Exec: &v1alpha1.HookExecAction{Command: []string{"thaw"}},
+	})
 }

@@ -20,7 +20,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/httpstream"
 	streaming "k8s.io/apimachinery/pkg/util/remotecommand"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/streaming/pkg/httpstream/wsstream"
 
@@ -239,16 +238,7 @@ func TestWhatAWebSocketTellsOfACommand(t *testing.T) {
 				_, _ = io.WriteString(streams[3], status)
 			}))
 			t.Cleanup(s.Close)
-			config := &rest.Config{Host: s.URL}
-			api, err := kubernetes.NewForConfig(config)
-			g.Expect(err).NotTo(HaveOccurred())
-			pod := &corev1.Pod{
-				ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "db-0"},
-				Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "db"}}},
-			}
-			err = command(t.Context(), config, api, pod, &v1alpha1.HookAction{
-				Exec: &v1alpha1.HookExecAction{Command: []string{"thaw"}},
-			})
+			err := commandAt(t, s.URL)
 			g.Expect(err).To(MatchError(ContainSubstring(strings.Split(tt.status, `\`)[0])))
 			g.Expect(unbegun(err)).To(Equal(tt.want), err.Error())
 			g.Expect(sockets.Load()).To(Equal(tt.sockets))
