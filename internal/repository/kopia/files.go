@@ -43,7 +43,7 @@ func openFiles(ctx context.Context, s repository.Storage, create bool) (blob.Sto
 	}
 	impl := &filesImpl{tree: tree, root: prefix, create: create}
 	return retrying.NewWrapper(&filesStorage{
-		Storage: sharded.New(impl, prefix, sharded.Options{ListParallelism: listedAtOnce}, create), tree: tree,
+		Storage: sharded.New(impl, prefix, shards(listedAtOnce), create), tree: tree,
 	}), nil
 }
 

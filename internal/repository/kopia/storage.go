@@ -12,6 +12,7 @@ import (
 	"github.com/kopia/kopia/repo/blob/filesystem"
 	"github.com/kopia/kopia/repo/blob/gcs"
 	"github.com/kopia/kopia/repo/blob/s3"
+	"github.com/kopia/kopia/repo/blob/sharded"
 
 	"github.com/cairn-backup/cairn/internal/repository"
 )
@@ -85,9 +86,17 @@ func openLocal(ctx context.Context, l repository.Local, create bool) (blob.Stora
 		return nil, &repository.Error{Op: "open storage", Kind: repository.ErrNotInitialized, Err: err}
 	}
 	// Movers of different users can share the volume: the umask of the process decides what the group is allowed to do.
-	st, err := filesystem.New(ctx, &filesystem.Options{Path: dir, FileMode: 0o660, DirectoryMode: 0o770}, create)
+	st, err := filesystem.New(ctx,
+		&filesystem.Options{Path: dir, FileMode: 0o660, DirectoryMode: 0o770, Options: shards(0)}, create)
 	if err != nil {
 		return nil, err
 	}
 	return newLocalStorage(st, l.Path, dir)
+}
+
+// shards says how a file system spreads blobs over directories. kopia uses the same for a new repository, and keeps it
+// in a file. Where that file is lost, kopia would take other directories, find no blob there, and write so into the
+// file.
+func shards(parallel int) sharded.Options {
+	return sharded.Options{DirectoryShards: []int{1, 3}, ListParallelism: parallel}
 }
