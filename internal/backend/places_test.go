@@ -2,12 +2,14 @@ package backend_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -199,4 +201,28 @@ func TestAWipeSeesLinksThatLeadNowhere(t *testing.T) {
 			g.Expect(own).To(BeFalse())
 		}
 	})
+}
+
+// stopping is a Store that ends a wipe before it removes the engine's data as a whole.
+type stopping struct{ backend.Store }
+
+func (s stopping) DeleteAll(ctx context.Context, directory string) error {
+	if path.Base(directory) == "kopia" {
+		return errors.New("stopped")
+	}
+	return s.Store.DeleteAll(ctx, directory)
+}
+
+// A repository of which a wipe has removed a part must not be opened with the second copy of its key.
+func TestAWipeRemovesTheSecondCopyOfTheKeyFirst(t *testing.T) {
+	t.Parallel()
+	g, ctx := NewWithT(t), t.Context()
+	store, err := backend.Open(repository.Storage{Local: &repository.Local{Path: t.TempDir()}})
+	g.Expect(err).NotTo(HaveOccurred())
+	for _, file := range []string{"kopia.repository.f", "kopia.key.copy.f", "kopia.key.copy"} {
+		g.Expect(store.Put(ctx, "web/kopia/"+file, []byte("x"))).To(Succeed())
+	}
+	_, err = backend.Wipe(ctx, stopping{store}, "web", func(context.Context) error { return nil })
+	g.Expect(err).To(MatchError("stopped"))
+	g.Expect(store.List(ctx, "web")).To(Equal([]string{"web/kopia/kopia.repository.f"}))
 }

@@ -225,7 +225,8 @@ func isOwn(directory, file string, places []string) bool {
 }
 
 // wipePart removes the repository's own files in a part. If the part has nothing else, it goes as a whole, which takes
-// fewer requests.
+// fewer requests. The second copy of the key goes first: it must not bring back a repository of which a wipe has
+// removed a part.
 func wipePart(ctx context.Context, s Store, part string, c content) error {
 	var own []string
 	others := slices.ContainsFunc(c.specials, func(p string) bool { return within(p, part) })
@@ -238,6 +239,14 @@ func wipePart(ctx context.Context, s Store, part string, c content) error {
 			own = append(own, file)
 		default:
 			others = true
+		}
+	}
+	for _, spare := range layout.SpareKeyPaths(c.directory) {
+		if !slices.Contains(own, spare) {
+			continue
+		}
+		if err := s.Delete(ctx, spare); err != nil {
+			return err
 		}
 	}
 	if !others {

@@ -6,6 +6,16 @@ import (
 	"strings"
 )
 
+// SpareKey is the name that the engine gives to the second copy of the key without which nothing in a repository can be
+// read. kopia does not know it, and its names never begin so.
+const SpareKey = "kopia.key.copy"
+
+// SpareKeyPaths returns the paths that the second copy of the key can have: on an object store, and on a file system.
+func SpareKeyPaths(directory string) []string {
+	p := EnginePath(directory) + SpareKey
+	return []string{p, p + ".f"}
+}
+
 // Parts returns the directories inside a repository's directory that have a meaning. RepositoryPath lies beside them.
 func Parts(directory string) []string {
 	return []string{

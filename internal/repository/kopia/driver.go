@@ -127,7 +127,7 @@ func (d Driver) create(ctx context.Context, r repository.Repository) (bool, erro
 	return err == nil, err
 }
 
-// clearWay reports whether a format blob exists. Without a format blob the storage must be empty: with new keys the
+// clearWay reports whether a format blob exists, or its copy. Without them the storage must be empty: with new keys the
 // data of a damaged repository would be lost for ever. The only exception is the first blob that Init writes. An
 // interrupted Init leaves it, it holds no data, and kopia fails on it, so clearWay deletes it.
 func clearWay(ctx context.Context, st blob.Storage) (there bool, _ error) {
@@ -136,7 +136,7 @@ func clearWay(ctx context.Context, st blob.Storage) (there bool, _ error) {
 	var other blob.ID
 	err := st.ListBlobs(ctx, "", func(m blob.Metadata) error {
 		switch {
-		case m.BlobID == format.KopiaRepositoryBlobID:
+		case m.BlobID == keyBlob || m.BlobID == spareBlob:
 			there = true
 		case m.BlobID == first:
 			leftover = true

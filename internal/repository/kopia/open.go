@@ -39,6 +39,7 @@ type repoEngine struct {
 	cancel context.CancelCauseFunc
 	opened atomic.Bool
 	packs  *packReader
+	spare  *spareKey
 	safety maintenance.SafetyParameters
 	now    func() time.Time
 	lstat  lstatFunc
@@ -73,7 +74,9 @@ func (d Driver) open(ctx context.Context, r repository.Repository) (_ *repoEngin
 	ctx, e.cancel = context.WithCancelCause(ctx)
 	handle, f := d.storage(r, &e.packs, func(st blob.Storage) blob.Storage {
 		st = &fullWatch{st, &e.full}
-		return &listWatch{Storage: st, patience: cmp.Or(d.patience, listPatience), now: e.now, giveUp: e.giveUp}
+		st = &listWatch{Storage: st, patience: cmp.Or(d.patience, listPatience), now: e.now, giveUp: e.giveUp}
+		e.spare = &spareKey{Storage: st}
+		return e.spare
 	})
 	handles.Store(handle, f)
 	defer func() {
