@@ -84,15 +84,21 @@ func (b *backup) open(ctx context.Context) *failure.Failure {
 	if b.directory, err = layout.NormalizeDirectory(b.t.Repository.Directory); err != nil {
 		return failure.ClassifyInit(err)
 	}
-	if err := reachOwn(ctx, b.store, b.t); err != nil {
+	named, err := reachOwn(ctx, b.store, b.t)
+	if err != nil {
 		return failure.ClassifyInit(err)
 	}
 	if rep.CacheDir, err = b.m.cacheDir(b.t, b.flags); err != nil {
 		return failure.ClassifyInit(err)
 	}
-	if b.engine, err = b.m.Driver.Open(ctx, rep); err != nil {
+	if b.engine, err = b.m.open(ctx, rep, b.t.Repository.Name); err != nil {
 		b.engine = nil
 		return failure.ClassifyOpen(err, "")
+	}
+	if !named {
+		if err := ownNameless(ctx, b.engine, rep.Owner, b.directory); err != nil {
+			return failure.ClassifyInit(err)
+		}
 	}
 	return nil
 }

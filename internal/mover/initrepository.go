@@ -22,20 +22,12 @@ func (m *Mover) initRepository(ctx context.Context, t task.Task) (string, error)
 	if err != nil {
 		return "", err
 	}
-	store, err := backend.Open(storage)
+	i, err := m.initialisation(t, storage)
 	if err != nil {
 		return "", err
-	}
-	rep, err := m.repository(t, storage)
-	if err != nil {
-		return "", err
-	}
-	i := initialisation{m: m, t: t, storage: storage, store: store, rep: rep}
-	if i.directory, err = layout.NormalizeDirectory(t.Repository.Directory); err != nil {
-		return "", err // m.repository has refused it before
 	}
 	for range 3 { // again if another init or a wipe was faster
-		found, err := store.Get(ctx, layout.RepositoryPath(i.directory))
+		found, err := i.store.Get(ctx, layout.RepositoryPath(i.directory))
 		if err == nil {
 			message, err := i.existing(ctx, found)
 			if !errors.Is(err, errChanged) {
@@ -63,6 +55,19 @@ type initialisation struct {
 	store     backend.Store
 	rep       repository.Repository
 	directory string
+}
+
+func (m *Mover) initialisation(t task.Task, storage repository.Storage) (initialisation, error) {
+	i := initialisation{m: m, t: t, storage: storage}
+	var err error
+	if i.store, err = backend.Open(storage); err != nil {
+		return i, err
+	}
+	if i.rep, err = m.repository(t, storage); err != nil {
+		return i, err
+	}
+	i.directory, err = layout.NormalizeDirectory(t.Repository.Directory)
+	return i, err // m.repository has refused a bad one before
 }
 
 // existing checks who owns the directory and whether the password opens the repository in it.
@@ -157,11 +162,7 @@ func sameApp(a, b layout.AppRef) bool { return a == b || a.Name == "" || b.Name 
 // absent creates the repository, or completes one that an interrupted init left.
 func (i initialisation) absent(ctx context.Context) (string, error) {
 	if i.t.Repository.MustExist {
-		return "", failure.New(v1alpha1.ReasonRepositoryNotFound,
-			fmt.Sprintf("directory %s no longer holds its repository (%s). If BackupStorage %s/%s was changed, "+
-				"change it back; else restore the data of the directory, or create a new Repository with another "+
-				"directory", i.directory, policy.DescribePlace(i.t.Storage.Spec), i.t.Storage.Namespace,
-				i.t.Storage.Name))
+		return "repository.yaml was lost, and written again", i.again(ctx)
 	}
 	if err := i.free(ctx); err != nil {
 		return "", err
@@ -173,14 +174,37 @@ func (i initialisation) absent(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	return "the repository was initialised", i.name(ctx)
+}
+
+// name writes the repository.yaml of a repository that has none.
+func (i initialisation) name(ctx context.Context) error {
 	text, err := i.metadata(layout.RepositoryMetadata{Created: i.m.Now()}).Marshal()
 	if err != nil {
-		return "", fmt.Errorf("encode metadata of repository: %w", err)
+		return fmt.Errorf("encode metadata of repository: %w", err)
 	}
-	if err := i.store.PutIfAbsent(ctx, layout.RepositoryPath(i.directory), text); err != nil {
-		return "", err
+	return i.store.PutIfAbsent(ctx, layout.RepositoryPath(i.directory), text)
+}
+
+// again names a repository that has lost its repository.yaml. A wipe removes that file last, so a directory that was
+// wiped holds no repository that could be opened.
+func (i initialisation) again(ctx context.Context) error {
+	err := i.takeOwnerless(ctx)
+	if errors.Is(err, repository.ErrNotInitialized) {
+		return failure.New(v1alpha1.ReasonRepositoryNotFound,
+			fmt.Sprintf("directory %s no longer holds its repository (%s). If BackupStorage %s/%s was changed, "+
+				"change it back; else restore the data of the directory, or create a new Repository with another "+
+				"directory", i.directory, policy.DescribePlace(i.t.Storage.Spec), i.t.Storage.Namespace,
+				i.t.Storage.Name))
 	}
-	return "the repository was initialised", nil
+	if err != nil {
+		return err
+	}
+	if err := i.name(ctx); err != nil {
+		return err
+	}
+	i.m.Log.Warn("wrote the lost repository.yaml again", "repository", i.t.Repository.Name, "directory", i.directory)
+	return nil
 }
 
 // free refuses a directory inside or around another repository or storage, or with the files of another program: what
@@ -216,7 +240,7 @@ func (i initialisation) free(ctx context.Context) error {
 
 // take verifies that the password fits, and lets this cluster maintain the repository.
 func (i initialisation) take(ctx context.Context) (err error) {
-	engine, err := i.m.Driver.Open(ctx, i.rep)
+	engine, err := i.m.open(ctx, i.rep, i.t.Repository.Name)
 	if err != nil {
 		return err
 	}
@@ -227,22 +251,31 @@ func (i initialisation) take(ctx context.Context) (err error) {
 // takeOwnerless is take for a repository that has no repository.yaml. An interrupted init of this cluster leaves one.
 // That of another cluster has lost its repository.yaml.
 func (i initialisation) takeOwnerless(ctx context.Context) (err error) {
-	engine, err := i.m.Driver.Open(ctx, i.rep)
+	engine, err := i.m.open(ctx, i.rep, i.t.Repository.Name)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, engine.Close(ctx)) }()
-	owner, err := engine.Owner(ctx)
+	other, err := otherOwner(ctx, engine, i.rep.Owner)
 	if err != nil {
 		return err
 	}
-	consent := layout.ConsentTo(i.directory, owner)
-	if owner != "" && owner != i.rep.Owner && i.t.Repository.Adopt != consent {
+	consent := layout.ConsentTo(i.directory, other)
+	if other != "" && i.t.Repository.Adopt != consent {
 		return failure.New(v1alpha1.ReasonDirectoryTaken, fmt.Sprintf("directory %s holds a repository that another "+
 			"cluster maintains, but no repository.yaml. Choose another directory, or adopt this one with the "+
 			"annotation %s: %s", i.directory, v1alpha1.AnnotationAdopt, consent))
 	}
 	return engine.TakeOwnership(ctx)
+}
+
+// otherOwner returns who maintains a repository, or "" if it is this cluster or nobody.
+func otherOwner(ctx context.Context, engine repository.Engine, own string) (string, error) {
+	owner, err := engine.Owner(ctx)
+	if owner == own {
+		owner = ""
+	}
+	return owner, err
 }
 
 // metadata returns the content of repository.yaml for this task, based on its old content.

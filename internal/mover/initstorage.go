@@ -35,13 +35,7 @@ func (m *Mover) initStorage(ctx context.Context, t task.Task) (string, error) {
 		if err := freeForStorage(ctx, storage); err != nil {
 			return "", err
 		}
-		text, err := layout.StorageMetadata{
-			UID: string(t.Storage.UID), ClusterUID: t.Cluster, Created: m.Now(),
-		}.Marshal()
-		if err != nil {
-			return "", fmt.Errorf("encode metadata of storage: %w", err)
-		}
-		err = store.PutIfAbsent(ctx, layout.StorageMetadataPath(), text)
+		err = m.markStorage(ctx, store, t)
 		if err == nil {
 			return "the storage was initialised", nil
 		}
@@ -51,6 +45,35 @@ func (m *Mover) initStorage(ctx context.Context, t task.Task) (string, error) {
 	}
 	return "", failure.New(v1alpha1.ReasonBackendInitializationFailed,
 		"metadata.yaml appears and disappears: two clusters may be initialising the storage")
+}
+
+// markStorage writes the metadata.yaml of a storage that has none.
+func (m *Mover) markStorage(ctx context.Context, store backend.Store, t task.Task) error {
+	text, err := layout.StorageMetadata{
+		UID: string(t.Storage.UID), ClusterUID: t.Cluster, Created: m.Now(),
+	}.Marshal()
+	if err != nil {
+		return fmt.Errorf("encode metadata of storage: %w", err)
+	}
+	return store.PutIfAbsent(ctx, layout.StorageMetadataPath(), text)
+}
+
+// nameStorage writes metadata.yaml again if it is lost. The storage is the right one: it holds the repository. It is no
+// part of the maintenance: the next one tries again.
+func (k *keeper) nameStorage(ctx context.Context) {
+	_, err := k.store.Get(ctx, layout.StorageMetadataPath())
+	if err == nil || k.t.Storage.UID == "" {
+		return
+	}
+	if errors.Is(err, backend.ErrNotFound) {
+		if err = k.m.markStorage(ctx, k.store, k.t); err == nil {
+			k.m.Log.Warn("wrote the lost metadata.yaml of the storage again", "storage", k.t.Storage.Name)
+		}
+	}
+	if err != nil && !errors.Is(err, backend.ErrExists) {
+		k.m.Log.Warn("look for the metadata.yaml of the storage", "storage", k.t.Storage.Name, "reason",
+			failure.ClassifyMove(err).Reason)
+	}
 }
 
 // freeForStorage refuses a prefix inside a repository: who removes the repository must not find a storage there. A

@@ -76,6 +76,11 @@ func (k *keeper) do(ctx context.Context, storage repository.Storage, r *task.Com
 			return err
 		}
 	}
+	if !k.work.Wipe {
+		if err := k.nameAgain(ctx, storage); err != nil {
+			return err
+		}
+	}
 	if err := k.owned(ctx); err != nil {
 		return err
 	}
@@ -121,10 +126,13 @@ func (k *keeper) steps(ctx context.Context, storage repository.Storage, r *task.
 	if err != nil {
 		return err
 	}
-	if k.engine, err = k.m.Driver.Open(ctx, rep); err != nil {
+	if k.engine, err = k.m.open(ctx, rep, k.work.Repository.Name); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, k.engine.Close(context.WithoutCancel(ctx))) }()
+	if k.engine.KeyLost() || k.work.Maintain == task.MaintainFull {
+		k.keepKey(ctx)
+	}
 	removal := removal.Repository{
 		Engine: k.engine, Store: k.store, Directory: k.directory, UID: string(k.work.Repository.UID), Now: k.now,
 	}
@@ -189,6 +197,7 @@ func (k *keeper) maintain(ctx context.Context, owner string, r *task.ComponentRe
 		Needed: func(ctx context.Context) (map[string]string, error) { return scan.Needed(ctx, k.store, k.directory) },
 	}
 	if opt.Full {
+		k.nameStorage(ctx)
 		k.sweep(ctx)
 	}
 	if err := k.engine.Maintain(ctx, opt); err != nil {
@@ -199,20 +208,6 @@ func (k *keeper) maintain(ctx context.Context, owner string, r *task.ComponentRe
 	}
 	r.SizeBytes, err = k.engine.Usage(ctx)
 	return err
-}
-
-// sweep removes what killed movers and broken connections have left of files that they were writing. It is no part of
-// the maintenance: the next one tries again.
-func (k *keeper) sweep(ctx context.Context) {
-	swept, err := backend.Sweep(ctx, k.store, k.directory)
-	if swept.Files > 0 {
-		k.m.Log.Info("removed parts of files that nobody writes any more", "repository", k.work.Repository.Name,
-			"files", swept.Files, "bytes", swept.Bytes)
-	}
-	if err != nil {
-		k.m.Log.Warn("look for parts of files that nobody writes any more", "repository", k.work.Repository.Name,
-			"reason", failure.ClassifyMove(err).Reason)
-	}
 }
 
 const (

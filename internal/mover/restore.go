@@ -80,7 +80,7 @@ func (s *restoreSource) open(ctx context.Context, t task.Task, flags Flags) *fai
 	if s.at.CacheDir, err = s.m.cacheDir(t, flags); err != nil {
 		return failure.ClassifyInit(err)
 	}
-	if s.engine, err = s.m.Driver.Open(ctx, s.at); err != nil {
+	if s.engine, err = s.m.open(ctx, s.at, t.Repository.Name); err != nil {
 		s.engine = nil
 		return failure.ClassifyOpen(err, rulesOf(t).EncryptionSecret)
 	}

@@ -148,24 +148,46 @@ func reach(ctx context.Context, store backend.Store, directory string) ([]byte, 
 }
 
 // reachOwn is reach for a mover that writes. It refuses a directory that another Repository or cluster has taken over:
-// nobody here would find the backup there, and the new owner would not know it.
-func reachOwn(ctx context.Context, store backend.Store, t task.Task) error {
+// nobody here would find the backup there, and the new owner would not know it. Of a directory without a
+// repository.yaml, the engine knows the owner: see ownNameless.
+func reachOwn(ctx context.Context, store backend.Store, t task.Task) (named bool, _ error) {
 	text, err := reach(ctx, store, t.Repository.Directory)
 	if err != nil || text == nil {
-		return err
+		return false, err
 	}
 	meta, err := layout.ParseRepositoryMetadata(text)
 	if err != nil {
-		return nil // a newer version can have written it; an init or a keeper says so
+		return true, nil // a newer version can have written it; an init or a keeper says so
 	}
 	if sameOwner(meta, layout.RepositoryMetadata{
 		ClusterUID: t.Cluster, RepositoryUID: string(t.Repository.UID),
 		RepositoryNamespace: t.Namespace, RepositoryName: t.Repository.Name,
 	}) {
-		return nil
+		return true, nil
 	}
-	return taken(t.Repository.Directory, meta, t.Cluster, "nothing was backed up. The condition Ready of the "+
+	return true, taken(t.Repository.Directory, meta, t.Cluster, "nothing was backed up. The condition Ready of the "+
 		"Repository will say how to take the directory back")
+}
+
+// ownNameless does what reachOwn does for a repository that has lost its repository.yaml. The next keeper of its owner
+// writes the file again.
+func ownNameless(ctx context.Context, engine repository.Engine, own, directory string) error {
+	other, err := otherOwner(ctx, engine, own)
+	if err != nil || other == "" {
+		return err
+	}
+	return failure.New(v1alpha1.ReasonDirectoryTaken, fmt.Sprintf("directory %s has no repository.yaml, and another "+
+		"cluster maintains its repository: nothing was backed up. The condition Ready of the Repository will say how "+
+		"to take the directory back", directory))
+}
+
+// open opens a repository. It tells of a lost key.
+func (m *Mover) open(ctx context.Context, at repository.Repository, name string) (repository.Engine, error) {
+	engine, err := m.Driver.Open(ctx, at)
+	if err == nil && engine.KeyLost() {
+		m.Log.Warn("the storage has lost the key of the repository: opened it with the second copy", "repository", name)
+	}
+	return engine, err
 }
 
 // taken is the failure of a mover whose directory somebody else owns by now. undone is what it has not done.
@@ -181,6 +203,53 @@ func nameOf(owner layout.RepositoryMetadata, cluster string) string {
 		name += " of another cluster"
 	}
 	return name
+}
+
+// keepKey keeps a second copy of the key of the repository, or puts the key back. It is no part of the maintenance: the
+// next one tries again.
+func (k *keeper) keepKey(ctx context.Context) {
+	lost, name := k.engine.KeyLost(), k.work.Repository.Name
+	written, err := k.engine.KeepKey(ctx)
+	switch {
+	case err != nil:
+		k.m.Log.Warn("keep a second copy of the key of the repository", "repository", name, "reason",
+			failure.ClassifyMove(err).Reason)
+	case written && lost:
+		k.m.Log.Info("put the key of the repository back", "repository", name)
+	case written:
+		k.m.Log.Info("wrote the second copy of the key of the repository", "repository", name)
+	}
+}
+
+// nameAgain writes repository.yaml again if the storage has lost it. Otherwise nothing would ever be removed,
+// maintained or checked any more.
+func (k *keeper) nameAgain(ctx context.Context, storage repository.Storage) error {
+	_, err := k.store.Get(ctx, layout.RepositoryPath(k.directory))
+	if !errors.Is(err, backend.ErrNotFound) {
+		return err
+	}
+	i, err := k.m.initialisation(k.t, storage)
+	if err != nil {
+		return err
+	}
+	if err = i.again(ctx); errors.Is(err, backend.ErrExists) {
+		return nil // an init was faster
+	}
+	return err
+}
+
+// sweep removes what killed movers and broken connections have left of files that they were writing. It is no part of
+// the maintenance: the next one tries again.
+func (k *keeper) sweep(ctx context.Context) {
+	swept, err := backend.Sweep(ctx, k.store, k.directory)
+	if swept.Files > 0 {
+		k.m.Log.Info("removed parts of files that nobody writes any more", "repository", k.work.Repository.Name,
+			"files", swept.Files, "bytes", swept.Bytes)
+	}
+	if err != nil {
+		k.m.Log.Warn("look for parts of files that nobody writes any more", "repository", k.work.Repository.Name,
+			"reason", failure.ClassifyMove(err).Reason)
+	}
 }
 
 // owned verifies that the directory still belongs to the Repository: nothing is removed from the directory of another

@@ -3,12 +3,15 @@ package modeltest
 import (
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/backend/layout"
 	"github.com/cairn-backup/cairn/internal/keeper"
 	"github.com/cairn-backup/cairn/internal/retention"
 	"github.com/cairn-backup/cairn/internal/run/rebuilt"
@@ -41,15 +44,15 @@ func (r *repo) retain() {
 		}
 		if why := stays[v.Name]; why != "" {
 			broken("%s: retention removes Snapshot %s, made at %s: %s; but by the order in which the Snapshots were "+
-				"made it stays: %s", r, v.Name, w.made[r.named(v.Name).origin()], v.Message, why)
+				"made it stays: %s", r, v.Name, w.made[r.snapshot(v.Name).origin()], v.Message, why)
 		}
-		s := r.named(v.Name)
+		s := r.snapshot(v.Name)
 		s.DeletionTimestamp, s.Spec.DeletionPolicy = &now, v1alpha1.WipeOut
 		w.say("%s goes: %s", s.Name, v.Message)
 	}
 }
 
-func (r *repo) named(name string) *snapshot {
+func (r *repo) snapshot(name string) *snapshot {
 	i := slices.IndexFunc(r.snapshots, func(s *snapshot) bool { return s.Name == name })
 	return r.snapshots[i]
 }
@@ -170,7 +173,7 @@ func (r *repo) removed(work *keeper.Work) {
 	w := r.c.w
 	there := w.engine(r)
 	for _, s := range work.Snapshots {
-		ours := r.named(s.Name)
+		ours := r.snapshot(s.Name)
 		for name, c := range s.Status.Components {
 			if _, still := there[c.ID]; still && c.ID != "" {
 				broken("%s: the data of component %s of the removed Snapshot %s is still there", r, name, s.Name)
@@ -203,7 +206,7 @@ func (r *repo) maintained(work *keeper.Work, got task.ComponentResult) {
 		return
 	}
 	for _, name := range verdict.Snapshots() {
-		s := r.named(name)
+		s := r.snapshot(name)
 		verdict.WriteTo(&s.Snapshot, at)
 		for component, c := range s.Status.Components {
 			if c.Integrity != nil && *c.Integrity == s.harmed[component] {
@@ -290,4 +293,26 @@ func (r *repo) lose() bool {
 	s.harmed[name] = true
 	w.say("component %s of %s loses its data", name, s.Name)
 	return true
+}
+
+// loseKey takes away the key of the repository, as a rule that expires old files does. A full maintenance has a copy.
+func (r *repo) loseKey() bool {
+	dir := filepath.Join(r.c.w.dir, bucketDir, r.directory, "kopia")
+	if _, err := os.Stat(filepath.Join(dir, layout.SpareKey+".f")); err != nil {
+		return false
+	}
+	return os.Remove(filepath.Join(dir, "kopia.repository.f")) == nil
+}
+
+// loseName takes away the repository.yaml.
+func (r *repo) loseName() bool { return os.Remove(r.nameFile()) == nil }
+
+// named reports whether the repository.yaml is there. Without it nobody knows whose data a wipe would remove.
+func (r *repo) named() bool {
+	_, err := os.Stat(r.nameFile())
+	return err == nil
+}
+
+func (r *repo) nameFile() string {
+	return filepath.Join(r.c.w.dir, bucketDir, layout.RepositoryPath(r.directory))
 }

@@ -145,11 +145,13 @@ var kinds = []struct {
 		r.keep(r.c.w.rng.IntN(2) == 0 && !r.deleted(), true)
 		return true
 	})},
-	{"delete a Repository", 3, onOwn((*repo).deleteIt)},
+	{"delete a Repository", 3, onOwn(func(r *repo) bool { return r.named() && r.deleteIt() })},
 	{"make the Snapshots again", 4, onOwn(func(r *repo) bool { r.scan(); return true })},
 	{"adopt a directory", 5, (*cluster).adopt},
 	{"let an old owner work", 12, (*cluster).strays},
 	{"lose data", 1, onOwn((*repo).lose)},
+	{"lose the key", 3, onOwn((*repo).loseKey)},
+	{"lose repository.yaml", 3, onOwn((*repo).loseName)},
 	{"put in files of others", 3, onOwn((*repo).intrude)},
 }
 
@@ -220,7 +222,7 @@ func (r *repo) deleteIt() bool {
 func (c *cluster) adopt() bool {
 	for _, other := range c.w.clusters {
 		r, ok := oneOf(c.w, slices.DeleteFunc(other.repositories(), func(r *repo) bool {
-			return r.c == c || r.lost || r.deleted() || !r.ready
+			return r.c == c || r.lost || r.deleted() || !r.ready || !r.named()
 		}))
 		if !ok {
 			continue
