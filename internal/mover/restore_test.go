@@ -230,7 +230,8 @@ func TestFullVolumeAndMissingRightsDiffer(t *testing.T) {
 	code, result = p.run(t.Context(), restoreTask(result.Components[0].ID))
 	g.Expect(code).To(Equal(task.ExitTarget))
 	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonTargetUnwritable))
-	g.Expect(result.Components[0].Error).To(HaveSuffix("or give it more room: no space left on device"))
+	g.Expect(result.Components[0].Error).To(MatchRegexp(
+		`^the target is full: give it more room \([01] MiB left, and a file needs 2 MiB\): no space left on device$`))
 	g.Expect(result.Message).NotTo(ContainSubstring("private-name"))
 }
 

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/url"
 	"regexp"
-	"syscall"
 )
 
 // byText maps the texts of untyped errors of storage clients to kinds. The first match wins, so order matters.
@@ -99,7 +98,7 @@ func KindOf(err error) error {
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return ErrCanceled
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+	case IsFull(err):
 		return ErrStorageFull
 	}
 	if kind := ofText(err.Error()); kind != nil {

@@ -71,7 +71,7 @@ var kinds = []struct {
 			"or leave all but one of them out with the parameter exclude. The log of the mover names them",
 	},
 	{repository.ErrTarget, v1alpha1.ReasonTargetUnwritable, "the volume could not be written: run as a user who is " +
-		"allowed to write to it (jobTemplate.spec.securityContext), or give it more room"},
+		"allowed to write to it (jobTemplate.spec.securityContext)"},
 	{repository.ErrNotFound, v1alpha1.ReasonSnapshotNotFound, "the repository no longer holds the data"},
 }
 
@@ -96,12 +96,31 @@ func ClassifyMove(err error) *Failure {
 		return classify(err, nil)
 	case errors.Is(err, repository.ErrSource) || errors.Is(err, repository.ErrTarget):
 		var number syscall.Errno
-		if errors.As(err, &number) {
+		switch {
+		case !errors.As(err, &number):
+		case errors.Is(err, repository.ErrTarget) && repository.IsFull(number):
+			return New(v1alpha1.ReasonTargetUnwritable, withCause(full(err), nil, number))
+		default:
 			return classify(err, number)
 		}
 		return classify(err, nil)
 	}
 	return classify(err, rootCause(err))
+}
+
+// full returns the message of a target without room.
+func full(err error) string {
+	const message = "the target is full: give it more room"
+	var says *repository.TargetFull
+	if !errors.As(err, &says) || says.Left < 0 {
+		return message
+	}
+	const mib = 1 << 20
+	left := fmt.Sprintf("%s (%d MiB left", message, says.Left/mib)
+	if says.Needs >= mib {
+		left += fmt.Sprintf(", and a file needs %d MiB", (says.Needs+mib-1)/mib)
+	}
+	return left + ")"
 }
 
 // ClassifyOpen turns an error of opening an initialised repository into a failure. The password in the Repository's own

@@ -3,6 +3,7 @@ package failure_test
 import (
 	"errors"
 	"fmt"
+	"syscall"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -37,4 +38,29 @@ func TestAnArchivedRepository(t *testing.T) {
 	})
 	g.Expect(f.Reason).To(Equal(v1alpha1.ReasonArchived))
 	g.Expect(f.Message).To(ContainSubstring("lifecycle rule"))
+}
+
+// TestAFullTarget says how much room is left, and which error the system gave.
+func TestAFullTarget(t *testing.T) {
+	t.Parallel()
+	const full = "the target is full: give it more room"
+	for want, err := range map[string]error{
+		full + ": no space left on device": syscall.ENOSPC,
+		full + ": disk quota exceeded": &repository.TargetFull{
+			Needs: 4 << 20, Left: -1, Err: syscall.EDQUOT,
+		},
+		full + " (7 MiB left): no space left on device": &repository.TargetFull{
+			Left: 7 << 20, Err: syscall.ENOSPC,
+		},
+		full + " (7 MiB left, and a file needs 10 MiB): no space left on device": &repository.TargetFull{
+			Needs: 9<<20 + 1, Left: 7 << 20, Err: syscall.ENOSPC,
+		},
+	} {
+		g := NewWithT(t)
+		f := failure.ClassifyMove(&repository.Error{
+			Op: "restore", Kind: repository.ErrTarget, Err: fmt.Errorf("salaries: %w", err),
+		})
+		g.Expect(f.Reason).To(Equal(v1alpha1.ReasonTargetUnwritable))
+		g.Expect(f.Message).To(Equal(want))
+	}
 }

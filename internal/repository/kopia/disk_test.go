@@ -41,10 +41,16 @@ func thinDisk(t testing.TB, room string) string {
 // looped mounts a new file system of 200 MiB. It needs root and loop devices.
 func looped(t testing.TB, image, kind string, options ...string) string {
 	t.Helper()
+	return loopedOf(t, 200<<20, image, kind, options...)
+}
+
+// loopedOf is looped with another size.
+func loopedOf(t testing.TB, size int64, image, kind string, options ...string) string {
+	t.Helper()
 	needs(t, "mkfs."+kind, "losetup", "mount")
 	dir := t.TempDir()
 	NewWithT(t).Expect(os.WriteFile(image, nil, 0o600)).To(Succeed())
-	NewWithT(t).Expect(os.Truncate(image, 200<<20)).To(Succeed())
+	NewWithT(t).Expect(os.Truncate(image, size)).To(Succeed())
 	enginetest.Program(t, "mkfs."+kind, append(options, "-q", image)...)
 	if out, err := exec.CommandContext(t.Context(), "mount", "-o", "loop", image, dir).CombinedOutput(); err != nil {
 		t.Skipf("needs loop devices and %s: %s", kind, out)

@@ -124,7 +124,8 @@ func (r *restorer) sameNames(fd int, sets [][]string) (same [][]string, _ error)
 	if len(sets) == 0 {
 		return nil, nil
 	}
-	dir := repository.NewUnfinishedName()
+	dir := r.newName()
+	defer r.own.Delete(dir)
 	r.step()
 	if err := r.did(unix.Mkdirat(fd, dir, 0o700)); err != nil {
 		if unix.Faccessat(fd, ".", unix.W_OK|unix.X_OK, 0) != nil {

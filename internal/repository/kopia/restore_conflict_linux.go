@@ -78,13 +78,17 @@ func (r *restorer) top(ctx context.Context) error {
 func (r *restorer) subdir(
 	ctx context.Context, dfd int, rel, name string, de *snapshot.DirEntry, rec *record, selected bool,
 ) error {
-	fd, at, err := r.enter(dfd, name, de, changed(de, rec), selected)
+	var fd int
+	var at treatment
+	err := r.withRoom(ctx, 0, func() (err error) {
+		fd, at, err = r.enter(dfd, name, de, changed(de, rec), selected)
+		return err
+	})
 	if err == unix.EACCES && rel == lostAndFound && r.empty(ctx, de) {
 		return nil // the file system has a lost+found of its own
 	}
 	if err != nil {
-		r.fail(rel, err)
-		return ctx.Err()
+		return firstError(r.ended(rel, 0, err), ctx.Err())
 	}
 	finish, err := r.dir(ctx, fd, rel, de, at)
 	r.later(weightDir, func(disk error) {
@@ -149,7 +153,8 @@ func openDir(dfd int, name string) (int, error) {
 
 // mkdir makes a directory that holds a mark, and opens it.
 func (r *restorer) mkdir(dfd int, name string, de *snapshot.DirEntry) (int, error) {
-	tmp := repository.NewUnfinishedName()
+	tmp := r.newName()
+	defer r.own.Delete(tmp)
 	r.step()
 	if err := r.did(unix.Mkdirat(dfd, tmp, 0o700)); err != nil {
 		return -1, err

@@ -35,13 +35,13 @@ func (r *restorer) symlink(ctx context.Context, dfd int, rel, name string, de *s
 }
 
 // specials makes the FIFOs and devices of a directory. An error means that nothing more can be restored.
-func (r *restorer) specials(dfd int, relDir string, recs map[string]*record) error {
+func (r *restorer) specials(ctx context.Context, dfd int, relDir string, recs map[string]*record) error {
 	for name, rec := range recs {
 		if rec.special == nil {
 			continue
 		}
 		if selected, _ := r.sel.Takes(path.Join(relDir, name), false); selected {
-			if err := r.mknod(dfd, relDir, name, rec); err != nil {
+			if err := r.mknod(ctx, dfd, relDir, name, rec); err != nil {
 				return err
 			}
 		}
@@ -50,7 +50,7 @@ func (r *restorer) specials(dfd int, relDir string, recs map[string]*record) err
 }
 
 // mknod makes a FIFO or a device. An error means that nothing more can be restored.
-func (r *restorer) mknod(dfd int, relDir, name string, rec *record) error {
+func (r *restorer) mknod(ctx context.Context, dfd int, relDir, name string, rec *record) error {
 	rel, sp := path.Join(relDir, name), rec.special
 	typ := sp.mode & unix.S_IFMT
 	count := &r.devicesLost
@@ -78,12 +78,11 @@ func (r *restorer) mknod(dfd int, relDir, name string, rec *record) error {
 		}
 		return err
 	}
-	var err error
+	do := write
 	if rec.link != nil {
-		err = r.hardlink(dfd, rel, name, nil, rec, sp.time, write)
-	} else {
-		err = write()
+		do = func() error { return r.hardlink(dfd, rel, name, nil, rec, sp.time, write) }
 	}
+	err := r.withRoom(ctx, 0, do)
 	switch {
 	case err == errSkipped:
 		r.skipped.Add(1)

@@ -28,36 +28,27 @@ func knownIn(dm *snapshot.DirManifest, recs map[string]*record) map[string]bool 
 	return known
 }
 
-// tidy removes entries that the snapshot does not have from a directory that existed, if DeleteExtra asks for it. It
-// always removes unfinished entries of a restore that was killed. A mark goes only when the attributes are set.
+// tidy removes entries that the snapshot does not have from a directory that existed. A mark goes only when the
+// attributes are set.
 func (r *restorer) tidy(fd int, rel string, known map[string]bool) {
-	deletes := r.opt.DeleteExtra && r.opt.OnConflict != repository.ConflictFail
-	extra := r.sweep(fd, rel, func(name string) bool {
-		return !known[name] && (deletes || repository.IsUnfinishedName(name))
-	})
+	found, err := names(fd, func(name string) bool { return name != repository.RestoreMark && !known[name] })
+	if err != nil {
+		r.fail(rel, err)
+		return
+	}
+	var extra []string
+	for _, name := range found {
+		if repository.IsUnfinishedName(name) {
+			r.dropUnfinished(fd, name)
+		} else {
+			extra = append(extra, name)
+		}
+	}
 	for _, name := range r.reallyExtra(fd, rel, known, extra) {
 		if rel != "" || name != lostAndFound {
 			r.remove(fd, rel, name)
 		}
 	}
-}
-
-// sweep removes unfinished entries of a restore that was killed from an open directory, if want is true for their
-// names. It returns the other names of the directory for which want is true. Marks stay.
-func (r *restorer) sweep(fd int, rel string, want func(name string) bool) (others []string) {
-	found, err := names(fd, func(name string) bool { return name != repository.RestoreMark && want(name) })
-	if err != nil {
-		r.fail(rel, err)
-		return nil
-	}
-	for _, name := range found {
-		if repository.IsUnfinishedName(name) {
-			r.dropUnfinished(fd, name)
-		} else {
-			others = append(others, name)
-		}
-	}
-	return others
 }
 
 // names returns the names in an open directory for which want returns true.
@@ -132,7 +123,7 @@ func (r *restorer) removeEntry(dfd int, rel, name string, replaced bool) {
 // removeAll removes the selected entries of a directory. It reports whether it could list them. replaced says that the
 // snapshot has no directory there, so that the backup left nothing in it out.
 func (r *restorer) removeAll(dfd int, rel, name string, replaced bool) bool {
-	fd, err := unix.Openat(dfd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	fd, err := openDir(dfd, name)
 	if err == nil {
 		defer func() { _ = unix.Close(fd) }()
 		var all []string

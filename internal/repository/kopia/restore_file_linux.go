@@ -46,7 +46,7 @@ func (r *restorer) file(ctx context.Context, dfd int, rel, name string, de *snap
 		}
 		return err
 	}
-	r.later(weightFile, func(disk error) {
+	r.later(weightOf(de.FileSize), func(disk error) {
 		err := move(disk)
 		if err == nil {
 			r.files.Add(1)
@@ -57,11 +57,16 @@ func (r *restorer) file(ctx context.Context, dfd int, rel, name string, de *snap
 }
 
 // content writes an object, leaving holes where it is zero.
-func (r *restorer) content(ctx context.Context, fd int, de *snapshot.DirEntry) error {
+func (r *restorer) content(ctx context.Context, fd int, de *snapshot.DirEntry) (err error) {
 	if de.FileSize == 0 {
 		return nil
 	}
 	s := sparse{fd: fd, step: r.step}
+	defer func() {
+		if err != nil { // the file goes, and may be written again
+			r.bytes.Add(-s.taken)
+		}
+	}()
 	if err := r.copyObject(ctx, &s, de.ObjectID); err != nil {
 		return err
 	}
@@ -86,8 +91,7 @@ func (r *restorer) copyObject(ctx context.Context, s *sparse, oid object.ID) err
 		if err != nil {
 			return err
 		}
-		r.bytes.Add(int64(len(b)))
-		return s.write(b)
+		return r.take(s, b)
 	}
 	rd, err := r.e.rep.OpenObject(ctx, oid)
 	if err != nil {
@@ -98,8 +102,7 @@ func (r *restorer) copyObject(ctx context.Context, s *sparse, oid object.ID) err
 	defer buffers.Put(bp)
 	for {
 		n, err := io.ReadFull(rd, bp[:])
-		r.bytes.Add(int64(n))
-		if err := s.write(bp[:n]); err != nil {
+		if err := r.take(s, bp[:n]); err != nil {
 			return err
 		}
 		if err == io.EOF || err == io.ErrUnexpectedEOF {
@@ -111,12 +114,20 @@ func (r *restorer) copyObject(ctx context.Context, s *sparse, oid object.ID) err
 	}
 }
 
+// take counts and writes a part of a file.
+func (r *restorer) take(s *sparse, b []byte) error {
+	r.bytes.Add(int64(len(b)))
+	s.taken += int64(len(b))
+	return s.write(b)
+}
+
 // sparse writes a file from its start, leaving holes where it is zero.
 type sparse struct {
-	fd   int
-	off  int64
-	hole bool // at the end
-	step func()
+	fd    int
+	off   int64
+	taken int64
+	hole  bool // at the end
+	step  func()
 }
 
 // write appends b. The length of every b but the last is a multiple of holeSize.

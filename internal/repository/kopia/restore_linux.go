@@ -40,7 +40,7 @@ func (e *repoEngine) Restore(
 		err = r.one(ctx)
 	}
 	r.settle(1)
-	err = firstError(err, r.fatal())
+	err = firstError(r.fatal(), err)
 	res := r.result()
 	switch {
 	case ctx.Err() != nil:
@@ -67,12 +67,9 @@ func (r *restorer) one(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	r.dropLeftovers(r.fd, "", func() map[string]bool { return map[string]bool{name: true} })
 	r.dropDefaultACL(r.fd, false)
-	err = r.restore(ctx, r.fd, "", name, r.entry, recs[name], true)
-	r.later(weightFile, func(error) {
-		r.sweep(r.fd, "", func(n string) bool { return n != name && repository.IsUnfinishedName(n) })
-	})
-	return err
+	return r.restore(ctx, r.fd, "", name, r.entry, recs[name], true)
 }
 
 // restoreError gives an error of the target the kind ErrTarget, and classifies errors of the repository.
@@ -103,7 +100,10 @@ type restorer struct {
 	touched atomic.Bool
 
 	waiting waiting
-	end     error // nothing more can be restored
+	own     sync.Map     // names of NewUnfinishedName that are in use
+	writing sync.RWMutex // held for writing, an entry is alone
+	swept   sync.Once    // once the target was full
+	end     error        // nothing more can be restored
 
 	files, dirs, linked, special, bytes, skipped, failed atomic.Int64
 	extraKept, sameIn                                    atomic.Int64 // sameIn: directories with names that are one
@@ -170,7 +170,11 @@ func (r *restorer) dir(
 		}
 	}
 	unknown := err != nil
-	if err := r.distinct(fd, rel, dm, recs); err != nil {
+	if at.existed && !unknown { // else nobody knows which names are the snapshot's
+		r.dropLeftovers(fd, rel, func() map[string]bool { return knownIn(dm, recs) })
+	}
+	err = r.withRoom(ctx, 0, func() error { return r.distinct(fd, rel, dm, recs) })
+	if err != nil {
 		return nil, firstError(r.ended(rel, 0, err), ctx.Err())
 	}
 	r.dirs.Add(1)
@@ -187,23 +191,24 @@ func (r *restorer) dir(
 		return r.restore(ctx, fd, rel, name, x, recs[name], selected)
 	})
 	if err == nil {
-		err = r.specials(fd, rel, recs)
+		err = r.specials(ctx, fd, rel, recs)
 	}
 	if err := firstError(err, ctx.Err()); err != nil {
 		return nil, err
 	}
 	var known map[string]bool
 	tidies := at.existed && !unknown // what is unknown is not extra
-	if tidies {
+	deletes := tidies && r.opt.DeleteExtra && r.opt.OnConflict != repository.ConflictFail
+	if deletes {
 		known = knownIn(dm, recs)
 	}
 	self := recs[""]
 	return func() {
-		if tidies {
+		if deletes {
 			r.tidy(fd, rel, known)
-			if at.attrs {
-				r.dropXattrs(place{fd, fd, ".", rel}, self)
-			}
+		}
+		if tidies && at.attrs {
+			r.dropXattrs(place{fd, fd, ".", rel}, self)
 		}
 		if at.attrs {
 			r.settleDir(fd, rel, de, self, at)
@@ -222,7 +227,6 @@ func (r *restorer) restore(
 	ctx context.Context, dfd int, relDir, name string, de *snapshot.DirEntry, rec *record, selected bool,
 ) error {
 	rel := path.Join(relDir, name)
-	var err error
 	write := r.file
 	switch de.Type {
 	case snapshot.EntryTypeDirectory:
@@ -235,12 +239,12 @@ func (r *restorer) restore(
 			return fmt.Errorf("unknown entry type %q", de.Type)
 		}
 	}
+	do := func() error { return write(ctx, dfd, rel, name, de, rec) }
 	if rec != nil && rec.link != nil {
-		err = r.hardlink(dfd, rel, name, de, rec, changed(de, rec),
-			func() error { return write(ctx, dfd, rel, name, de, rec) })
-	} else {
-		err = write(ctx, dfd, rel, name, de, rec)
+		first := do
+		do = func() error { return r.hardlink(dfd, rel, name, de, rec, changed(de, rec), first) }
 	}
+	err := r.withRoom(ctx, de.FileSize, do)
 	if err == errLater {
 		return firstError(r.fatal(), ctx.Err())
 	}
@@ -273,5 +277,5 @@ func (r *restorer) ended(rel string, size int64, err error) error {
 
 // endsAll reports whether nothing more can be restored after an error.
 func endsAll(err error) bool {
-	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.EROFS)
+	return repository.IsFull(err) || errors.Is(err, unix.EROFS)
 }

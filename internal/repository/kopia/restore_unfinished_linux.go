@@ -17,12 +17,17 @@ import (
 // errExists means that a name is taken, and that nothing may be replaced.
 var errExists = fmt.Errorf("exists already: %w", unix.EEXIST)
 
-// Weights of what waits for the disk. A directory stays open meanwhile, and the number of open files is limited.
+// Weights of what waits for the disk. A directory stays open meanwhile, and the number of open files is limited. A file
+// takes room beside the one that it replaces, so that 256 MiB are as heavy as thousands of small files.
 const (
-	weightFile = 1
-	weightDir  = 16
-	waitsFor   = 4096
+	weightFile  = 1
+	weightDir   = 16
+	waitsFor    = 4096
+	weightBytes = 256 << 20 / waitsFor // as many are as heavy as one file
 )
+
+// weightOf returns the weight of a file.
+func weightOf(size int64) int { return weightFile + int(min(max(size, 0)/weightBytes, waitsFor)) }
 
 // waiting holds what is done once the data that was written before is on the disk.
 type waiting struct {
@@ -100,14 +105,16 @@ func (r *restorer) make(
 	if err != nil {
 		return nil, err
 	}
-	tmp := repository.NewUnfinishedName()
+	tmp := r.newName()
 	r.step()
 	if err := r.did(create(tmp)); err != nil {
 		r.step()
 		_ = r.did(unix.Unlinkat(dfd, tmp, 0)) // else it was never there
+		r.own.Delete(tmp)
 		return nil, err
 	}
 	return func(disk error) error {
+		defer r.own.Delete(tmp)
 		err := disk
 		if err == nil && replaces && r.keepsNow(dfd, name, t) {
 			err = errSkipped

@@ -1,0 +1,116 @@
+package kopia
+
+import (
+	"context"
+	"errors"
+	"path"
+
+	"github.com/kopia/kopia/snapshot"
+	"golang.org/x/sys/unix"
+
+	"github.com/cairn-backup/cairn/internal/repository"
+)
+
+// A restore needs room beside the files that it replaces: for those that wait for the disk, and for those that are
+// being written. An earlier restore that was killed left some of both behind. So what it left goes before a directory
+// is filled. Where the target is full all the same, what waits gets its name, what was left elsewhere goes, and the
+// entry is written alone. So there is always room for the restore if there is room for each of its files.
+
+// withRoom calls do, which writes an entry of so many bytes. If the target is full, it makes room and calls do again.
+func (r *restorer) withRoom(ctx context.Context, size int64, do func() error) error {
+	err := r.together(do)
+	if !isFull(err) {
+		return err
+	}
+	r.writing.Lock() // what others write now also takes room
+	defer r.writing.Unlock()
+	r.settle(1)
+	r.swept.Do(func() { r.dropAllLeftovers(ctx, r.fd, "", r.entry) })
+	if firstError(r.fatal(), ctx.Err()) != nil {
+		return err
+	}
+	if err = do(); isFull(err) {
+		return r.noRoom(size, err)
+	}
+	return err
+}
+
+// together calls do beside others.
+func (r *restorer) together(do func() error) error {
+	r.writing.RLock()
+	defer r.writing.RUnlock()
+	return do()
+}
+
+// isFull reports whether an error says that the target has no room.
+func isFull(err error) bool { return bareErrno(err) && repository.IsFull(err) }
+
+// noRoom adds to an error how much room is left for an entry of so many bytes. That means nothing where a quota or the
+// number of files is the limit.
+func (r *restorer) noRoom(size int64, err error) error {
+	full := &repository.TargetFull{Needs: size, Left: -1, Err: err}
+	var st unix.Statfs_t
+	if unix.Fstatfs(r.fd, &st) == nil && !errors.Is(err, unix.EDQUOT) && (st.Files == 0 || st.Ffree > 0) {
+		full.Left = int64(st.Bavail) * st.Bsize
+	}
+	return full
+}
+
+// newName returns a name for an entry that is not whole yet. The caller removes it from own.
+func (r *restorer) newName() string {
+	name := repository.NewUnfinishedName()
+	r.own.Store(name, nil)
+	return name
+}
+
+// dropLeftovers removes what killed restores left in an open directory, but no entry of a name that the snapshot has.
+func (r *restorer) dropLeftovers(fd int, rel string, known func() map[string]bool) {
+	left, err := names(fd, func(name string) bool {
+		_, own := r.own.Load(name)
+		return !own && repository.IsUnfinishedName(name)
+	})
+	if err != nil {
+		r.fail(rel, err)
+		return
+	}
+	if len(left) == 0 {
+		return
+	}
+	ours := known()
+	for _, name := range left {
+		if !ours[name] {
+			r.dropUnfinished(fd, name)
+		}
+	}
+}
+
+// dropAllLeftovers does so in all directories into which a directory of the snapshot is restored. What it cannot read
+// stays: the restore comes there, too.
+func (r *restorer) dropAllLeftovers(ctx context.Context, fd int, rel string, de *snapshot.DirEntry) {
+	if de.Type != snapshot.EntryTypeDirectory {
+		return // there is one directory, and it was done
+	}
+	dm, err := r.e.readDir(ctx, de.ObjectID)
+	if err != nil {
+		return
+	}
+	recs, err := r.e.attrs(ctx, dm)
+	if err != nil {
+		return
+	}
+	r.dropLeftovers(fd, rel, func() map[string]bool { return knownIn(dm, recs) })
+	for _, x := range dm.Entries {
+		name, err := decodeName(x.Name)
+		if err != nil || x.Type != snapshot.EntryTypeDirectory || ctx.Err() != nil {
+			continue
+		}
+		in := path.Join(rel, name)
+		if selected, enter := r.sel.Takes(in, true); !selected && !enter {
+			continue
+		}
+		if sub, err := openDir(fd, name); err == nil {
+			r.dropAllLeftovers(ctx, sub, in, x)
+			_ = unix.Close(sub)
+		}
+	}
+}
