@@ -3,6 +3,7 @@ package kopia
 import (
 	"context"
 	"errors"
+	"strconv"
 
 	"github.com/kopia/kopia/snapshot"
 	"golang.org/x/sys/unix"
@@ -61,6 +62,7 @@ func (r *restorer) top(ctx context.Context) error {
 		at.attrs = at.selected && (!r.keeps(&st, changed(r.entry, nil)) || isMarked(r.fd, &st, r.entry))
 	}
 	if at.attrs {
+		_, _ = r.loosen(r.fd)
 		at.marked = r.mark(r.fd, r.entry)
 	}
 	r.dropDefaultACL(r.fd, at.attrs)
@@ -136,11 +138,15 @@ func (r *restorer) enter(
 		return fd, at, err
 	}
 	fd, err := openDir(dfd, name)
+	if err == unix.EACCES && at.attrs {
+		fd, _, err = r.openOwn(dfd, name)
+	}
 	if err != nil {
 		return -1, at, err
 	}
 	at.attrs = at.attrs || selected && isMarked(fd, &st, de)
 	if at.attrs {
+		_, _ = r.loosen(fd) // it gets its mode in the end
 		at.marked = r.mark(fd, de)
 	}
 	r.dropDefaultACL(fd, at.attrs)
@@ -149,6 +155,37 @@ func (r *restorer) enter(
 
 func openDir(dfd int, name string) (int, error) {
 	return unix.Openat(dfd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+}
+
+// openOwn opens a directory. If it is the user's own, its mode does not keep them from reading and changing it. back
+// sets the mode that it had.
+func (r *restorer) openOwn(dfd int, name string) (fd int, back func(), err error) {
+	p, err := unix.Openat(dfd, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, nil, err
+	}
+	defer func() { _ = unix.Close(p) }()
+	had, loosened := r.loosen(p)
+	fd, err = openDir(p, ".")
+	return fd, func() {
+		if loosened {
+			_ = unix.Fchmod(fd, had)
+		}
+	}, err
+}
+
+// loosen lets the user work in a directory of their own whose mode forbids it, and returns the mode that it had.
+func (r *restorer) loosen(fd int) (had uint32, done bool) {
+	var st unix.Stat_t
+	if unix.Faccessat(fd, ".", unix.R_OK|unix.W_OK|unix.X_OK, 0) != unix.EACCES || unix.Fstat(fd, &st) != nil {
+		return 0, false
+	}
+	had = st.Mode & 0o7777
+	if had&ownBits == ownBits {
+		return 0, false
+	}
+	r.step()
+	return had, r.did(unix.Chmod("/proc/self/fd/"+strconv.Itoa(fd), had|ownBits)) == nil
 }
 
 // mkdir makes a directory that holds a mark, and opens it.

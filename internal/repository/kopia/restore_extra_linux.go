@@ -123,9 +123,10 @@ func (r *restorer) removeEntry(dfd int, rel, name string, replaced bool) {
 // removeAll removes the selected entries of a directory. It reports whether it could list them. replaced says that the
 // snapshot has no directory there, so that the backup left nothing in it out.
 func (r *restorer) removeAll(dfd int, rel, name string, replaced bool) bool {
-	fd, err := openDir(dfd, name)
+	fd, back, err := r.openOwn(dfd, name)
 	if err == nil {
 		defer func() { _ = unix.Close(fd) }()
+		defer back() // it can stay
 		var all []string
 		if all, err = names(fd, func(string) bool { return true }); err == nil {
 			for _, n := range all {

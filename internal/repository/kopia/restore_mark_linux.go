@@ -71,8 +71,8 @@ func readMark(fd int) (m markOf, ok bool) {
 
 // counts reports whether a mark is that of an entry of the snapshot, and nobody changed the directory since.
 func (m markOf) counts(st *unix.Stat_t, de *snapshot.DirEntry) bool {
-	// An ACL changes the mode before the mode is set, and writableBits are set until the mark is gone.
-	const loose = 0o777 &^ writableBits
+	// An ACL changes the mode before the mode is set, and ownBits can be set until the mark is gone.
+	const loose = 0o777 &^ ownBits
 	return m.duty == duty(de) &&
 		(st.Mode&0o7777 == m.mode || (st.Mode^unixMode(de.Permissions))&loose == 0) &&
 		(st.Uid == m.uid || st.Uid == de.UserID) && (st.Gid == m.gid || st.Gid == de.GroupID)
@@ -114,8 +114,11 @@ func (r *restorer) dropUnfinished(dfd int, name string) {
 	}
 }
 
-// writableBits let the owner of a directory remove its mark.
-const writableBits = 0o300
+// writableBits let the owner of a directory remove its mark, and ownBits let them restore what is in it.
+const (
+	writableBits = 0o300
+	ownBits      = 0o700
+)
 
 // unmark removes the mark of a directory that has its mode already. Only root can do that in each directory. It reports
 // whether it had to set the mode again.
