@@ -64,6 +64,7 @@ type RestoredComponent struct {
 	LinksNotRestored int64 `json:"linksNotRestored,omitempty"`
 	// ExtraKept is the number of entries that deleteExtraFiles kept because the backup may have left them out: it could
 	// not read them, their directory changed during it, or the Snapshot does not say what its backup left out.
+	// Subvolumes of btrfs count, too.
 	// +optional
 	ExtraKept int64 `json:"extraKept,omitempty"`
 	// UnmatchedPatterns are patterns of the parameters include and exclude that matched nothing, 10 at most, each

@@ -162,7 +162,7 @@ type RestoreResult struct {
 	// LinksNotRestored counts names that came back as files of their own, although other names of the snapshot are, or
 	// seemed to be, the same file.
 	LinksNotRestored int64
-	// ExtraKept counts entries that DeleteExtra kept because the backup may have left them out.
+	// ExtraKept counts entries that DeleteExtra kept because the backup may have left them out, and subvolumes.
 	ExtraKept int64
 	// Unmatched are the patterns of Include and Exclude that matched nothing, in the snapshot or in the target.
 	Unmatched []string

@@ -96,7 +96,14 @@ func (r *restorer) removeEntry(dfd int, rel, name string, replaced bool) {
 	}
 	dir := st.Mode&unix.S_IFMT == unix.S_IFDIR
 	selected, enter := r.sel.Takes(rel, dir)
-	if st.Dev != r.dev || !selected && !enter || r.keepsExtra(rel, st.Mode&unix.S_IFMT, replaced) {
+	other := st.Dev != r.dev
+	if !selected && !enter || other && isMount(dfd, name) || r.keepsExtra(rel, st.Mode&unix.S_IFMT, replaced) {
+		return
+	}
+	if other { // a subvolume, which a user may have made to keep what the restore replaces
+		if !replaced {
+			r.extraKept.Add(1)
+		}
 		return
 	}
 	flags := 0
@@ -118,6 +125,14 @@ func (r *restorer) removeEntry(dfd int, rel, name string, replaced bool) {
 	default:
 		r.fail(rel, err)
 	}
+}
+
+// isMount reports whether something is mounted on an entry. It does so, too, where the kernel does not tell.
+func isMount(dfd int, name string) bool {
+	var x unix.Statx_t
+	err := unix.Statx(dfd, name, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, 0, &x)
+	const root = unix.STATX_ATTR_MOUNT_ROOT
+	return err != nil || x.Attributes_mask&root == 0 || x.Attributes&root != 0
 }
 
 // removeAll removes the selected entries of a directory. It reports whether it could list them. replaced says that the

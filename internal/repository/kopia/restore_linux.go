@@ -67,6 +67,11 @@ func (r *restorer) one(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var st unix.Stat_t
+	if err := unix.Fstat(r.fd, &st); err != nil {
+		return err
+	}
+	r.dev = st.Dev
 	r.dropLeftovers(r.fd, "", func() map[string]bool { return map[string]bool{name: true} })
 	r.dropDefaultACL(r.fd, false)
 	return r.restore(ctx, r.fd, "", name, r.entry, recs[name], true)

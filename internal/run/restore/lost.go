@@ -47,8 +47,8 @@ func (r *runner) notRestored(lost lostCounts) string {
 			"them again", lost.links))
 	}
 	if lost.kept > 0 {
-		messages = append(messages, fmt.Sprintf("deleteExtraFiles kept what the backup may have left out (entries: "+
-			"%d): delete by hand what is not needed", lost.kept))
+		messages = append(messages, fmt.Sprintf("deleteExtraFiles kept what the backup may have left out, and "+
+			"subvolumes (entries: %d): delete by hand what is not needed", lost.kept))
 	}
 	return strings.Join(messages, "; ")
 }

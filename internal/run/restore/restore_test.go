@@ -396,7 +396,7 @@ func TestLinksAndExtraFilesAreNamed(t *testing.T) {
 	g.Expect(c.UnmatchedPatterns).To(Equal([]string{"cache"}))
 	g.Expect(conditions.GetMessage(&v1alpha1.RestoreSession{Status: d.Status}, v1alpha1.ConditionPartial)).To(And(
 		ContainSubstring("hard links are files of their own (entries: 2)"),
-		ContainSubstring("deleteExtraFiles kept what the backup may have left out (entries: 3)")))
+		ContainSubstring("deleteExtraFiles kept what the backup may have left out, and subvolumes (entries: 3)")))
 }
 
 // reportOf returns the Job of a mover that reports c for the component "pvc".
