@@ -19,8 +19,8 @@ var (
 	selecting  = []string{"args", "largeObjects", "schemas", "tables"}
 	connecting = []string{
 		"clusterNode", "dataDirectory", "databases", "enableCache", "image", "lockWaitTimeout", "onlyVisible",
-		"passwordKey", "port", "probeArgs", "scratchDir", "secretName", "sslMode", "standby", "tlsSecretName", "user",
-		"usernameKey", "withoutHistory",
+		"passwordKey", "port", "probeArgs", "scratchDir", "secretName", "sslMode", "staleReplica", "standby",
+		"tlsSecretName", "user", "usernameKey", "withoutHistory",
 	}
 )
 
