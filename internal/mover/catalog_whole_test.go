@@ -1,6 +1,8 @@
 package mover_test
 
 import (
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -240,6 +242,37 @@ func TestDefaultPrivilegesOfWhomHasAllAnyway(t *testing.T) {
 	s.must(s.psql("shop", "REVOKE ALL ON items FROM root, member; "+
 		"ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO public"))
 	g.Expect(base.confirmed().restore(p, made)).To(HaveField("Message", HaveSuffix("psql said: wider: public.items")))
+}
+
+// The dump drops its tablespaces and makes them anew. PostgreSQL drops none that is in use.
+func TestAllOfPostgreSQLIsNotRestoredOverATablespaceThatOthersUse(t *testing.T) {
+	t.Parallel()
+	g, s, p := NewWithT(t), startPostgreSQL(t), withSecret(t)
+	fast := filepath.Join(s.dir, "fast")
+	g.Expect(os.Mkdir(fast, 0o700)).To(Succeed())
+	if os.Geteuid() == 0 {
+		g.Expect(os.Chown(fast, 65534, 65534)).To(Succeed())
+	}
+	s.must(s.psql("postgres", "CREATE TABLESPACE fast LOCATION '"+fast+"'"))
+	s.must(s.psql("postgres", "CREATE DATABASE shop"))
+	s.must(s.psql("shop", "CREATE TABLE items TABLESPACE fast AS SELECT 1 AS n"))
+	base := catalogTask{addon: "postgres-addon", server: s}
+	made := base.backedUp(p, "all")
+	s.must(s.psql("postgres", "CREATE DATABASE crm TABLESPACE fast"))
+	s.must(s.psql("template1", "CREATE TABLE items (n int) TABLESPACE fast"))
+	for _, step := range []struct{ database, from, away string }{
+		{"crm", "postgres", "DROP DATABASE crm"},
+		{"template1", "template1", "ALTER TABLE items SET TABLESPACE pg_default"},
+	} {
+		s.must(s.psql("shop", "UPDATE items SET n = 2"))
+		g.Expect(base.confirmed().restore(p, made)).To(And(HaveField("Reason", v1alpha1.ReasonLoadFailed),
+			HaveField("Message", And(ContainSubstring("nothing was dropped: the dump drops the tablespace fast"),
+				ContainSubstring("database "+step.database+" uses it")))))
+		g.Expect(s.psql("shop", "SELECT n FROM items")).To(Equal("2\n"))
+		s.must(s.psql(step.from, step.away))
+	}
+	base.confirmed().restored(p, made)
+	g.Expect(s.psql("shop", "SELECT n FROM items")).To(Equal("1\n"))
 }
 
 // A row can break a constraint that it met when it was written. psql would go on after the error.

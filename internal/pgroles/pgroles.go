@@ -27,7 +27,7 @@ const longest = 1 << 20
 // and DROP ROLE is left out. ALTER ROLE WITH leaves the role that reads the dump as it is: its password, and all else
 // that it could be locked out by. Before databases are dropped, templates among them become plain databases, and a
 // database that has a subscription, a session or a prepared transaction ends the dump: PostgreSQL drops none of them,
-// and those before it would be gone. Databases that are read-only by default can be written to.
+// and those before it would be gone. So does a tablespace of the dump that another database uses. Databases that are read-only by default can be written to.
 // Nothing else is changed from the first line that connects to a database, after which data can follow. A stream that
 // is no dump of a cluster stays as it is. A Writer is for one goroutine.
 type Writer struct {
@@ -36,7 +36,7 @@ type Writer struct {
 	open  quotes   // what is open in the beginning
 	at    int      // how much of rest it has seen
 	long  bool     // the beginning of the line was passed on
-	drops []string // the last lines, which drop databases
+	drops []string // the last lines, which drop databases and tablespaces
 	known bool     // the stream is a dump of a cluster
 	body  bool
 	later connections
@@ -45,7 +45,8 @@ type Writer struct {
 // NewWriter returns a Writer that passes its changed input on to w.
 func NewWriter(w io.Writer) *Writer { return &Writer{to: w} }
 
-// Write passes b on. It keeps a line that has not ended for later, and the lines that drop databases.
+// Write passes b on. It keeps a line that has not ended for later, and the lines that drop databases and
+// tablespaces.
 func (w *Writer) Write(b []byte) (int, error) {
 	if w.body {
 		return w.afterwards(b)
@@ -91,7 +92,7 @@ func (w *Writer) line(out *bytes.Buffer) bool {
 	switch {
 	case tooLong:
 		out.WriteString(w.dropped() + line)
-	case strings.HasPrefix(line, dropDatabase):
+	case strings.HasPrefix(line, dropDatabase), len(w.drops) > 0 && beforeDrops(line):
 		if len(w.drops) == mostDrops {
 			out.WriteString(w.dropped())
 		}
@@ -122,29 +123,41 @@ func (w *Writer) Flush() error {
 	return err
 }
 
-// dropDatabase begins a line that drops a database, and mostDrops is how many of them are kept. All of a dump follow
-// each other.
+// dropDatabase begins a line that drops a database, and dropTablespace one that drops a tablespace. mostDrops is how many
+// lines are kept. All of a dump follow each other, with comments and empty lines between them.
 const (
-	dropDatabase = "DROP DATABASE IF EXISTS "
-	mostDrops    = 10_000
+	dropDatabase   = "DROP DATABASE IF EXISTS "
+	dropTablespace = "DROP TABLESPACE IF EXISTS "
+	mostDrops      = 10_000
 )
+
+// beforeDrops returns whether a line drops a tablespace, or others that do can follow it.
+func beforeDrops(line string) bool {
+	return strings.TrimSpace(line) == "" || strings.HasPrefix(line, "--") || strings.HasPrefix(line, dropTablespace)
+}
 
 // dropped returns the kept lines, after a block that prepares them. Nothing is kept then.
 func (w *Writer) dropped() string {
+	databases, spaces := named(w.drops, dropDatabase), named(w.drops, dropTablespace)
+	lines := strings.Join(w.drops, "")
+	w.drops = nil
+	if databases == "" {
+		return lines
+	}
+	return block(strings.NewReplacer("NAMES", databases, "SPACES", spaces).Replace(prepare)) + lines
+}
+
+// named returns the names after prefix in those lines that begin with it.
+func named(lines []string, prefix string) string {
 	var names []string
-	for _, line := range w.drops {
+	for _, line := range lines {
 		statement, ended := strings.CutSuffix(strings.TrimRight(line, "\r\n"), ";")
-		name, ok := literal(strings.TrimPrefix(statement, dropDatabase))
-		if ended && ok {
+		identifier, begins := strings.CutPrefix(statement, prefix)
+		if name, ok := literal(identifier); begins && ended && ok {
 			names = append(names, name)
 		}
 	}
-	lines := strings.Join(w.drops, "")
-	w.drops = nil
-	if len(names) == 0 {
-		return lines
-	}
-	return block(strings.ReplaceAll(prepare, "NAMES", strings.Join(names, ", "))) + lines
+	return strings.Join(names, ", ")
 }
 
 // rewriteLine returns the replacement of a line.

@@ -21,6 +21,11 @@ DROP DATABASE IF EXISTS "O'Neil";
 DROP DATABASE IF EXISTS "back\slash";
 
 DROP DATABASE IF EXISTS two words;
+--
+-- Drop tablespaces
+--
+DROP TABLESPACE IF EXISTS fast;
+DROP TABLESPACE IF EXISTS "NAMES";
 DROP ROLE IF EXISTS postgres;
 CREATE ROLE postgres;
 ALTER ROLE postgres WITH SUPERUSER PASSWORD 'old';
@@ -50,12 +55,17 @@ const want = `--
 -- PostgreSQL database cluster dump
 --
 SET default_transaction_read_only = off;
-DO $cairn$PREPARE $name$shop$name$, $name$O'Neil$name$, $name$back\slash$name$$cairn$;
+DO $cairn$PREPARE $name$shop$name$, $name$O'Neil$name$, $name$back\slash$name$/$name$fast$name$, $name$NAMES$name$$cairn$;
 DROP DATABASE IF EXISTS shop;
 DROP DATABASE IF EXISTS "O'Neil";
 DROP DATABASE IF EXISTS "back\slash";
 
 DROP DATABASE IF EXISTS two words;
+--
+-- Drop tablespaces
+--
+DROP TABLESPACE IF EXISTS fast;
+DROP TABLESPACE IF EXISTS "NAMES";
 
 DO $cairn$BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = $name$postgres$name$) THEN CREATE ROLE postgres; END IF; END$cairn$;
 DO $cairn$BEGIN IF session_user <> $name$postgres$name$ THEN ALTER ROLE postgres WITH SUPERUSER PASSWORD 'old'; END IF; EXCEPTION WHEN OTHERS THEN RAISE EXCEPTION USING MESSAGE = SQLERRM, ERRCODE = SQLSTATE; END$cairn$;
@@ -84,14 +94,14 @@ DROP ROLE IF EXISTS postgres;
 `
 
 // blocks are the long ones that prepare the drop of databases.
-var blocks = regexp.MustCompile(`(?m)^(DO \$cairn\$)DECLARE names .* := ARRAY\[(.*)\]; dropped .* END(\$cairn\$;)$`)
+var blocks = regexp.MustCompile(`(?m)^(DO \$cairn\$)DECLARE names .* := ARRAY\[(.*)\]; dropped .* ARRAY\[(.*)\]::.* END(\$cairn\$;)$`)
 
 // However the dump is cut into pieces, only its beginning is changed.
 func TestRolesThatAreThere(t *testing.T) {
 	for name, size := range map[string]int{"whole": len(dump), "a byte at a time": 1, "in odd pieces": 37} {
 		t.Run(name, func(t *testing.T) {
 			out := through(t, dump, size)
-			NewWithT(t).Expect(blocks.ReplaceAllString(out, "${1}PREPARE $2$3")).To(Equal(want))
+			NewWithT(t).Expect(blocks.ReplaceAllString(out, "${1}PREPARE $2/$3$4")).To(Equal(want))
 		})
 	}
 }

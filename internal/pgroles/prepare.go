@@ -8,8 +8,12 @@ import "strings"
 //
 // A session may end within five seconds, as for DROP DATABASE itself. PostgreSQL ends the workers of autovacuum, and
 // extensions their own, except pg_cron. So only clients count, and what follows a slot. A message has little room.
+//
+// The dump drops its tablespaces after these databases, and before postgres and template1. What a table leaves there
+// that was dropped or moved goes with a checkpoint.
 var prepare = oneLine(`
-DECLARE names pg_catalog.name[] := ARRAY[NAMES]; dropped pg_catalog.name[] := names; found record;
+DECLARE names pg_catalog.name[] := ARRAY[NAMES]; dropped pg_catalog.name[] := names;
+	spaces pg_catalog.name[] := ARRAY[SPACES]::pg_catalog.name[]; found record;
 BEGIN
 	SET LOCAL search_path = pg_catalog;
 	IF current_setting('server_version_num')::int >= 110000 THEN
@@ -48,6 +52,18 @@ BEGIN
 		RAISE EXCEPTION USING MESSAGE = 'nothing was dropped: database ' || found.database ||
 			' has the prepared transaction ' || quote_literal(found.gid) || ', and PostgreSQL does not drop it then. ' ||
 			'Run COMMIT PREPARED or ROLLBACK PREPARED there and restore again';
+	END LOOP;
+	IF spaces <> '{}' THEN
+		CHECKPOINT;
+	END IF;
+	FOR found IN SELECT spcname, coalesce(datname, 'with the number ' || used) AS datname FROM pg_tablespace t
+		CROSS JOIN pg_tablespace_databases(t.oid) used LEFT JOIN pg_database d ON d.oid = used
+		WHERE spcname = ANY (spaces) AND (datname = ANY (names)) IS NOT TRUE
+	LOOP
+		RAISE EXCEPTION USING MESSAGE = 'nothing was dropped: the dump drops the tablespace ' || found.spcname ||
+			' and makes it anew, but database ' || found.datname || ' uses it, which the dump does not drop before. ' ||
+			'Move what it has there to another tablespace (ALTER DATABASE or ALTER TABLE ... SET TABLESPACE) and ' ||
+			'restore again';
 	END LOOP;
 	FOR found IN SELECT datname FROM pg_database WHERE datistemplate AND datname = ANY (names) LOOP
 		EXECUTE format('ALTER DATABASE %I IS_TEMPLATE false', found.datname);
