@@ -2,6 +2,7 @@ package mover_test
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -280,13 +281,23 @@ func TestAStatementThatCanNotBeLoadedEndsARestoreOfAllWhateverItsArguments(t *te
 	t.Parallel()
 	g, s, p := NewWithT(t), startPostgreSQL(t), withSecret(t)
 	s.withALicence("licences")
+	s.must(s.psql("postgres", "CREATE DATABASE shop"))
+	s.must(s.psql("shop", "CREATE TABLE items AS SELECT 1 AS n"))
 	base := catalogTask{addon: "postgres-addon", server: s}
 	made := base.backedUp(p, "all")
 	for _, args := range []string{"--set=ON_ERROR_STOP=0", "-v ON_ERROR_STOP=off"} {
 		g.Expect(base.with("args", args).confirmed().restore(p, made)).To(And(
 			HaveField("Reason", v1alpha1.ReasonLoadFailed),
-			HaveField("Message", ContainSubstring("violates check constraint"))))
+			HaveField("Message", And(ContainSubstring("violates check constraint"),
+				ContainSubstring("connected to the database licences. Those that the dump has after it")))))
 	}
+	// This is how the guide gets the others.
+	dump := filepath.Join(s.dir, "dump.sql")
+	g.Expect(os.WriteFile(dump, []byte(p.content(made.Components[0].ID)), 0o600)).To(Succeed())
+	part, err := exec.Command("awk", `/^-- Database "/ {take = /^-- Database "shop" dump$/} take`, dump).Output()
+	g.Expect(err).NotTo(HaveOccurred())
+	s.must(s.psql("postgres", string(part)))
+	g.Expect(s.psql("shop", "SELECT n FROM items")).To(Equal("1\n"))
 }
 
 // withALicence makes a database whose only row breaks a constraint by now.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -57,7 +58,9 @@ func (m *Mover) restoreStream(
 	}
 	r.SizeBytes, r.TargetWritten = kept.bytes, l.written() > 0
 	if err != nil {
-		return r, loadFailure(err)
+		f := loadFailure(err)
+		f.Message += kept.where(f.Message)
+		return r, f
 	}
 	r.Files = 1
 	if f := m.evictedSince(ctx, c.Stream, evicted); f != nil {
@@ -174,7 +177,7 @@ func (m *Mover) feedPostgres(
 		paths := pgsearchpath.NewWriter(roles, path)
 		dump.to, flushed = paths, []interface{ Flush() error }{paths, roles}
 	}
-	kept.to = dump
+	kept.to, kept.databaseAt = dump, roles.DatabaseAt
 	err := engine.RestoreStream(ctx, c.ID, kept)
 	if err == nil {
 		err = dump.Flush()
@@ -283,6 +286,30 @@ type countingWriter struct {
 	to       io.Writer
 	bytes    int64
 	progress func(repository.RestoreProgress)
+	// databaseAt returns the database of a line of what the program reads. It can be nil.
+	databaseAt func(line int) string
+}
+
+// psqlLine is where psql found an error.
+var psqlLine = regexp.MustCompile(`psql:<stdin>:(\d+):`)
+
+// where returns what a failure of a restore of many databases lacks: which one ended it, and how to get the others.
+func (c *countingWriter) where(message string) string {
+	found := psqlLine.FindAllStringSubmatch(message, -1)
+	if c.databaseAt == nil || len(found) == 0 {
+		return ""
+	}
+	line, err := strconv.Atoi(found[len(found)-1][1])
+	if err != nil {
+		return ""
+	}
+	database := c.databaseAt(line)
+	if database == "" {
+		return ""
+	}
+	return fmt.Sprintf(". It was connected to the database %s. Those that the dump has after it are gone until they "+
+		"are loaded from the Snapshot: restore again when the error has no more cause, or load the dump by hand, as "+
+		"the guide on databases shows (Restores that end in the middle)", database)
 }
 
 // Write passes b on.

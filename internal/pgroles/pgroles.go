@@ -27,7 +27,8 @@ const longest = 1 << 20
 // and DROP ROLE is left out. ALTER ROLE WITH leaves the role that reads the dump as it is: its password, and all else
 // that it could be locked out by. Before databases are dropped, templates among them become plain databases, and a
 // database that has a subscription, a session or a prepared transaction ends the dump: PostgreSQL drops none of them,
-// and those before it would be gone. So does a tablespace of the dump that another database uses. Databases that are read-only by default can be written to.
+// and those before it would be gone. So does a tablespace of the dump that another database uses. Databases that are
+// read-only by default can be written to.
 // Nothing else is changed from the first line that connects to a database, after which data can follow. A stream that
 // is no dump of a cluster stays as it is. A Writer is for one goroutine.
 type Writer struct {
@@ -67,6 +68,7 @@ func (w *Writer) Write(b []byte) (int, error) {
 	if w.body {
 		out.WriteString(w.dropped())
 	}
+	w.later.passed(out.Bytes())
 	if _, err := w.to.Write(out.Bytes()); err != nil {
 		return 0, err
 	}
@@ -123,8 +125,8 @@ func (w *Writer) Flush() error {
 	return err
 }
 
-// dropDatabase begins a line that drops a database, and dropTablespace one that drops a tablespace. mostDrops is how many
-// lines are kept. All of a dump follow each other, with comments and empty lines between them.
+// dropDatabase begins a line that drops a database, and dropTablespace one that drops a tablespace. mostDrops is how
+// many lines are kept. All of a dump follow each other, with comments and empty lines between them.
 const (
 	dropDatabase   = "DROP DATABASE IF EXISTS "
 	dropTablespace = "DROP TABLESPACE IF EXISTS "

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -94,7 +95,8 @@ DROP ROLE IF EXISTS postgres;
 `
 
 // blocks are the long ones that prepare the drop of databases.
-var blocks = regexp.MustCompile(`(?m)^(DO \$cairn\$)DECLARE names .* := ARRAY\[(.*)\]; dropped .* ARRAY\[(.*)\]::.* END(\$cairn\$;)$`)
+var blocks = regexp.MustCompile(
+	`(?m)^(DO \$cairn\$)DECLARE names .* := ARRAY\[(.*)\]; dropped .* ARRAY\[(.*)\]::.* END(\$cairn\$;)$`)
 
 // However the dump is cut into pieces, only its beginning is changed.
 func TestRolesThatAreThere(t *testing.T) {
@@ -163,6 +165,35 @@ func TestDatabasesThatAreReadOnly(t *testing.T) {
 		for _, size := range []int{len(tc.dump), 1, 37} {
 			NewWithT(t).Expect(through(t, tc.dump, size)).To(Equal(tc.want), "%s in pieces of %d", name, size)
 		}
+	}
+}
+
+// psql says in which line of what it reads an error is.
+func TestTheDatabaseOfALine(t *testing.T) {
+	t.Parallel()
+	const settings = "\nSET statement_timeout = 0;\n"
+	dump := first + "DROP DATABASE IF EXISTS shop;\nCREATE ROLE x;\n\\connect template1\n" + settings + "mark 1;\n" +
+		"\\connect shop\n\\restrict x\n" + settings + "COPY t FROM stdin;\n\\connect b\nmark 2\n\\.\nmark 3;\n" +
+		"\\connect -reuse-previous=on \"dbname='two words'\"\n" + settings + "mark 4;\n"
+	for _, size := range []int{1 << 20, 1, 37} {
+		g := NewWithT(t)
+		var out bytes.Buffer
+		w := pgroles.NewWriter(&out)
+		for part := range slices.Chunk([]byte(dump), size) {
+			_, err := w.Write(part)
+			g.Expect(err).NotTo(HaveOccurred())
+		}
+		g.Expect(w.Flush()).To(Succeed())
+		found := map[string]string{}
+		for nr, line := range strings.Split(out.String(), "\n") {
+			if strings.HasPrefix(line, "mark ") || strings.HasPrefix(line, "DROP") {
+				found[line] = w.DatabaseAt(nr + 1)
+			}
+		}
+		g.Expect(found).To(Equal(map[string]string{
+			"DROP DATABASE IF EXISTS shop;": "", "mark 1;": "template1", "mark 2": "shop", "mark 3;": "shop",
+			"mark 4;": "two words",
+		}))
 	}
 }
 
