@@ -26,13 +26,13 @@ func TestAVolumeSnapshotThatIsTakenHasTheTimeToBecomeReady(t *testing.T) {
 			s.Status.Error = &snapshotv1.VolumeSnapshotError{Time: &at, Message: new("pool is full")}
 		}
 	}
+	endless := func(f *fixture) { f.session.Status.BackupDeadline = nil }
+	late := func(f *fixture) { f.session.Status.BackupDeadline = new(metav1.NewTime(f.at.Add(48 * time.Hour))) }
 	hooked := func(f *fixture) {
-		f.session.Status.BackupDeadline = nil
 		f.session.Status.Targets[0].Hooks = &v1alpha1.HookStatuses{
 			PreHooks: []v1alpha1.HookStatus{{Name: "freeze", Phase: v1alpha1.HookSucceeded}},
 		}
 	}
-	endless := func(f *fixture) { f.session.Status.BackupDeadline = nil }
 	for name, tt := range map[string]struct {
 		edit     func(f *fixture)
 		snapshot func(*snapshotv1.VolumeSnapshot)
@@ -41,10 +41,7 @@ func TestAVolumeSnapshotThatIsTakenHasTheTimeToBecomeReady(t *testing.T) {
 		reason, says string
 	}{
 		"until the deadline": {
-			edit: func(f *fixture) {
-				f.session.Status.BackupDeadline = new(metav1.NewTime(f.at.Add(48 * time.Hour)))
-			},
-			snapshot: taken, limit: 48 * time.Hour, reason: v1alpha1.ReasonDeadlineExceeded,
+			edit: late, snapshot: taken, limit: 48 * time.Hour, reason: v1alpha1.ReasonDeadlineExceeded,
 			says: "is taken, but not ready to use",
 		},
 		"without a deadline": {
@@ -52,8 +49,22 @@ func TestAVolumeSnapshotThatIsTakenHasTheTimeToBecomeReady(t *testing.T) {
 			says: "was not ready within 24h0m0s",
 		},
 		"while somebody waits for a postBackup hook": {
-			edit: hooked, snapshot: taken, limit: backup.ClaimLimit, reason: v1alpha1.ReasonVolumeSnapshotNotReady,
+			edit:     func(f *fixture) { endless(f); hooked(f) },
+			snapshot: taken, limit: backup.ClaimLimit, reason: v1alpha1.ReasonVolumeSnapshotNotReady,
 			says: "was not ready within 1h0m0s",
+		},
+		"while somebody waits for a postBackup hook, and the deadline is far": {
+			edit:     func(f *fixture) { late(f); hooked(f) },
+			snapshot: taken, limit: backup.ClaimLimit, reason: v1alpha1.ReasonVolumeSnapshotNotReady,
+			says: "was not ready within 1h0m0s",
+		},
+		"while somebody waits for a postBackup hook, and the deadline is near": {
+			edit: func(f *fixture) {
+				hooked(f)
+				f.session.Status.BackupDeadline = new(metav1.NewTime(f.at.Add(30 * time.Minute)))
+			},
+			snapshot: taken, limit: 30 * time.Minute, reason: v1alpha1.ReasonDeadlineExceeded,
+			says: "is taken, but not ready to use",
 		},
 		"after an error that did not last": {
 			edit: endless, snapshot: failing(5 * time.Second), limit: backup.UploadLimit,
