@@ -187,7 +187,7 @@ func (t *targetRun) snapshotting(c *v1alpha1.ResolvedCopy, s *snapshotv1.VolumeS
 			workload.DescribeCopy(c), state, limit)
 	case waited >= time.Minute && t.waits.Reason == "":
 		t.waits.Reason = v1alpha1.ReasonVolumeSnapshotNotReady
-		t.waits.Message = run.Waiting(notReadyMessage(c, s))
+		t.waits.Message = waitMessage(c, s)
 	}
 	return nil
 }
@@ -203,35 +203,6 @@ func (t *targetRun) uploadLimit() time.Duration {
 	default:
 		return UploadLimit
 	}
-}
-
-// notReadyMessage says how far a VolumeSnapshot is that is not ready.
-func notReadyMessage(c *v1alpha1.ResolvedCopy, s *snapshotv1.VolumeSnapshot) string {
-	out := "the VolumeSnapshot for " + workload.DescribeCopy(c)
-	if volumesnapshot.TakenAt(s).IsZero() {
-		out += " is not taken yet"
-	} else {
-		out += " is taken, but not ready to use: its storage system can still upload it"
-	}
-	if message, _ := volumesnapshot.Failure(s); message != "" {
-		out += "; the last error of its driver: " + message
-	}
-	return out
-}
-
-// unready explains which VolumeSnapshot a host without a Job still waits for. It returns "" if there is none.
-func (t *targetRun) unready(h *host) string {
-	for _, v := range h.Host.Volumes {
-		c := t.frozen.CopyOf(v.ClaimName)
-		if c == nil {
-			continue
-		}
-		have := t.run.Copies[c.Name]
-		if have.Snapshot != nil && have.Claim == nil && !have.Going() && !volumesnapshot.Ready(have.Snapshot) {
-			return notReadyMessage(c, have.Snapshot)
-		}
-	}
-	return ""
 }
 
 // claimed reports whether movers can use an existing claim. A claim that binds to its first consumer can be used at

@@ -1,6 +1,7 @@
 package backup_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -96,6 +97,34 @@ func TestAVolumeSnapshotThatIsTakenHasTheTimeToBecomeReady(t *testing.T) {
 			g.Expect(f.component("a", "pod-0").Error).To(ContainSubstring(tt.says))
 		})
 	}
+}
+
+// Drivers name the request in their errors. The status of a run that waits must not change after each try.
+func TestARunThatWaitsForAVolumeSnapshotQuotesItsDriverOnlyInTheEnd(t *testing.T) {
+	t.Parallel()
+	g, f := NewWithT(t), copiedRun("snap", "pod-0")
+	asked := f.at
+	f.session.Status.BackupDeadline = new(metav1.NewTime(asked.Add(30 * time.Minute)))
+	try := func(n int) {
+		f.copies["copy-pod-0"].Snapshot.Status.Error = &snapshotv1.VolumeSnapshotError{
+			Time: new(metav1.NewTime(f.at)), Message: new(fmt.Sprint("request ", n, ": pool is full")),
+		}
+	}
+	f.take("copy-pod-0", func(s *snapshotv1.VolumeSnapshot) {
+		s.Status = &snapshotv1.VolumeSnapshotStatus{CreationTime: &s.CreationTimestamp}
+	})
+	f.at = asked.Add(10 * time.Minute)
+	try(1)
+	said := f.step().Status
+	g.Expect(said.Targets[0].Message).To(Equal("waiting: the VolumeSnapshot for the copy of PersistentVolumeClaim " +
+		"pod-0 is taken, but not ready to use: its storage system can still upload it; its driver reports an error " +
+		"in the status of VolumeSnapshot copy-pod-0"))
+	f.at = asked.Add(20 * time.Minute)
+	try(2)
+	g.Expect(f.step().Status).To(Equal(said))
+	f.at = asked.Add(30 * time.Minute)
+	f.step()
+	g.Expect(f.component("a", "pod-0").Error).To(HaveSuffix("; the last error of its driver: request 2: pool is full"))
 }
 
 // A look costs two lists past the cache, so a wait of hours has fewer.

@@ -11,6 +11,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/catalog"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 	"github.com/cairn-backup/cairn/internal/workload"
 )
@@ -143,4 +144,42 @@ func whyNoBackup(
 		return v1alpha1.ReasonVolumeSnapshotNotReady, "the storage system has no name for VolumeSnapshot " + s.Name
 	}
 	return "", ""
+}
+
+// notReadyMessage says how far a VolumeSnapshot is that is not ready.
+func notReadyMessage(c *v1alpha1.ResolvedCopy, s *snapshotv1.VolumeSnapshot) string {
+	out := "the VolumeSnapshot for " + workload.DescribeCopy(c)
+	if volumesnapshot.TakenAt(s).IsZero() {
+		return out + " is not taken yet"
+	}
+	return out + " is taken, but not ready to use: its storage system can still upload it"
+}
+
+// waitMessage says the same while the run waits. It does not quote the driver: drivers name the request in their words,
+// and the status of the run would be written again after each try.
+func waitMessage(c *v1alpha1.ResolvedCopy, s *snapshotv1.VolumeSnapshot) string {
+	out := notReadyMessage(c, s)
+	if message, _ := volumesnapshot.Failure(s); message != "" {
+		out += "; its driver reports an error in the status of VolumeSnapshot " + s.Name
+	}
+	return run.Waiting(out)
+}
+
+// unready explains which VolumeSnapshot a host without a Job waited for, in the end. It returns "" if there is none.
+func (t *targetRun) unready(h *host) string {
+	for _, v := range h.Host.Volumes {
+		c := t.frozen.CopyOf(v.ClaimName)
+		if c == nil {
+			continue
+		}
+		have := t.run.Copies[c.Name]
+		if have.Snapshot != nil && have.Claim == nil && !have.Going() && !volumesnapshot.Ready(have.Snapshot) {
+			out := notReadyMessage(c, have.Snapshot)
+			if message, _ := volumesnapshot.Failure(have.Snapshot); message != "" {
+				out += "; the last error of its driver: " + message
+			}
+			return out
+		}
+	}
+	return ""
 }
