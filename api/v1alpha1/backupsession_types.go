@@ -209,6 +209,9 @@ type BackupTargetStatus struct {
 	// Duration between startTime and completionTime, rounded to seconds.
 	// +optional
 	Duration string `json:"duration,omitempty"`
+	// CopiedAt is when the last copy or VolumeSnapshot of its volumes was made, if hooks before the work have run.
+	// +optional
+	CopiedAt *metav1.Time `json:"copiedAt,omitempty"`
 	// Hooks of the target. While its postBackup hooks run, reason and message already hold the result of the backup.
 	// +optional
 	Hooks *HookStatuses `json:"hooks,omitempty"`

@@ -254,6 +254,18 @@ type HookPod struct {
 	Name string `json:"name"`
 	// UID of the pod.
 	UID types.UID `json:"uid"`
+	// Container in which the hook acts. Empty if nobody knows it, or if it did not run when the pod was chosen.
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	Container string `json:"container,omitempty"`
+	// ContainerID is the beginning of the ID of that container. A container that is started again has another one.
+	// +optional
+	// +kubebuilder:validation:MaxLength=16
+	ContainerID string `json:"containerID,omitempty"`
+	// Since is set if a hook after the work acts in another pod or container than one before it: what is older than
+	// this was made while the earlier one ran. It is when the pod was made, or when the earlier container ended.
+	// +optional
+	Since *metav1.Time `json:"since,omitempty"`
 }
 
 // ResolvedHooks are the hooks of a run or restore, frozen when it started.

@@ -53,14 +53,14 @@ func over(p *corev1.Pod, action *v1alpha1.HookAction) bool {
 // inOne acts in one pod, or returns the one in which the hook must act. If that pod terminates and can no longer be
 // reached, it takes another one that does not.
 func inOne(
-	pods []corev1.Pod, run hookstage.Run, none error, act func(*corev1.Pod) error,
+	pods []corev1.Pod, run hookstage.Run, action *v1alpha1.HookAction, none error, act func(*corev1.Pod) error,
 ) (*v1alpha1.HookPod, error) {
 	p := one(pods, &run)
 	if p == nil {
 		return nil, none
 	}
-	if run.Pod == nil || !is(p, *run.Pod) {
-		return &v1alpha1.HookPod{Name: p.Name, UID: p.UID}, nil
+	if choice := chosen(p, &run, action); !settled(&run, choice) {
+		return choice, nil
 	}
 	err := act(p)
 	if !terminates(p) || !unbegun(err) {
@@ -68,7 +68,7 @@ func inOne(
 	}
 	stay := slices.DeleteFunc(slices.Clone(pods), func(p corev1.Pod) bool { return terminates(&p) })
 	if other := one(stay, &run); other != nil {
-		return &v1alpha1.HookPod{Name: other.Name, UID: other.UID}, nil
+		return chosen(other, &run, action), nil
 	}
 	return nil, err
 }

@@ -2,6 +2,7 @@ package hookexec_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -99,4 +100,91 @@ func TestNothingHappensInAPodBeforeTheStatusHasIt(t *testing.T) {
 	carryOut()
 	g.Expect(began).To(Equal(2), "the attempt has been made")
 	g.Expect(s.asked).To(HaveLen(1))
+}
+
+// The liveness probe, the OOM killer or a reboot ends the frozen container, and it starts again in its pod.
+func TestTheStatusTellsThatTheContainerOfAHookWasStartedAgain(t *testing.T) {
+	namespace := bed.Namespace(t, nil)
+	allow(t, namespace)
+	at := metav1.NewTime(time.Now().Truncate(time.Second))
+	running := corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: at}}
+	ended := func(id string) corev1.ContainerState {
+		return corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ContainerID: id, FinishedAt: at}}
+	}
+	first, second := "containerd://0123456789abcdef0", "containerd://second"
+	frozen := v1alpha1.HookPod{Container: "db", ContainerID: "0123456789abcdef"}
+	again := v1alpha1.HookPod{Container: "db", ContainerID: "second"}
+	elsewhere := v1alpha1.HookPod{Name: "gone", UID: "1"}
+	for name, tt := range map[string]struct {
+		id          string
+		state, last corev1.ContainerState
+		stage       hookstage.Stage
+		own         *v1alpha1.HookPod
+		former      *v1alpha1.HookPod
+		host        string
+		want        *v1alpha1.HookPod // nil: it acts
+		since       string
+	}{
+		"a freeze":                  {id: first, state: running, stage: hookstage.Pre, want: &frozen},
+		"it was chosen":             {id: first, state: running, stage: hookstage.Pre, own: &frozen},
+		"it started again since":    {id: second, state: running, stage: hookstage.Pre, own: &frozen, want: &again},
+		"it does not run":           {id: first, state: ended(first), stage: hookstage.Pre, want: &v1alpha1.HookPod{}},
+		"it did not run":            {id: second, state: running, own: &v1alpha1.HookPod{}, want: &again},
+		"a request to another host": {id: first, state: running, host: "127.0.0.1", want: &v1alpha1.HookPod{}},
+		"the thaw":                  {id: first, state: running, former: &frozen, want: &frozen},
+		"the thaw has found it":     {id: second, state: running, own: &frozen, former: &frozen},
+		"the thaw finds another one": {
+			id: second, state: running, last: ended(first), former: &frozen, want: &again, since: "end",
+		},
+		"it started again twice": {
+			id: second, state: running, last: ended("x"), former: &frozen, want: &again, since: "pod",
+		},
+		"nobody knows when it ended": {id: second, state: running, former: &frozen, want: &again, since: "pod"},
+		"another pod was frozen":     {id: first, state: running, former: &elsewhere, want: &frozen, since: "pod"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			s := serve(t, status(200))
+			pod := strings.ReplaceAll(name, " ", "-")
+			makePod(t, namespace, pod, true, func(p *corev1.Pod) {
+				p.Labels["app"], p.Spec.Containers[0].Ports[0].ContainerPort = pod, s.port.IntVal
+			})
+			p := &corev1.Pod{}
+			g.Expect(bed.Client.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: pod}, p)).To(Succeed())
+			p.Status.ContainerStatuses = []corev1.ContainerStatus{
+				{Name: "db", ContainerID: tt.id, State: tt.state, LastTerminationState: tt.last},
+			}
+			g.Expect(bed.Client.Status().Update(t.Context(), p)).To(Succeed())
+			in := func(known *v1alpha1.HookPod) *v1alpha1.HookPod {
+				if known == nil || known.Name != "" {
+					return known
+				}
+				out := *known
+				out.Name, out.UID = p.Name, p.UID
+				return &out
+			}
+			run := operator(v1alpha1.HookAction{HTTPGet: &v1alpha1.HookHTTPGetAction{Host: tt.host, Port: s.port}},
+				inPods(&v1alpha1.HookPodExecutor{Selector: "app=" + pod}))
+			if tt.stage != "" {
+				run.Stage, run.Hook.Template = tt.stage, v1alpha1.ObjectReference{Namespace: namespace, Name: "deleted"}
+			}
+			if run.Pod = in(tt.own); tt.former != nil {
+				run.Former = []v1alpha1.HookPod{*in(tt.former)}
+			}
+			want := in(tt.want)
+			switch tt.since {
+			case "end":
+				want.Since = &at
+			case "pod":
+				want.Since = &p.CreationTimestamp
+			}
+			var out hookstage.Outcome
+			g.Eventually(func() string {
+				out = executor().Execute(t.Context(), namespace, run)
+				return out.Reason
+			}).WithTimeout(testbed.Patience).Should(BeEmpty(), "the RoleBinding must take effect")
+			g.Expect(out.Pod).To(BeComparableTo(want))
+			g.Expect(s.asked).To(HaveLen(map[bool]int{true: 1}[want == nil]))
+		})
+	}
 }

@@ -50,7 +50,7 @@ func (e *Executor) inPods(
 	case len(pods) == 0:
 		return nil, none
 	case hookstage.InOnePod(run.Hook):
-		return inOne(pods, run, none, act)
+		return inOne(pods, run, rendered.Action, none, act)
 	default:
 		return nil, inAll(ctx, api, pods, rendered.Action, act)
 	}

@@ -99,7 +99,7 @@ func (r *Runner) known(owner types.UID, wanted *hookstage.Run) bool {
 		return false
 	}
 	if out := run.outcome; out != nil && (wanted.Again && out.Unbegun ||
-		wanted.Pod != nil && out.Pod != nil && *out.Pod == *wanted.Pod) {
+		wanted.Pod != nil && out.Pod != nil && hookstage.SamePod(*out.Pod, *wanted.Pod)) {
 		delete(r.runs[owner], wanted.Attempt)
 		return false
 	}

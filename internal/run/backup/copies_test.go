@@ -52,6 +52,23 @@ func (f *fixture) claim(name string, phase corev1.PersistentVolumeClaimPhase) {
 	f.copies[name] = have
 }
 
+// copy makes and removes the copies of a decision, as the controller and a driver do.
+func (f *fixture) copy(d *backup.Decision) {
+	for _, c := range d.Copies {
+		if c.Snapshot {
+			f.take(c.Copy.Name, usable)
+		} else {
+			f.claim(c.Copy.Name, corev1.ClaimBound)
+			have := f.copies[c.Copy.Name]
+			have.Made = f.at
+			f.copies[c.Copy.Name] = have
+		}
+	}
+	for _, name := range d.Discard {
+		delete(f.copies, name)
+	}
+}
+
 func usable(s *snapshotv1.VolumeSnapshot) {
 	s.Status = &snapshotv1.VolumeSnapshotStatus{ReadyToUse: new(true), RestoreSize: new(resource.MustParse("2Gi"))}
 }

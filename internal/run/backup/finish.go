@@ -202,7 +202,7 @@ func (r *runner) conclude() {
 		}
 	}
 	succeeded, failed := count[v1alpha1.BackupSessionSucceeded], count[v1alpha1.BackupSessionFailed]
-	flaws := append(r.flaws(allowed), r.replacements()...)
+	flaws := append(r.flaws(allowed), r.losses()...)
 	if missing := apimeta.FindStatusCondition(r.d.Status.Conditions, v1alpha1.ConditionPartial); missing != nil {
 		apimeta.RemoveStatusCondition(&r.d.Status.Conditions, v1alpha1.ConditionPartial)
 		if succeeded > 0 {

@@ -63,7 +63,7 @@ func attempting(f *fixture) *hasHooksOn {
 func (h *hasHooksOn) look() backup.Decision {
 	d := backup.Next(backup.Input{
 		Now: h.at, Session: h.session, Snapshots: h.present(), Jobs: h.jobs, Refused: h.refused, Pods: h.pods,
-		Hooks: func(a hookstage.Attempt) *hookstage.Outcome { return h.known[a] },
+		Copies: h.copies, Hooks: func(a hookstage.Attempt) *hookstage.Outcome { return h.known[a] },
 	})
 	for name, status := range d.Snapshots {
 		h.snapshots[name].Status = status
@@ -72,6 +72,7 @@ func (h *hasHooksOn) look() backup.Decision {
 	for _, name := range d.Delete {
 		delete(h.jobs, name)
 	}
+	h.copy(&d)
 	for _, m := range d.Create {
 		h.jobs[m.Name] = runtest.Succeeded(m.Host.Volumes[0].Component)
 		if h.mover != nil {

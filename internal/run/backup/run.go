@@ -110,7 +110,7 @@ func (t *targetRun) snapshot(repo *v1alpha1.ResolvedRepository) {
 			t.host(&h)
 			h.refuseClaims()
 			t.refuseCopies(&h)
-			h.verify(snap, r.Input, r.d)
+			t.noteCopy(h.verify(snap, r.Input, r.d))
 			h.blame(t.stop)
 		}
 		for _, v := range h.Host.Volumes {

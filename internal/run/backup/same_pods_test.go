@@ -2,11 +2,16 @@ package backup_test
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run"
@@ -43,6 +48,13 @@ func freezingTarget(name string, hooks *v1alpha1.ResolvedHooks) v1alpha1.Resolve
 // A drain evicts the frozen pod and the mover. The second attempt reads what a pod writes that nobody froze.
 func TestABackupWhoseFrozenPodWasReplacedIsPartial(t *testing.T) {
 	first, second := v1alpha1.HookPod{Name: "db-0", UID: "1"}, v1alpha1.HookPod{Name: "db-0", UID: "2"}
+	ran := v1alpha1.HookPod{Name: "db-0", UID: "1", Container: "db", ContainerID: "a"}
+	again, beside := ran, ran
+	again.ContainerID, beside.Container, beside.ContainerID = "b", "tools", "c"
+	replaced := "a: the frozen pod was replaced: hook freeze acted in pod db-0, and hook thaw in a later or other " +
+		"pod db-0; what was read between them may be torn"
+	restarted := "a: the frozen pod is still there, but its container was restarted: hook freeze acted in container " +
+		"db of pod db-0 before that, and hook thaw after it; what was read between them may be torn"
 	asIs := func(*v1alpha1.ResolvedTarget) {}
 	copied := func(t *v1alpha1.ResolvedTarget) {
 		t.Hosts[0].Volumes[0].ClaimName = "data"
@@ -50,19 +62,26 @@ func TestABackupWhoseFrozenPodWasReplacedIsPartial(t *testing.T) {
 	}
 	for name, tt := range map[string]struct {
 		post    string
+		frozen  v1alpha1.HookPod
 		thawed  v1alpha1.HookPod
 		target  func(*v1alpha1.ResolvedTarget)
 		ofRun   bool
-		partial bool
+		partial string
 	}{
-		"hooks of the run":      {"app=db", second, asIs, true, true},
-		"hooks of the target":   {"app=db", second, asIs, false, true},
-		"the same pod":          {"app=db", first, asIs, true, false},
-		"another selection":     {"app=web", second, asIs, true, false},
-		"a copy holds the data": {"app=db", second, copied, true, false},
-		"the storage holds it": {"app=db", second, func(t *v1alpha1.ResolvedTarget) {
+		"hooks of the run":      {"app=db", first, second, asIs, true, replaced},
+		"hooks of the target":   {"app=db", first, second, asIs, false, replaced},
+		"the same pod":          {"app=db", first, first, asIs, true, ""},
+		"another selection":     {"app=web", first, second, asIs, true, ""},
+		"a copy holds the data": {"app=db", first, second, copied, true, ""},
+		"the storage holds it": {"app=db", first, second, func(t *v1alpha1.ResolvedTarget) {
 			t.Task.Driver = v1alpha1.DriverVolumeSnapshotter
-		}, true, false},
+		}, true, ""},
+		"the container started again":                  {"app=db", ran, again, asIs, true, restarted},
+		"the container started again, of the target":   {"app=db", ran, again, asIs, false, restarted},
+		"the same container":                           {"app=db", ran, ran, asIs, true, ""},
+		"another container of the pod":                 {"app=db", ran, beside, asIs, true, ""},
+		"an earlier version wrote down the frozen one": {"app=db", first, again, asIs, true, ""},
+		"a copy is from before the container ended":    {"app=db", ran, again, copied, true, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -75,7 +94,7 @@ func TestABackupWhoseFrozenPodWasReplacedIsPartial(t *testing.T) {
 			} else {
 				f.session.Status.Resolved.Targets[0].Hooks = hooks
 			}
-			h.outcome = choosing(map[string]v1alpha1.HookPod{"freeze": first, "thaw": tt.thawed})
+			h.outcome = choosing(map[string]v1alpha1.HookPod{"freeze": tt.frozen, "thaw": tt.thawed})
 			h.mover = func(m backup.Mover) run.Job {
 				if m.Attempt == 1 {
 					return runtest.Died(v1alpha1.ReasonNodeLost, true)
@@ -100,12 +119,128 @@ func TestABackupWhoseFrozenPodWasReplacedIsPartial(t *testing.T) {
 			s := h.session
 			g.Expect(s.Status.Reason).To(Equal(v1alpha1.ReasonSucceeded))
 			g.Expect(h.made).To(ContainElement("thaw#1"))
-			g.Expect(conditions.IsTrue(s, v1alpha1.ConditionPartial)).To(Equal(tt.partial))
-			if tt.partial {
-				g.Expect(conditions.GetMessage(s, v1alpha1.ConditionPartial)).To(Equal(
-					"a: the frozen pod was replaced: hook freeze acted in pod db-0, and hook thaw in a later or " +
-						"other pod db-0; what was read between them may be torn"))
+			g.Expect(conditions.IsTrue(s, v1alpha1.ConditionPartial)).To(Equal(tt.partial != ""))
+			g.Expect(conditions.GetMessage(s, v1alpha1.ConditionPartial)).To(Equal(tt.partial))
+		})
+	}
+}
+
+// The first thaw finds the frozen container, so nothing happened before. It can end that container itself.
+func TestTheFirstHookAfterTheWorkTellsWhetherTheFrozenPodLived(t *testing.T) {
+	in := func(uid types.UID, container string) v1alpha1.HookPod {
+		return v1alpha1.HookPod{Name: "db-0", UID: uid, Container: "db", ContainerID: container}
+	}
+	for name, tt := range map[string]struct {
+		thaw, tell v1alpha1.HookPod
+		partial    bool
+	}{
+		"the container ended after it":  {in("1", "a"), in("1", "b"), false},
+		"the pod ended after it":        {in("1", "a"), in("2", "b"), false},
+		"it does not tell":              {v1alpha1.HookPod{Name: "db-0", UID: "1"}, in("1", "b"), true},
+		"the container ended before it": {in("1", "b"), in("1", "b"), true},
+		"the pod ended before it":       {in("2", "b"), in("2", "b"), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := NewWithT(t)
+			h := attempting(frozen(runtest.Target("a", "pod-0")))
+			hooks := freezing("app=db", "app=db")
+			hooks.Post = append(hooks.Post, resolvedHook("tell", inPods("app=db")))
+			h.session.Status.Resolved.Hooks = hooks
+			h.outcome = choosing(map[string]v1alpha1.HookPod{
+				"freeze": in("1", "a"), "thaw": tt.thaw, "tell": tt.tell,
+			})
+			h.settle(g)
+			g.Expect(h.session.Status.Reason).To(Equal(v1alpha1.ReasonSucceeded))
+			g.Expect(conditions.IsTrue(h.session, v1alpha1.ConditionPartial)).To(Equal(tt.partial))
+		})
+	}
+}
+
+// The CRDs can be those of an earlier version, which do not have the container.
+func TestAHookActsAlthoughTheAPIServerDropsItsContainer(t *testing.T) {
+	g := NewWithT(t)
+	h := attempting(frozen(runtest.Target("a", "pod-0")))
+	h.session.Status.Resolved.Hooks = freezing("app=db", "app=db")
+	db := v1alpha1.HookPod{Name: "db-0", UID: "1", Container: "db", ContainerID: "a"}
+	h.outcome = choosing(map[string]v1alpha1.HookPod{"freeze": db, "thaw": db})
+	for range 50 {
+		h.at = h.at.Add(time.Second)
+		h.look()
+		if hooks := h.session.Status.Hooks; hooks != nil {
+			for _, st := range slices.Concat(hooks.PreHooks, hooks.PostHooks) {
+				if st.Pod != nil {
+					*st.Pod = v1alpha1.HookPod{Name: st.Pod.Name, UID: st.Pod.UID}
+				}
 			}
+		}
+	}
+	g.Expect(h.session.Status.Reason).To(Equal(v1alpha1.ReasonSucceeded))
+	g.Expect(conditions.Has(h.session, v1alpha1.ConditionPartial)).To(BeFalse())
+}
+
+// The targets follow each other, so the copy of the second one is made when the mover of the first one has ended. It
+// can be of what a pod writes that nobody froze.
+func TestACopyIsWholeIfItIsFromBeforeTheFrozenPodWasReplaced(t *testing.T) {
+	const ofA, ofB = time.Duration(0), 20 * time.Minute // when the copies are made
+	for name, tt := range map[string]struct {
+		class     string
+		since     time.Duration // when the frozen pod was replaced, or its container ended
+		restarted bool
+		torn      []string
+	}{
+		"before both copies":       {class: "snap", since: ofA - time.Hour, torn: []string{"a", "b"}},
+		"between the copies":       {class: "snap", since: ofA + 10*time.Minute, torn: []string{"b"}},
+		"between clones":           {since: ofA + 10*time.Minute, torn: []string{"b"}},
+		"after both copies":        {class: "snap", since: ofB + 10*time.Minute},
+		"nobody knows":             {class: "snap", since: -1},
+		"a restart after them":     {class: "snap", since: ofB + 10*time.Minute, restarted: true},
+		"by the clock of its node": {class: "snap", since: ofB + 2*time.Minute, restarted: true, torn: []string{"b"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := NewWithT(t)
+			target := func(name string) v1alpha1.ResolvedTarget {
+				out := runtest.Target(name, "data-"+name)
+				out.Copies = []v1alpha1.ResolvedCopy{{
+					ClaimName: "data-" + name, Name: "copy-" + name, VolumeSnapshotClassName: tt.class,
+					StorageClassName: "fast", Immediate: true, Size: resource.MustParse("1Gi"),
+				}}
+				return out
+			}
+			h := attempting(frozenAs(backup.Start{
+				Timeout: 2 * time.Hour, ExecutionOrder: v1alpha1.ExecutionSequential,
+				Hooks: freezing("app=db", "app=db"),
+			}, target("a"), target("b")))
+			h.copies = map[string]backup.Copy{}
+			begin := h.at
+			was := v1alpha1.HookPod{Name: "db-0", UID: "1", Container: "db", ContainerID: "a"}
+			is := v1alpha1.HookPod{Name: "db-0", UID: "2", Container: "db", ContainerID: "b"}
+			if tt.restarted {
+				is.UID = was.UID
+			}
+			if tt.since != -1 {
+				is.Since = new(metav1.NewTime(begin.Add(tt.since)))
+			}
+			h.outcome = choosing(map[string]v1alpha1.HookPod{"freeze": was, "thaw": is})
+			h.mover = func(m backup.Mover) run.Job {
+				if m.Target.Name == "a" {
+					h.at = begin.Add(ofB)
+				}
+				return runtest.Succeeded(m.Host.Volumes[0].Component)
+			}
+			h.settle(g)
+			s := h.session
+			g.Expect(s.Status.Reason).To(Equal(v1alpha1.ReasonSucceeded))
+			g.Expect(s.Status.Targets[0].CopiedAt.Time).To(BeTemporally("~", begin.Add(ofA), time.Minute))
+			g.Expect(s.Status.Targets[1].CopiedAt.Time).To(BeTemporally("~", begin.Add(ofB), time.Minute))
+			var torn []string
+			for _, name := range []string{"a", "b"} {
+				if strings.Contains(conditions.GetMessage(s, v1alpha1.ConditionPartial), name+": the frozen pod") {
+					torn = append(torn, name)
+				}
+			}
+			g.Expect(torn).To(Equal(tt.torn))
 		})
 	}
 }

@@ -101,6 +101,9 @@ func (t *targetRun) finish() {
 		}
 		return
 	}
+	if !t.ending {
+		t.noteCopy(t.lastCopy())
+	}
 	failures, ended := "", true
 	if t.begun() {
 		failures, ended = t.postBackup()

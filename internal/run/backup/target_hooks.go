@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -111,44 +113,87 @@ func onTarget(t *v1alpha1.ResolvedTarget) *v1alpha1.ResolvedHooks {
 	return &out
 }
 
-// replacements says which targets were perhaps read while a pod ran that nobody froze. Their Snapshots ended before
-// that was known.
-func (r *runner) replacements() []string {
+// loss is what a run lost of what its hooks froze.
+type loss struct {
+	// why explains it. It is empty if nothing was lost.
+	why string
+	// since is when it was lost at the earliest, nil if nobody knows. What was copied before is whole.
+	since *metav1.Time
+	// slack is how far the clock that since is from can be wrong: that of the API server, or that of a node.
+	slack time.Duration
+}
+
+// harms reports whether a target was perhaps read, or copied, after the loss.
+func (l *loss) harms(t *v1alpha1.ResolvedTarget, copiedAt *metav1.Time) bool {
+	late := copiedAt != nil && l.since != nil && !copiedAt.Add(l.slack).Before(l.since.Time)
+	return l.why != "" && (readsInUse(t) || late)
+}
+
+// losses says which targets were perhaps read while a pod or container ran that nobody froze. Their Snapshots ended
+// before that was known.
+func (r *runner) losses() []string {
 	s := &r.d.Status
-	ofRun := replacement(s.Resolved.Hooks, s.Hooks)
+	ofRun := lossOf(s.Resolved.Hooks, s.Hooks)
 	var out []string
 	for i := range min(len(s.Targets), len(s.Resolved.Targets)) {
 		t := &s.Resolved.Targets[i]
-		why := cmp.Or(replacement(t.Hooks, s.Targets[i].Hooks), ofRun)
-		if why != "" && readsInUse(t) && slices.ContainsFunc(s.Snapshots, func(info v1alpha1.SnapshotStatusInfo) bool {
-			return info.Phase == v1alpha1.SnapshotSucceeded && slices.ContainsFunc(t.Repositories,
-				func(repo v1alpha1.ResolvedRepository) bool { return repo.Snapshot == info.Name })
-		}) {
-			out = append(out, t.Name+": "+why)
+		l := lossOf(t.Hooks, s.Targets[i].Hooks)
+		if !l.harms(t, s.Targets[i].CopiedAt) {
+			l = ofRun
+		}
+		if l.harms(t, s.Targets[i].CopiedAt) &&
+			slices.ContainsFunc(s.Snapshots, func(info v1alpha1.SnapshotStatusInfo) bool {
+				return info.Phase == v1alpha1.SnapshotSucceeded && slices.ContainsFunc(t.Repositories,
+					func(repo v1alpha1.ResolvedRepository) bool { return repo.Snapshot == info.Name })
+			}) {
+			out = append(out, t.Name+": "+l.why)
 		}
 	}
 	return out
 }
 
-// replacement explains that a hook after the work acted in another pod than one before it that chose among the same
-// pods. It returns "" if none did. A later hook keeps to the pod of an earlier one as long as that runs. Nobody knows
-// when it ended: it can have been after all was read.
-func replacement(h *v1alpha1.ResolvedHooks, status *v1alpha1.HookStatuses) string {
+// lossOf returns what was lost of what the hooks before the work froze, as far as the hooks after the work tell.
+func lossOf(h *v1alpha1.ResolvedHooks, status *v1alpha1.HookStatuses) (out loss) {
 	if h == nil || status == nil {
-		return ""
+		return loss{}
 	}
-	for i := range min(len(h.Post), len(status.PostHooks)) {
-		for j := range min(len(h.Pre), len(status.PreHooks)) {
-			before, after := &status.PreHooks[j], &status.PostHooks[i]
-			if before.Pod != nil && after.Pod != nil && *before.Pod != *after.Pod &&
-				keepsTo(&h.Post[i], &h.Pre[j], h.Targets) {
-				return fmt.Sprintf("the frozen pod was replaced: hook %s acted in pod %s, and hook %s in a later or "+
-					"other pod %s; what was read between them may be torn",
-					before.Name, before.Pod.Name, after.Name, after.Pod.Name)
+	for i := range min(len(h.Pre), len(status.PreHooks)) {
+		var after []v1alpha1.HookStatus
+		for j := range min(len(h.Post), len(status.PostHooks)) {
+			if status.PostHooks[j].Pod != nil && keepsTo(&h.Post[j], &h.Pre[i], h.Targets) {
+				after = append(after, status.PostHooks[j])
 			}
 		}
+		if status.PreHooks[i].Pod != nil && out.why == "" {
+			out = lossSince(&status.PreHooks[i], after)
+		}
 	}
-	return ""
+	return out
+}
+
+// lossSince tells what was lost of what a hook before the work froze. after are the hooks after the work that choose
+// among the same pods. They keep to its pod as long as that runs, so the first one tells: what a later one finds can
+// have happened since. Nobody knows when a pod or container ended: it can have been after all was read.
+func lossSince(before *v1alpha1.HookStatus, after []v1alpha1.HookStatus) loss {
+	const torn = "what was read between them may be torn"
+	for i := range after {
+		was, is := before.Pod, after[i].Pod
+		switch {
+		case !hookstage.SamePod(*was, *is):
+			if i > 0 {
+				return loss{}
+			}
+			return loss{since: is.Since, why: fmt.Sprintf("the frozen pod was replaced: hook %s acted in pod %s, and "+
+				"hook %s in a later or other pod %s; %s", before.Name, was.Name, after[i].Name, is.Name, torn)}
+		case hookstage.Restarted(*was, *is):
+			return loss{since: is.Since, slack: v1alpha1.ClockTolerance, why: fmt.Sprintf("the frozen pod is still "+
+				"there, but its container was restarted: hook %s acted in container %s of pod %s before that, and "+
+				"hook %s after it; %s", before.Name, was.Container, was.Name, after[i].Name, torn)}
+		case hookstage.KnowContainer(*was, *is):
+			return loss{}
+		}
+	}
+	return loss{}
 }
 
 // keepsTo reports whether a hook acts in the pod of an earlier one as long as that runs.
@@ -166,4 +211,29 @@ func readsInUse(t *v1alpha1.ResolvedTarget) bool {
 			return t.CopyOf(v.ClaimName) == nil
 		})
 	})
+}
+
+// noteCopy notes when a copy or VolumeSnapshot of the target was made, if the application may be frozen.
+func (t *targetRun) noteCopy(at time.Time) {
+	if last := t.status.CopiedAt; t.mayBeFrozen() && !at.IsZero() && (last == nil || at.After(last.Time)) {
+		t.status.CopiedAt = new(metav1.NewTime(at).Rfc3339Copy())
+	}
+}
+
+// lastCopy returns when the last copy of the target was made, zero if there is none or nobody knows.
+func (t *targetRun) lastCopy() (last time.Time) {
+	for i := range t.frozen.Copies {
+		have := t.run.Copies[t.frozen.Copies[i].Name]
+		at := have.Made
+		if have.Snapshot != nil {
+			at = takenAt(have.Snapshot)
+		}
+		if at.IsZero() {
+			return at
+		}
+		if at.After(last) {
+			last = at
+		}
+	}
+	return last
 }

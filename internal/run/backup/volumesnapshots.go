@@ -92,10 +92,10 @@ func needsVerification(c v1alpha1.Component) bool {
 
 // verify checks what movers report. A component has succeeded only if its VolumeSnapshot exists, belongs to this
 // Snapshot and this volume, is ready, and has a handle in the storage system. Then verify writes down what a restore
-// needs.
-func (h *host) verify(snap *v1alpha1.Snapshot, in Input, d *Decision) {
+// needs, and returns when the last one was taken.
+func (h *host) verify(snap *v1alpha1.Snapshot, in Input, d *Decision) (last time.Time) {
 	if !IsVolumeSnapshots(h.Target) {
-		return
+		return last
 	}
 	for _, v := range h.Host.Volumes {
 		c := h.components[v.Component]
@@ -104,7 +104,7 @@ func (h *host) verify(snap *v1alpha1.Snapshot, in Input, d *Decision) {
 		}
 		if in.VolumeSnapshots == nil {
 			d.Look = true
-			return
+			return last
 		}
 		m := in.VolumeSnapshots[types.UID(c.ID)]
 		reason, message := whyNoBackup(m, snap, v)
@@ -116,7 +116,11 @@ func (h *host) verify(snap *v1alpha1.Snapshot, in Input, d *Decision) {
 		c.VolumeSnapshotterStats = []v1alpha1.VolumeSnapshotterStats{stats}
 		c.Driver = v1alpha1.DriverVolumeSnapshotter
 		h.components[v.Component] = c
+		if at := takenAt(m.Snapshot); at.After(last) {
+			last = at
+		}
 	}
+	return last
 }
 
 // whyNoBackup explains why a VolumeSnapshot is not a backup. It returns no reason if it is one.
@@ -144,6 +148,15 @@ func whyNoBackup(
 		return v1alpha1.ReasonVolumeSnapshotNotReady, "the storage system has no name for VolumeSnapshot " + s.Name
 	}
 	return "", ""
+}
+
+// takenAt returns of which moment a VolumeSnapshot is that is taken. It was not taken before it was asked for, whatever
+// the clock of the storage system says.
+func takenAt(s *snapshotv1.VolumeSnapshot) time.Time {
+	if at := volumesnapshot.TakenAt(s); at.After(s.CreationTimestamp.Time) {
+		return at
+	}
+	return s.CreationTimestamp.Time
 }
 
 // notReadyMessage says how far a VolumeSnapshot is that is not ready.

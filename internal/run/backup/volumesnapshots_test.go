@@ -2,10 +2,12 @@ package backup_test
 
 import (
 	"testing"
+	"time"
 
 	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -98,6 +100,43 @@ func TestAVolumeSnapshotIsLookedAtBeforeItCounts(t *testing.T) {
 	// A verified VolumeSnapshot is not read again.
 	f.snapshots["snap-disk"].Status = d.Snapshots["snap-disk"]
 	g.Expect(f.look(nil).Look).To(BeFalse())
+}
+
+// A VolumeSnapshot that was taken after the frozen pod was replaced is of what nobody froze.
+func TestAVolumeSnapshotIsWholeIfItWasTakenBeforeTheFrozenPodWasReplaced(t *testing.T) {
+	for name, tc := range map[string]struct {
+		taken, asked, replaced time.Duration
+		partial                bool
+	}{
+		"taken before":                       {time.Minute, 0, 2 * time.Minute, false},
+		"taken after":                        {time.Minute, 0, 30 * time.Second, true},
+		"the clock of the storage is behind": {-time.Hour, 2 * time.Minute, time.Minute, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := NewWithT(t)
+			f := shot()
+			hooked := func(name string, pod v1alpha1.HookPod) []v1alpha1.HookStatus {
+				return []v1alpha1.HookStatus{{Name: name, Phase: v1alpha1.HookSucceeded, Pod: &pod}}
+			}
+			at := func(d time.Duration) metav1.Time { return metav1.NewTime(runtest.Now.Add(d)) }
+			f.session.Status.Resolved.Hooks = freezing("app=db", "app=db")
+			f.session.Status.Hooks = &v1alpha1.HookStatuses{
+				PreHooks: hooked("freeze", v1alpha1.HookPod{Name: "db-0", UID: "1"}),
+			}
+			d := f.look(made(func(m *backup.ObservedVolumeSnapshot) {
+				m.Snapshot.CreationTimestamp, m.Snapshot.Status.CreationTime = at(tc.asked), new(at(tc.taken))
+			}))
+			f.session.Status = d.Status
+			f.snapshots["snap-disk"].Status = d.Snapshots["snap-disk"]
+			f.session.Status.Hooks.PostHooks = hooked("thaw",
+				v1alpha1.HookPod{Name: "db-0", UID: "2", Since: new(at(tc.replaced))})
+			d = f.look(nil)
+			g.Expect(d.Status.Phase).To(Equal(backupSucceeded))
+			partial := apimeta.IsStatusConditionTrue(d.Status.Conditions, v1alpha1.ConditionPartial)
+			g.Expect(partial).To(Equal(tc.partial))
+		})
+	}
 }
 
 func TestNoMoverIsBelieved(t *testing.T) {

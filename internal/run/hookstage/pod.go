@@ -32,15 +32,31 @@ func (s *Hooks) Run(targets []v1alpha1.TypedObjectReference, since *metav1.Time,
 	}
 }
 
-// choose writes down the pod that the running attempt of a hook has chosen. Once it is written, the attempt is made.
+// choose writes down the pod that the running attempt of a hook has chosen. Once the pod is written, the attempt is
+// made. Its container need not be: an API server with the CRDs of an earlier version never keeps it.
 func (s *Hooks) choose(st *v1alpha1.HookStatus, pod v1alpha1.HookPod) {
-	if st.Pod != nil && *st.Pod == pod {
+	written := st.Pod != nil && SamePod(*st.Pod, pod)
+	st.Pod = &pod
+	if written {
 		attempt := s.last(st)
 		s.attempt = &attempt
 		return
 	}
-	st.Pod, st.Reason, st.Message = &pod, "", ""
+	st.Reason, st.Message = "", ""
 	s.After = time.Second
+}
+
+// SamePod reports whether two hooks act in the same pod.
+func SamePod(a, b v1alpha1.HookPod) bool { return a.Name == b.Name && a.UID == b.UID }
+
+// KnowContainer reports whether two hooks act in containers of the same name in the same pod, and both are known.
+func KnowContainer(a, b v1alpha1.HookPod) bool {
+	return SamePod(a, b) && a.Container == b.Container && a.ContainerID != "" && b.ContainerID != ""
+}
+
+// Restarted reports whether the container in which a hook acted was started again before another one acted in it.
+func Restarted(before, after v1alpha1.HookPod) bool {
+	return KnowContainer(before, after) && before.ContainerID != after.ContainerID
 }
 
 // former returns the pods in which earlier hooks acted that choose among the same pods as hook i.
