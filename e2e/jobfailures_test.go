@@ -54,8 +54,8 @@ func jobFailures(t *testing.T, bed *testbed.Testbed) {
 		// goes with its pod.
 		{"deadline", "backupTimeout: 10s\n    " +
 			slowly("50m"), nil, v1alpha1.ReasonDeadlineExceeded, "the deadline of the run passed"},
-		{"evicted", slowly("250m"), evictTwice, v1alpha1.ReasonEvicted, "evicted from its node"},
-		{"deleted", slowly("250m"), deleteJob, v1alpha1.ReasonJobVanished, "the Job was deleted before it ended"},
+		{"evicted", slowly("50m"), evictTwice, v1alpha1.ReasonEvicted, "evicted from its node"},
+		{"deleted", slowly("100m"), deleteJob, v1alpha1.ReasonJobVanished, "the Job was deleted before it ended"},
 		{
 			"unschedulable", shaped("{nodeSelector: {no-such: node}}"), nil, v1alpha1.ReasonUnschedulable,
 			"no node can take the pod",

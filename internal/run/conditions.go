@@ -58,8 +58,16 @@ func StartWithLess(
 	cs *[]metav1.Condition, started *Event, reason, message string, generation int64, now time.Time,
 ) {
 	Set(cs, v1alpha1.ConditionPartial, metav1.ConditionTrue, reason, message, generation, now)
-	started.Type, started.Reason = corev1.EventTypeWarning, reason
-	started.Message += ". " + message
+	started.warn(reason, message)
+}
+
+// EndWithLess makes the event of a success a warning that says what the success lacks.
+func EndWithLess(ended *Event, lacks string) { ended.warn(v1alpha1.ReasonPartial, text.Shorten(lacks)) }
+
+// warn makes the event a warning that says more.
+func (e *Event) warn(reason, message string) {
+	e.Type, e.Reason = corev1.EventTypeWarning, reason
+	e.Message += ". " + message
 }
 
 // EndPartial sets the condition Partial of a restore, and keeps what StartWithLess has said. That comes last: it can be

@@ -202,16 +202,16 @@ func (r *runner) conclude() {
 		}
 	}
 	succeeded, failed := count[v1alpha1.BackupSessionSucceeded], count[v1alpha1.BackupSessionFailed]
-	flaws := append(r.flaws(allowed), r.losses()...)
+	lacks := append(slices.Clone(messages), r.losses()...)
 	if missing := apimeta.FindStatusCondition(r.d.Status.Conditions, v1alpha1.ConditionPartial); missing != nil {
 		apimeta.RemoveStatusCondition(&r.d.Status.Conditions, v1alpha1.ConditionPartial)
 		if succeeded > 0 {
-			flaws = append(flaws, missing.Message)
+			lacks = append(lacks, missing.Message)
 		}
 	}
-	flaws = append(flaws, r.flaws(unrest)...)
-	if succeeded > 0 && len(messages) > 0 || succeeded == 0 && r.someComponents() || len(flaws) > 0 {
-		run.Partial(&r.d.Status.Conditions, strings.Join(append(slices.Clone(messages), flaws...), "; "),
+	flaws := append(r.flaws(allowed), r.flaws(unrest)...)
+	if succeeded > 0 && len(lacks) > 0 || succeeded == 0 && r.someComponents() || len(flaws) > 0 {
+		run.Partial(&r.d.Status.Conditions, strings.Join(append(slices.Clone(lacks), flaws...), "; "),
 			r.Session.Generation, r.Now)
 	}
 	switch {
@@ -227,6 +227,9 @@ func (r *runner) conclude() {
 	case succeeded > 0:
 		end(r.Input, r.d, v1alpha1.BackupSessionSucceeded, v1alpha1.ReasonSucceeded,
 			succeededMessage(r.d.Status.Targets))
+		if len(lacks) > 0 {
+			run.EndWithLess(r.d.Event, strings.Join(lacks, "; "))
+		}
 	case count[v1alpha1.BackupSessionSkipped] > 0:
 		end(r.Input, r.d, v1alpha1.BackupSessionSkipped, reasons[0], strings.Join(messages, "; "))
 		r.d.Event.Type = corev1.EventTypeWarning

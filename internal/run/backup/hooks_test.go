@@ -132,11 +132,11 @@ func (h *hasHooksOn) present() map[string]*v1alpha1.Snapshot {
 }
 
 // settle looks until the run has ended.
-func (h *hasHooksOn) settle(g *WithT) {
+func (h *hasHooksOn) settle(g *WithT) (last *backup.Decision) {
 	for range 100 {
 		d := h.look()
 		if h.session.Status.Phase.Terminal() {
-			return
+			return &d
 		}
 		h.at = h.at.Add(max(d.After%time.Hour, time.Second))
 		if d.After > 10*time.Minute {
@@ -144,6 +144,7 @@ func (h *hasHooksOn) settle(g *WithT) {
 		}
 	}
 	g.Expect(h.session.Status.Phase).To(Equal(backupSucceeded), "the run ends")
+	return nil
 }
 
 func fails(names ...string) func(string, int32) *hookstage.Outcome {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -115,10 +116,18 @@ func TestABackupWhoseFrozenPodWasReplacedIsPartial(t *testing.T) {
 			}
 			g.Expect(thawing()).To(BeTrue())
 			tt.target(&h.session.Status.Resolved.Targets[0]) // It matters from here on.
-			h.settle(g)
+			ended := h.settle(g)
 			s := h.session
 			g.Expect(s.Status.Reason).To(Equal(v1alpha1.ReasonSucceeded))
 			g.Expect(h.made).To(ContainElement("thaw#1"))
+			event := run.Event{Type: corev1.EventTypeNormal, Reason: v1alpha1.ReasonSucceeded, Message: "backed up a"}
+			if tt.partial != "" {
+				event = run.Event{
+					Type: corev1.EventTypeWarning, Reason: v1alpha1.ReasonPartial,
+					Message: "backed up a. " + tt.partial,
+				}
+			}
+			g.Expect(ended.Event).To(HaveValue(Equal(event)))
 			g.Expect(conditions.IsTrue(s, v1alpha1.ConditionPartial)).To(Equal(tt.partial != ""))
 			g.Expect(conditions.GetMessage(s, v1alpha1.ConditionPartial)).To(Equal(tt.partial))
 		})
