@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"sort"
 	"strings"
+	"syscall"
 )
 
 // Use is what a machine is to do.
@@ -33,6 +34,7 @@ type Machine struct {
 	Find   func(program string) error // nil if the program is in PATH
 	Exists func(path string) error    // nil if the path exists
 	Read   func(path string) ([]byte, error)
+	Free   func(path string) (uint64, error) // bytes that are free where the path is
 }
 
 // Host returns the machine that this process runs on.
@@ -42,8 +44,20 @@ func Host() Machine {
 		Find:   func(p string) error { _, err := exec.LookPath(p); return err },
 		Exists: func(p string) error { _, err := os.Stat(p); return err },
 		Read:   os.ReadFile,
+		Free: func(p string) (uint64, error) {
+			var fs syscall.Statfs_t
+			err := syscall.Statfs(p, &fs)
+			return fs.Bavail * uint64(fs.Bsize), err //nolint:gosec // the size of a block is not negative
+		},
 	}
 }
+
+// The cluster keeps images and volumes below stateParent. The scenarios take up to
+// TODO GiB; what else they need is for the builds.
+const (
+	stateParent = "/var/lib"
+	minFree     = 12 << 30
+)
 
 // program is one that is no Go module, or not worth building.
 type program struct{ name, pkg, use string }
@@ -99,6 +113,7 @@ func Check(m Machine, use Use) ([]Problem, error) {
 	}
 	if use == Cluster {
 		found = append(found, checkKernel(m)...)
+		found = append(found, checkRoom(m)...)
 	}
 	return found, nil
 }
@@ -114,6 +129,15 @@ func checkKernel(m Machine) []Problem {
 		}
 	}
 	return found
+}
+
+func checkRoom(m Machine) []Problem {
+	free, err := m.Free(stateParent)
+	if err != nil || free >= minFree {
+		return nil
+	}
+	return []Problem{{What: fmt.Sprintf("%s has %d MiB of free space, less than %d (images and volumes): delete files "+
+		"there; \"go clean -cache\" can help", stateParent, free>>20, minFree>>20)}}
 }
 
 // Packages returns the Debian packages that mend problems, sorted.

@@ -22,6 +22,7 @@ func machine(f func(*Machine)) Machine {
 			}
 			return nil, fs.ErrNotExist
 		},
+		Free: func(string) (uint64, error) { return minFree, nil },
 	}
 	f(&m)
 	return m
@@ -92,6 +93,23 @@ func TestProblemsComeWithWhatMendsThem(t *testing.T) {
 				}
 			}),
 			"this machine cannot run the cluster yet:\n  /dev/kmsg is missing (the kubelet reads it)",
+		},
+		"a full disk": {
+			machine(func(m *Machine) {
+				m.Free = func(path string) (uint64, error) {
+					if path != "/var/lib" {
+						return 0, fs.ErrNotExist
+					}
+					return minFree - 1, nil
+				}
+			}),
+			"this machine cannot run the cluster yet:\n  /var/lib has 12287 MiB of free space, less than 12288 (images " +
+				"and volumes): delete files there; \"go clean -cache\" can help",
+		},
+		"a disk that does not say what is free": {
+			machine(func(m *Machine) {
+				m.Free = func(string) (uint64, error) { return 0, fs.ErrPermission }
+			}), "",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
