@@ -178,14 +178,14 @@ type StreamProbe struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=64
-	// +kubebuilder:validation:items:MaxLength=4096
+	// +kubebuilder:validation:items:MaxLength=8192
 	Command []string `json:"command"`
 
 	// EachCommand replaces command for a component dump-<value>.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
-	// +kubebuilder:validation:items:MaxLength=4096
+	// +kubebuilder:validation:items:MaxLength=8192
 	EachCommand []string `json:"eachCommand,omitempty"`
 
 	// Args are further arguments.

@@ -239,3 +239,10 @@ func TestValidateIsOffline(t *testing.T) {
 	run(t, "get", "policies", "--request-timeout", "5s")
 	g.Expect(asked.Load()).NotTo(BeZero(), "a command that needs the cluster asks it")
 }
+
+// Nothing but a cluster would find out otherwise, in the middle of an installation.
+func TestTheCatalogIsValid(t *testing.T) {
+	t.Parallel()
+	got := run(t, "validate", "--service-account", filepath.Join("..", "..", "policies", "catalog"))
+	NewWithT(t).Expect(got.code).To(BeZero(), "%s%s", got.out, got.err)
+}
