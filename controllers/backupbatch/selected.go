@@ -3,6 +3,7 @@ package backupbatch
 import (
 	"context"
 	"maps"
+	"slices"
 
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -21,7 +22,7 @@ func selectedKinds(o client.Object) []string {
 	batch := o.(*v1alpha1.BackupBatch)
 	var out []string
 	for _, kind := range v1alpha1.TargetKinds {
-		if len(selection.Selecting(batch, kind)) > 0 {
+		if len(selection.Selecting(batch, kind)) > 0 || len(selection.Named(batch, kind)) > 0 {
 			out = append(out, batch.Namespace+"/"+string(kind))
 		}
 	}
@@ -36,8 +37,8 @@ var selectionChanged = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) boo
 		e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() || e.ObjectOld.GetUID() != e.ObjectNew.GetUID()
 }}
 
-// ofSelected returns a request for each batch whose selectors find an object of the kind. For an update the handler
-// calls it with the old and the new object.
+// ofSelected returns a request for each batch whose selectors find an object of the kind, or that names it beside
+// claims. For an update the handler calls it with the old and the new object.
 func (r *Reconciler) ofSelected(kind v1alpha1.TargetKind) handler.MapFunc {
 	return func(ctx context.Context, o client.Object) []reconcile.Request {
 		var list v1alpha1.BackupBatchList
@@ -48,11 +49,12 @@ func (r *Reconciler) ofSelected(kind v1alpha1.TargetKind) handler.MapFunc {
 		}
 		var out []reconcile.Request
 		for i := range list.Items {
-			for _, target := range selection.Selecting(&list.Items[i], kind) {
-				if policy.Selects(target.Selector, kind, o.GetName(), o.GetLabels()) {
-					out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
-					break
-				}
+			batch := &list.Items[i]
+			if selection.Named(batch, kind)[o.GetName()] ||
+				slices.ContainsFunc(selection.Selecting(batch, kind), func(t *v1alpha1.BatchTarget) bool {
+					return policy.Selects(t.Selector, kind, o.GetName(), o.GetLabels())
+				}) {
+				out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(batch)})
 			}
 		}
 		return out

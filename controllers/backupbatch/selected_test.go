@@ -276,6 +276,33 @@ func TestABatchSaysWhatItBacksUpTwice(t *testing.T) {
 	expectFound(t, batch, "once")
 }
 
+// A selector need not find the workload that mounts a claim.
+func TestABatchSaysThatAWorkloadItNamesMountsAClaim(t *testing.T) {
+	t.Parallel()
+	namespace := namespaceWith(t)
+	bed.Create(t, shopClaim(namespace, "data"))
+	web := shopDeployment(namespace, "web", "data")
+	web.Labels = nil
+	bed.Create(t, web)
+	batch := selecting(namespace, func(s *v1alpha1.TargetSelector) {
+		s.Kinds = []v1alpha1.TargetKind{v1alpha1.KindPersistentVolumeClaim}
+	})
+	batch.Spec.Targets[0].AppRef = v1alpha1.TypedObjectReference{
+		APIGroup: "apps", Kind: string(v1alpha1.KindDeployment), Name: "web",
+	}
+	batch.Spec.Sessions[0].Targets[0].Addon = nil
+	bed.Create(t, batch)
+	bed.Eventually(t, batch, func(g Gomega) {
+		g.Expect(conditions.GetMessage(batch, v1alpha1.ConditionTargetsOverlap)).To(ContainSubstring(
+			"PersistentVolumeClaim/data twice: for target all, and with the workload that mounts it for target named"))
+	}, "the condition")
+
+	bed.Edit(t, web, func() { web.Spec.Template.Spec.Volumes = nil })
+	bed.Eventually(t, batch, func(g Gomega) {
+		g.Expect(conditions.Has(batch, v1alpha1.ConditionTargetsOverlap)).To(BeFalse())
+	}, "the workload mounts it no more")
+}
+
 func TestABatchSaysWhichSelectorsFindNothing(t *testing.T) {
 	t.Parallel()
 	namespace := namespaceWith(t, "named")

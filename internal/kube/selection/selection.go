@@ -45,15 +45,16 @@ func GroupVersionKind(kind v1alpha1.TargetKind) schema.GroupVersionKind {
 	return schema.GroupVersionKind{Group: kind.Group(), Version: "v1", Kind: string(kind)}
 }
 
-// Candidates reads the objects that the selectors of a batch can find, for policy.FindAmong. A batch without selectors
-// costs nothing. cached has the metadata of the kinds; live reads from the API server.
+// Candidates reads the objects that the selectors of a batch can find, for policy.FindAmong, and those that Named
+// returns, for policy.Overlaps. A batch without selectors and claims costs nothing. cached has the metadata of the
+// kinds; live reads from the API server.
 func (r *Reader) Candidates(
 	ctx context.Context, cached, live client.Reader, batch *v1alpha1.BackupBatch,
 ) ([]policy.Candidate, error) {
 	var candidates []policy.Candidate
 	for _, kind := range v1alpha1.TargetKinds {
 		targets := Selecting(batch, kind)
-		if len(targets) == 0 {
+		if len(targets) == 0 && len(Named(batch, kind)) == 0 {
 			continue
 		}
 		found, err := r.candidates(ctx, cached, live, batch, kind, targets)
@@ -116,7 +117,28 @@ func Selecting(batch *v1alpha1.BackupBatch, kind v1alpha1.TargetKind) []*v1alpha
 	return out
 }
 
-// candidates returns the objects of a kind that the targets' selectors find.
+// Named returns the names of the workloads of a kind that a batch names, if it also backs up claims: they can mount
+// these claims.
+func Named(batch *v1alpha1.BackupBatch, kind v1alpha1.TargetKind) map[string]bool {
+	claims, out := false, map[string]bool{}
+	for i := range batch.Spec.Targets {
+		t := &batch.Spec.Targets[i]
+		switch {
+		case t.Selector != nil:
+			claims = claims || slices.Contains(t.Selector.Kinds, v1alpha1.KindPersistentVolumeClaim)
+		case t.AppRef.Kind == string(v1alpha1.KindPersistentVolumeClaim):
+			claims = true
+		case kind.Group() != "" && t.AppRef.Kind == string(kind):
+			out[t.AppRef.Name] = true
+		}
+	}
+	if !claims {
+		return nil
+	}
+	return out
+}
+
+// candidates returns the objects of a kind that the targets' selectors find, and those that Named returns.
 func (r *Reader) candidates(
 	ctx context.Context, cached, live client.Reader, batch *v1alpha1.BackupBatch, kind v1alpha1.TargetKind,
 	targets []*v1alpha1.BatchTarget,
@@ -127,13 +149,14 @@ func (r *Reader) candidates(
 		return nil, fmt.Errorf("list %ss: %w", kind, err)
 	}
 	var found []*metav1.PartialObjectMetadata
+	named := Named(batch, kind)
 	for i := range list.Items {
-		for _, t := range targets {
-			if o := &list.Items[i]; o.DeletionTimestamp.IsZero() && o.Labels[v1alpha1.LabelCopy] == "" &&
-				policy.Selects(t.Selector, kind, o.Name, o.Labels) {
-				found = append(found, o)
-				break
-			}
+		o := &list.Items[i]
+		wanted := named[o.Name] || slices.ContainsFunc(targets, func(t *v1alpha1.BatchTarget) bool {
+			return policy.Selects(t.Selector, kind, o.Name, o.Labels)
+		})
+		if wanted && o.DeletionTimestamp.IsZero() && o.Labels[v1alpha1.LabelCopy] == "" {
+			found = append(found, o)
 		}
 	}
 	if kind == v1alpha1.KindPersistentVolumeClaim {

@@ -103,8 +103,8 @@ func TestProblemsComeWithWhatMendsThem(t *testing.T) {
 					return minFree - 1, nil
 				}
 			}),
-			"this machine cannot run the cluster yet:\n  /var/lib has 12287 MiB of free space, less than 12288 (images " +
-				"and volumes): delete files there; \"go clean -cache\" can help",
+			"this machine cannot run the cluster yet:\n  /var/lib has 12287 MiB of free space, less than 12288 " +
+				"(images and volumes): delete files there; \"go clean -cache\" can help",
 		},
 		"a disk that does not say what is free": {
 			machine(func(m *Machine) {
