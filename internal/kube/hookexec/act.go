@@ -39,15 +39,14 @@ func mayAct(p *corev1.Pod, run *hookstage.Run, action *v1alpha1.HookAction) bool
 	return run.Stage == hookstage.Post && acted && !over(p, action)
 }
 
-// over reports whether the container in which an action is carried out has ended. It is false if nobody knows.
+// over reports whether the container in which an action is carried out has ended. It is false if nobody knows: the only
+// container of a pod can end before a sidecar whose port it is.
 func over(p *corev1.Pod, action *v1alpha1.HookAction) bool {
 	if action.ContainerName == "" && action.Exec == nil {
 		return false
 	}
-	name, err := containerOf(p, action.ContainerName)
-	return err == nil && slices.ContainsFunc(p.Status.ContainerStatuses, func(s corev1.ContainerStatus) bool {
-		return s.Name == name && s.State.Terminated != nil
-	})
+	s := acting(p, action)
+	return s != nil && s.State.Terminated != nil
 }
 
 // inOne acts in one pod, or returns the one in which the hook must act. If that pod terminates and can no longer be
@@ -102,7 +101,7 @@ func inAll(
 	}
 	err := worst(count)
 	if slices.ContainsFunc(errs, func(err error) bool { return !unbegun(err) }) {
-		return begun(err)
+		return asBegun(err)
 	}
 	return err
 }
@@ -116,8 +115,8 @@ func ended(ctx context.Context, api kubernetes.Interface, p *corev1.Pod, action 
 	return now.UID != p.UID || now.Status.Phase != corev1.PodRunning || over(now, action)
 }
 
-// begun returns a failure in some pods of an attempt that began in others.
-func begun(err error) error {
+// asBegun returns a failure in some pods of an attempt that began in others.
+func asBegun(err error) error {
 	if !unbegun(err) {
 		return err
 	}
