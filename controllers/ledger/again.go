@@ -30,13 +30,14 @@ type earlier struct {
 	path   string        // of the first file of its record
 }
 
-// recordedBefore lists what the Ledger has recorded, until the first push to another branch has succeeded. A Ledger
-// that was made anew under the name of another can have another branch, too.
-func (r *Reconciler) recordedBefore(ctx context.Context, l *v1alpha1.Ledger, s *memory) ([]earlier, error) {
-	if l.Status.LastPushedTo == pushedTo(l) || s.looked == move(l) || !l.DeletionTimestamp.IsZero() {
-		return nil, nil
-	}
-	s.entered = nil // those are commits of the other branch
+// movesBranch reports whether no push to the branch of a Ledger has succeeded since it had another one. A Ledger that
+// was made anew under the name of another can have another branch, too.
+func movesBranch(l *v1alpha1.Ledger, s *memory) bool {
+	return l.Status.LastPushedTo != pushedTo(l) && s.lookedFor != move(l) && l.DeletionTimestamp.IsZero()
+}
+
+// listEarlier lists what the Ledger has recorded.
+func (r *Reconciler) listEarlier(ctx context.Context, l *v1alpha1.Ledger) ([]earlier, error) {
 	m, err := newMatcher(l)
 	if err != nil {
 		return nil, err
@@ -49,20 +50,20 @@ func (r *Reconciler) recordedBefore(ctx context.Context, l *v1alpha1.Ledger, s *
 	var out []earlier
 	var errs []error
 	for _, e := range all {
-		if !recordedOnce(m.name(), e.object, e.records) || !m.sessions.Matches(labelsOf(e.object)) {
+		if !hasRecord(m.name(), e.object, e.records) || !m.sessions.Matches(labelsOf(e.object)) {
 			continue
 		}
 		ok, err := in.matches(ctx, m.namespaces, e.object.GetNamespace())
 		if ok {
-			out = append(out, earlier{e.kind, e.object, recordPath(e.object)})
+			out = append(out, earlier{e.kind, e.object, firstFile(e.object)})
 		}
 		errs = append(errs, err)
 	}
 	return out, errors.Join(unique(errs)...)
 }
 
-// recordPath returns the path of the first file of the record of a run, restore or batch.
-func recordPath(o client.Object) string {
+// firstFile returns the path of the first file of the record of a run, restore or batch.
+func firstFile(o client.Object) string {
 	switch o := o.(type) {
 	case *v1alpha1.BackupSession:
 		return ledger.BackupPath(o)
@@ -73,17 +74,17 @@ func recordPath(o client.Object) string {
 	}
 }
 
-// recordedOnce reports whether the Ledger has recorded the object, and the object does not wait for a record.
-func recordedOnce(ledger string, o client.Object, records []v1alpha1.RecordStatus) bool {
+// hasRecord reports whether the Ledger has recorded the object, and the object does not wait for a record.
+func hasRecord(ledger string, o client.Object, records []v1alpha1.RecordStatus) bool {
 	waits := controllerutil.ContainsFinalizer(o, v1alpha1.FinalizerRecord)
 	return v1alpha1.InForce(o) && slices.ContainsFunc(records, func(r v1alpha1.RecordStatus) bool {
 		return r.Ledger == ledger && (r.Commit != "" || !waits)
 	})
 }
 
-// look finds the earlier records that the branch lacks. They can lie in the folder that the Ledger has left, and some
-// are part of this change.
-func (c *change) look(ctx context.Context, head gitstore.Reader) error {
+// findMissing finds the earlier records that the branch lacks. They can lie in the folder that the Ledger has left, and
+// some are part of this change.
+func (c *change) findMissing(ctx context.Context, head gitstore.Reader) error {
 	c.missing = nil
 	if len(c.earlier) == 0 {
 		return nil
@@ -133,7 +134,7 @@ func (r *Reconciler) recordAgain(ctx context.Context, l *v1alpha1.Ledger, s *mem
 		logf.FromContext(ctx).Info("writes records again that the branch lacks", "branch", l.Spec.Branch,
 			"records", len(missing))
 	}
-	s.looked = move(l)
+	s.lookedFor = move(l)
 	return nil
 }
 

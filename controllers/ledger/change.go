@@ -63,7 +63,7 @@ func (c *change) edit(ctx context.Context, head gitstore.Reader) ([]gitstore.Edi
 		}
 	}
 	c.fit()
-	if err := c.look(ctx, head); err != nil {
+	if err := c.findMissing(ctx, head); err != nil {
 		return nil, gitstore.Meta{}, err
 	}
 	objects := make([]ledger.Object, len(c.added))
@@ -240,17 +240,19 @@ func (r *Reconciler) gather(ctx context.Context, l *v1alpha1.Ledger, parcels []p
 	return out, nil
 }
 
-// change returns what a push wants to write.
+// change returns what a push wants to write. moves reports that it is the first one to another branch.
 func (r *Reconciler) change(
-	ctx context.Context, l *v1alpha1.Ledger, s *memory, records []ledger.Record,
+	ctx context.Context, l *v1alpha1.Ledger, records []ledger.Record, moves bool,
 ) (*change, error) {
 	c := &change{ledger: l, cluster: r.clusterOf(l), records: records, when: r.Clock.Now()}
 	var err error
 	if c.page, err = r.page(ctx, l); err != nil {
 		return nil, err
 	}
-	if c.earlier, err = r.recordedBefore(ctx, l, s); err != nil {
-		return nil, err
+	if moves {
+		if c.earlier, err = r.listEarlier(ctx, l); err != nil {
+			return nil, err
+		}
 	}
 	if at := l.DeletionTimestamp; !at.IsZero() {
 		kept, err := r.keptByOther(ctx, l, place(l))

@@ -175,7 +175,7 @@ func (c *Collector) match(ctx context.Context, reader client.Reader, pending []*
 		// object that its other selector matches.
 		m, unreadable := newMatcher(l)
 		for _, e := range pending {
-			if !m.sessions.Matches(labelsOf(e.object)) || e.recordedBy(m.name()) {
+			if !m.sessions.Matches(labelsOf(e.object)) || e.committedBy(m.name()) {
 				continue
 			}
 			ok, err := namespaces.matches(ctx, m.namespaces, e.object.GetNamespace())

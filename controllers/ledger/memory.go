@@ -27,7 +27,7 @@ type memory struct {
 	// remembered is the last commit that the store pushed. It is ahead of the status after a crash between the two.
 	remembered gitstore.Hash
 
-	looked string // the move to another branch for which this process has looked for earlier records
+	lookedFor string // the move to another branch for which this process has looked for earlier records
 
 	failures  int
 	notBefore time.Time // of the next attempt after a failure

@@ -39,15 +39,15 @@ type ended struct {
 	undecided bool
 }
 
-// recordedBy reports whether a Ledger has the record. An entry without a commit waits for another record.
-func (e *ended) recordedBy(ledger string) bool {
+// committedBy reports whether a Ledger has the record. An entry without a commit waits for another record.
+func (e *ended) committedBy(ledger string) bool {
 	return slices.ContainsFunc(e.records, func(r v1alpha1.RecordStatus) bool {
 		return r.Ledger == ledger && r.Commit != ""
 	})
 }
 
-// recorded reports whether any Ledger has the record.
-func (e *ended) recorded() bool {
+// committed reports whether any Ledger has the record.
+func (e *ended) committed() bool {
 	return slices.ContainsFunc(e.records, func(r v1alpha1.RecordStatus) bool { return r.Commit != "" })
 }
 

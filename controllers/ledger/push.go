@@ -44,7 +44,11 @@ func (r *Reconciler) push(
 			r.Outbox.putBack(in.taken)
 		}
 	}()
-	c, err := r.change(ctx, l, s, in.records)
+	moves := movesBranch(l, s)
+	if moves {
+		s.entered = nil // those are commits of the other branch
+	}
+	c, err := r.change(ctx, l, in.records, moves)
 	if err != nil {
 		return nil, err
 	}

@@ -319,7 +319,7 @@ func absent(err error) bool {
 // is being deleted, and no other one has its record.
 func (c *Collector) releaseUnwanted(ctx context.Context, e *ended) error {
 	released, err := c.release(ctx, e)
-	if released && e.going != nil && !e.recorded() {
+	if released && e.going != nil && !e.committed() {
 		c.warn(ctx, []*ended{e}, e.going,
 			"Ledger %s is being deleted and takes no more records, and no other Ledger records this")
 	}
