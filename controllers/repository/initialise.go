@@ -24,22 +24,19 @@ import (
 const missingInterval = 15 * time.Second
 
 // initialise runs the init Job unless it has already proved the repository in this place. From then on it no longer
-// reads the Secrets: each run does. What a mover has found since can disprove it: another init Job proves the
-// repository again.
+// reads the Secrets: each run does. What a mover has found since can cast doubt on it: another init Job
+// proves the repository again.
 func (r *Reconciler) initialise(
 	ctx context.Context, repository *v1alpha1.Repository, storage *v1alpha1.BackupStorage, counts counted,
 ) (ctrl.Result, error) {
 	place := policy.RepositoryPlace(storage.Namespace, storage.Spec.Storage, repository.Spec.Path)
-	doubt, taken := doubtOf(repository, counts)
 	runner := initjob.Runner{
 		Client: r.Client, Reader: r.APIReader, Clock: r.Clock, FieldManager: r.FieldManager, Queue: r.queue,
 	}
 	request := initjob.Request{Owner: repository, Label: v1alpha1.LabelRepository}
 	status := statusOf(repository)
 	status.Proved = repository.Status.InitializedSpec == place
-	if status.Proved && doubt == "" && unproved(repository) { // the Snapshot that has told why is gone since
-		doubt = v1alpha1.ReasonRepositoryInitializationFailed
-	}
+	doubt, taken := doubtOf(repository, counts, status.Proved)
 	if status.Proved && doubt == "" {
 		if err := runner.Clean(ctx, request); err != nil {
 			return ctrl.Result{}, err

@@ -128,7 +128,7 @@ func (r *Reconciler) judge(
 		status.Ready()
 		return ctrl.Result{}, nil
 	}
-	if _, taken := doubtOf(repository, counts); taken {
+	if _, taken := doubtOf(repository, counts, false); taken {
 		r.markTaken(repository)
 	}
 	if _, err := layout.NormalizeDirectory(repository.Spec.Path); err != nil {

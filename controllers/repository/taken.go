@@ -12,10 +12,17 @@ import (
 // kept are the conditions with which a keeper says how its work went.
 var kept = []string{v1alpha1.ConditionMaintained, v1alpha1.ConditionChecked, v1alpha1.ConditionScanned}
 
+// Doubts that are remembered when nothing tells them any more. They are no names of Snapshots or conditions.
+const (
+	doubtTaken    = "/taken"
+	doubtUnproved = "/unproved"
+)
+
 // doubtOf returns what speaks against a Repository since an init Job has proved it, or "". taken reports that the
 // directory can belong to another Repository or cluster. It is only a doubt: the next init Job looks who the owner is,
-// and takes the directory from nobody without that owner's name in the annotation.
-func doubtOf(repository *v1alpha1.Repository, counts counted) (doubt string, taken bool) {
+// and takes the directory from nobody without that owner's name in the annotation. proved reports that an init Job has
+// proved the Repository in its present place.
+func doubtOf(repository *v1alpha1.Repository, counts counted, proved bool) (doubt string, taken bool) {
 	if counts.doubtedBy != repository.Status.ProvedAfter {
 		doubt, taken = counts.doubtedBy, counts.taken
 	}
@@ -25,14 +32,17 @@ func doubtOf(repository *v1alpha1.Repository, counts counted) (doubt string, tak
 		}
 	}
 	lost := repository.Status.TakenTime != nil
-	if lost && doubt == "" { // the Snapshot that has told it is gone since
-		doubt = v1alpha1.ReasonDirectoryTaken
+	switch { // without a doubt by now, the Snapshot that has told it is gone since
+	case doubt != "":
+	case lost:
+		doubt = doubtTaken
+	case proved && unproved(repository):
+		doubt = doubtUnproved
 	}
 	return doubt, taken || lost
 }
 
-// unproved reports whether an init Job has disproved a Repository, or was needed to prove it again, and none has proved
-// it since.
+// unproved reports whether the last init Job did not prove the Repository, or none has ended since a doubt.
 func unproved(repository *v1alpha1.Repository) bool {
 	c := conditions.Get(repository, v1alpha1.ConditionRepositoryInitialized)
 	return c != nil && c.Status != metav1.ConditionTrue
