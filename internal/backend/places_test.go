@@ -213,7 +213,7 @@ func (s stopping) DeleteAll(ctx context.Context, directory string) error {
 	return s.Store.DeleteAll(ctx, directory)
 }
 
-// A repository of which a wipe has removed a part must not be opened with the second copy of its key.
+// A repository of which a wipe has removed a part must not be opened with its spare key.
 func TestAWipeRemovesTheSecondCopyOfTheKeyFirst(t *testing.T) {
 	t.Parallel()
 	g, ctx := NewWithT(t), t.Context()

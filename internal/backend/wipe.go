@@ -225,8 +225,7 @@ func isOwn(directory, file string, places []string) bool {
 }
 
 // wipePart removes the repository's own files in a part. If the part has nothing else, it goes as a whole, which takes
-// fewer requests. The second copy of the key goes first: it must not bring back a repository of which a wipe has
-// removed a part.
+// fewer requests. The spare key goes first: it must not bring back a repository of which a wipe has removed a part.
 func wipePart(ctx context.Context, s Store, part string, c content) error {
 	var own []string
 	others := slices.ContainsFunc(c.specials, func(p string) bool { return within(p, part) })

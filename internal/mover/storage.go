@@ -185,7 +185,7 @@ func ownNameless(ctx context.Context, engine repository.Engine, own, directory s
 func (m *Mover) open(ctx context.Context, at repository.Repository, name string) (repository.Engine, error) {
 	engine, err := m.Driver.Open(ctx, at)
 	if err == nil && engine.KeyLost() {
-		m.Log.Warn("the storage has lost the key of the repository: opened it with the second copy", "repository", name)
+		m.Log.Warn("the storage has lost the key of the repository: opened it with the spare key", "repository", name)
 	}
 	return engine, err
 }
@@ -205,19 +205,19 @@ func nameOf(owner layout.RepositoryMetadata, cluster string) string {
 	return name
 }
 
-// keepKey keeps a second copy of the key of the repository, or puts the key back. It is no part of the maintenance: the
+// keepKey keeps the spare key of the repository, or puts the key back. It is no part of the maintenance: the
 // next one tries again.
 func (k *keeper) keepKey(ctx context.Context) {
 	lost, name := k.engine.KeyLost(), k.work.Repository.Name
 	written, err := k.engine.KeepKey(ctx)
 	switch {
 	case err != nil:
-		k.m.Log.Warn("keep a second copy of the key of the repository", "repository", name, "reason",
+		k.m.Log.Warn("keep the spare key of the repository", "repository", name, "reason",
 			failure.ClassifyMove(err).Reason)
 	case written && lost:
 		k.m.Log.Info("put the key of the repository back", "repository", name)
 	case written:
-		k.m.Log.Info("wrote the second copy of the key of the repository", "repository", name)
+		k.m.Log.Info("wrote the spare key of the repository", "repository", name)
 	}
 }
 

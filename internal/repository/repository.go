@@ -38,10 +38,10 @@ type Engine interface {
 	// lost descriptions of snapshots, it returns the others.
 	List(ctx context.Context, source string) ([]Snapshot, error)
 	// KeyLost reports whether the storage has lost the key without which nothing in the repository can be read, so that
-	// its second copy opened the repository.
+	// the spare key opened the repository.
 	KeyLost() bool
-	// KeepKey brings the key back from its second copy if the storage has lost it, and never replaces a key. Otherwise
-	// it makes the copy if there is none, and makes it again if it is another or a week old. It reports whether it
+	// KeepKey brings the key back from the spare key if the storage has lost it, and never replaces a key. Otherwise it
+	// makes the spare key if there is none, and makes it again if it is another or a week old. It reports whether it
 	// wrote something. At most one process at a time may call it for one repository.
 	KeepKey(ctx context.Context) (written bool, err error)
 	// Lost reports whether the storage has lost descriptions of snapshots. They can come back.

@@ -6,11 +6,11 @@ import (
 	"strings"
 )
 
-// SpareKey is the name that the engine gives to the second copy of the key without which nothing in a repository can be
-// read. kopia does not know it, and its names never begin so.
+// SpareKey is the name of the spare key: a second copy of the key without which nothing in a repository can be read.
+// kopia does not know it, and its names never begin so.
 const SpareKey = "kopia.key.copy"
 
-// SpareKeyPaths returns the paths that the second copy of the key can have: on an object store, and on a file system.
+// SpareKeyPaths returns the paths that the spare key can have: on an object store, and on a file system.
 func SpareKeyPaths(directory string) []string {
 	p := EnginePath(directory) + SpareKey
 	return []string{p, p + ".f"}

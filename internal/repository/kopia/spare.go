@@ -10,12 +10,13 @@ import (
 
 	"github.com/kopia/kopia/repo/blob"
 	"github.com/kopia/kopia/repo/format"
+
+	"github.com/cairn-backup/cairn/internal/backend/layout"
 )
 
 const (
-	keyBlob = blob.ID(format.KopiaRepositoryBlobID)
-	// spareBlob is layout.SpareKey: a wipe removes it first.
-	spareBlob = blob.ID("kopia.key.copy")
+	keyBlob   = blob.ID(format.KopiaRepositoryBlobID)
+	spareBlob = blob.ID(layout.SpareKey) // a wipe removes it first
 	// spareAge is how old the spare key gets. A rule that expires old files, after a month or later, never takes it.
 	spareAge = 7 * 24 * time.Hour
 )
@@ -76,7 +77,7 @@ func (e *repoEngine) KeyLost() bool {
 	return e.spare.lost
 }
 
-// KeepKey brings the key back, or keeps its spare whole and young.
+// KeepKey brings the key back, or keeps the spare key whole and young.
 func (e *repoEngine) KeepKey(ctx context.Context) (written bool, err error) {
 	ctx, stop := e.ctx(ctx)
 	defer stop()
