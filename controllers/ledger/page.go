@@ -207,14 +207,14 @@ func (p *pageBuilder) addTargets(
 		if err != nil {
 			return err
 		}
-		all, last := p.backups.damaged(by, t)
+		all, newest := p.backups.damaged(by, t)
 		switch name := row.Targets[len(row.Targets)-1]; {
 		case !done:
 			row.NoBackup = append(row.NoBackup, name)
 		case all:
 			row.Damaged = append(row.Damaged, name)
-		case last:
-			row.LastDamaged = append(row.LastDamaged, name)
+		case newest:
+			row.NewestDamaged = append(row.NewestDamaged, name)
 		}
 	}
 	return nil

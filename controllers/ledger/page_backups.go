@@ -139,9 +139,9 @@ func (b *backups) readDamaged(ctx context.Context) error {
 	return nil
 }
 
-// damaged reports whether all Snapshots of a target are damaged, and whether a newest one is, once readDamaged was
-// called. Those that the policy has made count, if there are any.
-func (b *backups) damaged(policy invoker, target v1alpha1.TypedObjectReference) (all, last bool) {
+// damaged reports whether all Snapshots of a target are damaged, and whether the newest one of some Repository is, once
+// readDamaged was called. Those that the policy has made count, if there are any.
+func (b *backups) damaged(policy invoker, target v1alpha1.TypedObjectReference) (all, newest bool) {
 	found := b.checksBy[madeBy(policy, target)]
 	if found == nil {
 		found = b.checks[target]
@@ -149,7 +149,7 @@ func (b *backups) damaged(policy invoker, target v1alpha1.TypedObjectReference) 
 	if found == nil {
 		return false, false
 	}
-	return !found.whole, found.last()
+	return !found.whole, found.newestDamaged()
 }
 
 // checks is what the checks found of the Snapshots of a target.
@@ -173,8 +173,8 @@ func see[K comparable](m map[K]*checks, key K, s *v1alpha1.Snapshot, now time.Ti
 	}
 }
 
-// last reports whether the newest Snapshot of some Repository is damaged.
-func (c *checks) last() bool {
+// newestDamaged reports whether the newest Snapshot of some Repository is damaged.
+func (c *checks) newestDamaged() bool {
 	for _, s := range c.newest {
 		if damaged(s) {
 			return true

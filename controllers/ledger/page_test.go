@@ -74,7 +74,7 @@ func pageFollowsPolicy(t *testing.T, w *world) {
 	bed.EditStatus(t, b, func() {
 		conditions.MarkTrue(b, v1alpha1.ConditionSelectorFindsNothing, v1alpha1.ReasonSelectorFindsNothing, "claims")
 	})
-	shows("there is no claim", ContainSubstring("| BackupBatch/albums | claims (**its selector finds nothing**) | - |"))
+	shows("there is no claim", ContainSubstring("| BackupBatch/albums | claims (**selector finds nothing**) | - |"))
 	g.Expect(bed.Client.Delete(t.Context(), b)).To(Succeed())
 	shows("a batch that is gone", Not(ContainSubstring("albums")))
 	g.Expect(page()).To(ContainSubstring("There is no backup policy."))

@@ -17,9 +17,9 @@ type Policy struct {
 	Targets []string
 	// NoBackup are those of them that never had a good backup.
 	NoBackup []string
-	// Damaged are those that have backups, all of which are damaged. LastDamaged are those whose newest backup in some
+	// Damaged are those that have backups, all of which are damaged. NewestDamaged are those whose newest backup in some
 	// repository is damaged, while another one is not.
-	Damaged, LastDamaged []string
+	Damaged, NewestDamaged []string
 	// Empty are the names of targets whose selectors find nothing.
 	Empty []string
 	// LastSuccess is when the last successful run ended. Zero means that none is known.
@@ -140,18 +140,18 @@ func affected(what string, policies []Policy, of func(Policy) []string) string {
 // those with a damaged one.
 func targets(p Policy) string {
 	good := slices.DeleteFunc(slices.Clone(p.Targets), func(t string) bool {
-		return slices.Contains(p.NoBackup, t) || slices.Contains(p.Damaged, t) || slices.Contains(p.LastDamaged, t)
+		return slices.Contains(p.NoBackup, t) || slices.Contains(p.Damaged, t) || slices.Contains(p.NewestDamaged, t)
 	})
 	var shown []string
 	more, rest := 0, ""
 	for _, group := range []struct {
-		names        []string
-		of, ofHidden string // what is wrong with one of them, and with those that are not shown
+		names []string
+		of    string // what is wrong with each of them
 	}{
-		{p.Empty, "its selector finds nothing", "the selector finds nothing"},
-		{p.NoBackup, "no backup yet", "no backup yet"},
-		{p.Damaged, "all backups damaged", "all backups damaged"},
-		{p.LastDamaged, "newest backup damaged", "newest backup damaged"},
+		{p.Empty, "selector finds nothing"},
+		{p.NoBackup, "no backup yet"},
+		{p.Damaged, "all backups damaged"},
+		{p.NewestDamaged, "newest backup damaged"},
 		{names: good},
 	} {
 		hidden := max(len(group.names)-(maxTargets-len(shown)), 0)
@@ -162,7 +162,7 @@ func targets(p Policy) string {
 			shown = append(shown, name)
 		}
 		if more += hidden; hidden > 0 && group.of != "" {
-			rest += fmt.Sprintf(" (**%s** of %d)", group.ofHidden, hidden)
+			rest += fmt.Sprintf(" (**%s** of %d)", group.of, hidden)
 		}
 	}
 	if more > 0 {

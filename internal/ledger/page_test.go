@@ -89,14 +89,14 @@ func TestPageNamesDamagedBackups(t *testing.T) {
 	for i := range 12 {
 		p.Targets = append(p.Targets, fmt.Sprintf("Deployment/d%02d", i))
 	}
-	p.NoBackup, p.Damaged, p.LastDamaged = p.Targets[11:], p.Targets[3:5], p.Targets[5:6]
+	p.NoBackup, p.Damaged, p.NewestDamaged = p.Targets[11:], p.Targets[3:5], p.Targets[5:6]
 	page := func() string { return string(Page("production", []Policy{p, {Namespace: "shop", Name: "b"}}, 0)) }
 	g.Expect(page()).To(ContainSubstring("\n**No backup yet:** BackupBatch/shop in shop (1 of 12 targets).\n" +
 		"\n**Damaged:** BackupBatch/shop in shop (2 of 12 targets).\n\n## shop\n"))
 	g.Expect(page()).To(ContainSubstring("| Deployment/d11 (**no backup yet**), " +
 		"Deployment/d03 (**all backups damaged**), Deployment/d04 (**all backups damaged**), " +
 		"Deployment/d05 (**newest backup damaged**), Deployment/d00, "))
-	p.NoBackup, p.Damaged, p.LastDamaged = nil, p.Targets[1:], nil
+	p.NoBackup, p.Damaged, p.NewestDamaged = nil, p.Targets[1:], nil
 	g.Expect(page()).To(ContainSubstring(", and 2 more (**all backups damaged** of 1) |"))
 }
 
@@ -122,6 +122,6 @@ func TestPageOfMuchWithoutBackup(t *testing.T) {
 		policies[0].Empty = append(policies[0].Empty, fmt.Sprintf("e%02d", i))
 	}
 	g.Expect(string(Page("production", policies, 10*time.Minute))).To(ContainSubstring(
-		"e09 (**its selector finds nothing**), and 15 more (**the selector finds nothing** of 2) " +
+		"e09 (**selector finds nothing**), and 15 more (**selector finds nothing** of 2) " +
 			"(**no backup yet** of 12) |"))
 }
