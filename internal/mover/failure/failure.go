@@ -96,14 +96,13 @@ func ClassifyMove(err error) *Failure {
 		return classify(err, nil)
 	case errors.Is(err, repository.ErrSource) || errors.Is(err, repository.ErrTarget):
 		var number syscall.Errno
-		switch {
-		case !errors.As(err, &number):
-		case errors.Is(err, repository.ErrTarget) && repository.IsFull(number):
-			return New(v1alpha1.ReasonTargetUnwritable, withCause(full(err), nil, number))
-		default:
-			return classify(err, number)
+		if !errors.As(err, &number) {
+			return classify(err, nil)
 		}
-		return classify(err, nil)
+		if errors.Is(err, repository.ErrTarget) && repository.IsFull(number) {
+			return New(v1alpha1.ReasonTargetUnwritable, withCause(full(err), nil, number))
+		}
+		return classify(err, number)
 	}
 	return classify(err, rootCause(err))
 }
