@@ -37,7 +37,7 @@ func (r *Reconciler) replaceJobs(
 	ctx context.Context, in backup.Input, d *backup.Decision, refused movers.Refusals,
 ) error {
 	for _, m := range d.Create {
-		name := run.JobName(m.Repository.Snapshot, m.Host.Name, 1)
+		name := run.JobName(m.Repository.Snapshot, m.Host.Name, m.Attempt-1)
 		if m.Attempt < 2 || in.Jobs[name].Sidecar || !slices.Contains(d.Delete, name) {
 			continue
 		}

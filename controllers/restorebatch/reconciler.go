@@ -171,7 +171,7 @@ func (r kind) Decide(in observed) oneshot.Decision[v1alpha1.RestoreBatch] {
 		CleanUp: func() []movers.Deletion {
 			var out []movers.Deletion
 			for _, name := range d.Delete {
-				out = append(out, movers.Deletion{Name: name, Do: func(ctx context.Context) error {
+				out = append(out, movers.Deletion{Name: "RestoreSession " + name, Do: func(ctx context.Context) error {
 					return r.cancel(ctx, in.Children[name])
 				}})
 			}
