@@ -162,7 +162,7 @@ func sameApp(a, b layout.AppRef) bool { return a == b || a.Name == "" || b.Name 
 // absent creates the repository, or completes one that an interrupted init left.
 func (i initialisation) absent(ctx context.Context) (string, error) {
 	if i.t.Repository.MustExist {
-		return "repository.yaml was lost, and written again", i.again(ctx)
+		return "repository.yaml was lost, and written again", i.writeLostMetadata(ctx)
 	}
 	if err := i.free(ctx); err != nil {
 		return "", err
@@ -174,11 +174,11 @@ func (i initialisation) absent(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return "the repository was initialised", i.name(ctx)
+	return "the repository was initialised", i.writeMetadata(ctx)
 }
 
-// name writes the repository.yaml of a repository that has none.
-func (i initialisation) name(ctx context.Context) error {
+// writeMetadata writes the repository.yaml of a repository that has none.
+func (i initialisation) writeMetadata(ctx context.Context) error {
 	text, err := i.metadata(layout.RepositoryMetadata{Created: i.m.Now()}).Marshal()
 	if err != nil {
 		return fmt.Errorf("encode metadata of repository: %w", err)
@@ -186,9 +186,9 @@ func (i initialisation) name(ctx context.Context) error {
 	return i.store.PutIfAbsent(ctx, layout.RepositoryPath(i.directory), text)
 }
 
-// again names a repository that has lost its repository.yaml. A wipe removes that file last, so a directory that was
-// wiped holds no repository that could be opened.
-func (i initialisation) again(ctx context.Context) error {
+// writeLostMetadata writes the repository.yaml of a repository that has lost it. A wipe removes that file last, so a
+// directory that was wiped holds no repository that could be opened.
+func (i initialisation) writeLostMetadata(ctx context.Context) error {
 	err := i.takeOwnerless(ctx)
 	if errors.Is(err, repository.ErrNotInitialized) {
 		return failure.New(v1alpha1.ReasonRepositoryNotFound,
@@ -200,7 +200,7 @@ func (i initialisation) again(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := i.name(ctx); err != nil {
+	if err := i.writeMetadata(ctx); err != nil {
 		return err
 	}
 	i.m.Log.Warn("wrote the lost repository.yaml again", "repository", i.t.Repository.Name, "directory", i.directory)

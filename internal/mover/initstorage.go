@@ -35,7 +35,7 @@ func (m *Mover) initStorage(ctx context.Context, t task.Task) (string, error) {
 		if err := freeForStorage(ctx, storage); err != nil {
 			return "", err
 		}
-		err = m.markStorage(ctx, store, t)
+		err = m.writeStorageMetadata(ctx, store, t)
 		if err == nil {
 			return "the storage was initialised", nil
 		}
@@ -47,8 +47,8 @@ func (m *Mover) initStorage(ctx context.Context, t task.Task) (string, error) {
 		"metadata.yaml appears and disappears: two clusters may be initialising the storage")
 }
 
-// markStorage writes the metadata.yaml of a storage that has none.
-func (m *Mover) markStorage(ctx context.Context, store backend.Store, t task.Task) error {
+// writeStorageMetadata writes the metadata.yaml of a storage that has none.
+func (m *Mover) writeStorageMetadata(ctx context.Context, store backend.Store, t task.Task) error {
 	text, err := layout.StorageMetadata{
 		UID: string(t.Storage.UID), ClusterUID: t.Cluster, Created: m.Now(),
 	}.Marshal()
@@ -58,15 +58,15 @@ func (m *Mover) markStorage(ctx context.Context, store backend.Store, t task.Tas
 	return store.PutIfAbsent(ctx, layout.StorageMetadataPath(), text)
 }
 
-// nameStorage writes metadata.yaml again if it is lost. The storage is the right one: it holds the repository. It is no
-// part of the maintenance: the next one tries again.
-func (k *keeper) nameStorage(ctx context.Context) {
+// keepStorageMetadata writes metadata.yaml again if it is lost. The storage is the right one: it holds the repository.
+// It is no part of the maintenance: the next one tries again.
+func (k *keeper) keepStorageMetadata(ctx context.Context) {
 	_, err := k.store.Get(ctx, layout.StorageMetadataPath())
 	if err == nil || k.t.Storage.UID == "" {
 		return
 	}
 	if errors.Is(err, backend.ErrNotFound) {
-		if err = k.m.markStorage(ctx, k.store, k.t); err == nil {
+		if err = k.m.writeStorageMetadata(ctx, k.store, k.t); err == nil {
 			k.m.Log.Warn("wrote the lost metadata.yaml of the storage again", "storage", k.t.Storage.Name)
 		}
 	}

@@ -77,7 +77,7 @@ func (k *keeper) do(ctx context.Context, storage repository.Storage, r *task.Com
 		}
 	}
 	if !k.work.Wipe {
-		if err := k.nameAgain(ctx, storage); err != nil {
+		if err := k.keepMetadata(ctx, storage); err != nil {
 			return err
 		}
 	}
@@ -197,7 +197,7 @@ func (k *keeper) maintain(ctx context.Context, owner string, r *task.ComponentRe
 		Needed: func(ctx context.Context) (map[string]string, error) { return scan.Needed(ctx, k.store, k.directory) },
 	}
 	if opt.Full {
-		k.nameStorage(ctx)
+		k.keepStorageMetadata(ctx)
 		k.sweep(ctx)
 	}
 	if err := k.engine.Maintain(ctx, opt); err != nil {

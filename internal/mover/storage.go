@@ -221,9 +221,9 @@ func (k *keeper) keepKey(ctx context.Context) {
 	}
 }
 
-// nameAgain writes repository.yaml again if the storage has lost it. Otherwise nothing would ever be removed,
+// keepMetadata writes repository.yaml again if the storage has lost it. Otherwise nothing would ever be removed,
 // maintained or checked any more.
-func (k *keeper) nameAgain(ctx context.Context, storage repository.Storage) error {
+func (k *keeper) keepMetadata(ctx context.Context, storage repository.Storage) error {
 	_, err := k.store.Get(ctx, layout.RepositoryPath(k.directory))
 	if !errors.Is(err, backend.ErrNotFound) {
 		return err
@@ -232,7 +232,7 @@ func (k *keeper) nameAgain(ctx context.Context, storage repository.Storage) erro
 	if err != nil {
 		return err
 	}
-	if err = i.again(ctx); errors.Is(err, backend.ErrExists) {
+	if err = i.writeLostMetadata(ctx); errors.Is(err, backend.ErrExists) {
 		return nil // an init was faster
 	}
 	return err

@@ -59,7 +59,7 @@ func (m *Mover) restoreStream(
 	r.SizeBytes, r.TargetWritten = kept.bytes, l.written() > 0
 	if err != nil {
 		f := loadFailure(err)
-		f.Message += kept.where(f.Message)
+		f.Message += endedIn(kept.databaseAt, f.Message)
 		return r, f
 	}
 	r.Files = 1
@@ -290,32 +290,33 @@ type countingWriter struct {
 	databaseAt func(line int) string
 }
 
-// psqlLine is where psql found an error.
-var psqlLine = regexp.MustCompile(`psql:<stdin>:(\d+):`)
-
-// where returns what a failure of a restore of many databases lacks: which one ended it, and how to get the others.
-func (c *countingWriter) where(message string) string {
-	found := psqlLine.FindAllStringSubmatch(message, -1)
-	if c.databaseAt == nil || len(found) == 0 {
-		return ""
-	}
-	line, err := strconv.Atoi(found[len(found)-1][1])
-	if err != nil {
-		return ""
-	}
-	database := c.databaseAt(line)
-	if database == "" {
-		return ""
-	}
-	return fmt.Sprintf(". It was connected to the database %s. Those that the dump has after it are gone until they "+
-		"are loaded from the Snapshot: restore again when the error has no more cause, or load the dump by hand, as "+
-		"the guide on databases shows (Restores that end in the middle)", database)
-}
-
 // Write passes b on.
 func (c *countingWriter) Write(b []byte) (int, error) {
 	n, err := c.to.Write(b)
 	c.bytes += int64(n)
 	c.progress(repository.RestoreProgress{BytesDone: c.bytes})
 	return n, err
+}
+
+// psqlLine is where psql found an error.
+var psqlLine = regexp.MustCompile(`psql:<stdin>:(\d+):`)
+
+// endedIn returns what the message of a failure of psql lacks: which of many databases ended the restore, and how to
+// get the others. databaseAt is that of a countingWriter.
+func endedIn(databaseAt func(line int) string, message string) string {
+	found := psqlLine.FindAllStringSubmatch(message, -1)
+	if databaseAt == nil || len(found) == 0 {
+		return ""
+	}
+	line, err := strconv.Atoi(found[len(found)-1][1])
+	if err != nil {
+		return ""
+	}
+	database := databaseAt(line)
+	if database == "" {
+		return ""
+	}
+	return fmt.Sprintf(". It was connected to the database %s. Those that the dump has after it are gone until they "+
+		"are loaded from the Snapshot: restore again when the error has no more cause, or load the dump by hand, as "+
+		"the guide on databases shows (Restores that end in the middle)", database)
 }
