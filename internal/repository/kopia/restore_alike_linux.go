@@ -125,7 +125,7 @@ func (r *restorer) sameNames(fd int, sets [][]string) (same [][]string, _ error)
 		return nil, nil
 	}
 	dir := r.newName()
-	defer r.own.Delete(dir)
+	defer r.inUse.Delete(dir)
 	r.step()
 	if err := r.did(unix.Mkdirat(fd, dir, 0o700)); err != nil {
 		if unix.Faccessat(fd, ".", unix.W_OK|unix.X_OK, 0) != nil {

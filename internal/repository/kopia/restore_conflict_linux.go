@@ -191,7 +191,7 @@ func (r *restorer) loosen(fd int) (had uint32, done bool) {
 // mkdir makes a directory that holds a mark, and opens it.
 func (r *restorer) mkdir(dfd int, name string, de *snapshot.DirEntry) (int, error) {
 	tmp := r.newName()
-	defer r.own.Delete(tmp)
+	defer r.inUse.Delete(tmp)
 	r.step()
 	if err := r.did(unix.Mkdirat(dfd, tmp, 0o700)); err != nil {
 		return -1, err

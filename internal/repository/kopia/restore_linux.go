@@ -105,9 +105,9 @@ type restorer struct {
 	touched atomic.Bool
 
 	waiting waiting
-	own     sync.Map     // names of NewUnfinishedName that are in use
-	writing sync.RWMutex // held for writing, an entry is alone
-	swept   sync.Once    // once the target was full
+	inUse   sync.Map     // names of NewUnfinishedName
+	writing sync.RWMutex // a write lock means that one entry is written alone
+	cleared sync.Once    // of leftovers, once the target was full
 	end     error        // nothing more can be restored
 
 	files, dirs, linked, special, bytes, skipped, failed atomic.Int64

@@ -25,7 +25,7 @@ func (r *restorer) withRoom(ctx context.Context, size int64, do func() error) er
 	r.writing.Lock() // what others write now also takes room
 	defer r.writing.Unlock()
 	r.settle(1)
-	r.swept.Do(func() { r.dropAllLeftovers(ctx, r.fd, "", r.entry) })
+	r.cleared.Do(func() { r.dropAllLeftovers(ctx, r.fd, "", r.entry) })
 	if firstError(r.fatal(), ctx.Err()) != nil {
 		return err
 	}
@@ -56,36 +56,8 @@ func (r *restorer) noRoom(size int64, err error) error {
 	return full
 }
 
-// newName returns a name for an entry that is not whole yet. The caller removes it from own.
-func (r *restorer) newName() string {
-	name := repository.NewUnfinishedName()
-	r.own.Store(name, nil)
-	return name
-}
-
-// dropLeftovers removes what killed restores left in an open directory, but no entry of a name that the snapshot has.
-func (r *restorer) dropLeftovers(fd int, rel string, known func() map[string]bool) {
-	left, err := names(fd, func(name string) bool {
-		_, own := r.own.Load(name)
-		return !own && repository.IsUnfinishedName(name)
-	})
-	if err != nil {
-		r.fail(rel, err)
-		return
-	}
-	if len(left) == 0 {
-		return
-	}
-	ours := known()
-	for _, name := range left {
-		if !ours[name] {
-			r.dropUnfinished(fd, name)
-		}
-	}
-}
-
-// dropAllLeftovers does so in all directories into which a directory of the snapshot is restored. What it cannot read
-// stays: the restore comes there, too.
+// dropAllLeftovers does what dropLeftovers does, in all directories into which a directory of the snapshot is restored.
+// What it cannot read stays: the restore comes there, too.
 func (r *restorer) dropAllLeftovers(ctx context.Context, fd int, rel string, de *snapshot.DirEntry) {
 	if de.Type != snapshot.EntryTypeDirectory {
 		return // there is one directory, and it was done

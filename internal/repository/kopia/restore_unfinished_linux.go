@@ -87,6 +87,34 @@ func (r *restorer) did(err error) error {
 	return err
 }
 
+// newName returns a name for an entry that is not whole yet. The caller removes it from inUse.
+func (r *restorer) newName() string {
+	name := repository.NewUnfinishedName()
+	r.inUse.Store(name, nil)
+	return name
+}
+
+// dropLeftovers removes what killed restores left in an open directory, but no entry of a name that the snapshot has.
+func (r *restorer) dropLeftovers(fd int, rel string, known func() map[string]bool) {
+	left, err := names(fd, func(name string) bool {
+		_, used := r.inUse.Load(name)
+		return !used && repository.IsUnfinishedName(name)
+	})
+	if err != nil {
+		r.fail(rel, err)
+		return
+	}
+	if len(left) == 0 {
+		return
+	}
+	ours := known()
+	for _, name := range left {
+		if !ours[name] {
+			r.dropUnfinished(fd, name)
+		}
+	}
+}
+
 // put calls create with a name that must not exist, and moves the result into place as OnConflict says. The entry
 // of the snapshot was modified at t.
 func (r *restorer) put(dfd int, rel, name string, t timeRec, create func(name string) error) error {
@@ -110,11 +138,11 @@ func (r *restorer) make(
 	if err := r.did(create(tmp)); err != nil {
 		r.step()
 		_ = r.did(unix.Unlinkat(dfd, tmp, 0)) // else it was never there
-		r.own.Delete(tmp)
+		r.inUse.Delete(tmp)
 		return nil, err
 	}
 	return func(disk error) error {
-		defer r.own.Delete(tmp)
+		defer r.inUse.Delete(tmp)
 		err := disk
 		if err == nil && replaces && r.keepsNow(dfd, name, t) {
 			err = errSkipped
