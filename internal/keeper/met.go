@@ -115,7 +115,8 @@ func (m Met) first(snapshots []*v1alpha1.Snapshot, now time.Time) bool {
 	return len(snapshots) > 0 && m.waits(snapshots[0], now)
 }
 
-// componentsOf does what the function does, and brings the components that restores could not read to the front.
+// componentsOf does what the function componentsOf does, and brings the components that restores could not read to the
+// front.
 func (m Met) componentsOf(s *v1alpha1.Snapshot, now time.Time) []task.Checked {
 	out := componentsOf(s, now)
 	if m.waits(s, now) {

@@ -17,8 +17,8 @@ type Policy struct {
 	Targets []string
 	// NoBackup are those of them that never had a good backup.
 	NoBackup []string
-	// Damaged are those that have backups, all of which are damaged. NewestDamaged are those whose newest backup in some
-	// repository is damaged, while another one is not.
+	// Damaged are those that have backups, all of which are damaged. NewestDamaged are those whose newest backup in
+	// some repository is damaged, while another one is not.
 	Damaged, NewestDamaged []string
 	// Empty are the names of targets whose selectors find nothing.
 	Empty []string

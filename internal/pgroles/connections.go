@@ -22,7 +22,7 @@ type reached struct {
 	database string
 }
 
-// mostReached is how many of them are kept. Each is short: of a line, little is compared.
+// mostReached is how many of them are kept. A line takes little memory: only its beginning is kept.
 const mostReached = 10_000
 
 // writable is a statement and no option of the connection, which a pooler would refuse. It has no quotes and no marks

@@ -64,8 +64,8 @@ var s3Kinds = map[string]error{
 	"XMinioStorageFull":     ErrStorageFull,
 }
 
-// S3Kind returns the kind of an error code of the S3 protocol, or of the HTTP status that its client takes for one if
-// there is none. It is nil for a code without a kind.
+// S3Kind returns the kind of an error code of the S3 protocol, or nil for a code without a kind. Without a code,
+// clients give the text of the HTTP status.
 func S3Kind(code string) error {
 	if kind := s3Kinds[code]; kind != nil {
 		return kind

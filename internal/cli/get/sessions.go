@@ -45,7 +45,7 @@ func loadBackupSessions(ctx context.Context, s scope) (resourceView, error) {
 	return resourceView{objects: objectsOf(list.Items), tables: []*command.Table{t}}, nil
 }
 
-// Lacks returns what a run lacks that succeeded. It is empty if that lacks nothing.
+// Lacks returns what a run that succeeded lacks, or "".
 func Lacks(b *v1alpha1.BackupSession) string {
 	c := apimeta.FindStatusCondition(b.Status.Conditions, v1alpha1.ConditionPartial)
 	if b.Status.Phase != v1alpha1.BackupSessionSucceeded || c == nil || c.Status != metav1.ConditionTrue {

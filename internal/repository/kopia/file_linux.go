@@ -142,8 +142,8 @@ type fileReader struct {
 	coarse    bool      // so may a write within the next seconds
 	young     bool      // so may a write through a mapping, or by another clock
 	untold    bool      // its times may not tell the next backup of a write
-	sum       hash.Hash // of size bytes from from on; nil where nobody needs it, or some were read out of order
-	from      int64
+	sum       hash.Hash // of size bytes from start on; nil where nobody needs it, or some were read out of order
+	start     int64
 	size      int64
 }
 
@@ -180,7 +180,7 @@ func (r *fileReader) Seek(o int64, whence int) (int64, error) {
 	if r.size > 0 || err != nil {
 		r.sum = nil
 	}
-	r.from = at
+	r.start = at
 	return at, err
 }
 

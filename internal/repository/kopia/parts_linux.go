@@ -16,8 +16,8 @@ const partSize int64 = 2 << 30
 
 // part is a part of a file as it was read.
 type part struct {
-	from, size int64
-	sum        []byte // nil if it is not known
+	start, size int64
+	sum         []byte // nil if it is not known
 }
 
 // parts joins what the readers of the parts of a file found out.
@@ -60,7 +60,7 @@ func (f *fileNode) begin(st *unix.Stat_t) bool {
 }
 
 // end notes that a part has ended, and may have been written to. It reports whether the file is torn, once all parts
-// have ended: then, as for a file in one part, what is still the same was so when the last part had been read.
+// have ended. Only then: what is still the same then was there when the last part was read.
 func (p *parts) end(r *fileReader, doubt bool) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -72,7 +72,7 @@ func (p *parts) end(r *fileReader, doubt bool) bool {
 
 // read returns what was read since the reader was opened, or moved to the beginning of its part.
 func (r *fileReader) read() part {
-	out := part{from: r.from, size: r.size}
+	out := part{start: r.start, size: r.size}
 	if r.sum != nil {
 		out.sum = r.sum.Sum(nil)
 	}
@@ -84,7 +84,7 @@ func (r *fileReader) holds(o part) bool {
 	if o.sum == nil {
 		return false
 	}
-	if _, err := unix.Seek(r.fd, o.from, io.SeekStart); err != nil {
+	if _, err := unix.Seek(r.fd, o.start, io.SeekStart); err != nil {
 		return false
 	}
 	r.sum, r.size = sha256.New(), 0

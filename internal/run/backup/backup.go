@@ -115,8 +115,8 @@ func (t *StartTarget) trouble() (*v1alpha1.ResolvedError, time.Duration) {
 }
 
 // Decision is the next step of a run. The caller carries it out in this order: Replace, Movers, Snapshots, Copies,
-// Create, Discard, Delete, Status; while post hooks are under way, Discard and Delete come last. A Job goes before one
-// of its host is created. Each part can be repeated: a caller that is killed between two parts asks again.
+// Create, Discard, Delete, Status; deletions: see Base.Thaws. A Job goes before one of its host is created. Each
+// part can be repeated: a caller that is killed between two parts asks again.
 type Decision struct {
 	decision.Base
 

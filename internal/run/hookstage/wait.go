@@ -41,8 +41,8 @@ func (s *Hooks) waits(h *v1alpha1.ResolvedHook, st *v1alpha1.HookStatus, out *Ou
 }
 
 // hasWaited reports whether the attempt before the last one waited in vain for the whole of its timeout. Then the next
-// ones do not wait, too: with many of them that would take hours. An attempt that acted, for example in a pod that was
-// killed meanwhile, or of which nobody knows, has not.
+// ones do not wait either: with many of them that would take hours. An attempt that acted, for example in a pod that
+// was killed meanwhile, or of which nobody knows, has not.
 func (s *Hooks) hasWaited(st *v1alpha1.HookStatus) bool {
 	before := s.last(st)
 	before.Number--
@@ -63,7 +63,9 @@ func (s *Hooks) owed(h *v1alpha1.ResolvedHook) bool {
 	return false
 }
 
-// mayHaveActed reports whether a hook has begun to act, as far as its status tells.
+// mayHaveActed reports whether a hook can have begun to act, as far as its status tells. RequestFailed and
+// CommandFailed do not tell whether a connection came about: they count, even where the attempt knew that nothing began
+// (Unbegun).
 func mayHaveActed(st *v1alpha1.HookStatus) bool {
 	return st.Attempts > 1 || st.Attempts == 1 && !(st.Phase == v1alpha1.HookFailed && slices.Contains([]string{
 		v1alpha1.ReasonNoRunningPod, v1alpha1.ReasonTargetNotFound, v1alpha1.ReasonHookNotPermitted,

@@ -75,7 +75,7 @@ type Start struct {
 }
 
 // Decision is the next step of a restore. The caller carries it out in this order: Movers, Create, Stamp,
-// StampMade, Release, Delete, Status; while post hooks are under way, Delete comes last. Each part can be repeated.
+// StampMade, Release, Delete, Status; deletions: see Base.Thaws. Each part can be repeated.
 type Decision struct {
 	decision.Base
 

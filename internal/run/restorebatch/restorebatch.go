@@ -87,7 +87,7 @@ type Start struct {
 }
 
 // Decision is the next step of a RestoreBatch. The caller carries it out in this order: Scale, Create, Disown,
-// Delete, DeleteJobs, Status; while post hooks are under way, the deletions come last. Each part can be repeated.
+// Delete, DeleteJobs, Status; deletions: see Base.Thaws. Each part can be repeated.
 type Decision struct {
 	decision.Base
 
