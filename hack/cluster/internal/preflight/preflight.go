@@ -52,8 +52,8 @@ func Host() Machine {
 	}
 }
 
-// The cluster keeps images and volumes below stateParent. The scenarios take up to
-// TODO GiB; what else they need is for the builds.
+// The cluster keeps images and volumes below stateParent. With less than minFree the
+// scenarios, and the builds beside them, can fill the disk.
 const (
 	stateParent = "/var/lib"
 	minFree     = 12 << 30
