@@ -310,3 +310,44 @@ func (s *databaseServer) withALicence(database string) {
 		return s.psql(database, "SELECT count(*) FROM licence WHERE ends > now()")
 	}).WithTimeout(time.Minute).Should(Equal("0\n"))
 }
+
+// The dump makes its tablespaces after it has dropped the databases.
+func TestAllOfPostgreSQLIsNotRestoredWithoutTheDirectoryOfATablespace(t *testing.T) {
+	t.Parallel()
+	g, s, other, p := NewWithT(t), startPostgreSQL(t), startPostgreSQL(t), withSecret(t)
+	fast := filepath.Join(s.dir, "so fast")
+	g.Expect(os.Mkdir(fast, 0o700)).To(Succeed())
+	if os.Geteuid() == 0 {
+		g.Expect(os.Chown(fast, 65534, 65534)).To(Succeed())
+	}
+	s.must(s.psql("postgres", "CREATE TABLESPACE fast LOCATION '"+fast+"'"))
+	for _, s := range []*databaseServer{s, other} {
+		s.must(s.psql("postgres", "CREATE DATABASE shop"))
+	}
+	s.must(s.psql("shop", "CREATE TABLE items TABLESPACE fast AS SELECT 1 AS n"))
+	other.must(other.psql("shop", "CREATE TABLE items AS SELECT 7 AS n"))
+	base := catalogTask{addon: "postgres-addon", server: s}
+	made := base.backedUp(p, "all")
+	base = base.on(other).confirmed()
+	g.Expect(os.Rename(fast, fast+"-away")).To(Succeed())
+	g.Expect(base.restore(p, made)).To(And(HaveField("Reason", v1alpha1.ReasonLoadFailed), HaveField("Message",
+		ContainSubstring("nothing was dropped: the dump makes a tablespace in the directory "+fast+", which"))))
+	g.Expect(other.psql("shop", "SELECT n FROM items")).To(Equal("7\n"))
+
+	// Nothing looks for what else can be wrong with the directory.
+	g.Expect(os.Mkdir(fast, 0o700)).To(Succeed())
+	g.Expect(os.Chmod(fast, 0)).To(Succeed())
+	g.Expect(base.restore(p, made)).To(And(HaveField("Reason", v1alpha1.ReasonLoadFailed), HaveField("Message",
+		HaveSuffix(" Databases of the dump are dropped and not loaded yet. They are whole in the Snapshot: "+
+			"restore again when the error has no more cause"))))
+	g.Expect(os.Remove(fast)).To(Succeed())
+	g.Expect(os.Rename(fast+"-away", fast)).To(Succeed())
+	s.kill()
+	g.Expect(os.RemoveAll(fast)).To(Succeed())
+	g.Expect(os.Mkdir(fast, 0o700)).To(Succeed())
+	if os.Geteuid() == 0 {
+		g.Expect(os.Chown(fast, 65534, 65534)).To(Succeed())
+	}
+	base.restored(p, made)
+	g.Expect(other.psql("shop", "SELECT n FROM items")).To(Equal("1\n"))
+}

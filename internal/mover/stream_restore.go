@@ -59,7 +59,7 @@ func (m *Mover) restoreStream(
 	r.SizeBytes, r.TargetWritten = kept.bytes, l.written() > 0
 	if err != nil {
 		f := loadFailure(err)
-		f.Message += endedIn(kept.databaseAt, f.Message)
+		f.Message += endedIn(kept, f.Message)
 		return r, f
 	}
 	r.Files = 1
@@ -177,7 +177,7 @@ func (m *Mover) feedPostgres(
 		paths := pgsearchpath.NewWriter(roles, path)
 		dump.to, flushed = paths, []interface{ Flush() error }{paths, roles}
 	}
-	kept.to, kept.databaseAt = dump, roles.DatabaseAt
+	kept.to, kept.databaseAt, kept.dropped = dump, roles.DatabaseAt, roles.Dropped
 	err := engine.RestoreStream(ctx, c.ID, kept)
 	if err == nil {
 		err = dump.Flush()
@@ -288,6 +288,8 @@ type countingWriter struct {
 	progress func(repository.RestoreProgress)
 	// databaseAt returns the database of a line of what the program reads. It can be nil.
 	databaseAt func(line int) string
+	// dropped tells whether databases are dropped before a line. It is set with databaseAt.
+	dropped func(line int) bool
 }
 
 // Write passes b on.
@@ -298,25 +300,30 @@ func (c *countingWriter) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// psqlLine is where psql found an error.
-var psqlLine = regexp.MustCompile(`psql:<stdin>:(\d+):`)
+// psqlLine is where psql says something, and what kind of message it is. The language is that of the server.
+var psqlLine = regexp.MustCompile(`psql:<stdin>:(\d+): (NOTICE|WARNING|INFO|LOG|DEBUG)?`)
 
 // endedIn returns what the message of a failure of psql lacks: which of many databases ended the restore, and how to
-// get the others. databaseAt is that of a countingWriter.
-func endedIn(databaseAt func(line int) string, message string) string {
-	found := psqlLine.FindAllStringSubmatch(message, -1)
-	if databaseAt == nil || len(found) == 0 {
+// get the others.
+func endedIn(kept *countingWriter, message string) string {
+	line := 0
+	for _, found := range psqlLine.FindAllStringSubmatch(message, -1) {
+		if n, err := strconv.Atoi(found[1]); err == nil && found[2] == "" {
+			line = n
+		}
+	}
+	if kept.databaseAt == nil || line == 0 {
 		return ""
 	}
-	line, err := strconv.Atoi(found[len(found)-1][1])
-	if err != nil {
+	switch database := kept.databaseAt(line); {
+	case database != "":
+		return fmt.Sprintf(". It was connected to the database %s. Those that the dump has after it are gone until "+
+			"they are loaded from the Snapshot: restore again when the error has no more cause, or load the dump by "+
+			"hand, as the guide on databases shows (Restores that end in the middle)", database)
+	case kept.dropped(line):
+		return ". Databases of the dump are dropped and not loaded yet. They are whole in the Snapshot: restore " +
+			"again when the error has no more cause"
+	default:
 		return ""
 	}
-	database := databaseAt(line)
-	if database == "" {
-		return ""
-	}
-	return fmt.Sprintf(". It was connected to the database %s. Those that the dump has after it are gone until they "+
-		"are loaded from the Snapshot: restore again when the error has no more cause, or load the dump by hand, as "+
-		"the guide on databases shows (Restores that end in the middle)", database)
 }

@@ -14,6 +14,7 @@ type connections struct {
 	database  string // the one that it connected to
 	lines     int    // how many were passed on
 	reached   []reached
+	dropped   int // the line that drops the first database, 0 if none does
 }
 
 // reached is the line after which psql was connected to a database.

@@ -38,6 +38,8 @@ type Writer struct {
 	at    int      // how much of rest it has seen
 	long  bool     // the beginning of the line was passed on
 	drops []string // the last lines, which drop databases and tablespaces
+	after []byte   // what to pass on after them, up to the first connection
+	made  []string // the lines of after that make tablespaces
 	known bool     // the stream is a dump of a cluster
 	body  bool
 	later connections
@@ -46,8 +48,8 @@ type Writer struct {
 // NewWriter returns a Writer that passes its changed input on to w.
 func NewWriter(w io.Writer) *Writer { return &Writer{to: w} }
 
-// Write passes b on. It keeps a line that has not ended for later, and the lines that drop databases and
-// tablespaces.
+// Write passes b on. It keeps a line that has not ended for later, and what drops databases and makes roles and
+// tablespaces after that.
 func (w *Writer) Write(b []byte) (int, error) {
 	if w.body {
 		return w.afterwards(b)
@@ -66,7 +68,7 @@ func (w *Writer) Write(b []byte) (int, error) {
 	for w.known && !w.body && w.line(&out) {
 	}
 	if w.body {
-		out.WriteString(w.dropped())
+		w.drop(&out)
 	}
 	w.later.passed(out.Bytes())
 	if _, err := w.to.Write(out.Bytes()); err != nil {
@@ -93,16 +95,27 @@ func (w *Writer) line(out *bytes.Buffer) bool {
 	w.rest, w.at, w.long = w.rest[w.at:], 0, !ended
 	switch {
 	case tooLong:
-		out.WriteString(w.dropped() + line)
-	case strings.HasPrefix(line, dropDatabase), len(w.drops) > 0 && beforeDrops(line):
-		if len(w.drops) == mostDrops {
-			out.WriteString(w.dropped())
+		w.drop(out)
+		out.WriteString(line)
+	case strings.HasPrefix(line, dropDatabase), len(w.drops) > 0 && len(w.after) == 0 && beforeDrops(line):
+		if len(w.drops) == mostDrops || len(w.after) > 0 {
+			w.drop(out)
 		}
 		w.drops = append(w.drops, line)
 	default:
 		w.body = strings.HasPrefix(line, string(connect))
 		w.later.see([]byte(line))
-		out.WriteString(w.dropped() + rewriteLine(line))
+		if w.body || len(w.after) > mostAfter {
+			w.drop(out)
+		}
+		if len(w.drops) == 0 {
+			out.WriteString(rewriteLine(line))
+			break
+		}
+		w.after = append(w.after, rewriteLine(line)...)
+		if strings.HasPrefix(line, createTablespace) {
+			w.made = append(w.made, line)
+		}
 	}
 	return ended
 }
@@ -120,46 +133,12 @@ func (w *Writer) afterwards(b []byte) (int, error) {
 
 // Flush passes on the kept rest at the end of the dump.
 func (w *Writer) Flush() error {
-	_, err := io.WriteString(w.to, w.dropped()+string(w.rest))
+	var out bytes.Buffer
+	w.drop(&out)
+	out.Write(w.rest)
+	_, err := w.to.Write(out.Bytes())
 	w.rest = nil
 	return err
-}
-
-// dropDatabase begins a line that drops a database, and dropTablespace one that drops a tablespace. mostDrops is how
-// many lines are kept. All of a dump follow each other, with comments and empty lines between them.
-const (
-	dropDatabase   = "DROP DATABASE IF EXISTS "
-	dropTablespace = "DROP TABLESPACE IF EXISTS "
-	mostDrops      = 10_000
-)
-
-// beforeDrops returns whether a line drops a tablespace, or others that do can follow it.
-func beforeDrops(line string) bool {
-	return strings.TrimSpace(line) == "" || strings.HasPrefix(line, "--") || strings.HasPrefix(line, dropTablespace)
-}
-
-// dropped returns the kept lines, after a block that prepares them. Nothing is kept then.
-func (w *Writer) dropped() string {
-	databases, spaces := named(w.drops, dropDatabase), named(w.drops, dropTablespace)
-	lines := strings.Join(w.drops, "")
-	w.drops = nil
-	if databases == "" {
-		return lines
-	}
-	return block(strings.NewReplacer("NAMES", databases, "SPACES", spaces).Replace(prepare)) + lines
-}
-
-// named returns the names after prefix in those lines that begin with it.
-func named(lines []string, prefix string) string {
-	var names []string
-	for _, line := range lines {
-		statement, ended := strings.CutSuffix(strings.TrimRight(line, "\r\n"), ";")
-		identifier, begins := strings.CutPrefix(statement, prefix)
-		if name, ok := literal(identifier); begins && ended && ok {
-			names = append(names, name)
-		}
-	}
-	return strings.Join(names, ", ")
 }
 
 // rewriteLine returns the replacement of a line.

@@ -41,6 +41,10 @@ CREATE ROLE "a$name";
 CREATE ROLE "a
 DROP ROLE x;
 ";
+CREATE TABLESPACE fast OWNER "a LOCATION 'b" LOCATION '/so fast';
+CREATE TABLESPACE plain OWNER x LOCATION '';
+CREATE TABLESPACE quote OWNER x LOCATION '/a''b';
+CREATE TABLESPACE other OWNER x LOCATION E'/a\\b';
 CREATE ROLE "a" "b";
 CREATE ROLE "";
 ALTER ROLE "a" SET search_path TO '"" WITH "';
@@ -56,7 +60,7 @@ const want = `--
 -- PostgreSQL database cluster dump
 --
 SET default_transaction_read_only = off;
-DO $cairn$PREPARE $name$shop$name$, $name$O'Neil$name$, $name$back\slash$name$/$name$fast$name$, $name$NAMES$name$$cairn$;
+DO $cairn$PREPARE $name$shop$name$, $name$O'Neil$name$, $name$back\slash$name$/$name$fast$name$, $name$NAMES$name$/$place$/so fast$place$$cairn$;
 DROP DATABASE IF EXISTS shop;
 DROP DATABASE IF EXISTS "O'Neil";
 DROP DATABASE IF EXISTS "back\slash";
@@ -83,6 +87,10 @@ DROP ROLE x;
 $name$) THEN CREATE ROLE "a
 DROP ROLE x;
 "; END IF; END$cairn$;
+CREATE TABLESPACE fast OWNER "a LOCATION 'b" LOCATION '/so fast';
+CREATE TABLESPACE plain OWNER x LOCATION '';
+CREATE TABLESPACE quote OWNER x LOCATION '/a''b';
+CREATE TABLESPACE other OWNER x LOCATION E'/a\\b';
 CREATE ROLE "a" "b";
 CREATE ROLE "";
 ALTER ROLE "a" SET search_path TO '"" WITH "';
@@ -96,14 +104,15 @@ DROP ROLE IF EXISTS postgres;
 
 // blocks are the long ones that prepare the drop of databases.
 var blocks = regexp.MustCompile(
-	`(?m)^(DO \$cairn\$)DECLARE names .* := ARRAY\[(.*)\]; dropped .* ARRAY\[(.*)\]::.* END(\$cairn\$;)$`)
+	`(?m)^(DO \$cairn\$)DECLARE names .* := ARRAY\[(.*)\]; dropped .* ARRAY\[(.*)\]::.* ARRAY\[(.*)\]::.* ` +
+		`END(\$cairn\$;)$`)
 
 // However the dump is cut into pieces, only its beginning is changed.
 func TestRolesThatAreThere(t *testing.T) {
 	for name, size := range map[string]int{"whole": len(dump), "a byte at a time": 1, "in odd pieces": 37} {
 		t.Run(name, func(t *testing.T) {
 			out := through(t, dump, size)
-			NewWithT(t).Expect(blocks.ReplaceAllString(out, "${1}PREPARE $2/$3$4")).To(Equal(want))
+			NewWithT(t).Expect(blocks.ReplaceAllString(out, "${1}PREPARE $2/$3/$4$5")).To(Equal(want))
 		})
 	}
 }
@@ -189,6 +198,11 @@ func TestTheDatabaseOfALine(t *testing.T) {
 			if strings.HasPrefix(line, "mark ") || strings.HasPrefix(line, "DROP") {
 				found[line] = w.DatabaseAt(nr + 1)
 			}
+			if strings.HasPrefix(line, "DROP") || strings.HasPrefix(line, "DO $cairn$DECLARE") {
+				g.Expect(w.Dropped(nr+1)).To(BeFalse(), line)
+			} else if strings.HasPrefix(line, "mark ") || strings.Contains(line, "CREATE ROLE") {
+				g.Expect(w.Dropped(nr+1)).To(BeTrue(), line)
+			}
 		}
 		g.Expect(found).To(Equal(map[string]string{
 			"DROP DATABASE IF EXISTS shop;": "", "mark 1;": "template1", "mark 2": "shop", "mark 3;": "shop",
@@ -246,6 +260,18 @@ func passed(t *testing.T, text string, size int) string {
 	}
 	g.Expect(w.Flush()).To(Succeed())
 	return out.String()
+}
+
+// What follows the drops is kept, up to a limit.
+func TestManyRolesAfterTheDrops(t *testing.T) {
+	t.Parallel()
+	const drop = "DROP DATABASE IF EXISTS shop;\n"
+	roles := strings.Repeat("COMMENT ON ROLE eve IS '"+strings.Repeat("x", 1000)+"';\n", 20_000)
+	const space = "CREATE TABLESPACE fast OWNER eve LOCATION '/fast';\n"
+	out := through(t, first+drop+roles+space+drop+"\\connect shop\n", 1<<20)
+	NewWithT(t).Expect(strings.Count(out, "DO $cairn$DECLARE")).To(Equal(2))
+	NewWithT(t).Expect(strings.Contains(out, drop+roles+space+"DO $cairn$DECLARE")).To(BeTrue())
+	NewWithT(t).Expect(out).To(HaveSuffix(drop + "\\connect shop\n"))
 }
 
 // A dump that breaks off keeps its last lines.

@@ -10,10 +10,12 @@ import "strings"
 // extensions their own, except pg_cron. So only clients count, and what follows a slot. A message has little room.
 //
 // The dump drops its tablespaces after these databases, and before postgres and template1. What a table leaves there
-// that was dropped or moved goes with a checkpoint.
+// that was dropped or moved goes with a checkpoint, or later if the role may not make one. Only some roles may look for
+// a directory. For others the dump ends where it makes the tablespace.
 var prepare = oneLine(`
 DECLARE names pg_catalog.name[] := ARRAY[NAMES]; dropped pg_catalog.name[] := names;
-	spaces pg_catalog.name[] := ARRAY[SPACES]::pg_catalog.name[]; found record;
+	spaces pg_catalog.name[] := ARRAY[SPACES]::pg_catalog.name[];
+	places pg_catalog.text[] := ARRAY[PLACES]::pg_catalog.text[]; place pg_catalog.text; away bool; found record;
 BEGIN
 	SET LOCAL search_path = pg_catalog;
 	IF current_setting('server_version_num')::int >= 110000 THEN
@@ -54,7 +56,11 @@ BEGIN
 			'Run COMMIT PREPARED or ROLLBACK PREPARED there and restore again';
 	END LOOP;
 	IF spaces <> '{}' THEN
-		CHECKPOINT;
+		BEGIN
+			CHECKPOINT;
+		EXCEPTION WHEN insufficient_privilege THEN
+			NULL;
+		END;
 	END IF;
 	FOR found IN SELECT spcname, coalesce(datname, 'with the number ' || used) AS datname FROM pg_tablespace t
 		CROSS JOIN pg_tablespace_databases(t.oid) used LEFT JOIN pg_database d ON d.oid = used
@@ -64,6 +70,17 @@ BEGIN
 			' and makes it anew, but database ' || found.datname || ' uses it, which the dump does not drop before. ' ||
 			'Move what it has there to another tablespace (ALTER DATABASE or ALTER TABLE ... SET TABLESPACE) and ' ||
 			'restore again';
+	END LOOP;
+	FOREACH place IN ARRAY places LOOP
+		BEGIN
+			SELECT isdir IS NOT TRUE INTO away FROM pg_stat_file(place, true);
+		EXCEPTION WHEN OTHERS THEN
+			away := false;
+		END;
+		IF away THEN
+			RAISE EXCEPTION USING MESSAGE = 'nothing was dropped: the dump makes a tablespace in the directory ' || place ||
+				', which the server does not have. Make it, for the user of the server, and restore again';
+		END IF;
 	END LOOP;
 	FOR found IN SELECT datname FROM pg_database WHERE datistemplate AND datname = ANY (names) LOOP
 		EXECUTE format('ALTER DATABASE %I IS_TEMPLATE false', found.datname);
