@@ -1,6 +1,9 @@
 package catalog
 
 import (
+	"fmt"
+	"path"
+	"slices"
 	"strings"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -76,8 +79,8 @@ func Streams(
 			return nil, refuse(v1alpha1.ReasonInvalidParameters, "%s", why)
 		}
 		stream, err := values.Stream(function.Spec.Stream, part)
-		if err == nil && stream.SearchPath != "" {
-			err = pgsearchpath.Check(stream.SearchPath)
+		if err == nil && restore {
+			err = restoreMistake(stream)
 		}
 		if err != nil {
 			return nil, wrongParameters(addon, found, function, err)
@@ -85,6 +88,48 @@ func Streams(
 		out = append(out, ComponentStream{Component: componentOf(part), Stream: stream})
 	}
 	return out, nil
+}
+
+// restoreMistake returns an error if the program of a restore would not do what it should.
+func restoreMistake(s *v1alpha1.ResolvedStream) error {
+	if s.SearchPath != "" {
+		if err := pgsearchpath.Check(s.SearchPath); err != nil {
+			return err
+		}
+	}
+	return loadsNothing(s)
+}
+
+// loadsNothing returns an error if an argument makes the client of a database print something, or run something else,
+// and end well without reading the dump.
+func loadsNothing(s *v1alpha1.ResolvedStream) error {
+	client := path.Base(s.Command[0])
+	for _, a := range s.Args {
+		name, _, _ := strings.Cut(a.Value, "=")
+		options := idle[client]
+		long := len(name) > len("--") && slices.ContainsFunc(options.long, func(option string) bool {
+			return strings.HasPrefix(option, strings.ReplaceAll(name, "_", "-"))
+		})
+		letters := strings.TrimLeft(strings.TrimPrefix(a.Value, "-"), options.flags)
+		short := !strings.HasPrefix(a.Value, "--") && strings.HasPrefix(a.Value, "-") && letters != "" &&
+			strings.ContainsRune(options.short, rune(letters[0]))
+		if long || short {
+			return fmt.Errorf("with the argument %q, %s would load nothing: leave it out", name, client)
+		}
+	}
+	return nil
+}
+
+// idle are the options with which a client loads nothing: long ones, short ones, and those short ones without a value
+// that can stand before them in one argument.
+var idle = map[string]struct {
+	long         []string
+	short, flags string
+}{
+	"psql":       {[]string{"--list", "--version", "--help"}, "lV?", "aAbeEnqsStwWxXz01"},
+	"pg_restore": {[]string{"--list"}, "l", "acCeEORsvwWx1"},
+	"mariadb":    {[]string{"--execute", "--version", "--help"}, "eV?I", "ABCEGHLNUXbcfijnoqrstvw"},
+	"mysql":      {[]string{"--execute", "--version", "--help"}, "eV?I", "ABCEGHLNUXbcfijnoqrstvw"},
 }
 
 // Unpacker returns the program that turns restored data into files of a volume; nil if the task's mover does that

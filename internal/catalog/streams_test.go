@@ -1,6 +1,7 @@
 package catalog_test
 
 import (
+	"maps"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -34,6 +35,51 @@ func TestTheSearchPathOfARestore(t *testing.T) {
 			g.Expect(refusal).To(BeNil())
 			g.Expect(streams).To(HaveEach(HaveField("Stream.SearchPath", want)))
 			g.Expect(streams).To(HaveLen(2))
+		}
+	}
+}
+
+// A client with such an argument ends well and has loaded nothing.
+func TestArgumentsWithWhichARestoreWouldLoadNothing(t *testing.T) {
+	t.Parallel()
+	functions, addons := catalogtest.Shipped(t)
+	lookup := func(name string) *v1alpha1.Function { return functions[name] }
+	for _, addon := range addons {
+		all := map[string]bool{
+			"--list": true, "-l": true, "--lis": true, "-xl": true, "-1 -l": true, "--no-owner": false,
+			"--table=list": false, "-nl": false, "-tl": false,
+		}
+		client := map[string]bool{"--version": true, "-V": true, "--help=variables": true, "-?": true}
+		one := "dump-shop"
+		switch addon.Name {
+		case "postgres-addon":
+			maps.Copy(all, map[string]bool{"--version": false})
+		case "mariadb-addon", "mysql-addon":
+			all = map[string]bool{
+				"--execute=x": true, "-ex": true, "-Ne x": true, "--exec x": true, "--one-database": false, "-f": false,
+				"--init-command=x": false, "--database=exec": false, "-Dexec": false,
+			}
+			maps.Copy(all, client)
+		default:
+			continue
+		}
+		refused := func(args, component string) bool {
+			params := []byte(`{"args":"` + args + `"}`)
+			_, refusal := catalog.Streams(addon, lookup, v1alpha1.AddonInfo{Tasks: []v1alpha1.TaskReference{{
+				Name: "logical-backup-restore", Params: &apiextensionsv1.JSON{Raw: params},
+			}}}, true, catalogtest.CatalogVariables(addon.Name), []string{component})
+			if refusal == nil {
+				return false
+			}
+			NewWithT(t).Expect(refusal).To(And(HaveField("Reason", v1alpha1.ReasonInvalidParameters),
+				HaveField("Message", ContainSubstring("would load nothing: leave it out"))))
+			return true
+		}
+		for args, want := range all {
+			NewWithT(t).Expect(refused(args, one)).To(Equal(want), "%s %s", addon.Name, args)
+		}
+		for args := range client {
+			NewWithT(t).Expect(refused(args, "dump")).To(BeTrue(), "%s %s", addon.Name, args)
 		}
 	}
 }

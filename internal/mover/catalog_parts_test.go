@@ -205,3 +205,20 @@ func TestUnloggedTablesOfAStandbyFailTheBackup(t *testing.T) {
 	with("databases", "postgres", "tables", "tight").backedUp(p, "of another table")
 	with("databases", "postgres", "onlyVisible", "true").backedUp(p, "without")
 }
+
+// pg_restore would load nothing, and end well.
+func TestARestoreOfATableThatTheDumpDoesNotHaveFails(t *testing.T) {
+	t.Parallel()
+	g, s, p := NewWithT(t), startPostgreSQL(t), withSecret(t)
+	s.must(s.psql("postgres", "CREATE DATABASE shop"))
+	s.must(s.psql("shop", "CREATE TABLE items AS SELECT 1 AS n"))
+	base := catalogTask{addon: "postgres-addon", server: s}
+	made := base.with("databases", "shop").backedUp(p, "one")
+	s.must(s.psql("shop", "UPDATE items SET n = 2"))
+	for _, args := range []string{"--table=itemz", "--schema=publik"} {
+		g.Expect(base.with("args", args).confirmed().restore(p, made)).To(And(
+			HaveField("Reason", v1alpha1.ReasonLoadFailed), HaveField("Message", ContainSubstring("not found"))), args)
+	}
+	base.with("args", "--table=items").confirmed().restored(p, made)
+	g.Expect(s.psql("shop", "SELECT n FROM items")).To(Equal("1\n"))
+}
