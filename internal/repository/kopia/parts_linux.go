@@ -67,7 +67,19 @@ func (p *parts) end(r *fileReader, doubt bool) bool {
 	p.doubt = p.doubt || doubt
 	p.ended = append(p.ended, r.read())
 	return p.doubt && len(p.ended) == p.all &&
-		slices.ContainsFunc(p.ended, func(o part) bool { return !r.holds(o) })
+		(p.gap() || slices.ContainsFunc(p.ended, func(o part) bool { return !r.holds(o) }))
+}
+
+// gap reports whether something of the file is missing between the parts, which kopia joins as they are. That happens
+// when the file is shorter for a while, as one that is copied over.
+func (p *parts) gap() bool {
+	var end, sum int64
+	for _, o := range p.ended {
+		if o.size > 0 {
+			end, sum = max(end, o.from+o.size), sum+o.size
+		}
+	}
+	return sum != end
 }
 
 // read returns what was read since the reader was opened, or moved to the beginning of its part.

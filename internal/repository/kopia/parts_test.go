@@ -2,6 +2,7 @@ package kopia_test
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -24,6 +25,7 @@ func TestAFileInPartsThatIsWrittenTo(t *testing.T) {
 		// write is called when a part was just opened, for the nth time.
 		write func(file string, n int64) error
 		torn  int64
+		cut   int // how much of the file is whole, unless all is
 	}{
 		"by nobody":    {write: func(string, int64) error { return nil }},
 		"at its end":   {write: func(file string, n int64) error { return writeAt(file, -1, fmt.Sprintln("line", n)) }},
@@ -37,6 +39,13 @@ func TestAFileInPartsThatIsWrittenTo(t *testing.T) {
 			}
 			return os.Rename(file+"~", file)
 		}, torn: 1},
+		"which is copied over while its first part is read":  {write: copiedOver(size, 1, size/2), torn: 1},
+		"which is copied over while its second part is read": {write: copiedOver(size, 2, size+size/2), torn: 1},
+		"which is copied over while its third part is read":  {write: copiedOver(size, 3, 2*size), torn: 1},
+		"which is copied over while its last part is read":   {write: copiedOver(size, 4, 3*size+1), cut: 3*size + 1},
+		"which is cut for good": {
+			write: func(file string, _ int64) error { return os.Truncate(file, size+size/2) }, cut: size + size/2,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -62,11 +71,22 @@ func TestAFileInPartsThatIsWrittenTo(t *testing.T) {
 			g.Expect(err).NotTo(HaveOccurred())
 			is, err := os.ReadFile(filepath.Join(out, "log"))
 			g.Expect(err).NotTo(HaveOccurred())
-			g.Expect(bytes.HasPrefix(is, big(size))).To(BeTrue())
+			g.Expect(bytes.HasPrefix(is, big(size)[:cmp.Or(tc.cut, len(big(size)))])).To(BeTrue())
 			now, err := os.ReadFile(file)
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(bytes.HasPrefix(now, is)).To(BeTrue(), "it held that at one moment")
 		})
+	}
+}
+
+// copiedOver writes the same content over a file in place, as cp does. Whenever one of its four parts is opened, the
+// file has only so many bytes, and all when the next one is.
+func copiedOver(size int, part, short int64) func(string, int64) error {
+	return func(file string, n int64) error {
+		if n%4 == part%4 {
+			return os.Truncate(file, short)
+		}
+		return os.WriteFile(file, big(size), 0o600)
 	}
 }
 
