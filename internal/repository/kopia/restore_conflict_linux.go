@@ -19,6 +19,7 @@ type treatment struct {
 	attrs    bool // it gets its attributes from the snapshot
 	marked   bool // it holds a mark until it has them
 	existed  bool
+	back     func() // sets the mode that it had, if it does not get one
 }
 
 // changed returns the modification time of an entry of the snapshot.
@@ -61,16 +62,13 @@ func (r *restorer) top(ctx context.Context) error {
 	} else {
 		at.attrs = at.selected && (!r.keeps(&st, changed(r.entry, nil)) || isMarked(r.fd, &st, r.entry))
 	}
-	if at.attrs {
-		_, _ = r.loosen(r.fd)
-		at.marked = r.mark(r.fd, r.entry)
-	}
-	r.dropDefaultACL(r.fd, at.attrs)
+	r.begin(r.fd, r.entry, &at, r.loosen(r.fd))
 	finish, err := r.dir(ctx, r.fd, "", r.entry, at)
 	r.later(weightDir, func(disk error) {
 		if finish != nil && disk == nil {
 			finish()
 		}
+		at.back()
 	})
 	return err
 }
@@ -97,6 +95,7 @@ func (r *restorer) subdir(
 		if finish != nil && disk == nil {
 			finish()
 		}
+		at.back()
 		_ = unix.Close(fd)
 		if !selected && !at.existed {
 			r.step()
@@ -110,7 +109,7 @@ func (r *restorer) subdir(
 func (r *restorer) enter(
 	dfd int, name string, de *snapshot.DirEntry, t timeRec, selected bool,
 ) (int, treatment, error) {
-	at := treatment{selected: selected, attrs: true, existed: true}
+	at := treatment{selected: selected, attrs: true, existed: true, back: func() {}}
 	var st unix.Stat_t
 	err := unix.Fstatat(dfd, name, &st, unix.AT_SYMLINK_NOFOLLOW)
 	isDir := st.Mode&unix.S_IFMT == unix.S_IFDIR
@@ -137,55 +136,74 @@ func (r *restorer) enter(
 		at.marked = err == nil
 		return fd, at, err
 	}
-	fd, err := openDir(dfd, name)
-	if err == unix.EACCES && at.attrs {
-		fd, _, err = r.openOwn(dfd, name)
-	}
+	fd, back, err := r.openOwn(dfd, name)
 	if err != nil {
 		return -1, at, err
 	}
 	at.attrs = at.attrs || selected && isMarked(fd, &st, de)
-	if at.attrs {
-		_, _ = r.loosen(fd) // it gets its mode in the end
+	r.begin(fd, de, &at, back)
+	return fd, at, nil
+}
+
+// begin prepares an existing directory that is open for its entries. back is what loosen returned for it.
+func (r *restorer) begin(fd int, de *snapshot.DirEntry, at *treatment, back func(fd int)) {
+	at.back = func() {}
+	switch {
+	case at.attrs: // it gets its mode in the end
+		r.touched.CompareAndSwap(false, back != nil)
 		at.marked = r.mark(fd, de)
+	case back != nil:
+		at.back = func() { back(fd) }
 	}
 	r.dropDefaultACL(fd, at.attrs)
-	return fd, at, nil
 }
 
 func openDir(dfd int, name string) (int, error) {
 	return unix.Openat(dfd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 }
 
-// openOwn opens a directory. If it is the user's own, its mode does not keep them from reading and changing it. back
-// sets the mode that it had.
-func (r *restorer) openOwn(dfd int, name string) (fd int, back func(), err error) {
+// openOwn opens a directory. If it is the user's own, its mode does not keep them from reading and changing it. back is
+// what loosen returned.
+func (r *restorer) openOwn(dfd int, name string) (fd int, back func(fd int), err error) {
+	if fd, err = openDir(dfd, name); err != unix.EACCES {
+		if err == nil {
+			back = r.loosen(fd)
+		}
+		return fd, back, err
+	}
 	p, err := unix.Openat(dfd, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return -1, nil, err
 	}
 	defer func() { _ = unix.Close(p) }()
-	had, loosened := r.loosen(p)
-	fd, err = openDir(p, ".")
-	return fd, func() {
-		if loosened {
-			_ = unix.Fchmod(fd, had)
-		}
-	}, err
+	back = r.loosen(p)
+	if fd, err = openDir(p, "."); err != nil {
+		return -1, nil, err
+	}
+	return fd, back, nil
 }
 
-// loosen lets the user work in a directory of their own whose mode forbids it, and returns the mode that it had.
-func (r *restorer) loosen(fd int) (had uint32, done bool) {
+// loosen lets the user work in a directory of their own whose mode forbids it. back sets the mode that it had, as if
+// nothing had been changed. It is nil if nothing was.
+func (r *restorer) loosen(fd int) (back func(fd int)) {
 	var st unix.Stat_t
 	if unix.Faccessat(fd, ".", unix.R_OK|unix.W_OK|unix.X_OK, 0) != unix.EACCES || unix.Fstat(fd, &st) != nil {
-		return 0, false
+		return nil
 	}
-	had = st.Mode & 0o7777
+	had := st.Mode & 0o7777
 	if had&ownBits == ownBits {
-		return 0, false
+		return nil
 	}
 	r.step()
-	return had, r.did(unix.Chmod("/proc/self/fd/"+strconv.Itoa(fd), had|ownBits)) == nil
+	if unix.Chmod("/proc/self/fd/"+strconv.Itoa(fd), had|ownBits) != nil {
+		return nil
+	}
+	return func(fd int) {
+		r.step()
+		if unix.Fchmod(fd, had) != nil {
+			r.touched.Store(true)
+		}
+	}
 }
 
 // mkdir makes a directory that holds a mark, and opens it.

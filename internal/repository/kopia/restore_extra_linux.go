@@ -141,7 +141,9 @@ func (r *restorer) removeAll(dfd int, rel, name string, replaced bool) bool {
 	fd, back, err := r.openOwn(dfd, name)
 	if err == nil {
 		defer func() { _ = unix.Close(fd) }()
-		defer back() // it can stay
+		if back != nil {
+			defer back(fd) // it can stay
+		}
 		var all []string
 		if all, err = names(fd, func(string) bool { return true }); err == nil {
 			for _, n := range all {

@@ -73,8 +73,11 @@ func (r *restorer) one(ctx context.Context) error {
 	}
 	r.dev = st.Dev
 	r.dropLeftovers(r.fd, "", func() map[string]bool { return map[string]bool{name: true} })
-	r.dropDefaultACL(r.fd, false)
-	return r.restore(ctx, r.fd, "", name, r.entry, recs[name], true)
+	at := treatment{}
+	r.begin(r.fd, r.entry, &at, r.loosen(r.fd))
+	err = r.restore(ctx, r.fd, "", name, r.entry, recs[name], true)
+	r.later(weightDir, func(error) { at.back() })
+	return err
 }
 
 // restoreError gives an error of the target the kind ErrTarget, and classifies errors of the repository.
