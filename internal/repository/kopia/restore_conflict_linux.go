@@ -132,8 +132,7 @@ func (r *restorer) enter(
 		at.existed = false
 	}
 	if !at.existed {
-		fd, err := r.mkdir(dfd, name, de)
-		at.marked = err == nil
+		fd, err := r.mkdir(dfd, name, de, &at)
 		return fd, at, err
 	}
 	fd, back, err := r.openOwn(dfd, name)
@@ -151,7 +150,7 @@ func (r *restorer) begin(fd int, de *snapshot.DirEntry, at *treatment, back func
 	switch {
 	case at.attrs: // it gets its mode in the end
 		r.touched.CompareAndSwap(false, back != nil)
-		at.marked = r.mark(fd, de)
+		at.marked = r.mark(fd, de) == nil
 	case back != nil:
 		at.back = func() { back(fd) }
 	}
@@ -206,8 +205,9 @@ func (r *restorer) loosen(fd int) (back func(fd int)) {
 	}
 }
 
-// mkdir makes a directory that holds a mark, and opens it.
-func (r *restorer) mkdir(dfd int, name string, de *snapshot.DirEntry) (int, error) {
+// mkdir makes a directory that holds a mark, and opens it. Without room for the mark there is no directory. A file
+// system that has no symbolic links makes it without one.
+func (r *restorer) mkdir(dfd int, name string, de *snapshot.DirEntry, at *treatment) (int, error) {
 	tmp := r.newName()
 	defer r.inUse.Delete(tmp)
 	r.step()
@@ -217,8 +217,10 @@ func (r *restorer) mkdir(dfd int, name string, de *snapshot.DirEntry) (int, erro
 	fd, err := openDir(dfd, tmp)
 	if err == nil {
 		r.disinherit(place{fd, fd, ".", ""}, aclDefault, aclAccess)
-		r.mark(fd, de)
-		err = r.rename(dfd, tmp, name, false)
+		if err = r.mark(fd, de); !isFull(err) {
+			at.marked = err == nil
+			err = r.rename(dfd, tmp, name, false)
+		}
 	}
 	if err != nil {
 		if fd >= 0 {

@@ -21,12 +21,12 @@ import (
 // time of the directory, so a restore that is killed just then loses this time, and nothing else. (Without root, it can
 // leave a directory writable that is not.)
 
-// mark puts a mark into an open directory. It reports whether there is one: some file systems have no symbolic links,
+// mark puts a mark into an open directory. An error means that there is none: some file systems have no symbolic links,
 // and some directories cannot be written to.
-func (r *restorer) mark(fd int, de *snapshot.DirEntry) bool {
+func (r *restorer) mark(fd int, de *snapshot.DirEntry) error {
 	var st unix.Stat_t
-	if unix.Fstat(fd, &st) != nil {
-		return false
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
 	}
 	text := fmt.Sprintf("%s %o %d %d", duty(de), st.Mode&0o7777, st.Uid, st.Gid)
 	r.step()
@@ -35,13 +35,13 @@ func (r *restorer) mark(fd int, de *snapshot.DirEntry) bool {
 		switch old, ok := readMark(fd); {
 		case !ok: // it is not ours
 		case old.counts(&st, de): // it says how the directory was made
-			return true
+			return nil
 		default: // of another snapshot, or the directory was changed since
 			_ = r.did(unix.Unlinkat(fd, repository.RestoreMark, 0))
 			err = r.did(unix.Symlinkat(text, fd, repository.RestoreMark))
 		}
 	}
-	return err == nil
+	return err
 }
 
 // duty identifies a directory of a snapshot, its entries and its attributes.

@@ -111,6 +111,38 @@ func TestARestoreIntoAFullVolume(t *testing.T) {
 	g.Expect(leftIn(t, out)).To(BeEmpty())
 }
 
+// TestAKilledRestoreIntoAVolumeWithoutRoomForMarks checks that a later restore that keeps what exists still sees which
+// directories have no attributes yet.
+func TestAKilledRestoreIntoAVolumeWithoutRoomForMarks(t *testing.T) {
+	t.Parallel()
+	g, src, k := NewWithT(t), t.TempDir(), &killer{}
+	for _, name := range []string{"a", "b"} {
+		g.Expect(os.Mkdir(filepath.Join(src, name), 0o751)).To(Succeed())
+	}
+	e := enginetest.Open(t, kopia.WithStep(kopia.Driver{}, k.step), initialized(t))
+	s, err := e.Backup(t.Context(), repository.Source{Name: "d", Dir: src}, repository.BackupOptions{})
+	g.Expect(err).NotTo(HaveOccurred())
+	killed := true
+	for n := 1; killed; n++ {
+		out := memory(t, "nr_inodes=5") // a root, two directories, and two marks
+		killed = k.restore(t, e, s.ID, out, repository.ConflictReplace, n)
+		// What the killed restore had open is still open here.
+		g.Expect(unix.Mount("", out, "", unix.MS_REMOUNT, "nr_inodes=100")).To(Succeed())
+		_, err := e.Restore(t.Context(), s.ID, out, restoring(repository.ConflictSkip))
+		g.Expect(err).NotTo(HaveOccurred(), "killed after %d changes", n)
+		g.Expect(leftIn(t, out)).To(BeEmpty())
+		for _, name := range []string{"a", "b"} {
+			info, err := os.Stat(filepath.Join(out, name))
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(info.Mode().Perm()).To(BeEquivalentTo(0o751), "%s, killed after %d changes", name, n)
+		}
+	}
+	out := memory(t, "nr_inodes=3")
+	_, err = e.Restore(t.Context(), s.ID, out, restoring(repository.ConflictReplace))
+	g.Expect(err).To(MatchError(unix.ENOSPC))
+	g.Expect(os.ReadDir(out)).To(HaveLen(1), "only the mark of the root")
+}
+
 // TestFewLargeFilesOfARestoreWaitForLittle checks that a kill loses little of a restore of few large files.
 func TestFewLargeFilesOfARestoreWaitForLittle(t *testing.T) {
 	t.Parallel()
