@@ -195,7 +195,6 @@ type StreamProbe struct {
 	Args []StreamArgument `json:"args,omitempty"`
 
 	// Refuse lists lines of the output that fail a backup, or a restore that is confirmed, before its program runs.
-	// The line "# accepted: <prefix>" before them accepts those with this prefix.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=16

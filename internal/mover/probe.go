@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -91,15 +90,11 @@ const (
 	maxRefusedLine = 512
 )
 
-// acceptedLine begins a line of the output that accepts the refused lines with the prefix that follows.
-const acceptedLine = "# accepted: "
-
 // refusedLines finds refused lines in what is written to it.
 type refusedLines struct {
 	refused []v1alpha1.ResolvedRefusal
-	allowed []string // prefixes that the output itself accepts from there on
-	line    []byte   // the begun line
-	message string   // of the first refusal
+	line    []byte // the begun line
+	message string // of the first refusal
 	found   []string
 	more    bool  // were found
 	limit   int64 // that a line says
@@ -123,11 +118,8 @@ func (r *refusedLines) end() {
 	line := strings.TrimSpace(string(r.line))
 	r.line = r.line[:0]
 	r.limit = max(r.limit, statement.Limit(line))
-	if prefix, ok := strings.CutPrefix(line, acceptedLine); ok {
-		r.allowed = append(r.allowed, prefix)
-	}
 	for _, refusal := range r.refused {
-		if !strings.HasPrefix(line, refusal.Prefix) || slices.Contains(r.allowed, strings.TrimSpace(refusal.Prefix)) {
+		if !strings.HasPrefix(line, refusal.Prefix) {
 			continue
 		}
 		if len(r.found) == maxRefused {

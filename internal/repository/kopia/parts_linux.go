@@ -76,7 +76,7 @@ func (p *parts) gap() bool {
 	var end, sum int64
 	for _, o := range p.ended {
 		if o.size > 0 {
-			end, sum = max(end, o.from+o.size), sum+o.size
+			end, sum = max(end, o.start+o.size), sum+o.size
 		}
 	}
 	return sum != end
