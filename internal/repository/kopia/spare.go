@@ -10,13 +10,12 @@ import (
 
 	"github.com/kopia/kopia/repo/blob"
 	"github.com/kopia/kopia/repo/format"
-
-	"github.com/cairn-backup/cairn/internal/backend/layout"
 )
 
 const (
-	keyBlob   = blob.ID(format.KopiaRepositoryBlobID)
-	spareBlob = blob.ID(layout.SpareKey) // a wipe removes it first
+	keyBlob = blob.ID(format.KopiaRepositoryBlobID)
+	// spareBlob is layout.SpareKey, which a wipe removes first. No driver knows the layout: a test compares them.
+	spareBlob = blob.ID("kopia.key.copy")
 	// spareAge is how old the spare key gets. A rule that expires old files, after a month or later, never takes it.
 	spareAge = 7 * 24 * time.Hour
 )
