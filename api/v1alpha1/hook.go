@@ -262,8 +262,9 @@ type HookPod struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=16
 	ContainerID string `json:"containerID,omitempty"`
-	// Since is set if a hook after the work acts in another pod or container than one before it: what is older than
-	// this was made while the earlier one ran. It is when the pod was made, or when the earlier container ended.
+	// Since is set if a hook after the work acts in another pod or container than one before it, or in its pod while
+	// that terminates: what is older than this was made while all was as the earlier hook left it. It is when the new
+	// pod was made, less its grace period, when the earlier one was told to end, or when the earlier container ended.
 	// +optional
 	Since *metav1.Time `json:"since,omitempty"`
 }

@@ -49,16 +49,22 @@ func over(p *corev1.Pod, action *v1alpha1.HookAction) bool {
 	return s != nil && s.State.Terminated != nil
 }
 
+// able returns the pods in which a hook may act.
+func able(all []corev1.Pod, run *hookstage.Run, action *v1alpha1.HookAction) []corev1.Pod {
+	return slices.DeleteFunc(slices.Clone(all), func(p corev1.Pod) bool { return !mayAct(&p, run, action) })
+}
+
 // inOne acts in one pod, or returns the one in which the hook must act. If that pod terminates and can no longer be
 // reached, it takes another one that does not.
 func inOne(
-	pods []corev1.Pod, run hookstage.Run, action *v1alpha1.HookAction, none error, act func(*corev1.Pod) error,
+	all []corev1.Pod, run hookstage.Run, action *v1alpha1.HookAction, none error, act func(*corev1.Pod) error,
 ) (*v1alpha1.HookPod, error) {
+	pods := able(all, &run, action)
 	p := one(pods, &run)
 	if p == nil {
 		return nil, none
 	}
-	if choice := chosen(p, &run, action); !settled(&run, choice) {
+	if choice := chosen(p, all, &run, action); !settled(&run, choice) {
 		return choice, nil
 	}
 	err := act(p)
@@ -67,7 +73,7 @@ func inOne(
 	}
 	stay := slices.DeleteFunc(slices.Clone(pods), func(p corev1.Pod) bool { return terminates(&p) })
 	if other := one(stay, &run); other != nil {
-		return chosen(other, &run, action), nil
+		return chosen(other, all, &run, action), nil
 	}
 	return nil, err
 }

@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run/hookstage"
@@ -15,8 +14,10 @@ import (
 const idLength = 16
 
 // chosen returns what the status keeps of a pod in which a hook acts. A container that does not run is not known: the
-// one that is started in its place is another one.
-func chosen(p *corev1.Pod, run *hookstage.Run, action *v1alpha1.HookAction) *v1alpha1.HookPod {
+// one that is started in its place is another one. all are the pods among which it chooses.
+func chosen(
+	p *corev1.Pod, all []corev1.Pod, run *hookstage.Run, action *v1alpha1.HookAction,
+) *v1alpha1.HookPod {
 	out := &v1alpha1.HookPod{Name: p.Name, UID: p.UID}
 	status := acting(p, action)
 	if status != nil && status.State.Running != nil {
@@ -25,25 +26,10 @@ func chosen(p *corev1.Pod, run *hookstage.Run, action *v1alpha1.HookAction) *v1a
 	if run.Stage != hookstage.Post {
 		return out
 	}
-	for _, f := range run.Former {
-		switch {
-		case !is(p, f):
-			out.Since = p.CreationTimestamp.DeepCopy()
-			return out
-		case hookstage.Restarted(f, *out):
-			out.Since = endOf(p, status, f.ContainerID)
-		}
+	for _, was := range run.Former {
+		out.Since = earlier(out.Since, lostSince(was, p, out, status, all, run.Since))
 	}
 	return out
-}
-
-// endOf returns when the container with this ID, whose successor has a status, ended. If it was not the last one before
-// that, nobody knows: then it is when the pod was made.
-func endOf(p *corev1.Pod, status *corev1.ContainerStatus, id string) *metav1.Time {
-	if last := status.LastTerminationState.Terminated; last != nil && shortID(last.ContainerID) == id {
-		return last.FinishedAt.DeepCopy()
-	}
-	return p.CreationTimestamp.DeepCopy()
 }
 
 // acting returns the status of the container in which an action is carried out, or nil if nobody knows which one that

@@ -2,11 +2,15 @@ package hookexec
 
 import (
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/run/hookstage"
 )
 
 // The pod runs on for its grace period while one of its containers has ended.
@@ -49,6 +53,97 @@ func TestTheContainerOfAnActionIsOver(t *testing.T) {
 				},
 			}
 			NewWithT(t).Expect(over(p, &tt.action)).To(Equal(tt.want))
+		})
+	}
+}
+
+// "a" was frozen at the start. It was told to end after 20 minutes, and may run on for 2 more. The hook after the work
+// comes after 21.
+func TestTheStatusTellsSinceWhenNothingIsFrozenAnyMore(t *testing.T) {
+	began := time.Now().Truncate(time.Second)
+	after := func(d time.Duration) metav1.Time { return metav1.NewTime(began.Add(d)) }
+	pod := func(name string, made time.Duration, edit ...func(*corev1.Pod)) corev1.Pod {
+		p := corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID(name), CreationTimestamp: after(made)},
+			Spec: corev1.PodSpec{
+				Containers: []corev1.Container{{Name: "db"}}, TerminationGracePeriodSeconds: new(int64(120)),
+			},
+			Status: corev1.PodStatus{Phase: corev1.PodRunning, ContainerStatuses: []corev1.ContainerStatus{{
+				Name: "db", ContainerID: "containerd://" + name,
+				State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}},
+			}}},
+		}
+		for _, e := range edit {
+			e(&p)
+		}
+		return p
+	}
+	ends := func(p *corev1.Pod) {
+		p.DeletionTimestamp, p.DeletionGracePeriodSeconds = new(after(22*time.Minute)), new(int64(120))
+	}
+	restarted := func(p *corev1.Pod) {
+		s := &p.Status.ContainerStatuses[0]
+		s.ContainerID = "containerd://again"
+		s.LastTerminationState.Terminated = &corev1.ContainerStateTerminated{
+			ContainerID: "containerd://second", FinishedAt: after(10 * time.Minute),
+		}
+	}
+	fails := func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed }
+	waits := func(p *corev1.Pod) { p.Status.Phase = corev1.PodPending }
+	frozen := func(id string) v1alpha1.HookPod {
+		return v1alpha1.HookPod{Name: "a", UID: "a", Container: "db", ContainerID: id}
+	}
+	const never = -100 * time.Hour
+	old := -time.Hour
+	for name, tt := range map[string]struct {
+		pods   []corev1.Pod
+		former []v1alpha1.HookPod
+		acts   int // in which of the pods
+		want   time.Duration
+	}{
+		"it lives":                  {pods: []corev1.Pod{pod("a", old)}, want: never},
+		"it lives beside a new one": {pods: []corev1.Pod{pod("a", old), pod("b", time.Minute)}, want: never},
+		"it ends, alone":            {pods: []corev1.Pod{pod("a", old, ends)}, want: 20 * time.Minute},
+		"it ends beside a new one": {
+			pods: []corev1.Pod{pod("a", old, ends), pod("b", time.Minute)}, want: time.Minute,
+		},
+		"it ends beside an old one": {
+			pods: []corev1.Pod{pod("a", old, ends), pod("b", old)}, want: 20 * time.Minute,
+		},
+		"the new one does not run yet": {
+			pods: []corev1.Pod{pod("a", old, ends), pod("b", 0, waits)}, want: 20 * time.Minute,
+		},
+		"the new one acts, and it is still there": {
+			pods: []corev1.Pod{pod("a", old, ends), pod("b", 21*time.Minute)}, acts: 1, want: 20 * time.Minute,
+		},
+		"the new one acts, and it is gone": {pods: []corev1.Pod{pod("b", 21*time.Minute)}, want: 19 * time.Minute},
+		"the new one acts, and it failed": {
+			pods: []corev1.Pod{pod("a", old, fails), pod("b", 21*time.Minute)}, acts: 1, want: 19 * time.Minute,
+		},
+		"its container started again twice": {
+			pods:   []corev1.Pod{pod("a", old, restarted)},
+			former: []v1alpha1.HookPod{frozen("first"), frozen("second")}, want: old,
+		},
+		"its container started again, and it ends": {
+			pods: []corev1.Pod{pod("a", old, restarted, ends)}, former: []v1alpha1.HookPod{frozen("second")},
+			want: 10 * time.Minute,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := NewWithT(t)
+			run := &hookstage.Run{Former: tt.former, Since: began}
+			run.Stage = hookstage.Post
+			if run.Former == nil {
+				run.Former = []v1alpha1.HookPod{frozen("a")}
+			}
+			action := &v1alpha1.HookAction{Exec: &v1alpha1.HookExecAction{}}
+			since := chosen(&tt.pods[tt.acts], tt.pods, run, action).Since
+			if tt.want == never {
+				g.Expect(since).To(BeNil())
+				return
+			}
+			g.Expect(since).To(HaveValue(Equal(after(tt.want))))
 		})
 	}
 }

@@ -140,7 +140,7 @@ func TestTheStatusTellsThatTheContainerOfAHookWasStartedAgain(t *testing.T) {
 			id: second, state: running, last: ended("x"), former: &frozen, want: &again, since: "pod",
 		},
 		"nobody knows when it ended": {id: second, state: running, former: &frozen, want: &again, since: "pod"},
-		"another pod was frozen":     {id: first, state: running, former: &elsewhere, want: &frozen, since: "pod"},
+		"another pod was frozen":     {id: first, state: running, former: &elsewhere, want: &frozen, since: "grace"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -177,6 +177,8 @@ func TestTheStatusTellsThatTheContainerOfAHookWasStartedAgain(t *testing.T) {
 				want.Since = &at
 			case "pod":
 				want.Since = &p.CreationTimestamp
+			case "grace":
+				want.Since = new(metav1.NewTime(p.CreationTimestamp.Add(-30 * time.Second)))
 			}
 			var out hookstage.Outcome
 			g.Eventually(func() string {

@@ -36,7 +36,7 @@ func (e *Executor) inPods(
 	if err != nil {
 		return nil, fmt.Errorf("create client for ServiceAccount %s: %w", v1alpha1.HookServiceAccount, err)
 	}
-	pods, none, err := e.pods(ctx, api, namespace, run, rendered)
+	all, none, err := e.pods(ctx, api, namespace, run, rendered)
 	if err != nil {
 		return nil, err
 	}
@@ -46,20 +46,20 @@ func (e *Executor) inPods(
 		}
 		return e.connect(ctx, rendered.Action, run.Hook.Action, p)
 	}
-	switch {
-	case len(pods) == 0:
-		return nil, none
-	case hookstage.InOnePod(run.Hook):
-		return inOne(pods, run, rendered.Action, none, act)
-	default:
-		return nil, inAll(ctx, api, pods, rendered.Action, act)
+	if hookstage.InOnePod(run.Hook) {
+		return inOne(all, run, rendered.Action, none, act)
 	}
+	pods := able(all, &run, rendered.Action)
+	if len(pods) == 0 {
+		return nil, none
+	}
+	return nil, inAll(ctx, api, pods, rendered.Action, act)
 }
 
-// pods returns the pods in which the action may be carried out, ordered by name, and the failure if there is none.
+// pods returns the pods among which the executor chooses, ordered by name, and the failure if it may act in none.
 func (e *Executor) pods(
 	ctx context.Context, api kubernetes.Interface, namespace string, run hookstage.Run, rendered hook.Rendered,
-) (pods []corev1.Pod, none, err error) {
+) (all []corev1.Pod, none, err error) {
 	executor := v1alpha1.HookPodExecutor{}
 	if run.Hook.Executor.Pod != nil {
 		executor = *run.Hook.Executor.Pod
@@ -88,11 +88,9 @@ func (e *Executor) pods(
 	if err != nil {
 		return nil, nil, fmt.Errorf("list Pods: %w", err)
 	}
-	running := slices.DeleteFunc(list.Items, func(p corev1.Pod) bool {
-		return !mayAct(&p, &run, rendered.Action) || !foreign(&p) || !chosen(&p)
-	})
-	slices.SortFunc(running, func(a, b corev1.Pod) int { return strings.Compare(a.Name, b.Name) })
-	return running, unreached(v1alpha1.ReasonNoRunningPod, "no pod runs for %s", which), nil
+	all = slices.DeleteFunc(list.Items, func(p corev1.Pod) bool { return !foreign(&p) || !chosen(&p) })
+	slices.SortFunc(all, func(a, b corev1.Pod) int { return strings.Compare(a.Name, b.Name) })
+	return all, unreached(v1alpha1.ReasonNoRunningPod, "no pod runs for %s", which), nil
 }
 
 // one returns one pod, or nil. It prefers the pod in which the hook or an earlier one acted: that one was frozen. If

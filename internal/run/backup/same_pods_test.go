@@ -56,6 +56,10 @@ func TestABackupWhoseFrozenPodWasReplacedIsPartial(t *testing.T) {
 		"pod db-0; what was read between them may be torn"
 	restarted := "a: the frozen pod is still there, but its container was restarted: hook freeze acted in container " +
 		"db of pod db-0 before that, and hook thaw after it; what was read between them may be torn"
+	ends := ran
+	ends.Since = new(metav1.NewTime(runtest.Now))
+	ended := "a: the frozen pod terminated: hook freeze acted in pod db-0 before that, and hook thaw while it shut " +
+		"down; what was read between them may be torn"
 	asIs := func(*v1alpha1.ResolvedTarget) {}
 	copied := func(t *v1alpha1.ResolvedTarget) {
 		t.Hosts[0].Volumes[0].ClaimName = "data"
@@ -77,12 +81,14 @@ func TestABackupWhoseFrozenPodWasReplacedIsPartial(t *testing.T) {
 		"the storage holds it": {"app=db", first, second, func(t *v1alpha1.ResolvedTarget) {
 			t.Task.Driver = v1alpha1.DriverVolumeSnapshotter
 		}, true, ""},
-		"the container started again":                  {"app=db", ran, again, asIs, true, restarted},
-		"the container started again, of the target":   {"app=db", ran, again, asIs, false, restarted},
-		"the same container":                           {"app=db", ran, ran, asIs, true, ""},
-		"another container of the pod":                 {"app=db", ran, beside, asIs, true, ""},
-		"an earlier version wrote down the frozen one": {"app=db", first, again, asIs, true, ""},
-		"a copy is from before the container ended":    {"app=db", ran, again, copied, true, ""},
+		"the container started again":                   {"app=db", ran, again, asIs, true, restarted},
+		"the container started again, of the target":    {"app=db", ran, again, asIs, false, restarted},
+		"the same container":                            {"app=db", ran, ran, asIs, true, ""},
+		"another container of the pod":                  {"app=db", ran, beside, asIs, true, ""},
+		"an earlier version wrote down the frozen one":  {"app=db", first, again, asIs, true, ""},
+		"a copy is from before the container ended":     {"app=db", ran, again, copied, true, ""},
+		"it terminates while it is thawed":              {"app=db", ran, ends, asIs, true, ended},
+		"it terminates while it is thawed, of a target": {"app=db", ran, ends, asIs, false, ended},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -139,6 +145,10 @@ func TestTheFirstHookAfterTheWorkTellsWhetherTheFrozenPodLived(t *testing.T) {
 	in := func(uid types.UID, container string) v1alpha1.HookPod {
 		return v1alpha1.HookPod{Name: "db-0", UID: uid, Container: "db", ContainerID: container}
 	}
+	ends := func(pod v1alpha1.HookPod) v1alpha1.HookPod {
+		pod.Since = new(metav1.NewTime(runtest.Now))
+		return pod
+	}
 	for name, tt := range map[string]struct {
 		thaw, tell v1alpha1.HookPod
 		partial    bool
@@ -146,6 +156,8 @@ func TestTheFirstHookAfterTheWorkTellsWhetherTheFrozenPodLived(t *testing.T) {
 		"the container ended after it":  {in("1", "a"), in("1", "b"), false},
 		"the pod ended after it":        {in("1", "a"), in("2", "b"), false},
 		"it does not tell":              {v1alpha1.HookPod{Name: "db-0", UID: "1"}, in("1", "b"), true},
+		"the pod terminated before it":  {ends(in("1", "a")), ends(in("1", "a")), true},
+		"the pod terminates after it":   {in("1", "a"), ends(in("1", "a")), false},
 		"the container ended before it": {in("1", "b"), in("1", "b"), true},
 		"the pod ended before it":       {in("2", "b"), in("2", "b"), true},
 	} {
@@ -196,6 +208,7 @@ func TestACopyIsWholeIfItIsFromBeforeTheFrozenPodWasReplaced(t *testing.T) {
 		class     string
 		since     time.Duration // when the frozen pod was replaced, or its container ended
 		restarted bool
+		ends      bool // it terminates while it is thawed
 		torn      []string
 	}{
 		"before both copies":       {class: "snap", since: ofA - time.Hour, torn: []string{"a", "b"}},
@@ -204,6 +217,8 @@ func TestACopyIsWholeIfItIsFromBeforeTheFrozenPodWasReplaced(t *testing.T) {
 		"after both copies":        {class: "snap", since: ofB + 10*time.Minute},
 		"nobody knows":             {class: "snap", since: -1},
 		"a restart after them":     {class: "snap", since: ofB + 10*time.Minute, restarted: true},
+		"it was told to end first": {class: "snap", since: ofA - time.Minute, ends: true, torn: []string{"a", "b"}},
+		"it was told to end after": {class: "snap", since: ofB + 10*time.Minute, ends: true},
 		"by the clock of its node": {class: "snap", since: ofB + 2*time.Minute, restarted: true, torn: []string{"b"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -225,8 +240,11 @@ func TestACopyIsWholeIfItIsFromBeforeTheFrozenPodWasReplaced(t *testing.T) {
 			begin := h.at
 			was := v1alpha1.HookPod{Name: "db-0", UID: "1", Container: "db", ContainerID: "a"}
 			is := v1alpha1.HookPod{Name: "db-0", UID: "2", Container: "db", ContainerID: "b"}
-			if tt.restarted {
+			if tt.restarted || tt.ends {
 				is.UID = was.UID
+			}
+			if tt.ends {
+				is.ContainerID = was.ContainerID
 			}
 			if tt.since != -1 {
 				is.Since = new(metav1.NewTime(begin.Add(tt.since)))

@@ -189,6 +189,9 @@ func lossSince(before *v1alpha1.HookStatus, after []v1alpha1.HookStatus) loss {
 			return loss{since: is.Since, slack: v1alpha1.ClockTolerance, why: fmt.Sprintf("the frozen pod is still "+
 				"there, but its container was restarted: hook %s acted in container %s of pod %s before that, and "+
 				"hook %s after it; %s", before.Name, was.Container, was.Name, after[i].Name, torn)}
+		case i == 0 && is.Since != nil:
+			return loss{since: is.Since, why: fmt.Sprintf("the frozen pod terminated: hook %s acted in pod %s before "+
+				"that, and hook %s while it shut down; %s", before.Name, was.Name, after[i].Name, torn)}
 		case hookstage.KnowContainer(*was, *is):
 			return loss{}
 		}

@@ -62,15 +62,19 @@ func TestAHookThatHasNotActedIsStoppedAtOnce(t *testing.T) {
 func TestLaterHooksKnowThePodsOfEarlierOnes(t *testing.T) {
 	b := v1alpha1.HookPod{Name: "b", UID: "1"}
 	for name, tt := range map[string]struct {
-		post string
-		want []v1alpha1.HookPod
+		pre, post, app string
+		want           []v1alpha1.HookPod
 	}{
-		"the same selection": {"app=db", []v1alpha1.HookPod{b}},
-		"another selection":  {"app=web", nil},
+		"the same selection":   {"app=db", "app=db", "", []v1alpha1.HookPod{b}},
+		"another selection":    {"app=db", "app=web", "", nil},
+		"the same parameters":  {"app=${app}", "app=${app}", "db", []v1alpha1.HookPod{b}},
+		"different parameters": {"app=${app}", "app=${app}", "web", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			o := withHooks().inPods("app=db", tt.post).are(v1alpha1.HookSucceeded, v1alpha1.HookRunning)
+			o := withHooks().inPods(tt.pre, tt.post).are(v1alpha1.HookSucceeded, v1alpha1.HookRunning)
+			o.hooks.Pre[0].Values = []v1alpha1.HookValue{{Name: "app", Value: "db"}}
+			o.hooks.Post[0].Values = []v1alpha1.HookValue{{Name: "app", Value: tt.app}}
 			o.status.PreHooks[0].Pod = &b
 			_, _ = o.round().Post(hookround.WorkEnd{})
 			g.Expect(o.decision.Hooks).To(HaveLen(1))

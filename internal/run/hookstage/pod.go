@@ -25,8 +25,8 @@ func (s *Hooks) Run(targets []v1alpha1.TypedObjectReference, since *metav1.Time,
 	return []Run{
 		{
 			Attempt: *s.attempt, Hook: &s.Hooks[s.underWay], Targets: targets,
-			Pod: s.Status[s.underWay].Pod, Former: s.former(s.underWay),
-			InAll: s.inAll(&s.Hooks[s.underWay]), Again: s.again,
+			Pod: s.Status[s.underWay].Pod, Former: s.former(s.underWay, targets),
+			InAll: s.inAll(&s.Hooks[s.underWay], targets), Again: s.again,
 			Since: ptr.Deref(since, metav1.Time{}).Time, Summary: summary,
 		},
 	}
@@ -60,11 +60,11 @@ func Restarted(before, after v1alpha1.HookPod) bool {
 }
 
 // former returns the pods in which earlier hooks acted that choose among the same pods as hook i.
-func (s *Hooks) former(i int) []v1alpha1.HookPod {
+func (s *Hooks) former(i int, targets []v1alpha1.TypedObjectReference) []v1alpha1.HookPod {
 	var out []v1alpha1.HookPod
 	add := func(hooks []v1alpha1.ResolvedHook, status []v1alpha1.HookStatus) {
 		for j := range min(len(hooks), len(status)) {
-			if pod := status[j].Pod; pod != nil && samePods(&hooks[j], &s.Hooks[i]) {
+			if pod := status[j].Pod; pod != nil && samePods(&hooks[j], &s.Hooks[i], targets) {
 				out = append(out, *pod)
 			}
 		}
@@ -75,10 +75,10 @@ func (s *Hooks) former(i int) []v1alpha1.HookPod {
 }
 
 // inAll reports whether a hook before the work acted in all pods among which h chooses.
-func (s *Hooks) inAll(h *v1alpha1.ResolvedHook) bool {
+func (s *Hooks) inAll(h *v1alpha1.ResolvedHook, targets []v1alpha1.TypedObjectReference) bool {
 	for i := range min(len(s.Earlier), len(s.EarlierStatus)) {
 		e := &s.Earlier[i]
-		if e.Executor.Type == h.Executor.Type && e.Function == nil && !InOnePod(e) && samePods(e, h) &&
+		if e.Executor.Type == h.Executor.Type && e.Function == nil && !InOnePod(e) && samePods(e, h, targets) &&
 			mayHaveActed(&s.EarlierStatus[i]) {
 			return true
 		}
@@ -86,12 +86,13 @@ func (s *Hooks) inAll(h *v1alpha1.ResolvedHook) bool {
 	return false
 }
 
-// samePods reports whether two hooks choose among the same pods.
-func samePods(a, b *v1alpha1.ResolvedHook) bool {
+// samePods reports whether two hooks choose among the same pods: by the same words, with the same parameters. targets
+// are those whose pods they use if they name none.
+func samePods(a, b *v1alpha1.ResolvedHook, targets []v1alpha1.TypedObjectReference) bool {
 	of := func(h *v1alpha1.ResolvedHook) v1alpha1.HookPodExecutor {
 		p := ptr.Deref(h.Executor.Pod, v1alpha1.HookPodExecutor{})
 		p.Strategy = ""
 		return p
 	}
-	return apiequality.Semantic.DeepEqual(of(a), of(b))
+	return apiequality.Semantic.DeepEqual(of(a), of(b)) && hook.Pods(a, targets) == hook.Pods(b, targets)
 }
