@@ -172,23 +172,45 @@ func TestAPostHasABodyAFormAndSecrets(t *testing.T) {
 	g.Expect(out.Message).NotTo(ContainSubstring("geheim"), "errors of Go's client contain the path")
 }
 
-func TestAMissingSecretIsNamed(t *testing.T) {
-	g := NewWithT(t)
+// A thaw waits for what it lacks: a Secret can be made again, for example by its operator.
+func TestAMissingVariableIsNamed(t *testing.T) {
 	namespace := bed.Namespace(t, nil)
-	out := executor().Execute(t.Context(), namespace, operator(v1alpha1.HookAction{
-		TCPSocket: &v1alpha1.HookTCPSocketAction{Host: "127.0.0.1", Port: intstr.FromInt32(1)},
-	},
-		func(h *v1alpha1.ResolvedHook) {
-			h.Variables = []v1alpha1.HookVariable{
-				{
-					Name:      "T",
-					ValueFrom: &v1alpha1.HookVariableSource{SecretKeyRef: &v1alpha1.KeySelector{Name: "s", Key: "k"}},
-				},
-			}
-		}))
-	g.Expect(out).To(Equal(hookstage.Outcome{
-		Reason: v1alpha1.ReasonSecretNotFound, Message: "there is no Secret s, which the variable T names",
-	}))
+	g := NewWithT(t)
+	object := metav1.ObjectMeta{Namespace: namespace, Name: "empty"}
+	g.Expect(bed.Client.Create(t.Context(), &corev1.Secret{ObjectMeta: object})).To(Succeed())
+	g.Expect(bed.Client.Create(t.Context(), &corev1.ConfigMap{ObjectMeta: object})).To(Succeed())
+	secret := func(name string) *v1alpha1.HookVariableSource {
+		return &v1alpha1.HookVariableSource{SecretKeyRef: &v1alpha1.KeySelector{Name: name, Key: "k"}}
+	}
+	configMap := func(name string) *v1alpha1.HookVariableSource {
+		return &v1alpha1.HookVariableSource{ConfigMapKeyRef: &v1alpha1.KeySelector{Name: name, Key: "k"}}
+	}
+	for name, tt := range map[string]struct {
+		from         *v1alpha1.HookVariableSource
+		reason, says string
+	}{
+		"Secret":        {secret("s"), "SecretNotFound", "there is no Secret s, which the variable T names"},
+		"key of Secret": {secret("empty"), "InvalidSecret", "Secret empty has no key k, which the variable T names"},
+		"ConfigMap":     {configMap("c"), "InvalidHook", "there is no ConfigMap c, which the variable T names"},
+		"key of ConfigMap": {
+			configMap("empty"), "InvalidHook", "ConfigMap empty has no key k, which the variable T names",
+		},
+	} {
+		for stage, waits := range map[hookstage.Stage]bool{hookstage.Pre: false, hookstage.Post: true} {
+			t.Run(name+", "+string(stage), func(t *testing.T) {
+				run := operator(v1alpha1.HookAction{
+					TCPSocket: &v1alpha1.HookTCPSocketAction{Host: "127.0.0.1", Port: intstr.FromInt32(1)},
+				}, func(h *v1alpha1.ResolvedHook) {
+					h.Template = v1alpha1.ObjectReference{Namespace: namespace, Name: "deleted"}
+					h.Variables = []v1alpha1.HookVariable{{Name: "T", ValueFrom: tt.from}}
+				})
+				run.Stage = stage
+				NewWithT(t).Expect(executor().Execute(t.Context(), namespace, run)).To(Equal(hookstage.Outcome{
+					Reason: tt.reason, Message: tt.says, Unbegun: waits,
+				}))
+			})
+		}
+	}
 }
 
 // Redirects are followed only on the same server, because the request can contain a secret.

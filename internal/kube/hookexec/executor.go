@@ -42,10 +42,6 @@ type failure struct {
 
 func (f *failure) Error() string { return f.message }
 
-func failed(reason, format string, args ...any) error {
-	return &failure{reason: reason, message: fmt.Sprintf(format, args...)}
-}
-
 // unreached returns a failure of an attempt that has done nothing yet.
 func unreached(reason, format string, args ...any) error {
 	return &failure{reason: reason, message: fmt.Sprintf(format, args...), unbegun: true}
@@ -190,15 +186,15 @@ func (e *Executor) secretValue(ctx context.Context, namespace, name string, ref 
 	var secret corev1.Secret
 	err := e.APIReader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: ref.Name}, &secret)
 	if apierrors.IsNotFound(err) {
-		return "", failed(v1alpha1.ReasonSecretNotFound, "there is no Secret %s, which the variable %s names", ref.Name,
-			name)
+		return "", unreached(v1alpha1.ReasonSecretNotFound, "there is no Secret %s, which the variable %s names",
+			ref.Name, name)
 	}
 	if err != nil {
 		return "", fmt.Errorf("get Secret %s: %w", ref.Name, err)
 	}
 	value, ok := secret.Data[ref.Key]
 	if !ok {
-		return "", failed(v1alpha1.ReasonInvalidSecret, "Secret %s has no key %s, which the variable %s names",
+		return "", unreached(v1alpha1.ReasonInvalidSecret, "Secret %s has no key %s, which the variable %s names",
 			ref.Name, ref.Key, name)
 	}
 	return string(value), nil
@@ -210,15 +206,15 @@ func (e *Executor) configMapValue(
 	var m corev1.ConfigMap
 	err := e.APIReader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: ref.Name}, &m)
 	if apierrors.IsNotFound(err) {
-		return "", failed(v1alpha1.ReasonInvalidHook, "there is no ConfigMap %s, which the variable %s names", ref.Name,
-			name)
+		return "", unreached(v1alpha1.ReasonInvalidHook, "there is no ConfigMap %s, which the variable %s names",
+			ref.Name, name)
 	}
 	if err != nil {
 		return "", fmt.Errorf("get ConfigMap %s: %w", ref.Name, err)
 	}
 	value, ok := m.Data[ref.Key]
 	if !ok {
-		return "", failed(v1alpha1.ReasonInvalidHook, "ConfigMap %s has no key %s, which the variable %s names",
+		return "", unreached(v1alpha1.ReasonInvalidHook, "ConfigMap %s has no key %s, which the variable %s names",
 			ref.Name, ref.Key, name)
 	}
 	return value, nil

@@ -184,7 +184,7 @@ func (e *Executor) ofTarget(
 	}
 	err := e.APIReader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: target.Name}, object)
 	if apierrors.IsNotFound(err) {
-		return nil, "", failed(v1alpha1.ReasonTargetNotFound, "there is no %s", target)
+		return nil, "", unreached(v1alpha1.ReasonTargetNotFound, "there is no %s", target)
 	}
 	if err != nil {
 		return nil, "", fmt.Errorf("get %s: %w", target, err)

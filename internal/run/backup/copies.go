@@ -21,7 +21,7 @@ const (
 	// SnapshotLimit is how long a run waits until a VolumeSnapshot is taken.
 	SnapshotLimit = 10 * time.Minute
 	// UploadLimit is how long a run without a deadline waits in all for a VolumeSnapshot that is taken: some storage
-	// systems can't use it before they have uploaded it. Where preBackup hooks have run, all wait ClaimLimit.
+	// systems can't use it before they have uploaded it. Where hooks may have frozen something, it is ClaimLimit.
 	UploadLimit = 24 * time.Hour
 	// ClaimLimit is how long a run waits for a temporary volume. Some drivers copy all data.
 	ClaimLimit = time.Hour
@@ -192,14 +192,15 @@ func (t *targetRun) snapshotting(c *v1alpha1.ResolvedCopy, s *snapshotv1.VolumeS
 	return nil
 }
 
-// uploadLimit returns for how long the target waits in all for a VolumeSnapshot that is taken, 0 if only its deadline
-// says that. It waits less long where somebody may wait for its postBackup hooks, whatever the deadline.
+// uploadLimit returns for how long the target waits in all for a VolumeSnapshot that is taken, 0 if its deadline says
+// that: who sets one says how long a freeze may last. Without one, it waits less long where somebody may wait for its
+// postBackup hooks.
 func (t *targetRun) uploadLimit() time.Duration {
 	switch {
-	case t.mayBeFrozen():
-		return ClaimLimit
 	case !DeadlineOf(t.run.Session, t.frozen.Name).IsZero():
 		return 0
+	case t.mayBeFrozen():
+		return ClaimLimit
 	default:
 		return UploadLimit
 	}

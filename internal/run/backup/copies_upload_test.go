@@ -29,11 +29,29 @@ func TestAVolumeSnapshotThatIsTakenHasTheTimeToBecomeReady(t *testing.T) {
 	}
 	endless := func(f *fixture) { f.session.Status.BackupDeadline = nil }
 	late := func(f *fixture) { f.session.Status.BackupDeadline = new(metav1.NewTime(f.at.Add(48 * time.Hour))) }
-	hooked := func(f *fixture) {
-		f.session.Status.Targets[0].Hooks = &v1alpha1.HookStatuses{
-			PreHooks: []v1alpha1.HookStatus{{Name: "freeze", Phase: v1alpha1.HookSucceeded}},
+	of := func(hooks *v1alpha1.ResolvedHooks, is v1alpha1.HookStatus) func(*fixture) {
+		return func(f *fixture) {
+			endless(f)
+			f.session.Status.Resolved.Targets[0].Hooks = hooks
+			f.session.Status.Targets[0].Hooks = &v1alpha1.HookStatuses{PreHooks: []v1alpha1.HookStatus{is}}
 		}
 	}
+	acted := v1alpha1.HookStatus{Name: "freeze", Phase: v1alpha1.HookSucceeded, Attempts: 1}
+	hooked := of(freezing("app=db", "app=db"), acted)
+	asks := func(pre, post string) *v1alpha1.ResolvedHooks {
+		hooks := freezing("app=db", "app=db")
+		for h, host := range map[*v1alpha1.ResolvedHook]string{&hooks.Pre[0]: pre, &hooks.Post[0]: post} {
+			if host != "" {
+				h.Executor = v1alpha1.HookExecutor{Type: v1alpha1.HookExecutorOperator}
+				h.Action = &v1alpha1.HookAction{HTTPGet: &v1alpha1.HookHTTPGetAction{Host: host}}
+			}
+		}
+		return hooks
+	}
+	connects := freezing("app=db", "app=db")
+	connects.Pre[0].Action = &v1alpha1.HookAction{TCPSocket: &v1alpha1.HookTCPSocketAction{}}
+	alone := freezing("app=db", "app=db")
+	alone.Post = nil
 	for name, tt := range map[string]struct {
 		edit     func(f *fixture)
 		snapshot func(*snapshotv1.VolumeSnapshot)
@@ -50,22 +68,41 @@ func TestAVolumeSnapshotThatIsTakenHasTheTimeToBecomeReady(t *testing.T) {
 			says: "was not ready within 24h0m0s",
 		},
 		"while somebody waits for a postBackup hook": {
-			edit:     func(f *fixture) { endless(f); hooked(f) },
-			snapshot: taken, limit: backup.ClaimLimit, reason: v1alpha1.ReasonVolumeSnapshotNotReady,
-			says: "was not ready within 1h0m0s",
+			edit: hooked, snapshot: taken, limit: backup.ClaimLimit,
+			reason: v1alpha1.ReasonVolumeSnapshotNotReady, says: "was not ready within 1h0m0s",
 		},
-		"while somebody waits for a postBackup hook, and the deadline is far": {
-			edit:     func(f *fixture) { late(f); hooked(f) },
-			snapshot: taken, limit: backup.ClaimLimit, reason: v1alpha1.ReasonVolumeSnapshotNotReady,
-			says: "was not ready within 1h0m0s",
+		"while somebody waits for a postBackup hook, until the deadline": {
+			edit: func(f *fixture) { hooked(f); late(f) }, snapshot: taken, limit: 48 * time.Hour,
+			reason: v1alpha1.ReasonDeadlineExceeded, says: "is taken, but not ready to use",
 		},
-		"while somebody waits for a postBackup hook, and the deadline is near": {
-			edit: func(f *fixture) {
-				hooked(f)
-				f.session.Status.BackupDeadline = new(metav1.NewTime(f.at.Add(30 * time.Minute)))
-			},
-			snapshot: taken, limit: 30 * time.Minute, reason: v1alpha1.ReasonDeadlineExceeded,
-			says: "is taken, but not ready to use",
+		"the hook was skipped": {
+			edit: of(freezing("app=db", "app=db"), v1alpha1.HookStatus{Phase: v1alpha1.HookSkipped}), snapshot: taken,
+			limit:  backup.UploadLimit,
+			reason: v1alpha1.ReasonVolumeSnapshotNotReady, says: "was not ready within 24h0m0s",
+		},
+		"no hook thaws": {
+			edit: of(alone, acted), snapshot: taken, limit: backup.UploadLimit,
+			reason: v1alpha1.ReasonVolumeSnapshotNotReady, says: "was not ready within 24h0m0s",
+		},
+		"the hook only connects": {
+			edit: of(connects, acted), snapshot: taken, limit: backup.UploadLimit,
+			reason: v1alpha1.ReasonVolumeSnapshotNotReady, says: "was not ready within 24h0m0s",
+		},
+		"a message comes after it": {
+			edit: of(asks("", "chat"), acted), snapshot: taken, limit: backup.UploadLimit,
+			reason: v1alpha1.ReasonVolumeSnapshotNotReady, says: "was not ready within 24h0m0s",
+		},
+		"two servers": {
+			edit: of(asks("db", "chat"), acted), snapshot: taken, limit: backup.UploadLimit,
+			reason: v1alpha1.ReasonVolumeSnapshotNotReady, says: "was not ready within 24h0m0s",
+		},
+		"one server": {
+			edit: of(asks("db", "db"), acted), snapshot: taken, limit: backup.ClaimLimit,
+			reason: v1alpha1.ReasonVolumeSnapshotNotReady, says: "was not ready within 1h0m0s",
+		},
+		"a server, and a thaw in a pod": {
+			edit: of(asks("db", ""), acted), snapshot: taken, limit: backup.ClaimLimit,
+			reason: v1alpha1.ReasonVolumeSnapshotNotReady, says: "was not ready within 1h0m0s",
 		},
 		"after an error that did not last": {
 			edit: endless, snapshot: failing(5 * time.Second), limit: backup.UploadLimit,

@@ -30,9 +30,11 @@ func TestForHowLongARefusedTargetIsTried(t *testing.T) {
 		"it has ended before": {
 			ended: 4 * time.Minute, at: 5 * time.Minute, want: waits, again: 30 * time.Second,
 		},
-		"it has ended long ago":        {ended: 4 * time.Minute, at: 9 * time.Minute, want: fails},
-		"hooks of the target have run": {ended: 4 * time.Minute, at: 5 * time.Minute, want: fails, target: freeze},
-		"hooks of the run have run":    {ended: 4 * time.Minute, at: 5 * time.Minute, want: fails, whole: freeze},
+		"it has ended long ago": {ended: 4 * time.Minute, at: 9 * time.Minute, want: fails},
+		"hooks of the target have run": {
+			ended: 4 * time.Minute, at: 5 * time.Minute, want: waits, target: freeze, // for its thaw
+		},
+		"hooks of the run have run": {ended: 4 * time.Minute, at: 5 * time.Minute, want: fails, whole: freeze},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -48,6 +50,12 @@ func TestForHowLongARefusedTargetIsTried(t *testing.T) {
 			f.step()
 			began := f.at
 			f.session.Status.Targets[1].Hooks, f.session.Status.Hooks = tt.target, tt.whole
+			if tt.target != nil {
+				f.session.Status.Resolved.Targets[1].Hooks = freezing("app=b", "app=b")
+			}
+			if tt.whole != nil {
+				f.session.Status.Resolved.Hooks = freezing("app=b", "app=b")
+			}
 			if tt.ended <= tt.at {
 				f.at, f.jobs[job] = began.Add(tt.ended), runtest.Succeeded("one")
 				g.Expect(f.step().Status.Targets[1].Phase).To(Equal(waits), "the other one has just ended")

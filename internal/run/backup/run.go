@@ -113,6 +113,7 @@ func (t *targetRun) snapshot(repo *v1alpha1.ResolvedRepository) {
 			t.noteCopy(h.verify(snap, r.Input, r.d))
 			h.blame(t.stop)
 		}
+		t.noteCopy(h.taken(snap))
 		for _, v := range h.Host.Volumes {
 			if c := status.Components[v.Component]; !run.GivenUp(c) {
 				wanted[v.Component] = h.Name

@@ -11,6 +11,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/run/hookround"
+	"github.com/cairn-backup/cairn/internal/run/hookstage"
 	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/task/observe"
 	"github.com/cairn-backup/cairn/internal/text"
@@ -78,6 +79,7 @@ func (t *targetRun) work() {
 // finish derives the status of a target, and advances its postBackup hooks once the work is over.
 func (t *targetRun) finish() {
 	s := &t.status
+	t.noteCopy(t.lastCopy())
 	switch {
 	case s.Phase.Terminal():
 		t.keepSnapshots()
@@ -100,9 +102,6 @@ func (t *targetRun) finish() {
 			t.run.refusals = append(t.run.refusals, t.frozen.Name+": "+s.Message)
 		}
 		return
-	}
-	if !t.ending {
-		t.noteCopy(t.lastCopy())
 	}
 	failures, ended := "", true
 	if t.begun() {
@@ -202,8 +201,7 @@ func (t *targetRun) heldUp(refusal *v1alpha1.ResolvedError) bool {
 }
 
 // refusedSince returns since when a refusal of the target can count: since its start, or since the last other target
-// has ended, which can give room of a quota back. Where preBackup hooks have run, they can have frozen the
-// application: such a target waits for no other one.
+// has ended, which can give room of a quota back. A target whose application may be frozen waits for no other one.
 func (t *targetRun) refusedSince() *metav1.Time {
 	session := t.run.Session
 	if t.mayBeFrozen() {
@@ -216,10 +214,12 @@ func (t *targetRun) refusedSince() *metav1.Time {
 	return run.LastOf(t.run.Now, times...)
 }
 
-// mayBeFrozen reports whether preBackup hooks have run, which can have frozen the application.
+// mayBeFrozen reports whether preBackup hooks have run that can have frozen what postBackup hooks thaw.
 func (t *targetRun) mayBeFrozen() bool {
-	return slices.ContainsFunc([]*v1alpha1.HookStatuses{t.status.Hooks, t.run.Session.Status.Hooks},
-		func(hooks *v1alpha1.HookStatuses) bool { return hooks != nil && len(hooks.PreHooks) > 0 })
+	of := func(hooks *v1alpha1.ResolvedHooks, status *v1alpha1.HookStatuses) bool {
+		return status != nil && hookstage.MayHaveFrozen(hooks, status.PreHooks)
+	}
+	return of(t.frozen.Hooks, t.status.Hooks) || of(t.run.d.Status.Resolved.Hooks, t.run.Session.Status.Hooks)
 }
 
 // keepSnapshots keeps the Snapshots of a target whose work is over in the status of the run.

@@ -123,9 +123,11 @@ type loss struct {
 	slack time.Duration
 }
 
-// harms reports whether a target was perhaps read, or copied, after the loss.
+// harms reports whether a target was perhaps read, or copied, after the loss. An API server that keeps since keeps
+// copiedAt, too: without it, nobody knows when the copies were made. The CRDs of an earlier version have neither.
 func (l *loss) harms(t *v1alpha1.ResolvedTarget, copiedAt *metav1.Time) bool {
-	late := copiedAt != nil && l.since != nil && !copiedAt.Add(l.slack).Before(l.since.Time)
+	copies := IsVolumeSnapshots(t) || len(t.Copies) > 0
+	late := copies && l.since != nil && (copiedAt == nil || !copiedAt.Add(l.slack).Before(l.since.Time))
 	return l.why != "" && (readsInUse(t) || late)
 }
 
@@ -216,9 +218,13 @@ func readsInUse(t *v1alpha1.ResolvedTarget) bool {
 	})
 }
 
-// noteCopy notes when a copy or VolumeSnapshot of the target was made, if the application may be frozen.
+// noteCopy notes when a copy or VolumeSnapshot of a target at work was made, if hooks before the work have run. That is
+// noted as soon as it is known, and not only when the copy goes: who is killed in between would never know it.
 func (t *targetRun) noteCopy(at time.Time) {
-	if last := t.status.CopiedAt; t.mayBeFrozen() && !at.IsZero() && (last == nil || at.After(last.Time)) {
+	hooked := slices.ContainsFunc([]*v1alpha1.HookStatuses{t.status.Hooks, t.run.Session.Status.Hooks},
+		func(hooks *v1alpha1.HookStatuses) bool { return hooks != nil && len(hooks.PreHooks) > 0 })
+	last := t.status.CopiedAt
+	if hooked && t.begun() && !t.ending && !at.IsZero() && (last == nil || at.After(last.Time)) {
 		t.status.CopiedAt = new(metav1.NewTime(at).Rfc3339Copy())
 	}
 }
@@ -234,9 +240,7 @@ func (t *targetRun) lastCopy() (last time.Time) {
 		if at.IsZero() {
 			return at
 		}
-		if at.After(last) {
-			last = at
-		}
+		last = later(last, at)
 	}
 	return last
 }

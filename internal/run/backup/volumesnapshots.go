@@ -116,11 +116,30 @@ func (h *host) verify(snap *v1alpha1.Snapshot, in Input, d *Decision) (last time
 		c.VolumeSnapshotterStats = []v1alpha1.VolumeSnapshotterStats{stats}
 		c.Driver = v1alpha1.DriverVolumeSnapshotter
 		h.components[v.Component] = c
-		if at := takenAt(m.Snapshot); at.After(last) {
-			last = at
+		last = later(last, takenAt(m.Snapshot))
+	}
+	return last
+}
+
+// taken returns when the last VolumeSnapshot was taken of those that were verified, also in an earlier step: its status
+// may have been written, and not that of the run. It was not taken before there was a Snapshot.
+func (h *host) taken(snap *v1alpha1.Snapshot) (last time.Time) {
+	for _, v := range h.Host.Volumes {
+		for _, stats := range h.components[v.Component].VolumeSnapshotterStats {
+			if at := stats.VolumeSnapshotTime; at != nil {
+				last = later(last, later(at.Time, snap.CreationTimestamp.Time))
+			}
 		}
 	}
 	return last
+}
+
+// later returns the later of two times.
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // whyNoBackup explains why a VolumeSnapshot is not a backup. It returns no reason if it is one.
@@ -153,10 +172,7 @@ func whyNoBackup(
 // takenAt returns of which moment a VolumeSnapshot is that is taken. It was not taken before it was asked for, whatever
 // the clock of the storage system says.
 func takenAt(s *snapshotv1.VolumeSnapshot) time.Time {
-	if at := volumesnapshot.TakenAt(s); at.After(s.CreationTimestamp.Time) {
-		return at
-	}
-	return s.CreationTimestamp.Time
+	return later(volumesnapshot.TakenAt(s), s.CreationTimestamp.Time)
 }
 
 // notReadyMessage says how far a VolumeSnapshot is that is not ready.

@@ -106,11 +106,14 @@ func TestAVolumeSnapshotIsLookedAtBeforeItCounts(t *testing.T) {
 func TestAVolumeSnapshotIsWholeIfItWasTakenBeforeTheFrozenPodWasReplaced(t *testing.T) {
 	for name, tc := range map[string]struct {
 		taken, asked, replaced time.Duration
+		killed                 bool // before the run was written, but not the Snapshot
 		partial                bool
 	}{
-		"taken before":                       {time.Minute, 0, 2 * time.Minute, false},
-		"taken after":                        {time.Minute, 0, 30 * time.Second, true},
-		"the clock of the storage is behind": {-time.Hour, 2 * time.Minute, time.Minute, true},
+		"taken before":                       {time.Minute, 0, 2 * time.Minute, false, false},
+		"taken after":                        {time.Minute, 0, 30 * time.Second, false, true},
+		"the clock of the storage is behind": {-time.Hour, 2 * time.Minute, time.Minute, false, true},
+		"killed, taken before":               {time.Minute, 0, 2 * time.Minute, true, false},
+		"killed, taken after":                {time.Minute, 0, 30 * time.Second, true, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -127,8 +130,12 @@ func TestAVolumeSnapshotIsWholeIfItWasTakenBeforeTheFrozenPodWasReplaced(t *test
 			d := f.look(made(func(m *backup.ObservedVolumeSnapshot) {
 				m.Snapshot.CreationTimestamp, m.Snapshot.Status.CreationTime = at(tc.asked), new(at(tc.taken))
 			}))
-			f.session.Status = d.Status
 			f.snapshots["snap-disk"].Status = d.Snapshots["snap-disk"]
+			if tc.killed {
+				d = f.look(nil)
+			}
+			f.session.Status = d.Status
+			g.Expect(f.session.Status.Targets[0].CopiedAt).NotTo(BeNil())
 			f.session.Status.Hooks.PostHooks = hooked("thaw",
 				v1alpha1.HookPod{Name: "db-0", UID: "2", Since: new(at(tc.replaced))})
 			d = f.look(nil)

@@ -79,6 +79,7 @@ func TestAPostHookThatCouldNotBeginIsStillOwed(t *testing.T) {
 		"without pre hooks":           {owner: alone(frozen().finds(s, s))},
 		"the pre hook can have acted": {owner: refused().finds(s, s), waits: true, after: 4 * s},
 		"the pre hook found no pod":   {owner: refused().because("NoRunningPod").finds(s, s)},
+		"the pre hook had no Secret":  {owner: refused().because("SecretNotFound").finds(s, s)},
 		"no pre hook began":           {owner: refused().skipped().finds(s, s)},
 		"the server of the pre hook":  {owner: frozen().names("db", "db").finds(s, s), waits: true, after: 4 * s},
 		"another server":              {owner: frozen().names("db", "chat").finds(s, s)},

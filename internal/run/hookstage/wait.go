@@ -54,9 +54,31 @@ func (s *Hooks) hasWaited(st *v1alpha1.HookStatus) bool {
 // application is not frozen. A server that a hook names can be anything, such as one for messages that is down. It is
 // worth a wait if it also got a request before the work.
 func (s *Hooks) owed(h *v1alpha1.ResolvedHook) bool {
-	host := hostOf(h)
 	for i := range min(len(s.Earlier), len(s.EarlierStatus)) {
-		if mayHaveActed(&s.EarlierStatus[i]) && (host == "" || hostOf(&s.Earlier[i]) == host) {
+		if mayHaveActed(&s.EarlierStatus[i]) && mayThaw(h, &s.Earlier[i]) {
+			return true
+		}
+	}
+	return false
+}
+
+// mayThaw reports whether a hook after the work can thaw what one before it froze.
+func mayThaw(h, earlier *v1alpha1.ResolvedHook) bool {
+	host := hostOf(h)
+	return host == "" || hostOf(earlier) == host
+}
+
+// MayHaveFrozen reports whether a hook before the work can have frozen what one after it thaws, as far as their status
+// tells. A hook that only opens a connection freezes nothing. hooks can be nil.
+func MayHaveFrozen(hooks *v1alpha1.ResolvedHooks, pre []v1alpha1.HookStatus) bool {
+	if hooks == nil {
+		return false
+	}
+	for i := range min(len(hooks.Pre), len(pre)) {
+		h := &hooks.Pre[i]
+		connects := h.Action != nil && h.Action.TCPSocket != nil
+		if mayHaveActed(&pre[i]) && !connects && slices.ContainsFunc(hooks.Post,
+			func(post v1alpha1.ResolvedHook) bool { return mayThaw(&post, h) }) {
 			return true
 		}
 	}
@@ -69,7 +91,7 @@ func (s *Hooks) owed(h *v1alpha1.ResolvedHook) bool {
 func mayHaveActed(st *v1alpha1.HookStatus) bool {
 	return st.Attempts > 1 || st.Attempts == 1 && !(st.Phase == v1alpha1.HookFailed && slices.Contains([]string{
 		v1alpha1.ReasonNoRunningPod, v1alpha1.ReasonTargetNotFound, v1alpha1.ReasonHookNotPermitted,
-		v1alpha1.ReasonPodNotCreated,
+		v1alpha1.ReasonPodNotCreated, v1alpha1.ReasonSecretNotFound, v1alpha1.ReasonInvalidSecret,
 	}, st.Reason))
 }
 
