@@ -44,7 +44,7 @@ func (s *Store) push(ctx context.Context) (_ Outcome, err error) {
 	case !s.fetched:
 		return "", errNotFetched
 	case s.head == s.base:
-		return Unchanged, nil
+		return Unchanged, s.settle()
 	}
 	s.fresh = false
 	sent, err := s.send(ctx)
@@ -82,6 +82,16 @@ func (s *Store) push(ctx context.Context) (_ Outcome, err error) {
 func (s *Store) landed() {
 	s.base, s.last, s.pending, s.fresh = s.head, s.head, nil, true
 	_ = s.save()
+}
+
+// settle makes the tip of a branch in which nothing of ours was missing the last commit, if none is known yet: from
+// then on a branch without it is noticed. Such a branch can be a copy of one to which another store has pushed.
+func (s *Store) settle() error {
+	if !s.last.IsZero() || s.base.IsZero() {
+		return nil
+	}
+	s.last = s.base
+	return s.save()
 }
 
 func (s *Store) moved(tip plumbing.Hash) error {

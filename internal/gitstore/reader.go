@@ -18,6 +18,9 @@ type Reader interface {
 	// Lookup returns a file or directory, or ErrNoFile. Compare its hash with BlobHash to find out whether a content
 	// is there without reading it.
 	Lookup(ctx context.Context, path string) (Entry, error)
+	// Prefetch gets what Lookup of these paths needs, with one request for each level of directories, or few. Without
+	// it, Lookup makes one for each directory that the store does not have.
+	Prefetch(ctx context.Context, paths []string) error
 	// ReadFile returns the content of a file, ErrNoFile, or ErrNoBlob. It asks the server for a content that the store
 	// does not have yet.
 	ReadFile(ctx context.Context, path string) ([]byte, error)
@@ -100,6 +103,17 @@ func (v view) Lookup(ctx context.Context, path string) (Entry, error) {
 		dir = e.Hash
 	}
 	return Entry{}, fmt.Errorf("%w: %q", ErrNoFile, path)
+}
+
+func (v view) Prefetch(ctx context.Context, paths []string) error {
+	if !v.s.fetched {
+		return errNotFetched
+	}
+	root, err := v.s.root()
+	if err != nil {
+		return err
+	}
+	return v.s.prefetch(ctx, root, directories(paths))
 }
 
 func (v view) ReadFile(ctx context.Context, path string) ([]byte, error) {

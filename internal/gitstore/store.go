@@ -67,7 +67,7 @@ type Store struct {
 	fetched bool            // base is the remote's tip as of the last Fetch
 	base    plumbing.Hash   // remote tip that local objects belong to; zero means none
 	head    plumbing.Hash   // base plus local commits
-	last    plumbing.Hash   // newest commit of ours that is known to be accepted
+	last    plumbing.Hash   // newest commit that is known to be accepted and to have all of ours
 	pending []plumbing.Hash // objects between base and head
 	filters bool            // the server has not yet refused a filter
 	lazy    conversation    // hands out single objects; nil if the server does not
@@ -140,8 +140,8 @@ func (s *Store) Close() error {
 	return err
 }
 
-// LastPushed returns the newest commit of ours that is known to be accepted. Keep it outside the directory too and
-// pass it to Open.
+// LastPushed returns the newest commit of ours that is known to be accepted, or the tip at which the first Push found
+// nothing to do. Keep it outside the directory too and pass it to Open.
 func (s *Store) LastPushed() plumbing.Hash {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -114,3 +114,56 @@ func TestObserve(t *testing.T) {
 		g.Expect(strings.Join(seen, ", ")).To(Equal(tc.want), "step %d", step)
 	}
 }
+
+// Who looks for many files asks once for each level of directories.
+func TestPrefetchAsksOnceForEachLevel(t *testing.T) {
+	t.Parallel()
+	g, ctx := NewWithT(t), t.Context()
+	r := newRemote(t, lazyAll)
+	files, paths := map[string]string{"file": "x"}, []string{"file/below", "nowhere/a"}
+	for i := range 20 {
+		paths = append(paths, fmt.Sprintf("records/policy-%d/run", i), fmt.Sprintf("records/policy-%d/gone", i))
+		files[paths[len(paths)-2]] = "x"
+	}
+	_, err := r.open(t).Update(ctx, put(files))
+	g.Expect(err).NotTo(HaveOccurred())
+	s := r.open(t)
+	g.Expect(view{s}.Prefetch(ctx, paths)).To(MatchError(errNotFetched))
+	g.Expect(s.Fetch(ctx)).To(Succeed())
+	before := s.Stats().Requests
+	g.Expect(view{s}.Prefetch(ctx, paths)).To(Succeed())
+	g.Expect(s.Stats().Requests-before).To(Equal(3), "the root, records, and all of its directories")
+	for _, p := range paths {
+		_, err := s.Lookup(ctx, p)
+		if files[p] == "" {
+			g.Expect(err).To(MatchError(ErrNoFile))
+		} else {
+			g.Expect(err).NotTo(HaveOccurred())
+		}
+	}
+	g.Expect(s.Stats().Requests - before).To(Equal(3))
+}
+
+// A copy of the branch, to which there is nothing to push, is kept in mind like one that was pushed to.
+func TestACopyThatIsResetIsNoticed(t *testing.T) {
+	t.Parallel()
+	g, ctx := NewWithT(t), t.Context()
+	r := newRemote(t)
+	files := map[string]string{record(0): "x"}
+	_, err := r.open(t).Update(ctx, put(files))
+	g.Expect(err).NotTo(HaveOccurred())
+	first := r.tip()
+	files[record(1)] = "y"
+	_, err = r.open(t).Update(ctx, put(files))
+	g.Expect(err).NotTo(HaveOccurred())
+	s := r.open(t)
+	res, err := s.Update(ctx, put(files))
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(res.Outcome).To(Equal(Unchanged))
+	g.Expect(s.LastPushed()).To(Equal(res.Commit))
+	g.Expect(s.Close()).To(Succeed())
+	r.git("update-ref", "refs/heads/"+branch, first)
+	s = r.open(t, func(o *Options) { o.Dir = s.dir })
+	_, err = s.Update(ctx, put(files))
+	g.Expect(err).To(MatchError(ErrHistoryRewritten))
+}
