@@ -40,6 +40,9 @@ const (
 	ConditionCreationRefused = "CreationRefused"
 	// ConditionBacklogged is True while a Ledger's outbox is full.
 	ConditionBacklogged = "Backlogged"
+	// ConditionRecordsMissing is True while the branch of a Ledger lacks records that it had elsewhere, because the API
+	// server refuses to let the objects wait for them.
+	ConditionRecordsMissing = "RecordsMissing"
 	// ConditionRetained is False on a Snapshot that a retention rule removes, and names the rule.
 	ConditionRetained = "Retained"
 	// ConditionRetentionApplied is whether all Snapshots that the RetentionPolicy of a Repository removes are gone.
@@ -114,6 +117,7 @@ const (
 	ReasonBacklogged       = "Backlogged"
 	ReasonPushed           = "Pushed"
 	ReasonOutboxNotWritten = "OutboxNotWritten"
+	ReasonRecordsMissing   = "RecordsMissing"
 	ReasonRecordDropped    = "RecordDropped"
 	ReasonRecordDiffers    = "RecordDiffers"
 

@@ -99,14 +99,16 @@ type LedgerStatus struct {
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// Conditions: Ready; Reconciling and Stalled while they matter; Backlogged while the outbox is full.
+	// Conditions: Ready; Reconciling and Stalled while they matter; Backlogged while the outbox is full;
+	// RecordsMissing while the branch lacks records that could not be written again.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
 	// +kubebuilder:validation:MaxItems=16
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
-	// LastPushedCommit is the newest of Cairn's commits that the remote has.
+	// LastPushedCommit is the newest of Cairn's commits that the remote has. In a branch to which there was nothing to
+	// push yet, it is the commit in which Cairn found everything.
 	// +optional
 	LastPushedCommit string `json:"lastPushedCommit,omitempty"`
 

@@ -4,19 +4,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"net/http"
 	"path"
 	"slices"
+	"time"
 
+	"github.com/fluxcd/pkg/runtime/conditions"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/klog/v2"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/gitstore"
-	"github.com/cairn-backup/cairn/internal/kube/logs"
 	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/kube/status"
 	"github.com/cairn-backup/cairn/internal/ledger"
@@ -32,8 +35,17 @@ type earlier struct {
 
 // movesBranch reports whether no push to the branch of a Ledger has succeeded since it had another one. A Ledger that
 // was made anew under the name of another can have another branch, too.
-func movesBranch(l *v1alpha1.Ledger, s *memory) bool {
-	return l.Status.LastPushedTo != pushedTo(l) && s.lookedFor != move(l) && l.DeletionTimestamp.IsZero()
+func movesBranch(l *v1alpha1.Ledger) bool {
+	return l.Status.LastPushedTo != pushedTo(l) && l.DeletionTimestamp.IsZero()
+}
+
+// looks reports whether a push looks for records that the branch lacks: the first one there does, and others do while
+// the API server keeps the Ledger from writing some again. all reports that the push takes all that waits: what comes
+// later would seem to be missing.
+func (r *Reconciler) looks(l *v1alpha1.Ledger, s *memory, all bool) bool {
+	age := r.Clock.Now().Sub(s.looked)
+	return movesBranch(l) || all && conditions.IsTrue(l, v1alpha1.ConditionRecordsMissing) &&
+		l.DeletionTimestamp.IsZero() && (age >= lookAgain || age < 0)
 }
 
 // listEarlier lists what the Ledger has recorded.
@@ -82,8 +94,8 @@ func hasRecord(ledger string, o client.Object, records []v1alpha1.RecordStatus) 
 	})
 }
 
-// findMissing finds the earlier records that the branch lacks. They can lie in the folder that the Ledger has left, and
-// some are part of this change.
+// findMissing finds the earlier records that the branch lacks. They can lie in another folder of this cluster, and some
+// are part of this change.
 func (c *change) findMissing(ctx context.Context, head gitstore.Reader) error {
 	c.missing = nil
 	if len(c.earlier) == 0 {
@@ -93,9 +105,18 @@ func (c *change) findMissing(ctx context.Context, head gitstore.Reader) error {
 	for _, r := range c.records {
 		coming[r.Path] = true
 	}
-	folders := []string{ledger.Folder(c.ledger.Spec.Path, c.ledger.Spec.ClusterName)}
-	if old := c.ledger.Status.LastFolder; old != "" && old != folders[0] {
-		folders = append(folders, old)
+	folders, err := c.foldersOf(ctx, head)
+	if err != nil {
+		return err
+	}
+	paths := make([]string, 0, len(c.earlier)*len(folders))
+	for _, e := range c.earlier {
+		for _, folder := range folders {
+			paths = append(paths, path.Join(folder, e.path))
+		}
+	}
+	if err := head.Prefetch(ctx, paths); err != nil {
+		return err
 	}
 	for _, e := range c.earlier {
 		there := coming[e.path]
@@ -116,46 +137,144 @@ func (c *change) findMissing(ctx context.Context, head gitstore.Reader) error {
 	return nil
 }
 
-// recordAgain gives what is missing in the branch back to the Collector. If a process is killed before it has written
-// to the status of the Ledger where that pushes now, the next one does the rest.
-func (r *Reconciler) recordAgain(ctx context.Context, l *v1alpha1.Ledger, s *memory, missing []earlier) error {
-	for _, e := range missing {
+// foldersOf returns the folders in which the records of this cluster can lie: its own, the one that it has left, and
+// those beside it that it had under other names. It reads no files: the name in ClusterFile is that of the folder.
+func (c *change) foldersOf(ctx context.Context, head gitstore.Reader) ([]string, error) {
+	out := []string{ledger.Folder(c.ledger.Spec.Path, c.ledger.Spec.ClusterName)}
+	if old := c.ledger.Status.LastFolder; old != "" && old != out[0] {
+		out = append(out, old)
+	}
+	beside := path.Dir(out[0])
+	clusters, err := head.List(ctx, beside)
+	if errors.Is(err, gitstore.ErrNoFile) {
+		return out, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var claims []string
+	for _, e := range clusters {
+		if folder := path.Join(beside, e.Name); e.Dir && !slices.Contains(out, folder) {
+			claims = append(claims, path.Join(folder, ledger.ClusterFile))
+		}
+	}
+	if err := head.Prefetch(ctx, claims); err != nil {
+		return nil, err
+	}
+	for _, claim := range claims {
+		folder := path.Dir(claim)
+		ours, err := ledger.Cluster{Name: path.Base(folder), UID: c.cluster.UID}.Bytes()
+		if err != nil {
+			return nil, err
+		}
+		there, err := head.Lookup(ctx, claim)
+		if err != nil && !errors.Is(err, gitstore.ErrNoFile) {
+			return nil, err
+		}
+		if err == nil && there.Hash == gitstore.BlobHash(ours) {
+			out = append(out, folder)
+		}
+	}
+	return out, nil
+}
+
+const (
+	// lookAgain is the time after which a Ledger looks again for records that the API server kept it from writing.
+	lookAgain = 10 * time.Minute
+	// maxRefused is the number of objects of one look that the API server refuses, after which the others wait for the
+	// next look. That begins with those.
+	maxRefused = 200
+)
+
+// recordAgain gives what is missing in the branch back to the Collector. An object that the API server lets nobody
+// change holds up no other: a condition says until the next look that its record is missing. If a process is killed
+// before it has written to the status of the Ledger where that pushes now, the next one does the rest.
+func (r *Reconciler) recordAgain(
+	ctx context.Context, l *v1alpha1.Ledger, s *memory, looked bool, missing []earlier,
+) error {
+	if !looked {
+		return nil
+	}
+	tried := func(e earlier) int {
+		if s.refused[e.object.GetUID()] {
+			return 1
+		}
+		return 0
+	}
+	slices.SortStableFunc(missing, func(a, b earlier) int { return tried(a) - tried(b) })
+	var why error
+	refused, left := map[types.UID]bool{}, 0
+	for i, e := range missing {
+		if len(refused) == maxRefused {
+			left = len(missing) - i
+			break
+		}
 		err := r.makePending(ctx, l, e)
 		switch {
 		case err == nil, apierrors.IsNotFound(err):
-		case inVain(err), r.refusing(s, e.object.GetUID(), err):
-			// One object must not hold up the others.
-			logf.FromContext(ctx).Error(err, "record again", logs.Key(e.kind), klog.KObj(e.object))
+		case answered(err):
+			refused[e.object.GetUID()] = true
+			if why == nil {
+				why = fmt.Errorf("%s %s: %w", e.kind, client.ObjectKeyFromObject(e.object), err)
+			}
 		default:
 			return fmt.Errorf("record %s %s again: %w", e.kind, client.ObjectKeyFromObject(e.object), err)
 		}
 	}
-	if len(missing) > 0 {
+	if again := len(missing) - len(refused) - left; again > 0 {
 		logf.FromContext(ctx).Info("writes records again that the branch lacks", "branch", l.Spec.Branch,
-			"records", len(missing))
+			"records", again)
 	}
-	s.lookedFor = move(l)
+	if left == 0 {
+		s.refused = nil // the next look begins anew
+	} else if s.refused == nil {
+		s.refused = map[types.UID]bool{}
+	}
+	if s.refused != nil {
+		maps.Copy(s.refused, refused)
+	}
+	s.looked = r.Clock.Now()
+	r.sayMissing(l, len(refused)+left, why)
 	return nil
 }
 
-// move names the branch of the last push and that of the next.
-func move(l *v1alpha1.Ledger) string { return l.Status.LastPushedTo + " " + pushedTo(l) }
+// answered reports whether the API server has refused a request, or has a fault for it. A server that can't be reached,
+// or is busy, is no fault of the object.
+func answered(err error) bool {
+	var answer apierrors.APIStatus
+	return inVain(err) || errors.As(err, &answer) && answer.Status().Code >= http.StatusInternalServerError
+}
 
 // makePending takes the commit out of status.records of an object, and lets the object wait for its record again. In
-// this order, no object without a commit is taken for one that is recorded. An object that is being deleted can't wait.
+// this order, no object without a commit is taken for one that is recorded. A dry run comes first, so that an object
+// that nobody may change keeps its commit. An object that is being deleted can't wait.
 func (r *Reconciler) makePending(ctx context.Context, l *v1alpha1.Ledger, e earlier) error {
-	key, uid := client.ObjectKeyFromObject(e.object), e.object.GetUID()
-	o := ledger.Object{Kind: e.kind, Namespace: key.Namespace, Name: key.Name, UID: uid}
+	trial := r.writer()
+	trial.Client = client.NewDryRunClient(r.Client)
+	can, err := r.hold(ctx, trial, e)
+	if err != nil || !can {
+		return err
+	}
+	key := client.ObjectKeyFromObject(e.object)
+	o := ledger.Object{Kind: e.kind, Namespace: key.Namespace, Name: key.Name, UID: e.object.GetUID()}
 	if err := r.enter(ctx, o, false, entryManager(l), v1alpha1.RecordStatus{Ledger: ledgerName(l)}); err != nil {
 		return err
 	}
-	return status.RetryConflict(ctx, func() error {
+	_, err = r.hold(ctx, r.writer(), e)
+	return err
+}
+
+// hold gives an object the finalizer with which it waits for its record. It reports whether the object can wait.
+func (r *Reconciler) hold(ctx context.Context, w status.Writer, e earlier) (can bool, err error) {
+	err = status.RetryConflict(ctx, func() error {
 		now := &metav1.PartialObjectMetadata{}
 		now.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(e.kind))
-		err := r.APIReader.Get(ctx, key, now)
-		if err != nil || now.GetUID() != uid || !now.GetDeletionTimestamp().IsZero() {
+		err := r.APIReader.Get(ctx, client.ObjectKeyFromObject(e.object), now)
+		if err != nil || now.GetUID() != e.object.GetUID() || !now.GetDeletionTimestamp().IsZero() {
 			return err
 		}
-		return r.writer().Hold(ctx, now, v1alpha1.FinalizerRecord)
+		can = true
+		return w.Hold(ctx, now, v1alpha1.FinalizerRecord)
 	})
+	return can, err
 }

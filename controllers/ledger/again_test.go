@@ -3,7 +3,9 @@ package ledger
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -193,4 +195,153 @@ func TestWhatIsNotRecordedAgain(t *testing.T) {
 	g.Expect(get(w, l)).To(beReady(metav1.ConditionTrue, v1alpha1.ReasonPushed))
 	g.Expect(get(w, other).ResourceVersion + get(w, going).ResourceVersion).To(Equal(versions))
 	bed.Edit(t, going, func() { controllerutil.RemoveFinalizer(going, "example.com/hold") })
+}
+
+// The Ledger moves to a copy of its branch, to which it has nothing to push. Hours later, before the next run ends, the
+// copy is reset, or imported again.
+func TestACopyThatIsResetBeforeItsFirstPush(t *testing.T) {
+	t.Parallel()
+	for how, do := range map[string]func(w *world, first string){
+		"reset":   func(w *world, first string) { w.git("update-ref", "refs/heads/records-2", first) },
+		"deleted": func(w *world, _ string) { w.git("branch", "-D", "records-2") },
+	} {
+		for _, restart := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, restart %t", how, restart), func(t *testing.T) {
+				t.Parallel()
+				g, w := NewWithT(t), newWorld(t)
+				l := w.ledger("ledger")
+				w.session("a")
+				w.settle(l)
+				first := w.tip()
+				w.pass(time.Minute)
+				w.session("b")
+				w.settle(l)
+				w.git("branch", "records-2", branch)
+				w.moved(l, "records-2")
+				g.Expect(get(w, l).Status.LastPushedTo).To(HaveSuffix("@records-2"))
+				g.Expect(l.Status.LastPushedCommit).To(Equal(w.tip()))
+				do(w, first)
+				if restart {
+					w.data = t.TempDir()
+					w.restart()
+				}
+				w.pass(time.Hour)
+				w.session("c")
+				w.pass(time.Minute)
+				g.Expect(w.collect()).Error().NotTo(HaveOccurred())
+				g.Expect(w.push(l)).Error().NotTo(HaveOccurred())
+				g.Expect(get(w, l)).To(beReady(metav1.ConditionFalse, v1alpha1.ReasonHistoryRewritten))
+			})
+		}
+	}
+}
+
+// A cluster that was renamed has its records in the folders of all its names.
+func TestARenamedClusterIsNotRecordedTwice(t *testing.T) {
+	t.Parallel()
+	g, w := NewWithT(t), newWorld(t)
+	l := w.ledger("ledger")
+	a := w.session("a")
+	w.settle(l)
+	for _, name := range []string{"prod", "prod-eu"} {
+		bed.Edit(t, l, func() { l.Spec.ClusterName = name })
+		w.session("of-" + name)
+		w.settle(l)
+	}
+	before, commit := w.git("ls-tree", "-r", "--name-only", branch), get(w, a).Status.Records[0].Commit
+	w.git("branch", "records-2", branch)
+	w.moved(l, "records-2")
+	g.Expect(w.git("ls-tree", "-r", "--name-only", "records-2")).To(Equal(before))
+	g.Expect(get(w, a).Status.Records[0].Commit).To(Equal(commit))
+}
+
+// For a while, a policy of the cluster denies changes of an old run, or its webhook does not answer. That holds up
+// nothing else. Until the record is there, the Ledger says that it is missing.
+func TestARecordWhoseObjectIsRefusedIsWrittenLater(t *testing.T) {
+	t.Parallel()
+	resource := schema.GroupResource{Resource: "backupsessions"}
+	for name, answer := range map[string]error{
+		"denied": apierrors.NewForbidden(resource, "a", errCrash), "no webhook": apierrors.NewInternalError(errCrash),
+	} {
+		for _, restart := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, restart %t", name, restart), func(t *testing.T) {
+				t.Parallel()
+				g, w := NewWithT(t), newWorld(t)
+				l := w.ledger("ledger")
+				a, b := w.session("a"), w.session("b")
+				w.settle(l)
+				first := get(w, a).Status.Records
+				w.reconciler.Client = interceptor.NewClient(w.client, interceptor.Funcs{Patch: func(
+					ctx context.Context, c client.WithWatch, o client.Object, p client.Patch,
+					opts ...client.PatchOption,
+				) error {
+					if o.GetName() == a.Name {
+						return answer
+					}
+					return c.Patch(ctx, o, p, opts...)
+				}})
+				w.moved(l, "records-2")
+				w.settle(l)
+				missing := func() *metav1.Condition {
+					return conditions.Get(get(w, l), v1alpha1.ConditionRecordsMissing)
+				}
+				g.Expect(missing().Message).To(And(ContainSubstring("lacks 1 record of"),
+					ContainSubstring("BackupSession "+w.namespace+"/a"), ContainSubstring(errCrash.Error())))
+				g.Expect(w.seen()).To(ContainSubstring("Warning RecordsMissing"))
+				g.Expect(w.filesOf("records-2")).To(ConsistOf(w.path(b)))
+				g.Expect(get(w, a).Status.Records).To(Equal(first))
+				c := w.session("c")
+				w.pass(time.Hour)
+				w.settle(l)
+				g.Expect(w.filesOf("records-2")).To(ConsistOf(w.path(b), w.path(c)))
+				g.Expect(missing()).NotTo(BeNil())
+				g.Expect(w.seen()).NotTo(ContainSubstring("Warning"), "it says so once")
+
+				w.reconciler.Client = w.client
+				if restart {
+					w.restart()
+				}
+				w.pass(time.Hour)
+				w.settle(l)
+				w.settle(l)
+				g.Expect(w.filesOf("records-2")).To(ConsistOf(w.path(a), w.path(b), w.path(c)))
+				g.Expect(missing()).To(BeNil())
+				w.git("cat-file", "-e", w.objectOf(get(w, a)))
+			})
+		}
+	}
+}
+
+// A Ledger whose branch changes asks the Git server once a level of directories, not once a policy.
+func TestTheLookForEarlierRecordsAsksOnceALevel(t *testing.T) {
+	t.Parallel()
+	g, w := NewWithT(t), newWorld(t)
+	w.git("config", "uploadpack.allowFilter", "true")
+	w.git("config", "uploadpack.allowAnySHA1InWant", "true")
+	var requests atomic.Int64
+	w.StopHTTP()
+	w.AddHTTPMiddlewares(func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			if strings.HasSuffix(r.URL.Path, "git-upload-pack") && r.Method == http.MethodPost {
+				requests.Add(1)
+			}
+			next.ServeHTTP(rw, r)
+		})
+	})
+	if err := w.StartHTTP(); err != nil {
+		t.Fatal(err)
+	}
+	l := w.ledger("ledger")
+	for i := range 20 {
+		w.session(fmt.Sprintf("run-%d", i), func(s *v1alpha1.BackupSession) {
+			s.Spec.Invoker.Name = fmt.Sprintf("policy-%d", i)
+		})
+	}
+	w.settle(l)
+	w.git("branch", "records-2", branch)
+	w.pass(time.Minute)
+	requests.Store(0)
+	w.moved(l, "records-2")
+	g.Expect(get(w, l)).To(beReady(metav1.ConditionTrue, v1alpha1.ReasonPushed))
+	g.Expect(requests.Load()).To(BeNumerically("<", 15))
 }

@@ -53,6 +53,15 @@ func (c *change) edit(ctx context.Context, head gitstore.Reader) ([]gitstore.Edi
 	}
 	edits = append(append(edits, retired...), gitstore.Put(folder+ledger.PageFile, c.page))
 	c.added, c.present, c.differs = nil, nil, nil
+	if c.careful {
+		paths := make([]string, len(c.records))
+		for i, r := range c.records {
+			paths[i] = folder + r.Path
+		}
+		if err := head.Prefetch(ctx, paths); err != nil {
+			return nil, gitstore.Meta{}, err
+		}
+	}
 	for _, r := range c.records {
 		put, err := c.wanted(ctx, head, folder, r)
 		if err != nil {
@@ -240,16 +249,16 @@ func (r *Reconciler) gather(ctx context.Context, l *v1alpha1.Ledger, parcels []p
 	return out, nil
 }
 
-// change returns what a push wants to write. moves reports that it is the first one to another branch.
+// change returns what a push wants to write. looks reports that it looks for earlier records.
 func (r *Reconciler) change(
-	ctx context.Context, l *v1alpha1.Ledger, records []ledger.Record, moves bool,
+	ctx context.Context, l *v1alpha1.Ledger, records []ledger.Record, looks bool,
 ) (*change, error) {
 	c := &change{ledger: l, cluster: r.clusterOf(l), records: records, when: r.Clock.Now()}
 	var err error
 	if c.page, err = r.page(ctx, l); err != nil {
 		return nil, err
 	}
-	if moves {
+	if looks {
 		if c.earlier, err = r.listEarlier(ctx, l); err != nil {
 			return nil, err
 		}

@@ -27,7 +27,8 @@ type memory struct {
 	// remembered is the last commit that the store pushed. It is ahead of the status after a crash between the two.
 	remembered gitstore.Hash
 
-	lookedFor string // the move to another branch for which this process has looked for earlier records
+	looked  time.Time          // when this process has looked for earlier records that the branch lacks
+	refused map[types.UID]bool // objects of such records that the next look tries last
 
 	failures  int
 	notBefore time.Time // of the next attempt after a failure

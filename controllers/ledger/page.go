@@ -37,16 +37,8 @@ func (r *Reconciler) page(ctx context.Context, l *v1alpha1.Ledger) ([]byte, erro
 	if err != nil {
 		return nil, err
 	}
-	p := pageBuilder{matchers: m, namespaces: namespaces{read.NewNamespaceLabels(r.Client)}, now: r.Clock.Now()}
-	var sessions v1alpha1.BackupSessionList
-	if err := r.List(ctx, &sessions, client.UnsafeDisableDeepCopy); err != nil {
-		return nil, fmt.Errorf("list BackupSessions: %w", err)
-	}
-	if p.runs, err = r.histories(ctx, sessions.Items, m, p.namespaces); err != nil {
-		return nil, err
-	}
-	p.backups = backupsOf(r.Client, sessions.Items, p.now)
-	if err := p.backups.readDamaged(ctx); err != nil {
+	p, err := r.builder(ctx, m)
+	if err != nil {
 		return nil, err
 	}
 	var batches v1alpha1.BackupBatchList
@@ -60,15 +52,17 @@ func (r *Reconciler) page(ctx context.Context, l *v1alpha1.Ledger) ([]byte, erro
 	for i := range batches.Items {
 		b := &batches.Items[i]
 		var targets []v1alpha1.TypedObjectReference
-		for _, t := range policy.KnownTargets(b) {
+		known := policy.KnownTargets(b)
+		for _, t := range known {
 			targets = append(targets, t.AppRef)
 		}
+		used := func(i int) []policy.ChosenRepository { return policy.BatchRepositories(b, known[i:i+1]) }
 		var sessions []v1alpha1.SessionConfig
 		for _, s := range b.Spec.Sessions {
 			sessions = append(sessions, s.SessionConfig)
 		}
 		row := ledger.Policy{Kind: v1alpha1.BackupBatchKind, Empty: policy.KnownEmpty(b)}
-		if err := p.add(ctx, row, &b.ObjectMeta, targets, sessions, b.Status.Sessions); err != nil {
+		if err := p.add(ctx, row, &b.ObjectMeta, targets, used, sessions, b.Status.Sessions); err != nil {
 			return nil, err
 		}
 	}
@@ -81,16 +75,32 @@ func (r *Reconciler) page(ctx context.Context, l *v1alpha1.Ledger) ([]byte, erro
 		if c.Spec.Target != nil {
 			targets = append(targets, *c.Spec.Target)
 		}
+		used := func(int) []policy.ChosenRepository { return policy.ConfigurationRepositories(c) }
 		var sessions []v1alpha1.SessionConfig
 		for _, s := range c.Spec.Sessions {
 			sessions = append(sessions, s.SessionConfig)
 		}
 		row := ledger.Policy{Kind: v1alpha1.BackupConfigurationKind}
-		if err := p.add(ctx, row, &c.ObjectMeta, targets, sessions, c.Status.Sessions); err != nil {
+		if err := p.add(ctx, row, &c.ObjectMeta, targets, used, sessions, c.Status.Sessions); err != nil {
 			return nil, err
 		}
 	}
 	return ledger.Page(l.Spec.ClusterName, p.rows, m.longest()), nil
+}
+
+// builder returns a builder of the page that knows the runs and the backups.
+func (r *Reconciler) builder(ctx context.Context, m matchers) (*pageBuilder, error) {
+	p := &pageBuilder{matchers: m, namespaces: namespaces{read.NewNamespaceLabels(r.Client)}, now: r.Clock.Now()}
+	var sessions v1alpha1.BackupSessionList
+	err := r.List(ctx, &sessions, client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return nil, fmt.Errorf("list BackupSessions: %w", err)
+	}
+	if p.runs, err = r.histories(ctx, sessions.Items, m, p.namespaces); err != nil {
+		return nil, err
+	}
+	p.backups = backupsOf(r.Client, sessions.Items, p.now)
+	return p, p.backups.readDamaged(ctx)
 }
 
 // histories sums up the ended runs that one of the Ledgers records.
@@ -146,7 +156,7 @@ type pageBuilder struct {
 // add completes a row, and adds it if the page shows the policy.
 func (p *pageBuilder) add(
 	ctx context.Context, row ledger.Policy, o *metav1.ObjectMeta, targets []v1alpha1.TypedObjectReference,
-	sessions []v1alpha1.SessionConfig, status []v1alpha1.SessionStatus,
+	used func(target int) []policy.ChosenRepository, sessions []v1alpha1.SessionConfig, status []v1alpha1.SessionStatus,
 ) error {
 	by := invoker{o.Namespace, row.Kind, o.Name}
 	h := p.runs[by]
@@ -184,7 +194,7 @@ func (p *pageBuilder) add(
 			p.expect(&row, due)
 		}
 	}
-	if err := p.addTargets(ctx, &row, by, targets); err != nil {
+	if err := p.addTargets(ctx, &row, by, targets, used); err != nil {
 		return err
 	}
 	p.rows = append(p.rows, row)
@@ -194,10 +204,11 @@ func (p *pageBuilder) add(
 // addTargets adds the targets of a policy to its row, and which of them have no backup, or a damaged one.
 func (p *pageBuilder) addTargets(
 	ctx context.Context, row *ledger.Policy, by invoker, targets []v1alpha1.TypedObjectReference,
+	used func(target int) []policy.ChosenRepository,
 ) error {
 	// A backup that another policy made is none in the place that this one names.
 	failing := row.LastSuccess.IsZero() && row.LastResult == string(v1alpha1.BackupSessionFailed)
-	for _, t := range targets {
+	for i, t := range targets {
 		row.Targets = append(row.Targets, t.String())
 		t.Namespace = by.namespace
 		done, err := p.backups.of(ctx, t)
@@ -207,7 +218,12 @@ func (p *pageBuilder) addTargets(
 		if err != nil {
 			return err
 		}
-		all, newest := p.backups.damaged(by, t)
+		all, newest := p.backups.damaged(by, t, func() (names []string) {
+			for _, r := range used(i) {
+				names = append(names, r.Name)
+			}
+			return names
+		})
 		switch name := row.Targets[len(row.Targets)-1]; {
 		case !done:
 			row.NoBackup = append(row.NoBackup, name)

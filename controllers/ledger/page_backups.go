@@ -139,9 +139,11 @@ func (b *backups) readDamaged(ctx context.Context) error {
 	return nil
 }
 
-// damaged reports whether all Snapshots of a target are damaged, and whether the newest one of some Repository is, once
-// readDamaged was called. Those that the policy has made count, if there are any.
-func (b *backups) damaged(policy invoker, target v1alpha1.TypedObjectReference) (all, newest bool) {
+// damaged reports whether all Snapshots of a target are damaged, and whether a newest one is, once readDamaged was
+// called. Those that the policy has made count, if there are any. used returns the Repositories that the policy names.
+func (b *backups) damaged(
+	policy invoker, target v1alpha1.TypedObjectReference, used func() []string,
+) (all, newest bool) {
 	found := b.checksBy[madeBy(policy, target)]
 	if found == nil {
 		found = b.checks[target]
@@ -149,7 +151,7 @@ func (b *backups) damaged(policy invoker, target v1alpha1.TypedObjectReference) 
 	if found == nil {
 		return false, false
 	}
-	return !found.whole, found.newestDamaged()
+	return !found.whole, found.newestDamaged(used)
 }
 
 // checks is what the checks found of the Snapshots of a target.
@@ -158,6 +160,7 @@ type checks struct {
 	whole bool
 	// newest are the newest of them, by Repository.
 	newest map[string]*v1alpha1.Snapshot
+	latest *v1alpha1.Snapshot // of all
 }
 
 func see[K comparable](m map[K]*checks, key K, s *v1alpha1.Snapshot, now time.Time) {
@@ -167,20 +170,37 @@ func see[K comparable](m map[K]*checks, key K, s *v1alpha1.Snapshot, now time.Ti
 		m[key] = c
 	}
 	c.whole = c.whole || !damaged(s)
-	last := c.newest[s.Spec.Repository]
-	if last == nil || cmp.Or(madeAt(last, now).Compare(madeAt(s, now)), cmp.Compare(last.Name, s.Name)) < 0 {
+	newer := func(than *v1alpha1.Snapshot) bool {
+		return than == nil || cmp.Or(madeAt(than, now).Compare(madeAt(s, now)), cmp.Compare(than.Name, s.Name)) < 0
+	}
+	if newer(c.newest[s.Spec.Repository]) {
 		c.newest[s.Spec.Repository] = s
+	}
+	if newer(c.latest) {
+		c.latest = s
 	}
 }
 
-// newestDamaged reports whether the newest Snapshot of some Repository is damaged.
-func (c *checks) newestDamaged() bool {
+// newestDamaged reports whether the newest Snapshot of a Repository in use is damaged. A Repository that the policy has
+// left, perhaps because of the damage, does not count, unless none in use has a Snapshot: then the newest of all does.
+func (c *checks) newestDamaged(used func() []string) bool {
+	damage := false
 	for _, s := range c.newest {
-		if damaged(s) {
-			return true
+		damage = damage || damaged(s)
+	}
+	if !damage {
+		return false
+	}
+	known := false
+	for _, name := range used() {
+		if s := c.newest[name]; s != nil {
+			if damaged(s) {
+				return true
+			}
+			known = true
 		}
 	}
-	return false
+	return !known && damaged(c.latest)
 }
 
 func madeAt(s *v1alpha1.Snapshot, now time.Time) time.Time {

@@ -61,3 +61,47 @@ func TestThePageNamesTargetsWithDamagedBackups(t *testing.T) {
 	say("b", new(true))
 	g.Expect(page()).NotTo(ContainSubstring("damaged"))
 }
+
+// The answer to damage is a new Repository. What the old one holds accuses the target no more, once the new one has a
+// backup.
+func TestADamagedRepositoryThatThePolicyHasLeft(t *testing.T) {
+	t.Parallel()
+	g, w := NewWithT(t), newWorld(t)
+	w.ledger("l")
+	w.nightly("data")
+	made := func(name, repository string, whole bool) {
+		w.pass(time.Minute)
+		s := &v1alpha1.Snapshot{
+			ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name, Labels: map[string]string{
+				v1alpha1.LabelInvokerKind: v1alpha1.BackupConfigurationKind, v1alpha1.LabelInvokerName: "data",
+			}},
+			Spec: v1alpha1.SnapshotSpec{
+				SnapshotID: "01J4A6Z8Q3M5N7P9R1S3T5V7X0", Repository: repository, Session: "nightly",
+				BackupSession: name, Version: "v1",
+				AppRef: v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "data"},
+			},
+			Status: v1alpha1.SnapshotStatus{
+				Phase: v1alpha1.SnapshotSucceeded, TotalComponents: 1, Integrity: &whole,
+				SnapshotTime: &metav1.Time{Time: w.clock.Now()},
+			},
+		}
+		w.createWithStatus(s)
+	}
+	uses := func(repository string) {
+		c := &v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "data"}}
+		bed.Edit(t, c, func() {
+			c.Spec.Sessions[0].Repositories = []v1alpha1.RepositoryInfo{{Name: repository}}
+		})
+	}
+	made("a", "old", true)
+	made("b", "old", false)
+	g.Expect(w.rendered("l")).To(ContainSubstring("newest backup damaged"))
+	uses("new")
+	g.Expect(w.rendered("l")).To(ContainSubstring("newest backup damaged"), "there is no newer one")
+	made("c", "new", true)
+	g.Expect(w.rendered("l")).NotTo(ContainSubstring("damaged"))
+	uses("old")
+	g.Expect(w.rendered("l")).To(ContainSubstring("newest backup damaged"))
+	uses("another")
+	g.Expect(w.rendered("l")).NotTo(ContainSubstring("damaged"), "the newest of all is whole")
+}

@@ -44,11 +44,11 @@ func (r *Reconciler) push(
 			r.Outbox.putBack(in.taken)
 		}
 	}()
-	moves := movesBranch(l, s)
-	if moves {
+	if movesBranch(l) {
 		s.entered = nil // those are commits of the other branch
 	}
-	c, err := r.change(ctx, l, in.records, moves)
+	looks := r.looks(l, s, len(in.taken)+len(in.unreadable) == len(parcels))
+	c, err := r.change(ctx, l, in.records, looks)
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +70,7 @@ func (r *Reconciler) push(
 		return nil, err
 	}
 	pushes := r.pushed(ctx, l, where, c, result)
-	if err := r.recordAgain(ctx, l, s, c.missing); err != nil {
+	if err := r.recordAgain(ctx, l, s, looks, c.missing); err != nil {
 		return nil, err
 	}
 	if pushes > 0 || uncounted {
@@ -112,7 +112,8 @@ func (r *Reconciler) pushed(
 	return pushes
 }
 
-// rememberIn writes the last commit that was pushed, if any, to the status.
+// rememberIn writes the last commit of the branch that has all records, if any, to the status. A branch to which there
+// was nothing to push has one, too: it can be a copy of that of the last push.
 func (s *memory) rememberIn(l *v1alpha1.Ledger, last gitstore.Hash) {
 	if !last.IsZero() {
 		s.remembered = last

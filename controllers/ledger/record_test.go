@@ -62,7 +62,7 @@ func TestOneRecordPerObject(t *testing.T) {
 	g.Expect(application.Status.Records).To(HaveLen(1))
 	fluxcheck.NewChecker(bed.Client, &fluxcheck.Conditions{NegativePolarity: []string{
 		"Stalled", "Reconciling",
-		"Backlogged",
+		"Backlogged", "RecordsMissing",
 	}}).
 		WithT(g).CheckErr(t.Context(), l)
 

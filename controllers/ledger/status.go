@@ -9,17 +9,20 @@ import (
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/runtime/conditions"
 	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/gitstore"
 	"github.com/cairn-backup/cairn/internal/kube/status"
+	"github.com/cairn-backup/cairn/internal/text"
 )
 
 // ownedConditions holds the conditions that the Reconciler writes.
 var ownedConditions = []string{
 	meta.ReadyCondition, meta.ReconcilingCondition, meta.StalledCondition, v1alpha1.ConditionBacklogged,
+	v1alpha1.ConditionRecordsMissing,
 }
 
 // fault is the reason why a Ledger is not Ready. A stalled fault waits for a user.
@@ -217,6 +220,25 @@ func markBacklog(l *v1alpha1.Ledger, full bool) {
 	}
 	conditions.Delete(l, v1alpha1.ConditionBacklogged)
 }
+
+// sayMissing says that the branch lacks earlier records, and why; nothing if there are none.
+func (r *Reconciler) sayMissing(l *v1alpha1.Ledger, records int, why error) {
+	if records == 0 {
+		conditions.Delete(l, v1alpha1.ConditionRecordsMissing)
+		return
+	}
+	known := conditions.IsTrue(l, v1alpha1.ConditionRecordsMissing)
+	conditions.MarkTrue(l, v1alpha1.ConditionRecordsMissing, v1alpha1.ReasonRecordsMissing,
+		"the branch %s lacks %s of what exists, because the API server refuses to let it wait: %s", l.Spec.Branch,
+		text.Quantity(int32(records), "record"), text.Cut(why.Error(), maxWhy))
+	if !known {
+		r.EventRecorder.Event(l, corev1.EventTypeWarning, v1alpha1.ReasonRecordsMissing,
+			conditions.GetMessage(l, v1alpha1.ConditionRecordsMissing))
+	}
+}
+
+// maxWhy is how many bytes of the words of the API server a condition holds.
+const maxWhy = 300
 
 // Metrics measures Ledgers. A nil *Metrics measures nothing.
 type Metrics struct {
