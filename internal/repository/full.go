@@ -11,6 +11,9 @@ type TargetFull struct {
 	// Needs is the size of the entry, and Left the room that the target says to have, in bytes. A negative one is not
 	// known.
 	Needs, Left int64
+	// Links says that files with several names (hard links) were replaced. An old one takes room until all its names
+	// are.
+	Links bool
 	// Err is the error of the system.
 	Err error
 }

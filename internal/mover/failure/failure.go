@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"syscall"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -111,15 +112,24 @@ func ClassifyMove(err error) *Failure {
 func full(err error) string {
 	const message = "the target is full: give it more room"
 	var says *repository.TargetFull
-	if !errors.As(err, &says) || says.Left < 0 {
+	if !errors.As(err, &says) {
 		return message
 	}
+	var more []string
 	const mib = 1 << 20
-	left := fmt.Sprintf("%s (%d MiB left", message, says.Left/mib)
-	if says.Needs >= mib {
-		left += fmt.Sprintf(", and a file needs %d MiB", (says.Needs+mib-1)/mib)
+	if says.Left >= 0 {
+		more = append(more, fmt.Sprintf("%d MiB left", says.Left/mib))
+		if says.Needs >= mib {
+			more = append(more, fmt.Sprintf("and a file needs %d MiB", (says.Needs+mib-1)/mib))
+		}
 	}
-	return left + ")"
+	if says.Links {
+		more = append(more, "old files with hard links take room until all their names are replaced")
+	}
+	if more == nil {
+		return message
+	}
+	return fmt.Sprintf("%s (%s)", message, strings.Join(more, ", "))
 }
 
 // ClassifyOpen turns an error of opening an initialised repository into a failure. The password in the Repository's own

@@ -55,6 +55,8 @@ func TestAFullTarget(t *testing.T) {
 		full + " (7 MiB left, and a file needs 10 MiB): no space left on device": &repository.TargetFull{
 			Needs: 9<<20 + 1, Left: 7 << 20, Err: syscall.ENOSPC,
 		},
+		full + " (7 MiB left, old files with hard links take room until all their names are replaced): " +
+			"no space left on device": &repository.TargetFull{Left: 7 << 20, Links: true, Err: syscall.ENOSPC},
 	} {
 		g := NewWithT(t)
 		f := failure.ClassifyMove(&repository.Error{

@@ -248,6 +248,8 @@ func (r *restorer) prepare(dfd int, rel, name string, t timeRec) (replaces bool,
 		return false, errSkipped
 	case st.Mode&unix.S_IFMT == unix.S_IFDIR:
 		return true, r.clear(dfd, rel, name)
+	case st.Nlink > 1:
+		r.shared.Store(true)
 	}
 	return true, nil
 }

@@ -106,6 +106,8 @@ type restorer struct {
 	inherits atomic.Bool
 	// touched is set once something of the target was changed.
 	touched atomic.Bool
+	// shared is set once a file that has other names is to be replaced.
+	shared atomic.Bool
 
 	waiting waiting
 	inUse   sync.Map     // names of NewUnfinishedName

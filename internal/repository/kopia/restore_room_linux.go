@@ -14,7 +14,9 @@ import (
 // A restore needs room beside the files that it replaces: for those that wait for the disk, and for those that are
 // being written. An earlier restore that was killed left some of both behind. So what it left goes before a directory
 // is filled. Where the target is full all the same, what waits gets its name, what was left elsewhere goes, and the
-// entry is written alone. So there is always room for the restore if there is room for each of its files.
+// entry is written alone. So there is always room for the restore if there is room for each of its files. Hard links
+// are the exception: a replaced file takes room until its last name is replaced, which may be in a directory that comes
+// last.
 
 // withRoom calls do, which writes an entry of so many bytes. If the target is full, it makes room and calls do again.
 func (r *restorer) withRoom(ctx context.Context, size int64, do func() error) error {
@@ -48,7 +50,7 @@ func isFull(err error) bool { return bareErrno(err) && repository.IsFull(err) }
 // noRoom adds to an error how much room is left for an entry of so many bytes. That means nothing where a quota or the
 // number of files is the limit.
 func (r *restorer) noRoom(size int64, err error) error {
-	full := &repository.TargetFull{Needs: size, Left: -1, Err: err}
+	full := &repository.TargetFull{Needs: size, Left: -1, Links: r.shared.Load(), Err: err}
 	var st unix.Statfs_t
 	if unix.Fstatfs(r.fd, &st) == nil && !errors.Is(err, unix.EDQUOT) && (st.Files == 0 || st.Ffree > 0) {
 		full.Left = int64(st.Bavail) * st.Bsize

@@ -105,10 +105,36 @@ func TestARestoreIntoAFullVolume(t *testing.T) {
 	var full *repository.TargetFull
 	g.Expect(errors.As(err, &full)).To(BeTrue())
 	g.Expect(full.Needs).To(BeEquivalentTo(4 << 20))
+	g.Expect(full.Links).To(BeFalse())
 	g.Expect(full.Left).To(And(BeNumerically(">", 1<<20), BeNumerically("<", 2<<20+1)))
 	g.Expect(res.Files).To(BeEquivalentTo(2))
 	g.Expect(res.Bytes).To(BeEquivalentTo(8<<20), "what was written twice, and removed, does not count")
 	g.Expect(leftIn(t, out)).To(BeEmpty())
+}
+
+// TestHardLinksThatTakeRoom checks that the error names them. A second name keeps the old file until its turn comes.
+func TestHardLinksThatTakeRoom(t *testing.T) {
+	t.Parallel()
+	g, src, out := NewWithT(t), t.TempDir(), memory(t, "size=26m")
+	enginetest.Incompressible(t, filepath.Join(src, "a"), 30, 600<<10)
+	g.Expect(os.Mkdir(filepath.Join(src, "b"), 0o755)).To(Succeed())
+	files, err := filepath.Glob(filepath.Join(src, "a/*/*"))
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(files).NotTo(BeEmpty())
+	for i, file := range files {
+		g.Expect(os.Link(file, filepath.Join(src, "b", fmt.Sprint(i)))).To(Succeed())
+	}
+	e := enginetest.Open(t, kopia.Driver{}, initialized(t))
+	s, err := e.Backup(t.Context(), repository.Source{Name: "d", Dir: src}, repository.BackupOptions{})
+	g.Expect(err).NotTo(HaveOccurred())
+	again(t, e, s.ID, src, out, 1)
+	_, err = e.Restore(t.Context(), s.ID, out, restoring(repository.ConflictReplace))
+	var full *repository.TargetFull
+	g.Expect(errors.As(err, &full)).To(BeTrue(), "%v", err)
+	g.Expect(full.Links).To(BeTrue())
+	g.Expect(leftIn(t, out)).To(BeEmpty())
+	g.Expect(os.RemoveAll(filepath.Join(out, "b"))).To(Succeed())
+	again(t, e, s.ID, src, out, 1)
 }
 
 // TestAKilledRestoreIntoAVolumeWithoutRoomForMarks checks that a later restore that keeps what exists still sees which
