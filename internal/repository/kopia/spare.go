@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"sync"
 	"time"
@@ -18,11 +19,16 @@ const (
 	spareBlob = blob.ID("kopia.key.copy")
 	// spareAge is how old the spare key gets. A rule that expires old files, after a month or later, never takes it.
 	spareAge = 7 * 24 * time.Hour
+	// maxKey is more than a key and its spare can have: kopia's has a kilobyte or so.
+	maxKey = 1 << 20
 )
 
-// spareKey reads the spare key where the storage has lost the key. Only keep writes. The key is the format blob, which
-// kopia writes once and keeps nowhere else: without it no data can be read. The other blob that kopia writes only once,
-// with the retention of the storage, has nothing in it, and kopia does without it.
+// errNoKey is why something can't be a key.
+var errNoKey = errors.New("it has more than 1 MiB")
+
+// spareKey reads the spare key where the storage has lost the key, or a part of it. Only keep writes. The key is the
+// format blob, which kopia writes once and keeps nowhere else: without it no data can be read. The other blob that
+// kopia writes only once, with the retention of the storage, has nothing in it, and kopia does without it.
 type spareKey struct {
 	blob.Storage
 	mu sync.Mutex
@@ -50,26 +56,31 @@ func (s *spareKey) GetBlob(ctx context.Context, id blob.ID, off, n int64, out bl
 	return err
 }
 
-// read returns the key, or the spare key if there is no key.
+// read returns the key, or the spare key if there is no key, or only a part of it.
 func (s *spareKey) read(ctx context.Context) (key []byte, lost bool, _ error) {
 	key, err := wholeBlob(ctx, s.Storage, keyBlob)
-	if !errors.Is(err, blob.ErrBlobNotFound) {
-		return key, false, err
+	switch {
+	case err == nil && isKey(key):
+		return key, false, nil
+	case err != nil && !errors.Is(err, blob.ErrBlobNotFound):
+		return nil, false, err
 	}
 	spare, serr := wholeBlob(ctx, s.Storage, spareBlob)
-	if errors.Is(serr, blob.ErrBlobNotFound) {
-		return nil, false, err
+	switch {
+	case serr == nil && isKey(spare):
+		return spare, true, nil
+	case serr == nil, errors.Is(serr, blob.ErrBlobNotFound), errors.Is(serr, errNoKey):
+		return key, false, err // kopia says what is wrong with it
 	}
-	if serr != nil {
-		return nil, false, serr
-	}
-	if _, perr := format.ParseKopiaRepositoryJSON(spare); perr != nil {
-		return nil, false, err
-	}
-	return spare, true, nil
+	return nil, false, serr
 }
 
-// KeyLost reports whether the storage had no key when the repository was opened, so the spare key opened it.
+func isKey(text []byte) bool {
+	_, err := format.ParseKopiaRepositoryJSON(text)
+	return err == nil
+}
+
+// KeyLost reports whether the storage had no whole key when the repository was opened, so the spare key opened it.
 func (e *repoEngine) KeyLost() bool {
 	e.spare.mu.Lock()
 	defer e.spare.mu.Unlock()
@@ -90,7 +101,7 @@ func (s *spareKey) keep(ctx context.Context, now time.Time) (written bool, _ err
 	opened, lost := s.opened, s.lost
 	s.mu.Unlock()
 	spare, err := wholeBlob(ctx, s.Storage, spareBlob)
-	if err != nil && (lost || !errors.Is(err, blob.ErrBlobNotFound)) {
+	if err != nil && (lost || !errors.Is(err, blob.ErrBlobNotFound) && !errors.Is(err, errNoKey)) {
 		return false, err // A wipe removes the spare key first, and what it removes does not come back.
 	}
 	key, kerr := wholeBlob(ctx, s.Storage, keyBlob)
@@ -127,9 +138,14 @@ func putNew(ctx context.Context, st blob.Storage, id blob.ID, data []byte) error
 	return err
 }
 
-// wholeBlob reads a small blob.
+// wholeBlob reads a key. Anybody who can write to the storage can put in something else, of any size.
 func wholeBlob(ctx context.Context, st blob.Storage, id blob.ID) ([]byte, error) {
 	var b byteBuffer
+	if m, err := st.GetMetadata(ctx, id); err != nil {
+		return nil, err
+	} else if m.Length > maxKey {
+		return nil, fmt.Errorf("%s is no key: %w", id, errNoKey)
+	}
 	if err := st.GetBlob(ctx, id, 0, -1, &b); err != nil {
 		return nil, err
 	}

@@ -109,3 +109,43 @@ func TestAWipedKeyDoesNotComeBack(t *testing.T) {
 	_, err := kopia.Driver{}.Open(ctx, r)
 	g.Expect(err).To(MatchError(repository.ErrNotInitialized))
 }
+
+// A copy that was cut off, or a full disk, leaves a part of the key.
+func TestATornKeyIsReadFromItsCopy(t *testing.T) {
+	t.Parallel()
+	g, ctx, r := NewWithT(t), t.Context(), initialized(t)
+	store := open(t, r.Storage)
+	g.Expect(enginetest.Open(t, kopia.Driver{}, r).KeepKey(ctx)).To(BeTrue())
+	whole, err := store.Get(ctx, "kopia.repository.f")
+	g.Expect(err).NotTo(HaveOccurred())
+	for _, part := range [][]byte{whole[:100], nil, make([]byte, len(whole))} {
+		g.Expect(store.Put(ctx, "kopia.repository.f", part)).To(Succeed())
+		e := enginetest.Open(t, kopia.Driver{}, r)
+		g.Expect(e.KeyLost()).To(BeTrue())
+		g.Expect(e.KeepKey(ctx)).To(BeFalse(), "nothing replaces a key")
+		g.Expect(store.Get(ctx, "kopia.repository.f")).To(HaveLen(len(part)))
+		g.Expect(store.Get(ctx, "kopia.key.copy.f")).To(Equal(whole))
+	}
+	g.Expect(store.Delete(ctx, "kopia.key.copy.f")).To(Succeed())
+	_, err = kopia.Driver{}.Open(ctx, r)
+	g.Expect(err).To(HaveOccurred(), "as without a copy")
+}
+
+// Whoever can write to the storage must not end a mover with a key that has no room in its memory.
+func TestAKeyHasALimit(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"kopia.repository.f", "kopia.key.copy.f"} {
+		g, ctx, r := NewWithT(t), t.Context(), initialized(t)
+		e, dir := enginetest.Open(t, kopia.Driver{}, r), filepath.Join(r.Storage.Local.Path, r.Storage.Local.Prefix)
+		g.Expect(e.KeepKey(ctx)).To(BeTrue())
+		g.Expect(os.Truncate(filepath.Join(dir, name), 1<<40)).To(Succeed(), "it takes no room on the disk")
+		other, err := kopia.Driver{}.Open(ctx, r)
+		if name == "kopia.repository.f" {
+			g.Expect(err).To(HaveOccurred())
+			continue
+		}
+		g.Expect(err).NotTo(HaveOccurred(), "the key is whole")
+		g.Expect(other.KeepKey(ctx)).To(BeTrue(), "the copy is written again")
+		g.Expect(other.Close(ctx)).To(Succeed())
+	}
+}
