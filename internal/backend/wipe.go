@@ -225,7 +225,8 @@ func isOwn(directory, file string, places []string) bool {
 }
 
 // wipePart removes the repository's own files in a part. If the part has nothing else, it goes as a whole, which takes
-// fewer requests. The spare key goes first: it must not bring back a repository of which a wipe has removed a part.
+// fewer requests. The second copies of RepositoryMetadata and of the key go first: they must not bring back a
+// repository of which a wipe has removed a part.
 func wipePart(ctx context.Context, s Store, part string, c content) error {
 	var own []string
 	others := slices.ContainsFunc(c.specials, func(p string) bool { return within(p, part) })
@@ -240,7 +241,7 @@ func wipePart(ctx context.Context, s Store, part string, c content) error {
 			others = true
 		}
 	}
-	for _, spare := range layout.SpareKeyPaths(c.directory) {
+	for _, spare := range layout.SparePaths(c.directory) {
 		if !slices.Contains(own, spare) {
 			continue
 		}

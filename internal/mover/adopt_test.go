@@ -343,6 +343,7 @@ func TestAnotherClustersRepositoryWithoutMetadataIsNotTakenSilently(t *testing.T
 	t.Parallel()
 	g, p := NewWithT(t), backedUp(t, "one")
 	p.remove("cairn/storage/backups/shop/web/repository.yaml")
+	p.remove("cairn/storage/backups/shop/web/kopia/kopia.owner.copy")
 	other := repositoryTask()
 	other.Cluster = "cluster-2"
 	_, r := p.run(t.Context(), other)

@@ -96,7 +96,7 @@ func (b *backup) open(ctx context.Context) *failure.Failure {
 		return failure.ClassifyOpen(err, "")
 	}
 	if !named {
-		if err := ownNameless(ctx, b.engine, rep.Owner, b.directory); err != nil {
+		if err := b.ownNameless(ctx, rep.Owner); err != nil {
 			return failure.ClassifyInit(err)
 		}
 	}

@@ -105,10 +105,15 @@ func (i initialisation) existing(ctx context.Context, text []byte) (string, erro
 		return "", err
 	}
 	if meta == ours {
+		i.keepSpare(ctx, text)
 		return "the repository was initialised before", nil
 	}
 	if text, err = ours.Marshal(); err != nil {
 		return "", fmt.Errorf("encode metadata of repository: %w", err)
+	}
+	// The copy comes first: it must not name the old owner, who would get the directory back with it.
+	if err := i.store.Put(ctx, layout.SpareOwnerPath(i.directory), text); err != nil {
+		return "", err
 	}
 	if err := i.store.Put(ctx, layout.RepositoryPath(i.directory), text); err != nil {
 		return "", err
@@ -161,50 +166,90 @@ func sameApp(a, b layout.AppRef) bool { return a == b || a.Name == "" || b.Name 
 
 // absent creates the repository, or completes one that an interrupted init left.
 func (i initialisation) absent(ctx context.Context) (string, error) {
+	spare, err := i.spare(ctx)
+	if err != nil {
+		return "", err
+	}
 	if i.t.Repository.MustExist {
-		return "repository.yaml was lost, and written again", i.writeLostMetadata(ctx)
+		return "repository.yaml was lost, and written again", i.writeLostMetadata(ctx, spare)
 	}
 	if err := i.free(ctx); err != nil {
 		return "", err
 	}
-	err := i.m.Driver.Init(ctx, i.rep)
+	err = i.m.Driver.Init(ctx, i.rep)
 	if errors.Is(err, repository.ErrAlreadyInitialized) {
 		err = i.takeOwnerless(ctx)
 	}
 	if err != nil {
 		return "", err
 	}
-	return "the repository was initialised", i.writeMetadata(ctx)
+	return "the repository was initialised", i.writeMetadata(ctx, i.metadata(layout.RepositoryMetadata{Created: i.m.Now()}))
 }
 
-// writeMetadata writes the repository.yaml of a repository that has none.
-func (i initialisation) writeMetadata(ctx context.Context) error {
-	text, err := i.metadata(layout.RepositoryMetadata{Created: i.m.Now()}).Marshal()
+// writeMetadata writes the repository.yaml of a repository that has none. The copy comes later: only one of several inits may
+// write it.
+func (i initialisation) writeMetadata(ctx context.Context, meta layout.RepositoryMetadata) error {
+	text, err := meta.Marshal()
 	if err != nil {
 		return fmt.Errorf("encode metadata of repository: %w", err)
 	}
-	return i.store.PutIfAbsent(ctx, layout.RepositoryPath(i.directory), text)
+	if err := i.store.PutIfAbsent(ctx, layout.RepositoryPath(i.directory), text); err != nil {
+		return err
+	}
+	i.keepSpare(ctx, text)
+	return nil
 }
 
-// writeLostMetadata writes the repository.yaml of a repository that has lost it. A wipe removes that file last, so a
-// directory that was wiped holds no repository that could be opened.
-func (i initialisation) writeLostMetadata(ctx context.Context) error {
-	err := i.takeOwnerless(ctx)
+// spare returns the copy of a lost repository.yaml, or nil if there is none. It refuses the directory of another
+// Repository or cluster.
+func (i initialisation) spare(ctx context.Context) (*layout.RepositoryMetadata, error) {
+	meta, err := spareOwner(ctx, i.store, i.directory)
+	if err != nil || meta == nil || sameOwner(*meta, i.metadata(*meta)) {
+		return meta, err
+	}
+	return nil, failure.New(v1alpha1.ReasonDirectoryTaken, fmt.Sprintf("directory %s has lost its repository.yaml, "+
+		"and belongs to %s by the copy %s. An init Job of the owner writes it again. To adopt the directory, copy "+
+		"that file to %s first", i.directory, nameOf(*meta, i.t.Cluster), layout.SpareOwnerPath(i.directory),
+		layout.RepositoryPath(i.directory)))
+}
+
+// writeLostMetadata writes the repository.yaml of a repository that has lost it. Only the copy proves whose it is: the engine knows no
+// Repositories, and knows nothing in a directory that somebody is copying back. A wipe removes the copy first.
+func (i initialisation) writeLostMetadata(ctx context.Context, spare *layout.RepositoryMetadata) error {
+	err := repository.ErrNotInitialized
+	if spare != nil {
+		err = i.takeOwnerless(ctx)
+	}
 	if errors.Is(err, repository.ErrNotInitialized) {
 		return failure.New(v1alpha1.ReasonRepositoryNotFound,
 			fmt.Sprintf("directory %s no longer holds its repository (%s). If BackupStorage %s/%s was changed, "+
-				"change it back; else restore the data of the directory, or create a new Repository with another "+
-				"directory", i.directory, policy.DescribePlace(i.t.Storage.Spec), i.t.Storage.Namespace,
-				i.t.Storage.Name))
+				"change it back; else restore the data of the directory, with its repository.yaml, or create a new "+
+				"Repository with another directory", i.directory, policy.DescribePlace(i.t.Storage.Spec),
+				i.t.Storage.Namespace, i.t.Storage.Name))
 	}
 	if err != nil {
 		return err
 	}
-	if err := i.writeMetadata(ctx); err != nil {
+	if err := i.writeMetadata(ctx, i.metadata(*spare)); err != nil {
 		return err
 	}
 	i.m.Log.Warn("wrote the lost repository.yaml again", "repository", i.t.Repository.Name, "directory", i.directory)
 	return nil
+}
+
+// keepSpare writes the copy of repository.yaml if it differs. The next full maintenance does it, too.
+func (i initialisation) keepSpare(ctx context.Context, text []byte) {
+	spare, err := i.store.Get(ctx, layout.SpareOwnerPath(i.directory))
+	if err == nil && bytes.Equal(spare, text) {
+		return
+	}
+	if err == nil || errors.Is(err, backend.ErrNotFound) {
+		err = i.store.Put(ctx, layout.SpareOwnerPath(i.directory), text)
+	}
+	if err != nil {
+		i.m.Log.Warn("keep a second copy of repository.yaml", "repository", i.t.Repository.Name, "reason",
+			failure.ClassifyInit(err).Reason)
+	}
 }
 
 // free refuses a directory inside or around another repository or storage, or with the files of another program: what

@@ -76,11 +76,6 @@ func (k *keeper) do(ctx context.Context, storage repository.Storage, r *task.Com
 			return err
 		}
 	}
-	if !k.work.Wipe {
-		if err := k.keepMetadata(ctx, storage); err != nil {
-			return err
-		}
-	}
 	if err := k.owned(ctx); err != nil {
 		return err
 	}
@@ -133,6 +128,9 @@ func (k *keeper) steps(ctx context.Context, storage repository.Storage, r *task.
 	if k.engine.KeyLost() || k.work.Maintain == task.MaintainFull {
 		k.keepKey(ctx)
 	}
+	if k.work.Maintain == task.MaintainFull {
+		k.keepOwner(ctx)
+	}
 	removal := removal.Repository{
 		Engine: k.engine, Store: k.store, Directory: k.directory, UID: string(k.work.Repository.UID), Now: k.now,
 	}
@@ -140,10 +138,9 @@ func (k *keeper) steps(ctx context.Context, storage repository.Storage, r *task.
 	if k.work.Scan != "" {
 		err = cmp.Or(err, step(ctx, &r.Scanning, func() error { return k.scan(ctx, removal, r) }))
 	}
-	if k.work.Maintain == "" {
-		return err
+	if k.work.Maintain != "" {
+		err = cmp.Or(err, step(ctx, &r.Maintenance, func() error { return k.maintain(ctx, rep.Owner, r) }))
 	}
-	err = cmp.Or(err, step(ctx, &r.Maintenance, func() error { return k.maintain(ctx, rep.Owner, r) }))
 	if len(k.work.Check) == 0 {
 		return err
 	}
@@ -299,7 +296,7 @@ func (k *keeper) gone(ctx context.Context, r *task.ComponentResult) (bool, error
 	}
 	if own {
 		return false, failure.New(v1alpha1.ReasonRepositoryNotFound, fmt.Sprintf("directory %s holds files but no "+
-			"repository.yaml that names their owner: remove it by hand", k.directory))
+			"repository.yaml that names their owner: bring that file back, or remove it by hand", k.directory))
 	}
 	if err := k.inStorage(ctx); err != nil {
 		return false, err

@@ -159,26 +159,56 @@ func reachOwn(ctx context.Context, store backend.Store, t task.Task) (named bool
 	if err != nil {
 		return true, nil // a newer version can have written it; an init or a keeper says so
 	}
+	return true, ownedBy(t, meta)
+}
+
+// ownedBy refuses a backup into a directory that somebody else owns by now.
+func ownedBy(t task.Task, meta layout.RepositoryMetadata) error {
 	if sameOwner(meta, layout.RepositoryMetadata{
 		ClusterUID: t.Cluster, RepositoryUID: string(t.Repository.UID),
 		RepositoryNamespace: t.Namespace, RepositoryName: t.Repository.Name,
 	}) {
-		return true, nil
+		return nil
 	}
-	return true, taken(t.Repository.Directory, meta, t.Cluster, "nothing was backed up. The condition Ready of the "+
+	return taken(t.Repository.Directory, meta, t.Cluster, "nothing was backed up. The condition Ready of the "+
 		"Repository will say how to take the directory back")
 }
 
-// ownNameless does what reachOwn does for a repository that has lost its repository.yaml. The next keeper of its owner
-// writes the file again.
-func ownNameless(ctx context.Context, engine repository.Engine, own, directory string) error {
-	other, err := otherOwner(ctx, engine, own)
+// ownNameless does what reachOwn does for a repository that has lost its repository.yaml. The copy names the owner; the
+// next init Job of that one writes the file again. Without a copy, the engine knows at least the cluster.
+func (b *backup) ownNameless(ctx context.Context, own string) error {
+	meta, err := spareOwner(ctx, b.store, b.directory)
+	if err != nil && failure.AsFailure(err) == nil { // what can't be read, a newer version can have written
+		return err
+	}
+	if meta != nil {
+		return ownedBy(b.t, *meta)
+	}
+	other, err := otherOwner(ctx, b.engine, own)
 	if err != nil || other == "" {
 		return err
 	}
 	return failure.New(v1alpha1.ReasonDirectoryTaken, fmt.Sprintf("directory %s has no repository.yaml, and another "+
 		"cluster maintains its repository: nothing was backed up. The condition Ready of the Repository will say how "+
-		"to take the directory back", directory))
+		"to take the directory back", b.directory))
+}
+
+// spareOwner reads the copy of repository.yaml. It returns nil if there is none.
+func spareOwner(ctx context.Context, store backend.Store, directory string) (*layout.RepositoryMetadata, error) {
+	p := layout.SpareOwnerPath(directory)
+	text, err := store.Get(ctx, p)
+	if errors.Is(err, backend.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	meta, err := layout.ParseRepositoryMetadata(text)
+	if err != nil {
+		return nil, failure.New(v1alpha1.ReasonRepositoryDamaged, fmt.Sprintf("directory %s has lost its "+
+			"repository.yaml, and the copy %s can't be used: %v. Bring repository.yaml back", directory, p, err))
+	}
+	return &meta, nil
 }
 
 // open opens a repository. It tells of a lost key.
@@ -221,21 +251,17 @@ func (k *keeper) keepKey(ctx context.Context) {
 	}
 }
 
-// keepMetadata writes repository.yaml again if the storage has lost it. Otherwise nothing would ever be removed,
-// maintained or checked any more.
-func (k *keeper) keepMetadata(ctx context.Context, storage repository.Storage) error {
-	_, err := k.store.Get(ctx, layout.RepositoryPath(k.directory))
-	if !errors.Is(err, backend.ErrNotFound) {
-		return err
+// keepOwner keeps a second copy of repository.yaml young. It is no part of the maintenance: the next one tries again.
+// The caller holds the lease, so nobody adopts the directory meanwhile.
+func (k *keeper) keepOwner(ctx context.Context) {
+	text, err := k.store.Get(ctx, layout.RepositoryPath(k.directory))
+	if err == nil {
+		err = k.store.Put(ctx, layout.SpareOwnerPath(k.directory), text)
 	}
-	i, err := k.m.initialisation(k.t, storage)
 	if err != nil {
-		return err
+		k.m.Log.Warn("keep a second copy of repository.yaml", "repository", k.work.Repository.Name, "reason",
+			failure.ClassifyMove(err).Reason)
 	}
-	if err = i.writeLostMetadata(ctx); errors.Is(err, backend.ErrExists) {
-		return nil // an init was faster
-	}
-	return err
 }
 
 // sweep removes what killed movers and broken connections have left of files that they were writing. It is no part of
@@ -258,7 +284,8 @@ func (k *keeper) owned(ctx context.Context) error {
 	text, err := k.store.Get(ctx, layout.RepositoryPath(k.directory))
 	if errors.Is(err, backend.ErrNotFound) {
 		return failure.New(v1alpha1.ReasonRepositoryNotFound,
-			fmt.Sprintf("directory %s holds no repository.yaml", k.directory))
+			fmt.Sprintf("directory %s holds no repository.yaml: nothing is removed or maintained there. The condition "+
+				"Ready of the Repository will say what to do", k.directory))
 	}
 	if err != nil {
 		return err

@@ -16,6 +16,15 @@ func SpareKeyPaths(directory string) []string {
 	return []string{p, p + ".f"}
 }
 
+// SpareOwnerPath returns the path of the second copy of RepositoryMetadata, without which nobody knows whose a
+// directory is. It lies among the engine's files under a name like those of kopia's, which does not know it.
+func SpareOwnerPath(directory string) string { return EnginePath(directory) + "kopia.owner.copy" }
+
+// SparePaths returns the paths of all second copies. A wipe removes them in this order, before anything else.
+func SparePaths(directory string) []string {
+	return append([]string{SpareOwnerPath(directory)}, SpareKeyPaths(directory)...)
+}
+
 // Parts returns the directories inside a repository's directory that have a meaning. RepositoryPath lies beside them.
 func Parts(directory string) []string {
 	return []string{
