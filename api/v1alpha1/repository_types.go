@@ -96,9 +96,10 @@ type RepositoryStatus struct {
 	// +optional
 	InitializedSpec string `json:"initializedSpec,omitempty"`
 
-	// MovedTime is when Cairn last found the repository in another place than before, or took its directory back from
-	// another Repository or cluster. It goes once a check has looked at each Snapshot that was made earlier. Until then
-	// retention removes nothing, but see checkTriedTime.
+	// MovedTime is when Cairn last found the repository in another place than before, took its directory back from
+	// another Repository or cluster, or found it again after it was gone. It goes once a check has looked at each
+	// Snapshot that was made earlier, and found it intact. Until it has looked at each, nothing is maintained, and
+	// retention removes nothing, but see checkTriedTime. While one is damaged, nothing is maintained for four weeks.
 	// +optional
 	MovedTime *metav1.Time `json:"movedTime,omitempty"`
 
@@ -114,6 +115,11 @@ type RepositoryStatus struct {
 	// still read the directory.
 	// +optional
 	TakenTime *metav1.Time `json:"takenTime,omitempty"`
+
+	// GoneTime is when Cairn found that the repository, its bucket or its directory was gone. It goes once an init Job
+	// has found the repository again. Until then nothing is maintained, and retention removes nothing.
+	// +optional
+	GoneTime *metav1.Time `json:"goneTime,omitempty"`
 
 	// ProvedAfter is the Snapshot that failed because the password had changed, the storage refused the credential, the
 	// bucket, the repository or data of it was gone, or the directory belonged to another Repository or cluster. Cairn

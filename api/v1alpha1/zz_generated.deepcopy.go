@@ -2982,6 +2982,10 @@ func (in *RepositoryStatus) DeepCopyInto(out *RepositoryStatus) {
 		in, out := &in.TakenTime, &out.TakenTime
 		*out = (*in).DeepCopy()
 	}
+	if in.GoneTime != nil {
+		in, out := &in.GoneTime, &out.GoneTime
+		*out = (*in).DeepCopy()
+	}
 	if in.LastBackupTime != nil {
 		in, out := &in.LastBackupTime, &out.LastBackupTime
 		*out = (*in).DeepCopy()

@@ -83,7 +83,7 @@ func (r *Reconciler) dueIn(
 		if err != nil {
 			return nil, time.Time{}, err
 		}
-		w.Check = keeper.ToCheck(existing, met, now)
+		w.ToCheck(keeper.ToCheck(existing, met, now), now)
 	}
 	return w, next, nil
 }

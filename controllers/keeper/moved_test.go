@@ -333,3 +333,46 @@ func TestACheckOfTheOldPlaceSaysNothing(t *testing.T) {
 	g.Expect(conditions.Has(s.repository, v1alpha1.ConditionChecked)).To(BeFalse())
 	g.Expect(shown(s.repository.Status.Integrity)).To(Equal("nil"))
 }
+
+// A directory that was gone can come back in part, its index last: maintenance would remove what no index names.
+func TestARepositoryThatCameBackIsCheckedBeforeItIsMaintained(t *testing.T) {
+	t.Parallel()
+	g, s := NewWithT(t), newShop(t)
+	s.snapshot(s.repository, 2, good)
+	s.snapshot(s.repository, 3, good)
+	bed.EditStatus(t, s.repository, func() {
+		s.repository.Status.LastBackupTime = &metav1.Time{Time: now.Now()}
+		retention.Leave(s.repository, metav1.NewTime(now.Now()), retention.WhyCameBack)
+	})
+	checks := func(not ...client.Object) *batchv1.Job {
+		job, keep := s.job(not...)
+		g.Expect(keep.Keep[0].Maintain).To(BeEmpty())
+		g.Expect(keep.Keep[0].Check).To(HaveLen(2))
+		return job
+	}
+	first := checks()
+	s.did(first, v1alpha1.ReasonUnreachable)
+	bed.Eventually(t, s.repository, func(g Gomega) {
+		g.Expect(conditions.GetReason(s.repository, v1alpha1.ConditionChecked)).To(Equal(v1alpha1.ReasonUnreachable))
+	}, "the keeper failed before it checked")
+	s.again(first)
+	second := checks(first)
+	s.found(second, 2, 1)
+	bed.Eventually(t, s.repository, func(g Gomega) {
+		g.Expect(conditions.GetReason(s.repository, v1alpha1.ConditionMaintained)).
+			To(Equal(v1alpha1.ReasonRepositoryDamaged))
+		g.Expect(s.repository.Status.MovedTime).NotTo(BeNil())
+	}, "a part is missing")
+	bed.Quiet(t, s.namespace)
+	s.again(first)
+	third := checks(first, second)
+	s.found(third, 2)
+	job, keep := s.job(first, second, third)
+	g.Expect(keep.Keep[0].Maintain).To(Equal(task.MaintainFull), "all is there")
+	s.found(job, 2)
+	bed.Eventually(t, s.repository, func(g Gomega) {
+		g.Expect(conditions.IsTrue(s.repository, v1alpha1.ConditionMaintained)).To(BeTrue())
+		g.Expect(s.repository.Status.MovedTime).To(BeNil())
+		g.Expect(s.repository.Status.Integrity).To(HaveValue(BeTrue()))
+	}, "it is maintained again")
+}

@@ -64,14 +64,21 @@ func (r *Reconciler) writeResult(
 		if err := r.succeed(ctx, done, result, at); err != nil {
 			return err
 		}
-		if !tried || w.Repository == nil {
+		if w.Repository == nil {
 			continue
 		}
 		if err := r.writeRepository(ctx, w.Repository, func(repository *v1alpha1.Repository) {
-			retention.TriedCheck(repository, at)
+			if tried {
+				retention.TriedCheck(repository, at)
+			}
+			if done.Checks && retention.Unsettled(repository, at.Time) {
+				e.Failed = true // The next check comes as after a failure, not at once.
+				markUnsettled(repository)
+			}
 		}); err != nil {
 			return err
 		}
+		ended[k.Repository.Name] = e
 	}
 	return r.remember(ctx, p, string(job.UID), at, ended)
 }
@@ -105,7 +112,7 @@ func logEnd(ctx context.Context, p place, job *batchv1.Job, k *task.Keep, result
 // workOf reads the objects of the work, as far as they still exist. What is not being deleted was not removed.
 func (r *Reconciler) workOf(ctx context.Context, p place, k *task.Keep) (*keeper.Work, error) {
 	w := &keeper.Work{
-		Wipe: k.Wipe, Maintain: k.Maintain, Check: k.Check, Checks: k.Maintain == task.MaintainFull,
+		Wipe: k.Wipe, Maintain: k.Maintain, Check: k.Check, Checks: k.Maintain == task.MaintainFull || len(k.Check) > 0,
 		Scan: k.Scan,
 	}
 	var repository v1alpha1.Repository
@@ -183,7 +190,9 @@ func markChecked(repository *v1alpha1.Repository, unjudged bool, met *v1alpha1.S
 			"the last check has not looked at each Snapshot from before status.movedTime")
 		return
 	}
-	retention.ForgetMove(repository)
+	if whole := repository.Status.Integrity; whole == nil || *whole || !retention.Damaging(repository, at.Time) {
+		retention.ForgetMove(repository)
+	}
 	if met != nil {
 		markMet(repository, met)
 		return
@@ -194,6 +203,16 @@ func markChecked(repository *v1alpha1.Repository, unjudged bool, met *v1alpha1.S
 	}
 	conditions.MarkTrue(repository, v1alpha1.ConditionChecked, v1alpha1.ReasonChecked,
 		"the last check could be done: status.integrity has its result%s", unseen)
+}
+
+// markUnsettled notes that nothing is maintained because a check has found damage in a repository that has come back.
+func markUnsettled(repository *v1alpha1.Repository) {
+	if whole := repository.Status.Integrity; whole != nil && !*whole {
+		conditions.MarkFalse(repository, v1alpha1.ConditionMaintained, v1alpha1.ReasonRepositoryDamaged,
+			"a check has found damaged Snapshots since the repository came back, took its directory back or moved, so "+
+				"a part of it can be missing: nothing is maintained until a check finds them intact, or until they "+
+				"are removed, for at most four weeks after status.movedTime")
+	}
 }
 
 // release writes why the Snapshot goes, unless a reason is set, and whether its data is gone. Then it removes

@@ -4,8 +4,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
 	batchv1 "k8s.io/api/batch/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -43,7 +45,12 @@ func TestWhatARunFindsGoneIsSaidByTheRepositoryToo(t *testing.T) {
 			unasked := kubelet.Job(t, bed.Client, r.Namespace, v1alpha1.LabelRepository, first, proof, again)
 			bed.Quiet(t, r.Namespace)
 			expect(t, r, reason) // the Snapshot that has told it is gone, and the repository is not back
+			gone := reason != v1alpha1.ReasonRepositoryDamaged
+			g.Expect(r.Status.GoneTime != nil).To(Equal(gone))
+			bed.EditStatus(t, r, func() { r.Status.LastBackupTime = &metav1.Time{Time: now.Now()} })
 			proves(t, r, unasked)
+			g.Expect(r.Status.GoneTime).To(BeNil())
+			g.Expect(r.Status.MovedTime != nil).To(Equal(gone), "a part of it can be missing")
 			staysReady(t, r)
 		})
 	}
@@ -62,6 +69,30 @@ func TestALostPackCastsOneDoubtForEachFailure(t *testing.T) {
 		bed.Eventually(t, r, func(g Gomega) { g.Expect(r.Status.ProvedAfter).To(Equal(name)) }, "it is proved")
 		staysReady(t, r)
 		g.Expect(r.Status.MovedTime).To(BeNil(), "what was checked stays checked")
+		seen = append(seen, proof)
+	}
+}
+
+// A keeper proves nothing. An init Job looks once for each finding, and writes a lost repository.yaml again.
+func TestWhatAKeeperFindsGoneIsLookedAt(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	r, first := initialised(t, storageOf(t))
+	seen := []client.Object{first}
+	for range 2 {
+		bed.EditStatus(t, r, func() {
+			r.Status.LastBackupTime = &metav1.Time{Time: now.Now()}
+			conditions.MarkFalse(r, v1alpha1.ConditionMaintained, v1alpha1.ReasonRepositoryNotFound, "no yaml")
+		})
+		proof := kubelet.Job(t, bed.Client, r.Namespace, v1alpha1.LabelRepository, seen...)
+		g.Expect(taskOf(t, proof).Repository.MustExist).To(BeTrue())
+		bed.Eventually(t, r, func(g Gomega) { g.Expect(r.Status.GoneTime).NotTo(BeNil()) }, "it is doubted")
+		proves(t, r, proof)
+		bed.Eventually(t, r, func(g Gomega) { g.Expect(r.Status.GoneTime).To(BeNil()) }, "it is proved")
+		g.Expect(r.Status.MovedTime).NotTo(BeNil())
+		g.Expect(conditions.GetMessage(r, v1alpha1.ConditionChecked)).To(ContainSubstring("since it came back"))
+		g.Expect(conditions.Has(r, v1alpha1.ConditionMaintained)).To(BeFalse(), "the next keeper writes it")
+		staysReady(t, r)
 		seen = append(seen, proof)
 	}
 }

@@ -36,8 +36,8 @@ func (r *Reconciler) initialise(
 	request := initjob.Request{Owner: repository, Label: v1alpha1.LabelRepository}
 	status := statusOf(repository)
 	status.Proved = repository.Status.InitializedSpec == place
-	doubt, taken := doubtOf(repository, counts, status.Proved)
-	if status.Proved && doubt == "" {
+	doubt := doubtOf(repository, counts, status.Proved)
+	if status.Proved && doubt.why == "" {
 		if err := runner.Clean(ctx, request); err != nil {
 			return ctrl.Result{}, err
 		}
@@ -54,7 +54,7 @@ func (r *Reconciler) initialise(
 	}
 	digest := policy.Digest([]any{
 		place, credential, repository.Annotations[v1alpha1.AnnotationAdopt],
-		storage.Spec.Storage, storage.Spec.RuntimeSettings, doubt,
+		storage.Spec.Storage, storage.Spec.RuntimeSettings, doubt.why,
 	})
 	request.Name = moverjob.InitRepositoryJobName(repository.Name, digest)
 	request.Turn = &initjob.Position{
@@ -82,18 +82,21 @@ func (r *Reconciler) initialise(
 		if status.Proved && progress.Reason == v1alpha1.ReasonDirectoryTaken {
 			r.markTaken(repository)
 		}
+		if status.Proved && isGone(progress.Reason) {
+			r.markGone(repository)
+		}
 		return ctrl.Result{RequeueAfter: status.Again(progress, r.Clock.Now())}, nil
 	}
-	return r.proved(ctx, repository, status, progress, place, taken, counts)
+	return r.proved(ctx, repository, status, progress, place, doubt, counts)
 }
 
 // proved writes that an init Job has proved the repository in a place. What was known of an earlier place counts no
-// more, nor what was known before another Repository or cluster had the directory.
+// more, nor what was known before another Repository or cluster had the directory, or before it was gone.
 func (r *Reconciler) proved(
 	ctx context.Context, repository *v1alpha1.Repository, status initjob.Status, progress initjob.Progress,
-	place string, taken bool, counts counted,
+	place string, doubt doubts, counts counted,
 ) (ctrl.Result, error) {
-	err := r.leave(ctx, repository, place, taken, counts.snapshots)
+	err := r.leave(ctx, repository, place, doubt, counts.snapshots)
 	if apierrors.IsConflict(err) {
 		logs.DecidesAgain(ctx, err)
 		return ctrl.Result{RequeueAfter: time.Second}, nil
@@ -103,7 +106,7 @@ func (r *Reconciler) proved(
 	}
 	status.Follow(progress, r.Clock.Now())
 	repository.Status.InitializedSpec, repository.Status.ProvedAfter = place, counts.doubtedBy
-	repository.Status.TakenTime = nil
+	repository.Status.TakenTime, repository.Status.GoneTime = nil, nil
 	return ctrl.Result{}, nil
 }
 

@@ -12,18 +12,21 @@ import (
 )
 
 // leave forgets what was measured of a Repository in the place where it was before, if that is another one, or before
-// another Repository or cluster had the directory: it can have removed what it did not keep. It writes to the Snapshots
+// another Repository or cluster had the directory: it can have removed what it did not keep. So it does after the
+// repository was gone: a part of it can be missing. It writes to the Snapshots
 // first: a manager that is killed meanwhile does it again.
 func (r *Reconciler) leave(
-	ctx context.Context, repository *v1alpha1.Repository, place string, taken bool, snapshots []*v1alpha1.Snapshot,
+	ctx context.Context, repository *v1alpha1.Repository, place string, doubt doubts, snapshots []*v1alpha1.Snapshot,
 ) error {
 	was := repository.Status.InitializedSpec
 	why := retention.WhyMoved
 	switch {
-	case was == "" || was == place && !taken:
+	case was == "" || was == place && !doubt.taken && !doubt.gone:
 		return nil
-	case was == place:
+	case was == place && doubt.taken:
 		why = retention.WhyTakenBack
+	case was == place:
+		why = retention.WhyCameBack
 	}
 	at := metav1.NewTime(r.Clock.Now())
 	for _, before := range snapshots {
@@ -38,7 +41,7 @@ func (r *Reconciler) leave(
 			return err
 		}
 	}
-	forgetTaken(repository)
+	forgetDoubts(repository)
 	retention.Leave(repository, at, why)
 	logf.FromContext(ctx).Info("nothing counts as checked any more", "why", why)
 	return nil

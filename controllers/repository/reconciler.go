@@ -128,8 +128,12 @@ func (r *Reconciler) judge(
 		status.Ready()
 		return ctrl.Result{}, nil
 	}
-	if _, taken := doubtOf(repository, counts, false); taken {
+	d := doubtOf(repository, counts, false)
+	if d.taken {
 		r.markTaken(repository)
+	}
+	if d.gone {
+		r.markGone(repository)
 	}
 	if _, err := layout.NormalizeDirectory(repository.Spec.Path); err != nil {
 		statusOf(repository).Stalled(v1alpha1.ReasonInvalidPath, err.Error()+": create another Repository")

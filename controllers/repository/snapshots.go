@@ -25,9 +25,10 @@ const clockInterval = 10 * time.Minute
 // counted is what a Repository's Snapshots say.
 type counted struct {
 	// doubtedBy names the newest ended Snapshot if it failed for a reason that castsDoubt, or because the directory
-	// belongs to another Repository or cluster. taken reports the latter.
-	doubtedBy string
-	taken     bool
+	// belongs to another Repository or cluster. taken reports the latter, and gone that the repository or its bucket
+	// was gone.
+	doubtedBy   string
+	taken, gone bool
 	// snapshots are those that stay, newest first.
 	snapshots []*v1alpha1.Snapshot
 	// again is when to look at their times again, or 0.
@@ -43,10 +44,10 @@ func (r *Reconciler) count(ctx context.Context, repository *v1alpha1.Repository)
 	now := r.Clock.Now()
 	newestFirst(snapshots, now)
 	// A policy that keeps no failed Snapshot lets one go as soon as it fails. It tells why until it is gone.
-	doubtedBy, taken := doubting(snapshots, repository.Status.MovedTime, now)
+	doubtedBy, taken, gone := doubting(snapshots, repository.Status.MovedTime, now)
 	snapshots = slices.DeleteFunc(snapshots, func(s *v1alpha1.Snapshot) bool { return !s.DeletionTimestamp.IsZero() })
 	again := summarize(&repository.Status, snapshots, now, r.settled(now))
-	return counted{doubtedBy, taken, snapshots, again}, nil
+	return counted{doubtedBy, taken, gone, snapshots, again}, nil
 }
 
 // settled reports whether the manager's clock has run like a stopwatch for so long that it can take a time back.
@@ -85,7 +86,7 @@ func castsDoubt(reason string) bool {
 // Repository, or because the directory was taken, and "" otherwise. The Snapshots must be sorted, newest first. One
 // that is still to come says nothing: nobody knows what came after it. Nor does one from before the Repository moved,
 // or took its directory back, say who has the directory now.
-func doubting(snapshots []*v1alpha1.Snapshot, moved *metav1.Time, now time.Time) (name string, taken bool) {
+func doubting(snapshots []*v1alpha1.Snapshot, moved *metav1.Time, now time.Time) (name string, taken, gone bool) {
 	for _, s := range snapshots {
 		if at := s.MadeBy(now); at != nil && v1alpha1.Ahead(at.Time, now) {
 			continue
@@ -93,7 +94,7 @@ func doubting(snapshots []*v1alpha1.Snapshot, moved *metav1.Time, now time.Time)
 		before := moved != nil && !s.CreationTimestamp.After(moved.Time)
 		switch s.Status.Phase {
 		case v1alpha1.SnapshotSucceeded:
-			return "", false
+			return "", false, false
 		case v1alpha1.SnapshotFailed:
 			for _, c := range s.Status.Components {
 				if c.Phase != v1alpha1.SnapshotFailed {
@@ -101,15 +102,15 @@ func doubting(snapshots []*v1alpha1.Snapshot, moved *metav1.Time, now time.Time)
 				}
 				switch {
 				case c.Reason == v1alpha1.ReasonDirectoryTaken && !before:
-					return s.Name, true
+					return s.Name, true, false
 				case castsDoubt(c.Reason):
-					name = s.Name
+					name, gone = s.Name, gone || isGone(c.Reason)
 				}
 			}
-			return name, false
+			return name, false, gone
 		}
 	}
-	return "", false
+	return "", false, false
 }
 
 // summarize expects the Snapshots newest first. settled reports whether the clock can take back a time of the status.

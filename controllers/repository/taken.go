@@ -15,31 +15,46 @@ var kept = []string{v1alpha1.ConditionMaintained, v1alpha1.ConditionChecked, v1a
 // Doubts that are remembered when nothing tells them any more. They are no names of Snapshots or conditions.
 const (
 	doubtTaken    = "/taken"
+	doubtGone     = "/gone"
 	doubtUnproved = "/unproved"
 )
 
-// doubtOf returns what speaks against a Repository since an init Job has proved it, or "". taken reports that the
-// directory can belong to another Repository or cluster. It is only a doubt: the next init Job looks who the owner is,
-// and takes the directory from nobody without that owner's name in the annotation. proved reports that an init Job has
-// proved the Repository in its present place.
-func doubtOf(repository *v1alpha1.Repository, counts counted, proved bool) (doubt string, taken bool) {
+// doubts are what speaks against a Repository since an init Job has proved it.
+type doubts struct {
+	// why tells them apart. It is "" if there are none.
+	why string
+	// taken reports that the directory can belong to another Repository or cluster. It is only a doubt: the next init
+	// Job looks who the owner is, and takes the directory from nobody without that owner's name in the annotation.
+	taken bool
+	// gone reports that the repository, its bucket or its directory was gone, so its data can come back in part.
+	gone bool
+}
+
+// doubtOf returns what speaks against a Repository since an init Job has proved it. proved reports that one has proved
+// it in its present place.
+func doubtOf(repository *v1alpha1.Repository, counts counted, proved bool) (d doubts) {
 	if counts.doubtedBy != repository.Status.ProvedAfter {
-		doubt, taken = counts.doubtedBy, counts.taken
+		d = doubts{counts.doubtedBy, counts.taken, counts.gone}
 	}
 	for _, condition := range kept {
-		if c := conditions.Get(repository, condition); foundTaken(repository, condition) {
-			doubt, taken = doubt+"/"+condition+"/"+c.LastTransitionTime.UTC().Format(time.RFC3339), true
+		taken, gone := foundTaken(repository, condition), foundGone(repository, condition)
+		if taken || gone {
+			at := conditions.Get(repository, condition).LastTransitionTime.UTC().Format(time.RFC3339)
+			d = doubts{d.why + "/" + condition + "/" + at, d.taken || taken, d.gone || gone}
 		}
 	}
-	lost := repository.Status.TakenTime != nil
+	taken, gone := repository.Status.TakenTime != nil, repository.Status.GoneTime != nil
 	switch { // without a doubt by now, the Snapshot that has told it is gone since
-	case doubt != "":
-	case lost:
-		doubt = doubtTaken
+	case d.why != "":
+	case taken:
+		d.why = doubtTaken
+	case gone:
+		d.why = doubtGone
 	case proved && unproved(repository):
-		doubt = doubtUnproved
+		d.why = doubtUnproved
 	}
-	return doubt, taken || lost
+	d.taken, d.gone = d.taken || taken, d.gone || gone
+	return d
 }
 
 // unproved reports whether the last init Job did not prove the Repository, or none has ended since a doubt.
@@ -56,16 +71,34 @@ func (r *Reconciler) markTaken(repository *v1alpha1.Repository) {
 	}
 }
 
+// markGone notes that a Repository is gone, until an init Job proves it again, as markTaken does.
+func (r *Reconciler) markGone(repository *v1alpha1.Repository) {
+	if status := &repository.Status; status.GoneTime == nil && status.InitializedSpec != "" {
+		status.GoneTime = new(metav1.NewTime(r.Clock.Now()))
+	}
+}
+
+// isGone reports whether a reason says that a repository, its bucket or its directory is gone.
+func isGone(reason string) bool {
+	return reason == v1alpha1.ReasonRepositoryNotFound || reason == v1alpha1.ReasonBucketNotFound
+}
+
+// foundGone reports whether a keeper found that the repository is gone.
+func foundGone(repository *v1alpha1.Repository, condition string) bool {
+	return conditions.IsFalse(repository, condition) && isGone(conditions.GetReason(repository, condition))
+}
+
 // foundTaken reports whether a keeper found that the directory belongs to another Repository or cluster.
 func foundTaken(repository *v1alpha1.Repository, condition string) bool {
 	return conditions.IsFalse(repository, condition) &&
 		conditions.GetReason(repository, condition) == v1alpha1.ReasonDirectoryTaken
 }
 
-// forgetTaken removes what keepers found while the directory belonged to another one: they find anew what it is.
-func forgetTaken(repository *v1alpha1.Repository) {
+// forgetDoubts removes what keepers found while the directory belonged to another one, or was gone: they find anew what
+// it is.
+func forgetDoubts(repository *v1alpha1.Repository) {
 	for _, condition := range kept {
-		if foundTaken(repository, condition) {
+		if foundTaken(repository, condition) || foundGone(repository, condition) {
 			conditions.Delete(repository, condition)
 		}
 	}

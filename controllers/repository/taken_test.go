@@ -198,7 +198,7 @@ func TestWhatKeepersFoundIsForgottenLast(t *testing.T) {
 	conditions.MarkFalse(r, v1alpha1.ConditionMaintained, v1alpha1.ReasonDirectoryTaken, "nothing was removed")
 	m := &Reconciler{Client: bed.Manager.GetClient(), EventRecorder: &events, Clock: now, FieldManager: "cairn-manager"}
 	leave := func(s *v1alpha1.Snapshot) error {
-		return m.leave(t.Context(), r, r.Status.InitializedSpec, true, []*v1alpha1.Snapshot{s})
+		return m.leave(t.Context(), r, r.Status.InitializedSpec, doubts{taken: true}, []*v1alpha1.Snapshot{s})
 	}
 	g.Expect(apierrors.IsConflict(leave(stale))).To(BeTrue())
 	g.Expect(foundTaken(r, v1alpha1.ConditionMaintained)).To(BeTrue())

@@ -75,7 +75,7 @@ func (w *Work) Split(result task.ComponentResult) (done *Work, failed []Undone) 
 		check = &task.Step{}
 	}
 	// Without a result of its own it was not tried: the maintenance that is due again brings another one.
-	tried := check != nil || result.Outcome == task.OutcomeSucceeded
+	tried := check != nil || result.Outcome == task.OutcomeSucceeded || w.Maintain == ""
 	part(check, w.Checks && tried, func(to *Work) { to.Checks, to.Check = true, w.Check })
 	return done, failed
 }

@@ -59,6 +59,9 @@ func WorkIn(repository *v1alpha1.Repository, snapshots []*v1alpha1.Snapshot, now
 	}
 	slices.SortFunc(snapshots, func(a, b *v1alpha1.Snapshot) int { return strings.Compare(a.Name, b.Name) })
 	maintain, next := due(StateOf(repository), now)
+	if repository.Status.GoneTime != nil {
+		maintain = "" // The init Job that finds it again comes first.
+	}
 	if len(snapshots) == 0 && maintain == "" && scan == "" {
 		return nil, next
 	}
@@ -130,6 +133,15 @@ func StateOf(r *v1alpha1.Repository) State {
 	return s
 }
 
+// ToCheck adds the components that a full maintenance checks. While a part of the repository can be missing, the check
+// comes alone, and the maintenance once it finds all intact. Where there is nothing to check, there is nothing to wait
+// for.
+func (w *Work) ToCheck(components []task.Checked, now time.Time) {
+	if w.Check = components; len(components) > 0 && retention.Unsettled(w.Repository, now) {
+		w.Maintain = ""
+	}
+}
+
 // Removed returns the removals in the form of a keeper's task.
 func (w *Work) Removed() []task.Removed {
 	var out []task.Removed
@@ -154,7 +166,7 @@ func idsOf(s *v1alpha1.Snapshot) []string {
 
 // Empty reports whether there is nothing to do.
 func (w *Work) Empty() bool {
-	return !w.Removes() && w.Maintain == "" && w.Scan == ""
+	return !w.Removes() && w.Maintain == "" && !w.Checks && w.Scan == ""
 }
 
 // Removes reports whether the work removes data.

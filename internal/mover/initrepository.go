@@ -183,11 +183,12 @@ func (i initialisation) absent(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return "the repository was initialised", i.writeMetadata(ctx, i.metadata(layout.RepositoryMetadata{Created: i.m.Now()}))
+	meta := i.metadata(layout.RepositoryMetadata{Created: i.m.Now()})
+	return "the repository was initialised", i.writeMetadata(ctx, meta)
 }
 
-// writeMetadata writes the repository.yaml of a repository that has none. The copy comes later: only one of several inits may
-// write it.
+// writeMetadata writes the repository.yaml of a repository that has none. The copy comes later: only one of several
+// inits may write it.
 func (i initialisation) writeMetadata(ctx context.Context, meta layout.RepositoryMetadata) error {
 	text, err := meta.Marshal()
 	if err != nil {
@@ -213,8 +214,9 @@ func (i initialisation) spare(ctx context.Context) (*layout.RepositoryMetadata, 
 		layout.RepositoryPath(i.directory)))
 }
 
-// writeLostMetadata writes the repository.yaml of a repository that has lost it. Only the copy proves whose it is: the engine knows no
-// Repositories, and knows nothing in a directory that somebody is copying back. A wipe removes the copy first.
+// writeLostMetadata writes the repository.yaml of a repository that has lost it. Only the copy proves
+// whose it is: the engine knows no Repositories, and knows nothing in a directory that somebody is copying back. A wipe
+// removes the copy first.
 func (i initialisation) writeLostMetadata(ctx context.Context, spare *layout.RepositoryMetadata) error {
 	err := repository.ErrNotInitialized
 	if spare != nil {

@@ -15,11 +15,12 @@ import (
 const (
 	WhyMoved     = "the BackupStorage or the path names another place now, where nothing was checked yet"
 	WhyTakenBack = "the directory belonged to another Repository or cluster, and nothing was checked since"
+	WhyCameBack  = "the repository was gone, and nothing was checked since it came back"
 )
 
 // Leave clears what was measured of a Repository in the place where it was before, or before it took its directory
-// back. What is known to be damaged counts as damaged until a check finds it intact: the data was most likely copied
-// from there. at is the time of the move.
+// back, or was gone. What is known to be damaged counts as damaged until a check finds it intact: the data was most
+// likely copied from there. at is the time of the move.
 func Leave(r *v1alpha1.Repository, at metav1.Time, why string) {
 	status := &r.Status
 	status.StoredBytes = nil
@@ -59,12 +60,30 @@ func Moved(r *v1alpha1.Repository) bool {
 	return r.Status.MovedTime != nil && !conditions.IsTrue(r, v1alpha1.ConditionChecked)
 }
 
-// Held reports whether nothing is removed because a Repository has moved, or because its directory belongs to another
-// one. The end is not known, and until zero, before a check was tried there: the Repository can be paused, or its
-// keeper refused. From then on it lasts as long as for a Snapshot that a scan made: checks can fail for ever, as those
-// of one Snapshot that is too large.
+// damagedAfter is how long nothing is maintained where a check has found damage since the Repository moved, took its
+// directory back or came back: somebody can still be copying its index, and maintenance removes what no index names.
+const damagedAfter = 4 * 7 * 24 * time.Hour
+
+// Unsettled reports whether maintenance must collect nothing in a Repository now, because its data can have come back
+// in part: nobody has looked yet, or a check has found damage. Both have an end: data can be lost for good.
+func Unsettled(r *v1alpha1.Repository, now time.Time) bool {
+	if _, held := Held(r, now); held {
+		return true
+	}
+	return r.Status.Integrity != nil && !*r.Status.Integrity && Damaging(r, now)
+}
+
+// Damaging reports whether damage that a check finds now can be of the move of a Repository.
+func Damaging(r *v1alpha1.Repository, now time.Time) bool {
+	return r.Status.MovedTime != nil && now.Before(r.Status.MovedTime.Add(damagedAfter))
+}
+
+// Held reports whether nothing is removed because a Repository has moved, because its directory belongs to another
+// one, or because it is gone. The end is not known, and until zero, before a check was tried there: the Repository can
+// be paused, or its keeper refused. From then on it lasts as long as for a Snapshot that a scan made: checks can fail
+// for ever, as those of one Snapshot that is too large.
 func Held(r *v1alpha1.Repository, now time.Time) (until time.Time, held bool) {
-	if policy.Lost(r) {
+	if policy.Lost(r) || r.Status.GoneTime != nil {
 		return time.Time{}, true
 	}
 	if !Moved(r) {

@@ -49,3 +49,24 @@ func TestHeld(t *testing.T) {
 	g.Expect(r.Status.MovedTime).To(BeNil())
 	g.Expect(r.Status.CheckTriedTime).To(BeNil())
 }
+
+// Maintenance removes what no index names, and the index can still be on its way.
+func TestARepositoryIsUnsettledWhileItCanLackAPart(t *testing.T) {
+	t.Parallel()
+	g, r, at := NewWithT(t), &v1alpha1.Repository{}, time.Date(2026, 11, 1, 8, 0, 0, 0, time.UTC)
+	unsettled := func(days int) bool { return retention.Unsettled(r, at.AddDate(0, 0, days)) }
+	g.Expect(unsettled(0)).To(BeFalse())
+	r.Status.Integrity = new(false)
+	g.Expect(unsettled(0)).To(BeFalse(), "damage of one that never moved")
+	r.Status.GoneTime = &metav1.Time{Time: at}
+	g.Expect(unsettled(500)).To(BeTrue(), "no init Job has found it")
+
+	r.Status.GoneTime, r.Status.LastBackupTime = nil, &metav1.Time{Time: at}
+	retention.Leave(r, metav1.NewTime(at), retention.WhyCameBack)
+	g.Expect(unsettled(500)).To(BeTrue(), "nobody has looked")
+	conditions.MarkTrue(r, v1alpha1.ConditionChecked, v1alpha1.ReasonChecked, "done")
+	g.Expect(unsettled(27)).To(BeTrue(), "a check found damage")
+	g.Expect(unsettled(29)).To(BeFalse(), "it is lost for good")
+	r.Status.Integrity = new(true)
+	g.Expect(unsettled(0)).To(BeFalse(), "all is there")
+}

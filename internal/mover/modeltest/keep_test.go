@@ -60,6 +60,9 @@ func (r *repo) snapshot(name string) *snapshot {
 // keep runs a keeper for the Repository. full asks for a full maintenance with a check.
 func (r *repo) keep(full, killed bool) {
 	w := r.c.w
+	if !r.named() && !r.lost && !r.deleted() && r.ready { // an earlier keeper has said so, and an init Job looks
+		r.initialise(false)
+	}
 	if full && r.object.Status.LastBackupTime != nil {
 		r.object.Status.LastMaintenance, r.object.CreationTimestamp = nil, metav1.NewTime(w.now.AddDate(0, -1, 0))
 	}
@@ -304,8 +307,11 @@ func (r *repo) loseKey() bool {
 	return os.Remove(filepath.Join(dir, "kopia.repository.f")) == nil
 }
 
-// loseName takes away the repository.yaml.
-func (r *repo) loseName() bool { return os.Remove(r.nameFile()) == nil }
+// loseName takes away the repository.yaml. An init that was killed has no copy yet; a full maintenance makes one.
+func (r *repo) loseName() bool {
+	_, err := os.Stat(filepath.Join(r.c.w.dir, bucketDir, layout.SpareOwnerPath(r.directory)))
+	return err == nil && os.Remove(r.nameFile()) == nil
+}
 
 // named reports whether the repository.yaml is there. Without it nobody knows whose data a wipe would remove.
 func (r *repo) named() bool {
