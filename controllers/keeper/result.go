@@ -52,7 +52,6 @@ func (r *Reconciler) writeResult(
 			done.Maintain, done.Checks, done.Check = "", false, nil
 			undone = slices.DeleteFunc(undone, func(f keeper.Undone) bool { return f.Maintain != "" || f.Checks })
 		}
-		ended[k.Repository.Name] = e
 		for _, f := range undone {
 			if err := r.fail(ctx, f.Work, f.Reason, f.Message); err != nil {
 				return err
@@ -64,23 +63,32 @@ func (r *Reconciler) writeResult(
 		if err := r.succeed(ctx, done, result, at); err != nil {
 			return err
 		}
-		if w.Repository == nil {
-			continue
-		}
-		if err := r.writeRepository(ctx, w.Repository, func(repository *v1alpha1.Repository) {
-			if tried {
-				retention.TriedCheck(repository, at)
-			}
-			if done.Checks && retention.Unsettled(repository, at.Time) {
-				e.Failed = true // The next check comes as after a failure, not at once.
-				markUnsettled(repository)
-			}
-		}); err != nil {
+		unsettled, err := r.settle(ctx, w.Repository, tried, done.Checks, at)
+		if err != nil {
 			return err
 		}
+		e.Failed = e.Failed || unsettled // The next check comes as after a failure, not at once.
 		ended[k.Repository.Name] = e
 	}
 	return r.remember(ctx, p, string(job.UID), at, ended)
+}
+
+// settle notes that a check was tried, and reports whether one that was done leaves the Repository unsettled.
+func (r *Reconciler) settle(
+	ctx context.Context, repository *v1alpha1.Repository, tried, checked bool, at metav1.Time,
+) (unsettled bool, err error) {
+	if repository == nil {
+		return false, nil
+	}
+	err = r.writeRepository(ctx, repository, func(repository *v1alpha1.Repository) {
+		if tried {
+			retention.TriedCheck(repository, at)
+		}
+		if unsettled = checked && retention.Unsettled(repository, at.Time); unsettled {
+			markUnsettled(repository)
+		}
+	})
+	return unsettled, err
 }
 
 // placeOfWork returns the digest of the place in which a keeper has worked.
