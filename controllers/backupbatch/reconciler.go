@@ -117,9 +117,20 @@ func (r *Reconciler) reconcile(ctx context.Context, batch *v1alpha1.BackupBatch)
 		batch.Status.Dependencies = dependencies[:min(len(dependencies), maxDependencies)]
 		batch.Status.ObservedGeneration = batch.Generation
 		summarize(batch, problems{found.missing, conflicts, refused}, now)
-		markOverlaps(batch, policy.Overlaps(batch, policy.Targets(batch, found.find), found.candidates))
+		r.findOverlaps(ctx, batch, found)
 	}
 	return trigger.Retry(ctx, after, failed)
+}
+
+// findOverlaps sets the condition TargetsOverlap. A workload that can't be read only leaves it as it is: it is no more
+// than a warning.
+func (r *Reconciler) findOverlaps(ctx context.Context, batch *v1alpha1.BackupBatch, found found) {
+	mounting, err := r.selection.Mounting(ctx, r.Client, r.APIReader, batch)
+	if err != nil {
+		ctrl.LoggerFrom(ctx).V(1).Info("can't tell what is backed up twice", "reason", err.Error())
+		return
+	}
+	markOverlaps(batch, policy.Overlaps(batch, policy.Targets(batch, found.find), append(mounting, found.candidates...)))
 }
 
 // found is what a look at the batch finds: its targets, what is wrong with it, and what its hooks name that is missing.

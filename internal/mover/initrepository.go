@@ -218,10 +218,11 @@ func (i initialisation) spare(ctx context.Context) (*layout.RepositoryMetadata, 
 // whose it is: the engine knows no Repositories, and knows nothing in a directory that somebody is copying back. A wipe
 // removes the copy first.
 func (i initialisation) writeLostMetadata(ctx context.Context, spare *layout.RepositoryMetadata) error {
-	err := repository.ErrNotInitialized
-	if spare != nil {
-		err = i.takeOwnerless(ctx)
+	take := i.takeOwnerless
+	if spare == nil {
+		take = i.proveNameless
 	}
+	err := take(ctx)
 	if errors.Is(err, repository.ErrNotInitialized) {
 		return failure.New(v1alpha1.ReasonRepositoryNotFound,
 			fmt.Sprintf("directory %s no longer holds its repository (%s). If BackupStorage %s/%s was changed, "+
@@ -237,6 +238,26 @@ func (i initialisation) writeLostMetadata(ctx context.Context, spare *layout.Rep
 	}
 	i.m.Log.Warn("wrote the lost repository.yaml again", "repository", i.t.Repository.Name, "directory", i.directory)
 	return nil
+}
+
+// proveNameless fails in each case. A repository that opens and is maintained by this cluster lacks no more than its
+// name: backups and restores go on, so the reason is none that disproves it.
+func (i initialisation) proveNameless(ctx context.Context) (err error) {
+	engine, err := i.m.open(ctx, i.rep, i.t.Repository.Name)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, engine.Close(ctx)) }()
+	owner, err := engine.Owner(ctx)
+	if err != nil {
+		return err
+	}
+	if owner != i.rep.Owner {
+		return repository.ErrNotInitialized // or only a part of it is there
+	}
+	return failure.New(v1alpha1.ReasonRepositoryInitializationFailed, fmt.Sprintf("directory %s has lost its "+
+		"repository.yaml and has no copy of it: backups and restores go on, but nothing is maintained, checked or "+
+		"removed. Bring %s back", i.directory, layout.RepositoryPath(i.directory)))
 }
 
 // keepSpare writes the copy of repository.yaml if it differs. The next full maintenance does it, too.

@@ -13,7 +13,9 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/backend/layout"
+	"github.com/cairn-backup/cairn/internal/kube/initjob"
 	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/task/observe"
 )
 
 // fullTask returns the full maintenance of a repository.
@@ -139,10 +141,17 @@ func TestOnlyTheCopyBringsRepositoryYAMLBack(t *testing.T) {
 			if !index {
 				g.Expect(os.RemoveAll(filepath.Join(dir, "kopia/x"))).To(Succeed())
 			}
-			for _, work := range []task.Task{keepTask(), fullTask(), mustExist()} {
+			for _, work := range []task.Task{keepTask(), fullTask()} {
 				_, r := p.run(t.Context(), work)
 				g.Expect(r.Reason).To(Equal(v1alpha1.ReasonRepositoryNotFound), "%+v", r)
 			}
+			want := v1alpha1.ReasonRepositoryNotFound
+			if index {
+				want = v1alpha1.ReasonRepositoryInitializationFailed // which disproves nothing
+			}
+			_, r := p.run(t.Context(), mustExist())
+			g.Expect(r.Reason).To(Equal(want), "%+v", r)
+			g.Expect(initjob.Progress{State: observe.StateFailed, Reason: r.Reason}.Disproves()).To(Equal(!index))
 			g.Expect(p.files("")).NotTo(ContainElement("repository.yaml"))
 		})
 	}

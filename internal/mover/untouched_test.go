@@ -84,16 +84,21 @@ var unreachable = &repository.Error{Op: "test", Kind: repository.ErrUnreachable,
 // A mistake in a restore into a volume that is in use must not pass for a half restore of it.
 func TestAMoverTellsThatItTouchedNothing(t *testing.T) {
 	if os.Geteuid() == 0 { // who can write to everything
-		asNobody(t)
+		home := nobodysHome(t)
+		for _, name := range []string{"one", "everything"} {
+			othersDirectory(t, filepath.Join(home, name))
+		}
+		nobodyIn(t, home)
 		return
 	}
 	one := mover.Flags{Include: []string{"/2025/one.jpg"}}
-	closed := func(dir string) func(*pod, *task.Component) {
-		return func(p *pod, _ *task.Component) {
-			dir := filepath.Join(p.root, "cairn/volumes/new", dir)
-			NewWithT(p.t).Expect(os.Chmod(dir, 0o555)).To(Succeed())
-			p.t.Cleanup(func() { _ = os.Chmod(dir, 0o755) })
-		}
+	closed := func(p *pod, _ *task.Component) {
+		dir := filepath.Join(p.root, "cairn/volumes/new")
+		NewWithT(p.t).Expect(os.Chmod(dir, 0o555)).To(Succeed())
+		p.t.Cleanup(func() { _ = os.Chmod(dir, 0o755) })
+	}
+	ofOthers := func(name string) func(*pod, *task.Component) {
+		return func(p *pod, _ *task.Component) { p.mount("new", filepath.Join(os.Getenv("HOME"), name)) }
 	}
 	for name, tt := range map[string]struct {
 		flags     mover.Flags
@@ -101,10 +106,10 @@ func TestAMoverTellsThatItTouchedNothing(t *testing.T) {
 		reason    string
 		untouched bool
 	}{
-		"the volume is of another user":  {one, closed("."), v1alpha1.ReasonTargetUnwritable, true},
-		"a directory is of another user": {one, closed("2025"), v1alpha1.ReasonTargetUnwritable, true},
+		"the volume is of another user":  {one, closed, v1alpha1.ReasonTargetUnwritable, true},
+		"a directory is of another user": {one, ofOthers("one"), v1alpha1.ReasonTargetUnwritable, true},
 		"everything, also around the directory": {
-			mover.Flags{}, closed("2025"), v1alpha1.ReasonTargetUnwritable, false,
+			mover.Flags{}, ofOthers("everything"), v1alpha1.ReasonTargetUnwritable, false,
 		},
 		"there is no such file": {
 			mover.Flags{Include: []string{"/2025/on.jpg"}}, func(*pod, *task.Component) {}, v1alpha1.ReasonEmpty, true,
@@ -134,8 +139,10 @@ func TestAMoverTellsThatItTouchedNothing(t *testing.T) {
 			in := restoreTask(p.backs("snap-1", nil, "").ID)
 			in.Restore = &task.Restore{Overwrite: v1alpha1.OverwriteAlways}
 			p.write("cairn/volumes/new/2025/one.jpg", "theirs")
-			before := files(t, filepath.Join(p.root, "cairn/volumes/new"))
 			tt.given(p, &in.Components[0])
+			volume, err := filepath.EvalSymlinks(filepath.Join(p.root, "cairn/volumes/new"))
+			g.Expect(err).NotTo(HaveOccurred())
+			before := files(t, volume)
 			_, result := p.with(t.Context(), in, tt.flags)
 			r := result.Components[0]
 			g.Expect(r.Reason).To(Equal(tt.reason), r.Error)
@@ -143,9 +150,21 @@ func TestAMoverTellsThatItTouchedNothing(t *testing.T) {
 			told := p.reports.restores["new"]
 			g.Expect(told[len(told)-1].TargetUntouched).To(Equal(tt.untouched))
 			if tt.untouched {
-				g.Expect(files(t, filepath.Join(p.root, "cairn/volumes/new"))).To(Equal(before))
+				g.Expect(files(t, volume)).To(Equal(before))
 			}
 		})
+	}
+}
+
+// othersDirectory makes a volume that every user can write to, but for the directory 2025 in it.
+func othersDirectory(t *testing.T, volume string) {
+	t.Helper()
+	g := NewWithT(t)
+	dir := filepath.Join(volume, "2025")
+	g.Expect(os.MkdirAll(dir, 0o755)).To(Succeed())
+	g.Expect(os.WriteFile(filepath.Join(dir, "one.jpg"), []byte("theirs"), 0o644)).To(Succeed())
+	for path, mode := range map[string]os.FileMode{volume: 0o777, dir: 0o755} {
+		g.Expect(os.Chmod(path, mode)).To(Succeed(), "whatever the umask")
 	}
 }
 

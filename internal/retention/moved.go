@@ -33,7 +33,9 @@ func Leave(r *v1alpha1.Repository, at metav1.Time, why string) {
 	if status.LastBackupTime == nil { // there is nothing to check
 		return
 	}
-	status.MovedTime, status.CheckTriedTime = &at, nil
+	if why != WhyCameBack || status.MovedTime == nil { // A storage that is away each night must not begin it anew.
+		status.MovedTime, status.CheckTriedTime = &at, nil
+	}
 	conditions.MarkUnknown(r, v1alpha1.ConditionChecked, v1alpha1.ReasonNotChecked, "%s", why)
 }
 

@@ -45,19 +45,52 @@ func GroupVersionKind(kind v1alpha1.TargetKind) schema.GroupVersionKind {
 	return schema.GroupVersionKind{Group: kind.Group(), Version: "v1", Kind: string(kind)}
 }
 
-// Candidates reads the objects that the selectors of a batch can find, for policy.FindAmong, and those that Named
-// returns, for policy.Overlaps. A batch without selectors and claims costs nothing. cached has the metadata of the
-// kinds; live reads from the API server.
+// Candidates reads the objects that the selectors of a batch can find, for policy.FindAmong. A batch without selectors
+// costs nothing. cached has the metadata of the kinds; live reads from the API server.
 func (r *Reader) Candidates(
 	ctx context.Context, cached, live client.Reader, batch *v1alpha1.BackupBatch,
 ) ([]policy.Candidate, error) {
+	return r.each(ctx, cached, live, batch, func(kind v1alpha1.TargetKind) wanted {
+		targets := Selecting(batch, kind)
+		if len(targets) == 0 {
+			return nil
+		}
+		return func(o *metav1.PartialObjectMetadata) bool {
+			return slices.ContainsFunc(targets, func(t *v1alpha1.BatchTarget) bool {
+				return policy.Selects(t.Selector, kind, o.Name, o.Labels)
+			})
+		}
+	})
+}
+
+// Mounting reads the workloads that Named returns, for policy.Overlaps, as Candidates does.
+func (r *Reader) Mounting(
+	ctx context.Context, cached, live client.Reader, batch *v1alpha1.BackupBatch,
+) ([]policy.Candidate, error) {
+	return r.each(ctx, cached, live, batch, func(kind v1alpha1.TargetKind) wanted {
+		names := Named(batch, kind)
+		if len(names) == 0 {
+			return nil
+		}
+		return func(o *metav1.PartialObjectMetadata) bool { return names[o.Name] }
+	})
+}
+
+// wanted reports whether an object of a kind is to be read; nil if none is.
+type wanted func(*metav1.PartialObjectMetadata) bool
+
+// each reads the wanted objects of each kind.
+func (r *Reader) each(
+	ctx context.Context, cached, live client.Reader, batch *v1alpha1.BackupBatch,
+	of func(v1alpha1.TargetKind) wanted,
+) ([]policy.Candidate, error) {
 	var candidates []policy.Candidate
 	for _, kind := range v1alpha1.TargetKinds {
-		targets := Selecting(batch, kind)
-		if len(targets) == 0 && len(Named(batch, kind)) == 0 {
+		wanted := of(kind)
+		if wanted == nil {
 			continue
 		}
-		found, err := r.candidates(ctx, cached, live, batch, kind, targets)
+		found, err := r.candidates(ctx, cached, live, batch, kind, wanted)
 		if err != nil {
 			return nil, err
 		}
@@ -138,10 +171,10 @@ func Named(batch *v1alpha1.BackupBatch, kind v1alpha1.TargetKind) map[string]boo
 	return out
 }
 
-// candidates returns the objects of a kind that the targets' selectors find, and those that Named returns.
+// candidates returns the objects of a kind that are wanted.
 func (r *Reader) candidates(
 	ctx context.Context, cached, live client.Reader, batch *v1alpha1.BackupBatch, kind v1alpha1.TargetKind,
-	targets []*v1alpha1.BatchTarget,
+	wanted wanted,
 ) ([]policy.Candidate, error) {
 	list := &metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(GroupVersionKind(kind))
@@ -149,13 +182,9 @@ func (r *Reader) candidates(
 		return nil, fmt.Errorf("list %ss: %w", kind, err)
 	}
 	var found []*metav1.PartialObjectMetadata
-	named := Named(batch, kind)
 	for i := range list.Items {
 		o := &list.Items[i]
-		wanted := named[o.Name] || slices.ContainsFunc(targets, func(t *v1alpha1.BatchTarget) bool {
-			return policy.Selects(t.Selector, kind, o.Name, o.Labels)
-		})
-		if wanted && o.DeletionTimestamp.IsZero() && o.Labels[v1alpha1.LabelCopy] == "" {
+		if wanted(o) && o.DeletionTimestamp.IsZero() && o.Labels[v1alpha1.LabelCopy] == "" {
 			found = append(found, o)
 		}
 	}
