@@ -240,7 +240,7 @@ type SnapshotInfo struct {
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:shortName=repo,categories=cairn
 // +kubebuilder:printcolumn:name="Target",type=string,JSONPath=`.spec.appRef.name`
-// +kubebuilder:printcolumn:name="Integrity",type=boolean,JSONPath=`.status.integrity`,priority=1
+// +kubebuilder:printcolumn:name="Integrity",type=boolean,JSONPath=`.status.integrity`
 // +kubebuilder:printcolumn:name="Snapshot-Count",type=integer,JSONPath=`.status.snapshotCount`
 // +kubebuilder:printcolumn:name="Size",type=string,JSONPath=`.status.size`
 // +kubebuilder:printcolumn:name="Phase",type=string,JSONPath=`.status.phase`

@@ -97,6 +97,7 @@ func TestGet(t *testing.T) {
 		"snapshot-two.txt":          {"get", "snap", "shop-web-1", "-n", ns},
 		"repositories.txt":          {"get", "repositories", "-n", ns},
 		"restoresessions.txt":       {"get", "restores", "-n", ns},
+		"restoresession-less.txt":   {"get", "restores", "web-again", "-n", ns},
 	}
 	for file, args := range tables {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {

@@ -230,6 +230,13 @@ func warnings(t *testing.T, ns string) {
 				"30s")
 			g.Expect(r.code).To(Equal(0), r.err)
 			g.Expect(r.err).To(Equal(tt.want))
+			shown := runIn(t, "get", "restorebatches", name, "-n", ns).out
+			if name == "less" || name == "newer" || tt.left {
+				g.Expect(shown).To(And(MatchRegexp("Succeeded +(Partial|HoldsLess|NewerSnapshot) "),
+					ContainSubstring("\n    "+tt.partial+"\n")))
+			} else {
+				g.Expect(shown).NotTo(ContainSubstring("REASON"))
+			}
 		})
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -26,7 +25,7 @@ func loadBackupSessions(ctx context.Context, s scope) (resourceView, error) {
 	for i := range list.Items {
 		b := &list.Items[i]
 		t.Add(s.cells(b.Namespace, b.Name, targets(b.Status.Targets), command.Phase(string(b.Status.Phase)),
-			command.Reason(string(b.Status.Phase), reasonOf(b)),
+			command.Reason(string(b.Status.Phase), reasonOf(lackOf(b), b.Status.Reason)),
 			command.Age(s.now, &b.CreationTimestamp),
 			runTime(s.now, b.Status.Duration, b.Status.StartTime, b.Status.CompletionTime),
 			uploaded(b.Status.Targets),
@@ -43,23 +42,6 @@ func loadBackupSessions(ctx context.Context, s scope) (resourceView, error) {
 		}
 	}
 	return resourceView{objects: objectsOf(list.Items), tables: []*command.Table{t}}, nil
-}
-
-// Lacks returns what a run that succeeded lacks, or "".
-func Lacks(b *v1alpha1.BackupSession) string {
-	c := apimeta.FindStatusCondition(b.Status.Conditions, v1alpha1.ConditionPartial)
-	if b.Status.Phase != v1alpha1.BackupSessionSucceeded || c == nil || c.Status != metav1.ConditionTrue {
-		return ""
-	}
-	return c.Message
-}
-
-// reasonOf returns the reason of a run, which is Partial if it succeeded and lacks something.
-func reasonOf(b *v1alpha1.BackupSession) string {
-	if Lacks(b) != "" {
-		return v1alpha1.ReasonPartial
-	}
-	return b.Status.Reason
 }
 
 // targets formats how many targets succeeded, out of how many.
@@ -127,11 +109,14 @@ func loadRestoreSessions(ctx context.Context, s scope) (resourceView, error) {
 			sizes = append(sizes, c.Size)
 		}
 		t.Add(s.cells(r.Namespace, r.Name, target, snapshot, component, command.Phase(string(r.Status.Phase)),
-			command.Reason(string(r.Status.Phase), r.Status.Reason),
+			command.Reason(string(r.Status.Phase), reasonOf(lackOfRestore(r), r.Status.Reason)),
 			command.Age(s.now, &r.CreationTimestamp),
 			runTime(s.now, r.Status.Duration, r.Status.StartTime, r.Status.CompletionTime),
 			command.SumSizes(sizes...), command.OrNone(command.ShortRecords(r.Status.Records)))...)
 		t.Note(NotReady(r.Status.Conditions))
+		if s.name != "" {
+			t.Note(messageOf(lackOfRestore(r)))
+		}
 	}
 	return resourceView{objects: objectsOf(list.Items), tables: []*command.Table{t}}, nil
 }

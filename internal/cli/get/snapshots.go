@@ -8,6 +8,9 @@ import (
 	"strconv"
 	"time"
 
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/cli/command"
 	"github.com/cairn-backup/cairn/internal/policy"
@@ -134,6 +137,20 @@ func LoadRepositories(ctx context.Context, s scope) (resourceView, error) {
 			command.Age(s.now, r.Status.LastBackupTime), command.OrNone(r.Status.Phase),
 			command.Age(s.now, &r.CreationTimestamp))...)
 		t.Note(NotReady(r.Status.Conditions))
+		t.Note(damageOf(r))
 	}
 	return resourceView{objects: objectsOf(list.Items), tables: []*command.Table{t}}, nil
+}
+
+// damageOf returns what the last check of a Repository did not find whole, or "".
+func damageOf(r *v1alpha1.Repository) string {
+	if damage(r.Status.Integrity) == "" {
+		return ""
+	}
+	const damaged = "damaged: not all data was there at the last check (cairn get snapshots)"
+	c := apimeta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionChecked)
+	if c == nil || c.Status != metav1.ConditionFalse {
+		return damaged
+	}
+	return damaged + ": " + c.Message
 }

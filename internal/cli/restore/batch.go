@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"slices"
 	"strings"
 	"time"
 
@@ -192,16 +191,13 @@ func batchWarning(ctx context.Context, api client.Client, b *v1alpha1.RestoreBat
 		if err := api.Get(ctx, client.ObjectKey{Namespace: b.Namespace, Name: t.RestoreSession}, &s); err != nil {
 			return partial.Message // it says where to look
 		}
-		if n := wrongOwners(&s); n > 0 {
+		if n := get.WrongOwners(&s); n > 0 {
 			wrong, targets = wrong+n, append(targets, t.Name)
 		}
 	}
 	var warnings []string
-	if partial.Reason == v1alpha1.ReasonHoldsLess || partial.Reason == v1alpha1.ReasonNewerSnapshot ||
-		slices.ContainsFunc(b.Status.ScaledDown, func(w v1alpha1.ScaledWorkload) bool {
-			return w.Phase == v1alpha1.ScaleLeft
-		}) {
-		warnings = append(warnings, partial.Message)
+	if lack := get.LackOfBatch(b); lack != "" {
+		warnings = append(warnings, lack)
 	}
 	if wrong > 0 {
 		warnings = append(warnings, ownersWarning(wrong, "these targets ("+

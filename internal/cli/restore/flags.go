@@ -123,13 +123,6 @@ func asUser(addon *v1alpha1.AddonInfo, value string) error {
 	return nil
 }
 
-// choosesUser reports whether somebody has chosen as whom a restore runs.
-func choosesUser(s *v1alpha1.RestoreSession) bool {
-	addon := s.Spec.Addon
-	return addon != nil && addon.JobTemplate != nil && addon.JobTemplate.Spec.SecurityContext != nil &&
-		addon.JobTemplate.Spec.SecurityContext.RunAsUser != nil
-}
-
 // check refuses combinations of flags that make no sense.
 func (f *restoreFlags) check(withUser bool) error {
 	switch {

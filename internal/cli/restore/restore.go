@@ -21,7 +21,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/catalog"
 	"github.com/cairn-backup/cairn/internal/cli/command"
 	"github.com/cairn-backup/cairn/internal/cli/get"
 	"github.com/cairn-backup/cairn/internal/text"
@@ -255,31 +254,10 @@ func restoreWarning(s *v1alpha1.RestoreSession) string {
 		partial.Reason == v1alpha1.ReasonHoldsLess {
 		warnings = append(warnings, partial.Message)
 	}
-	if wrong := wrongOwners(s); wrong > 0 {
+	if wrong := get.WrongOwners(s); wrong > 0 {
 		warnings = append(warnings, ownersWarning(wrong, "again"))
 	}
 	return strings.Join(warnings, "; ")
-}
-
-// wrongOwners returns how many files of a restored claim belong to the user that the restore ran as, and not to their
-// owners. A workload is restored as its own user, and somebody can have chosen another one.
-func wrongOwners(s *v1alpha1.RestoreSession) int64 {
-	if t := s.Spec.Target; t != nil && t.Kind != v1alpha1.KindPersistentVolumeClaim || choosesUser(s) {
-		return 0
-	}
-	// The root directory of most volumes belongs to root: its owner alone says nothing. A mover counts it with the
-	// others, unless include chooses what is restored.
-	root := int64(1)
-	if catalog.RestoreParams(s.Spec.Addon)["include"] != "" {
-		root = 0
-	}
-	wrong := int64(0)
-	for _, c := range s.Status.Components {
-		if c.OwnersNotRestored > root {
-			wrong += c.OwnersNotRestored
-		}
-	}
-	return wrong
 }
 
 // ownersWarning warns of files that do not belong to their owners. again says what to restore once more.

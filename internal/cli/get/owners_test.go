@@ -1,4 +1,4 @@
-package restore
+package get_test
 
 import (
 	"testing"
@@ -7,9 +7,11 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/catalog"
+	"github.com/cairn-backup/cairn/internal/cli/get"
 )
 
 func TestWrongOwners(t *testing.T) {
+	t.Parallel()
 	claim := &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "albums"}
 	include := map[string]string{"include": "/2025/one.jpg"}
 	for name, tt := range map[string]struct {
@@ -37,7 +39,7 @@ func TestWrongOwners(t *testing.T) {
 			for i, lost := range tt.lost {
 				s.Status.Components[string(rune('a'+i))] = v1alpha1.RestoredComponent{OwnersNotRestored: lost}
 			}
-			NewWithT(t).Expect(wrongOwners(s)).To(Equal(tt.want))
+			NewWithT(t).Expect(get.WrongOwners(s)).To(Equal(tt.want))
 		})
 	}
 }
