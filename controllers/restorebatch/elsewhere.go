@@ -68,7 +68,8 @@ func (r *Reconciler) reader(ctx context.Context, namespace string) func(name str
 }
 
 // underAnotherName lets a refusal say what other policies have made of the targets, if the BackupBatch has made nothing
-// so far. Which objects the targets are, the BackupBatch says, or else the RestoreBatch.
+// so far, or else how to bring back what the cluster has lost. Which objects the targets are, the BackupBatch says, or
+// else the RestoreBatch.
 func (r *Reconciler) underAnotherName(
 	ctx context.Context, b *v1alpha1.RestoreBatch, start *restorebatch.Start, snapshots []v1alpha1.Snapshot,
 	repositories []v1alpha1.Repository,
@@ -104,6 +105,9 @@ func (r *Reconciler) underAnotherName(
 	}
 	now := run.Latest(r.Clock.Now(), b.CreationTimestamp)
 	elsewhere, err := r.elsewhere(ctx, b, namespace, sought, snapshots, repositories, now)
-	start.Error = restorebatch.UnderAnotherName(start.Error, elsewhere, now)
+	if start.Error = restorebatch.UnderAnotherName(start.Error, elsewhere, now); len(elsewhere) == 0 &&
+		namespace == b.Namespace {
+		start.Error = restorebatch.LostByCluster(start.Error, sought, repositories)
+	}
 	return err
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
@@ -115,6 +116,24 @@ func TestARefusalNamesTheSnapshotsOfAnotherPolicy(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.renamed(func(*v1alpha1.Snapshot) {})
+	w.Expect(w.refusalOfAThirdName()).To(Equal("BackupBatch third-name has no successful " +
+		"Snapshot of any of these targets. But Repository shop-web holds Snapshot shop-web-fourth of " +
+		"2026-07-01T04:00:00Z, of BackupBatch store: if you want it, restore it with its BackupBatch in " +
+		"dataSource.backupBatch (--batch), or alone (--snapshot)"))
+}
+
+// The namespace was deleted, and its policy is back. Its backends still hold the backups.
+func TestARefusalSaysHowBackupsComeBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.Expect(w.Client.DeleteAllOf(t.Context(), &v1alpha1.Snapshot{}, client.InNamespace(w.Namespace))).To(succeed())
+	w.Expect(w.refusalOfAThirdName()).To(Equal("BackupBatch third-name has no successful Snapshot of any of these " +
+		"targets. If the backends hold backups that the cluster has lost, bring them back: cairn repository scan " +
+		"shop-web -n " + w.Namespace))
+}
+
+// refusalOfAThirdName restores the target web of a BackupBatch that has not run, and returns the refusal.
+func (w *world) refusalOfAThirdName() string {
 	batch := &v1alpha1.BackupBatch{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "third-name"}}
 	batch.Spec.Backends = []v1alpha1.BackendReference{{Name: "main", StorageRef: &v1alpha1.ObjectReference{Name: "s3"}}}
 	batch.Spec.Targets = []v1alpha1.BatchTarget{{Name: "web", AppRef: v1alpha1.TypedObjectReference{
@@ -126,14 +145,11 @@ func TestARefusalNamesTheSnapshotsOfAnotherPolicy(t *testing.T) {
 		},
 		Targets: []v1alpha1.BatchSessionTarget{{Name: "web"}},
 	}}
-	w.Expect(w.Client.Create(t.Context(), batch)).To(succeed())
+	w.Expect(w.Client.Create(w.T.Context(), batch)).To(succeed())
 	w.restore("back", func(b *v1alpha1.RestoreBatch) {
 		b.Spec.DataSource.BackupBatch, b.Spec.Targets = "third-name", b.Spec.Targets[:1]
 	})
 	b := w.settle("back")
 	w.Expect(b.Status.Reason).To(Equal(v1alpha1.ReasonSnapshotNotFound))
-	w.Expect(conditions.GetMessage(b, meta.ReadyCondition)).To(Equal("BackupBatch third-name has no successful " +
-		"Snapshot of any of these targets. But Repository shop-web holds Snapshot shop-web-fourth of " +
-		"2026-07-01T04:00:00Z, of BackupBatch store: if you want it, restore it with its BackupBatch in " +
-		"dataSource.backupBatch (--batch), or alone (--snapshot)"))
+	return conditions.GetMessage(b, meta.ReadyCondition)
 }

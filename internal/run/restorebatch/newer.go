@@ -43,8 +43,7 @@ func SoughtAfter(spec *v1alpha1.RestoreBatchSpec, chosen map[string]*v1alpha1.Sn
 func (x Sought) Recent(
 	r *v1alpha1.Repository, source *v1alpha1.RestoreBatchDataSource, known map[string]bool, now time.Time,
 ) []string {
-	own := x.Chosen != nil && x.Chosen.Spec.Repository == r.Name
-	if x.Only != "" && x.Only != r.Name || !own && !policy.SameTarget(r.Spec.AppRef, x.App) {
+	if !x.in(r) {
 		return nil
 	}
 	var out []string
@@ -171,6 +170,41 @@ func madeBy(s *v1alpha1.Snapshot, ofBatch bool) string {
 
 // instant returns a time as messages have it.
 func instant(at time.Time) string { return at.UTC().Format(time.RFC3339) }
+
+// maxScans is how many Repositories LostByCluster names at most.
+const maxScans = 3
+
+// LostByCluster returns the refusal of a BackupBatch that has no Snapshot of the targets, with how the Repositories of
+// the targets give back what only the cluster has lost. It returns the refusal as it is if there are none.
+func LostByCluster(
+	refusal *v1alpha1.ResolvedError, sought []Sought, repositories []v1alpha1.Repository,
+) *v1alpha1.ResolvedError {
+	var scans []string
+	for i := range repositories {
+		r := &repositories[i]
+		if !policy.HoldsVolumeSnapshots(r) && slices.ContainsFunc(sought, func(x Sought) bool { return x.in(r) }) {
+			scans = append(scans, fmt.Sprintf("cairn repository scan %s -n %s", r.Name, r.Namespace))
+		}
+	}
+	if len(scans) == 0 {
+		return refusal
+	}
+	slices.Sort(scans)
+	more := ""
+	if n := len(scans) - maxScans; n > 0 {
+		scans, more = scans[:maxScans], fmt.Sprintf(", and so for %d more", n)
+	}
+	out := refusal.DeepCopy()
+	out.Message += ". If the backends hold backups that the cluster has lost, bring them back: " +
+		strings.Join(scans, ", ") + more
+	return out
+}
+
+// in reports whether the target has backups in a Repository.
+func (x Sought) in(r *v1alpha1.Repository) bool {
+	own := x.Chosen != nil && x.Chosen.Spec.Repository == r.Name
+	return (x.Only == "" || x.Only == r.Name) && (own || policy.SameTarget(r.Spec.AppRef, x.App))
+}
 
 // UnderAnotherName returns the refusal of a BackupBatch that has no Snapshot of the targets, with the newest of the
 // Snapshots that other policies made of them. It returns the refusal as it is if there are none.
