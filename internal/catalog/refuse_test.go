@@ -16,18 +16,33 @@ import (
 )
 
 func TestWhatAProbeRefuses(t *testing.T) {
-	tasks := []v1alpha1.Task{{Name: "ask", Function: "ask"}}
+	tasks := []v1alpha1.Task{{
+		Name: "ask", Function: "ask",
+		Parameters: []v1alpha1.TaskParameter{{Parameter: v1alpha1.Parameter{Name: "stale"}}},
+	}}
 	addon := &v1alpha1.Addon{Spec: v1alpha1.AddonSpec{BackupTasks: tasks, RestoreTasks: tasks}}
 	for name, tc := range map[string]struct {
 		unless  string
+		params  map[string]string
 		restore bool
 		refuses bool
 		says    string
 	}{
-		"always":       {refuses: true},
-		"as told":      {unless: "false", refuses: true},
-		"nothing":      {unless: "true"},
-		"perhaps":      {unless: "perhaps", says: `refuse[0].unless: write true or false, not "perhaps"`},
+		"always":  {refuses: true},
+		"as told": {unless: "false", refuses: true},
+		"nothing": {unless: "true"},
+		"perhaps": {
+			unless: "perhaps",
+			says:   `Function "ask": stream.probe.refuse[0].unless: write "true" or "false", not "perhaps"`,
+		},
+		"a parameter": {
+			unless: "${stale:=false}", params: map[string]string{"stale": "yes"},
+			says: `Function "ask": parameter stale: write "true" or "false", not "yes"`,
+		},
+		"the default of a parameter": {
+			unless: "${stale:=perhaps}",
+			says:   `Function "ask": stream.probe.refuse[0].unless: write "true" or "false", not "perhaps"`,
+		},
 		"in a restore": {restore: true, refuses: true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -38,7 +53,10 @@ func TestWhatAProbeRefuses(t *testing.T) {
 					Refuse:  []v1alpha1.StreamRefusal{{Prefix: "no", Message: "why", Unless: tc.unless}},
 				},
 			}}}
-			info := &v1alpha1.AddonInfo{Tasks: []v1alpha1.TaskReference{{Name: "ask"}}}
+			f.Name = "ask"
+			info := &v1alpha1.AddonInfo{Tasks: []v1alpha1.TaskReference{{
+				Name: "ask", Params: catalog.NewParams(tc.params),
+			}}}
 			mistakes := catalog.FunctionMistakes("spec.addon", addon, info, tc.restore, variables.Builtin{},
 				func(string) *v1alpha1.Function { return f })
 			if tc.says != "" {

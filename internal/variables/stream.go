@@ -58,7 +58,7 @@ func (v Values) Stream(s *v1alpha1.FunctionStream, value string) (*v1alpha1.Reso
 			return nil, fmt.Errorf("stream.probe.%w", err)
 		}
 		if out.Probe.Refuse, err = v.refusals(s.Probe.Refuse); err != nil {
-			return nil, fmt.Errorf("stream.probe.%w", err)
+			return nil, err
 		}
 	}
 	if out.SearchPath, err = v.Expand(s.SearchPath); err != nil {
@@ -153,23 +153,38 @@ func (v Values) program(
 	return words, out, nil
 }
 
-// refusals returns those refusals that hold.
+// refusals returns those refusals that hold. Its error names the parameter that is wrong, if it is one.
 func (v Values) refusals(all []v1alpha1.StreamRefusal) ([]v1alpha1.ResolvedRefusal, error) {
 	var out []v1alpha1.ResolvedRefusal
 	for i, r := range all {
 		unless, err := v.Expand(r.Unless)
 		if err != nil {
-			return nil, fmt.Errorf("refuse[%d].unless: %w", i, err)
+			return nil, fmt.Errorf("stream.probe.refuse[%d].unless: %w", i, err)
 		}
 		switch unless {
 		case "", "false":
 			out = append(out, v1alpha1.ResolvedRefusal{Prefix: r.Prefix, Message: r.Message})
 		case "true":
 		default:
-			return nil, fmt.Errorf("refuse[%d].unless: write true or false, not %q", i, unless)
+			where := fmt.Sprintf("stream.probe.refuse[%d].unless", i)
+			if name := v.alone(r.Unless); name != "" {
+				where = "parameter " + name
+			}
+			return nil, fmt.Errorf("%s: write \"true\" or \"false\", not %.64q", where, unless)
 		}
 	}
 	return out, nil
+}
+
+// alone returns the name of the parameter whose value is all of a text, or "".
+func (v Values) alone(text string) string {
+	inner, variable := strings.CutPrefix(text, "${")
+	inner, closed := strings.CutSuffix(inner, "}")
+	name, _, _, ok := parse(inner)
+	if !variable || !closed || !ok || v.set[name] == "" {
+		return ""
+	}
+	return name
 }
 
 // argument expands an argument to none, one or several.
