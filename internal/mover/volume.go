@@ -102,8 +102,7 @@ func (m *Mover) source(c task.Component, allowEmpty bool, previous *repository.S
 const volumeUnreadable = "the volume can't be read: run as a user who is allowed to read it " +
 	"(jobTemplate.spec.securityContext)"
 
-const volumeUnwritable = "the volume can't be written to: run as a user who is allowed to write to it " +
-	"(jobTemplate.spec.securityContext)"
+const volumeUnwritable = "the volume can't be written to: " + failure.AsWriter
 
 // target returns the directory into which a component is restored, and whether its volume is empty. A volume that is
 // not empty is written to only if the user confirmed it, or if an earlier attempt wrote its content. target creates
@@ -134,8 +133,7 @@ func (m *Mover) target(c task.Component, rules task.Restore, r *task.ComponentRe
 	r.TargetUntouched = r.TargetUntouched && !made
 	if err != nil {
 		return place{}, empty, failure.New(v1alpha1.ReasonTargetUnwritable,
-			fmt.Sprintf("path %s can't be created in the volume: run as a user who is allowed to write to it "+
-				"(jobTemplate.spec.securityContext)", c.Path))
+			fmt.Sprintf("path %s can't be created in the volume: %s", c.Path, failure.AsWriter))
 	}
 	return dir, empty, nil
 }

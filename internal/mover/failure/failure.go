@@ -24,7 +24,9 @@ var kinds = []struct {
 	},
 	{
 		repository.ErrNotInitialized, v1alpha1.ReasonRepositoryDamaged,
-		"the repository is gone: its format blob is missing",
+		"the repository is gone: its key (kopia/kopia.repository) and the copy of it (kopia/kopia.key.copy), in a " +
+			"volume or on a file server with the ending .f, are missing. Bring one of them back, and look at the " +
+			"Repository",
 	},
 	{repository.ErrCorrupt, v1alpha1.ReasonRepositoryDamaged, "data of the repository is damaged or missing"},
 	{repository.ErrTooNew, v1alpha1.ReasonRepositoryNotReady, "the repository was written by a newer version"},
@@ -71,10 +73,13 @@ var kinds = []struct {
 			"file system of the volume takes them for one: restore into a volume whose file system tells them apart, " +
 			"or leave all but one of them out with the parameter exclude. The log of the mover names them",
 	},
-	{repository.ErrTarget, v1alpha1.ReasonTargetUnwritable, "the volume could not be written: run as a user who is " +
-		"allowed to write to it (jobTemplate.spec.securityContext)"},
+	{repository.ErrTarget, v1alpha1.ReasonTargetUnwritable, "the volume could not be written: " + AsWriter},
 	{repository.ErrNotFound, v1alpha1.ReasonSnapshotNotFound, "the repository no longer holds the data"},
 }
+
+// AsWriter says as whom a restore can write to its volume.
+const AsWriter = "run as a user who is allowed to write to it (cairn restore --run-as-user, or " +
+	"jobTemplate.spec.securityContext)"
 
 // Unreadable is the message of a backup that could not read all files.
 const Unreadable = "some files could not be read: run as a user who is allowed to read them " +
@@ -161,6 +166,9 @@ func classify(err, shown error) *Failure {
 	}
 	if errors.Is(err, context.Canceled) {
 		err, shown = repository.ErrCanceled, nil
+	}
+	if errors.Is(err, repository.ErrNotInitialized) {
+		shown = nil // It would only say in other words that something is missing.
 	}
 	for _, k := range kinds {
 		if errors.Is(err, k.kind) {

@@ -19,7 +19,7 @@ func TestNoFailureNamesAFile(t *testing.T) {
 	for kind, want := range map[error]struct{ reason, advice string }{
 		repository.ErrInTheWay: {v1alpha1.ReasonTargetUnwritable, "overwritePolicy: Overwrite"},
 		repository.ErrSameName: {v1alpha1.ReasonFileNamesCollide, "whose file system tells them apart"},
-		repository.ErrTarget:   {v1alpha1.ReasonTargetUnwritable, "securityContext"},
+		repository.ErrTarget:   {v1alpha1.ReasonTargetUnwritable, "--run-as-user, or jobTemplate.spec.securityContext"},
 	} {
 		g := NewWithT(t)
 		f := failure.ClassifyMove(fmt.Errorf("salaries: %w",
@@ -27,6 +27,19 @@ func TestNoFailureNamesAFile(t *testing.T) {
 		g.Expect(f.Reason).To(Equal(want.reason))
 		g.Expect(f.Message).To(And(ContainSubstring(want.advice), Not(ContainSubstring("salaries"))))
 	}
+}
+
+// TestARepositoryWithoutAKey names the files that are missing, and nothing of kopia's.
+func TestARepositoryWithoutAKey(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	f := failure.ClassifyOpen(&repository.Error{
+		Op: "open", Kind: repository.ErrNotInitialized,
+		Err: errors.New("unable to create format manager: BLOB not found"),
+	}, "")
+	g.Expect(f.Reason).To(Equal(v1alpha1.ReasonRepositoryDamaged))
+	g.Expect(f.Message).To(And(ContainSubstring("kopia/kopia.repository"), ContainSubstring("kopia/kopia.key.copy"),
+		HaveSuffix("look at the Repository")))
 }
 
 // TestAnArchivedRepository doubts no credential.
