@@ -134,7 +134,7 @@ func (r *Reconciler) histories(
 func (h *history) add(s *v1alpha1.BackupSession, now time.Time) {
 	ended := run.MomentOf(backup.EndOf(s), s.CreationTimestamp.Time, now)
 	// If two runs ended at the same time, the result must not depend on the order of the list.
-	result, reason := string(s.Status.Phase), s.Status.Reason
+	result, reason := string(s.Status.Phase), s.ShownReason()
 	if c := ended.Compare(h.ended); c > 0 || c == 0 && result+reason > h.result+h.reason {
 		h.ended, h.result, h.reason = ended, result, reason
 	}

@@ -224,6 +224,21 @@ func TestThePageNamesPoliciesThatNeverSucceeded(t *testing.T) {
 	g.Expect(page()).NotTo(ContainSubstring("o backup yet"), "an earlier run of it, which is gone, has made a Snapshot")
 }
 
+// A success that lacks something is no plain one, neither on the page nor in the commit.
+func TestThePageSaysThatASuccessIsPartial(t *testing.T) {
+	t.Parallel()
+	g, w := NewWithT(t), newWorld(t)
+	l := w.ledger("l")
+	w.nightly("data")
+	w.session("a", func(s *v1alpha1.BackupSession) {
+		s.Spec.Invoker.Kind, s.Spec.Invoker.Name = v1alpha1.BackupConfigurationKind, "data"
+		conditions.MarkTrue(s, v1alpha1.ConditionPartial, v1alpha1.ReasonPartial, "a file is missing")
+	})
+	w.settle(l)
+	g.Expect(w.git("show", branch+":clusters/production/STATUS.md")).To(ContainSubstring("| Succeeded (Partial) |"))
+	g.Expect(w.git("log", "--format=%B", branch)).To(ContainSubstring("/a Succeeded (Partial)\n"))
+}
+
 // A target that never had a good backup is on the page, also if other targets of its policy have one.
 func TestThePageNamesTargetsWithoutABackup(t *testing.T) {
 	t.Parallel()

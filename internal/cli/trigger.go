@@ -191,7 +191,7 @@ func followBackup(
 			}
 			if p.Ended {
 				p.End = command.Ending(p.Phase, s.Status.Reason, s.Status.Duration, get.NotReady(s.Status.Conditions))
-				p.Warning = get.Lacks(&s)
+				p.Warning = s.Lacks()
 			}
 			return p, nil
 		})

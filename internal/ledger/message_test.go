@@ -55,6 +55,7 @@ func TestMessage(t *testing.T) {
 		},
 		{Kind: "BackupSession", Namespace: "blog", Name: "a", Phase: "Succeeded", Revision: "main@sha1:1111"},
 		{Kind: "BackupSession", Namespace: "shop", Name: "c", Phase: "Succeeded", Revision: "main@sha1:1111"},
+		{Kind: "BackupSession", Namespace: "shop", Name: "d", Phase: "Succeeded", Reason: "Partial"},
 	}
 	golden(t, "message.txt", CommitMessage("production", objects))
 }

@@ -43,7 +43,7 @@ type Object struct {
 	Namespace string    `json:"namespace"`
 	Name      string    `json:"name"`
 	UID       types.UID `json:"uid"`
-	// Phase is the terminal phase, Reason its reason.
+	// Phase is the terminal phase. Reason is its reason, or Partial for a success that lacks something.
 	Phase  string `json:"phase"`
 	Reason string `json:"reason,omitempty"`
 	// Revision is the policy revision that was in force, in Flux's form. It is empty if the policy was applied by
@@ -61,7 +61,7 @@ func BackupRecord(cluster string, session *v1alpha1.BackupSession, snapshots []v
 	}
 	object := Object{
 		Kind: v1alpha1.BackupSessionKind, Namespace: session.Namespace, Name: session.Name, UID: session.UID,
-		Phase: string(session.Status.Phase), Reason: session.Status.Reason,
+		Phase: string(session.Status.Phase), Reason: session.ShownReason(),
 	}
 	if r := session.Status.Resolved; r != nil {
 		object.Revision = r.Policy.Revision
@@ -87,7 +87,7 @@ func BackupPath(session *v1alpha1.BackupSession) string {
 func RestoreRecord(cluster string, session *v1alpha1.RestoreSession) ([]Record, error) {
 	object := Object{
 		Kind: v1alpha1.RestoreSessionKind, Namespace: session.Namespace, Name: session.Name, UID: session.UID,
-		Phase: string(session.Status.Phase), Reason: session.Status.Reason,
+		Phase: string(session.Status.Phase), Reason: session.ShownReason(),
 	}
 	if r := session.Status.Resolved; r != nil {
 		object.Revision = r.Policy.Revision

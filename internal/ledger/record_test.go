@@ -16,6 +16,7 @@ import (
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/pruning"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
 
@@ -74,6 +75,47 @@ func TestRecords(t *testing.T) {
 }
 
 // The record of an ordinary run takes no more than a kilobyte of the repository.
+// Who reads only the commits must not take a success that lacks something for a whole one.
+func TestACommitSaysThatASuccessIsPartial(t *testing.T) {
+	t.Parallel()
+	backup, snapshots := run()
+	restored, batch := restore(), restoreBatch()
+	for name, tt := range map[string]struct {
+		phase      string
+		conditions []metav1.Condition
+		want       string
+	}{
+		"whole":        {phase: "Succeeded", want: "Succeeded"},
+		"lacks a file": {phase: "Succeeded", conditions: partial(metav1.ConditionTrue), want: "Succeeded (Partial)"},
+		"no longer":    {phase: "Succeeded", conditions: partial(metav1.ConditionFalse), want: "Succeeded"},
+		"failed":       {phase: "Failed", conditions: partial(metav1.ConditionTrue), want: "Failed (TargetsFailed)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := NewWithT(t)
+			reason := map[string]string{"Succeeded": "Succeeded", "Failed": "TargetsFailed"}[tt.phase]
+			s, r, b := backup.DeepCopy(), restored.DeepCopy(), batch.DeepCopy()
+			s.Status.Phase, s.Status.Reason = v1alpha1.BackupSessionPhase(tt.phase), reason
+			r.Status.Phase, r.Status.Reason = v1alpha1.RestoreSessionPhase(tt.phase), reason
+			b.Status.Phase, b.Status.Reason = v1alpha1.RestoreSessionPhase(tt.phase), reason
+			s.Status.Conditions, r.Status.Conditions, b.Status.Conditions = tt.conditions, tt.conditions, tt.conditions
+			line := func(files []Record, err error) string {
+				g.Expect(err).NotTo(HaveOccurred())
+				return objectLine(files[0].Object)
+			}
+			g.Expect(line(BackupRecord("c1", s, snapshots))).To(HaveSuffix("/" + s.Name + " " + tt.want))
+			g.Expect(line(RestoreRecord("c1", r))).To(HaveSuffix("/" + r.Name + " " + tt.want))
+			g.Expect(line(RestoreBatchRecord("c1", b))).To(HaveSuffix("/" + b.Name + " " + tt.want))
+		})
+	}
+}
+
+func partial(is metav1.ConditionStatus) []metav1.Condition {
+	return []metav1.Condition{{
+		Type: v1alpha1.ConditionPartial, Status: is, Reason: v1alpha1.ReasonPartial, Message: "it lacks a file",
+	}}
+}
+
 func TestRecordSize(t *testing.T) {
 	for name, targets := range map[string]int{"one target": 1, "a batch of three": 3} {
 		t.Run(name, func(t *testing.T) {

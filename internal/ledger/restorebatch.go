@@ -6,7 +6,7 @@ import "github.com/cairn-backup/cairn/api/v1alpha1"
 func RestoreBatchRecord(cluster string, batch *v1alpha1.RestoreBatch) ([]Record, error) {
 	object := Object{
 		Kind: v1alpha1.RestoreBatchKind, Namespace: batch.Namespace, Name: batch.Name, UID: batch.UID,
-		Phase: string(batch.Status.Phase), Reason: batch.Status.Reason,
+		Phase: string(batch.Status.Phase), Reason: batch.ShownReason(),
 	}
 	if r := batch.Status.Resolved; r != nil {
 		object.Revision = r.Policy.Revision

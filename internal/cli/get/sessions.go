@@ -25,7 +25,7 @@ func loadBackupSessions(ctx context.Context, s scope) (resourceView, error) {
 	for i := range list.Items {
 		b := &list.Items[i]
 		t.Add(s.cells(b.Namespace, b.Name, targets(b.Status.Targets), command.Phase(string(b.Status.Phase)),
-			command.Reason(string(b.Status.Phase), reasonOf(lackOf(b), b.Status.Reason)),
+			command.Reason(string(b.Status.Phase), b.ShownReason()),
 			command.Age(s.now, &b.CreationTimestamp),
 			runTime(s.now, b.Status.Duration, b.Status.StartTime, b.Status.CompletionTime),
 			uploaded(b.Status.Targets),
