@@ -100,6 +100,9 @@ func (r *Reconciler) builder(ctx context.Context, m matchers) (*pageBuilder, err
 		return nil, err
 	}
 	p.backups = backupsOf(r.Client, sessions.Items, p.now)
+	if err := p.backups.readLost(ctx); err != nil {
+		return nil, err
+	}
 	return p, p.backups.readDamaged(ctx)
 }
 
@@ -201,7 +204,7 @@ func (p *pageBuilder) add(
 	return nil
 }
 
-// addTargets adds the targets of a policy to its row, and which of them have no backup, or a damaged one.
+// addTargets adds the targets of a policy to its row, and what is wrong with their backups.
 func (p *pageBuilder) addTargets(
 	ctx context.Context, row *ledger.Policy, by invoker, targets []v1alpha1.TypedObjectReference,
 	used func(target int) []policy.ChosenRepository,
@@ -218,7 +221,7 @@ func (p *pageBuilder) addTargets(
 		if err != nil {
 			return err
 		}
-		all, newest := p.backups.damaged(by, t, func() (names []string) {
+		f := p.backups.flawOf(by, t, func() (names []string) {
 			for _, r := range used(i) {
 				names = append(names, r.Name)
 			}
@@ -227,9 +230,11 @@ func (p *pageBuilder) addTargets(
 		switch name := row.Targets[len(row.Targets)-1]; {
 		case !done:
 			row.NoBackup = append(row.NoBackup, name)
-		case all:
+		case f.lost != "":
+			row.Lose(name, f.lost, f.all)
+		case f.all:
 			row.Damaged = append(row.Damaged, name)
-		case newest:
+		case f.newest:
 			row.NewestDamaged = append(row.NewestDamaged, name)
 		}
 	}

@@ -4,8 +4,13 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
+	"github.com/fluxcd/pkg/apis/meta"
+	"github.com/fluxcd/pkg/runtime/conditions"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -24,6 +29,8 @@ type backups struct {
 	// the namespaces whose Snapshots are known.
 	checks   map[v1alpha1.TypedObjectReference]*checks
 	checksBy map[made]*checks
+	// lost are the Repositories that can't be opened any more, with the reasons.
+	lost map[types.NamespacedName]string
 	// read are the namespaces whose Snapshots are known.
 	read map[string]bool
 }
@@ -44,6 +51,7 @@ func backupsOf(cache client.Reader, sessions []v1alpha1.BackupSession, now time.
 	b := &backups{
 		cache: cache, now: now, known: map[v1alpha1.TypedObjectReference]bool{}, made: map[made]bool{},
 		checks: map[v1alpha1.TypedObjectReference]*checks{}, checksBy: map[made]*checks{}, read: map[string]bool{},
+		lost: map[types.NamespacedName]string{},
 	}
 	for i := range sessions {
 		s := &sessions[i]
@@ -95,9 +103,10 @@ func (b *backups) readSnapshots(ctx context.Context, namespace string) error {
 	for i := range snapshots.Items {
 		if s := &snapshots.Items[i]; countsFor(s) {
 			target, by := backupOf(s)
+			whole := !damaged(s) && b.lostIn(namespace, s.Spec.Repository) == ""
 			b.known[target], b.made[by] = true, true
-			see(b.checks, target, s, b.now)
-			see(b.checksBy, by, s, b.now)
+			see(b.checks, target, s, whole, b.now)
+			see(b.checksBy, by, s, whole, b.now)
 		}
 	}
 	b.read[namespace] = true
@@ -124,6 +133,67 @@ func countsFor(s *v1alpha1.Snapshot) bool {
 
 func damaged(s *v1alpha1.Snapshot) bool { return s.Status.Integrity != nil && !*s.Status.Integrity }
 
+// readLost finds the Repositories that can't be opened any more, and reads the Snapshots of their namespaces. What is
+// read before knows nothing of them.
+func (b *backups) readLost(ctx context.Context) error {
+	var all v1alpha1.RepositoryList
+	if err := b.cache.List(ctx, &all, client.UnsafeDisableDeepCopy); err != nil {
+		return fmt.Errorf("list Repositories: %w", err)
+	}
+	for i := range all.Items {
+		reason, err := b.whyLost(ctx, &all.Items[i])
+		if err != nil {
+			return err
+		}
+		if reason != "" {
+			b.lost[client.ObjectKeyFromObject(&all.Items[i])] = reason
+		}
+	}
+	for key := range b.lost {
+		if err := b.readSnapshots(ctx, key.Namespace); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// whyLost returns the reason why the data of a Repository is not where it was, or can't be opened there; "" if nobody
+// knows that. A Repository only says of a bucket that is gone that its BackupStorage is not ready.
+func (b *backups) whyLost(ctx context.Context, r *v1alpha1.Repository) (string, error) {
+	switch reason := notReady(r); reason {
+	case v1alpha1.ReasonRepositoryNotFound, v1alpha1.ReasonRepositoryDamaged, v1alpha1.ReasonBucketNotFound:
+		return reason, nil
+	case v1alpha1.ReasonStorageNotReady:
+		var s v1alpha1.BackupStorage
+		key := r.Spec.StorageRef.In(r.Namespace)
+		if err := b.cache.Get(ctx, key, &s); client.IgnoreNotFound(err) != nil {
+			return "", fmt.Errorf("get BackupStorage %s: %w", key, err)
+		}
+		if reason := notReady(&s); reason == v1alpha1.ReasonBucketNotFound {
+			return reason, nil
+		}
+	}
+	return "", nil
+}
+
+// notReady returns the reason why an object is not ready, or "".
+func notReady(o conditions.Getter) string {
+	if !conditions.IsFalse(o, meta.ReadyCondition) {
+		return ""
+	}
+	return conditions.GetReason(o, meta.ReadyCondition)
+}
+
+// lostIn returns the reason why the first of these Repositories that can't be opened can't, or "".
+func (b *backups) lostIn(namespace string, names ...string) string {
+	for _, name := range names {
+		if reason := b.lost[types.NamespacedName{Namespace: namespace, Name: name}]; reason != "" {
+			return reason
+		}
+	}
+	return ""
+}
+
 // readDamaged reads the Snapshots of the namespaces with a damaged one.
 func (b *backups) readDamaged(ctx context.Context) error {
 	var found v1alpha1.SnapshotList
@@ -139,37 +209,56 @@ func (b *backups) readDamaged(ctx context.Context) error {
 	return nil
 }
 
-// damaged reports whether all Snapshots of a target are damaged, and whether a newest one is, once readDamaged was
-// called. Those that the policy has made count, if there are any. used returns the Repositories that the policy names.
-func (b *backups) damaged(
-	policy invoker, target v1alpha1.TypedObjectReference, used func() []string,
-) (all, newest bool) {
+// flaw is what is wrong with the backups of a target.
+type flaw struct {
+	// all reports that no backup is whole, newest that a newest one is damaged.
+	all, newest bool
+	// lost is the reason why a Repository with some of the backups can't be opened. With all, it can be one that the
+	// policy has left.
+	lost string
+}
+
+// flawOf returns what is wrong with the Snapshots of a target, once readLost and readDamaged were called. Those that
+// the policy has made count, if there are any. used returns the Repositories that the policy names.
+func (b *backups) flawOf(policy invoker, target v1alpha1.TypedObjectReference, used func() []string) flaw {
 	found := b.checksBy[madeBy(policy, target)]
 	if found == nil {
 		found = b.checks[target]
 	}
 	if found == nil {
-		return false, false
+		return flaw{}
 	}
-	return !found.whole, found.newestDamaged(used)
+	in := slices.Sorted(maps.Keys(found.newest))
+	f := flaw{all: !found.whole, lost: b.lostIn(target.Namespace, in...)}
+	if f.all {
+		return f
+	}
+	f.newest = found.newestDamaged(used)
+	if f.lost != "" {
+		names := used()
+		f.lost = b.lostIn(target.Namespace, slices.DeleteFunc(in, func(name string) bool {
+			return !slices.Contains(names, name)
+		})...)
+	}
+	return f
 }
 
 // checks is what the checks found of the Snapshots of a target.
 type checks struct {
-	// whole reports that one of them is not known to be damaged.
+	// whole reports that one of them is neither known to be damaged nor in a Repository that can't be opened.
 	whole bool
 	// newest are the newest of them, by Repository.
 	newest map[string]*v1alpha1.Snapshot
 	latest *v1alpha1.Snapshot // of all
 }
 
-func see[K comparable](m map[K]*checks, key K, s *v1alpha1.Snapshot, now time.Time) {
+func see[K comparable](m map[K]*checks, key K, s *v1alpha1.Snapshot, whole bool, now time.Time) {
 	c := m[key]
 	if c == nil {
 		c = &checks{newest: map[string]*v1alpha1.Snapshot{}}
 		m[key] = c
 	}
-	c.whole = c.whole || !damaged(s)
+	c.whole = c.whole || whole
 	newer := func(than *v1alpha1.Snapshot) bool {
 		return than == nil || cmp.Or(madeAt(than, now).Compare(madeAt(s, now)), cmp.Compare(than.Name, s.Name)) < 0
 	}

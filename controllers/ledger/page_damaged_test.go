@@ -4,6 +4,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fluxcd/pkg/apis/meta"
+	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -104,4 +106,114 @@ func TestADamagedRepositoryThatThePolicyHasLeft(t *testing.T) {
 	g.Expect(w.rendered("l")).To(ContainSubstring("newest backup damaged"))
 	uses("another")
 	g.Expect(w.rendered("l")).NotTo(ContainSubstring("damaged"), "the newest of all is whole")
+}
+
+// A directory or a bucket that is gone, or a repository without its keys, takes all backups along. Nobody can check
+// them any more, so that no Snapshot says so.
+func TestThePageNamesTargetsWhoseRepositoryCantBeOpened(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct{ repository, storage, want string }{
+		"ready":              {repository: v1alpha1.ReasonReady},
+		"the directory":      {repository: v1alpha1.ReasonRepositoryNotFound, want: v1alpha1.ReasonRepositoryNotFound},
+		"its keys":           {repository: v1alpha1.ReasonRepositoryDamaged, want: v1alpha1.ReasonRepositoryDamaged},
+		"the bucket":         {repository: v1alpha1.ReasonBucketNotFound, want: v1alpha1.ReasonBucketNotFound},
+		"a storage away":     {repository: v1alpha1.ReasonUnreachable},
+		"another password":   {repository: v1alpha1.ReasonPasswordChanged},
+		"a storage not made": {repository: v1alpha1.ReasonStorageNotReady},
+		"a bucket that its storage misses": {
+			repository: v1alpha1.ReasonStorageNotReady, storage: v1alpha1.ReasonBucketNotFound,
+			want: v1alpha1.ReasonBucketNotFound,
+		},
+		"another fault of the storage": {
+			repository: v1alpha1.ReasonStorageNotReady, storage: v1alpha1.ReasonAccessDenied,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g, w := NewWithT(t), newWorld(t)
+			w.ledger("l")
+			w.nightly("data")
+			w.repository("repo", tt.repository)
+			if tt.storage != "" {
+				s := &v1alpha1.BackupStorage{
+					ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "s3"},
+					Spec: v1alpha1.BackupStorageSpec{Storage: v1alpha1.Storage{
+						Provider: v1alpha1.ProviderS3,
+						S3:       &v1alpha1.S3Storage{Bucket: "gone"},
+					}},
+				}
+				conditions.MarkFalse(s, meta.ReadyCondition, tt.storage, "x")
+				w.createWithStatus(s)
+			}
+			g.Expect(w.rendered("l")).NotTo(ContainSubstring("be read"), "it has no backup yet")
+			w.session("a")
+			if tt.want == "" {
+				g.Expect(w.rendered("l")).NotTo(ContainSubstring("be read"))
+				return
+			}
+			g.Expect(w.rendered("l")).To(And(
+				ContainSubstring("PersistentVolumeClaim/data (**backups can't be read: "+tt.want+"**)"),
+				ContainSubstring("\n**Can't be read:** BackupConfiguration/data in "+w.namespace+
+					" (1 of 1 targets).\n")))
+		})
+	}
+}
+
+// A backup in another Repository can be read. Once the policy has left the one that is lost, that accuses nobody.
+func TestALostRepositoryOfSeveral(t *testing.T) {
+	t.Parallel()
+	g, w := NewWithT(t), newWorld(t)
+	w.ledger("l")
+	w.nightly("data")
+	uses := func(names ...string) {
+		c := &v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "data"}}
+		bed.Edit(t, c, func() {
+			c.Spec.Sessions[0].Repositories = nil
+			for _, name := range names {
+				c.Spec.Sessions[0].Repositories = append(c.Spec.Sessions[0].Repositories,
+					v1alpha1.RepositoryInfo{Name: name})
+			}
+		})
+	}
+	const all, some = "(**backups can't be read: RepositoryNotFound**)",
+		"(**some backups can't be read: RepositoryNotFound**)"
+	w.repository("lost", v1alpha1.ReasonRepositoryNotFound)
+	w.repository("repo", v1alpha1.ReasonReady)
+	uses("lost")
+	copied := func(run, repository string) *v1alpha1.Snapshot {
+		w.session(run)
+		s := get(w, &v1alpha1.Snapshot{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "repo-" + run}})
+		s = &v1alpha1.Snapshot{
+			ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: repository + "-" + run + "-copy"},
+			Spec:       s.Spec, Status: s.Status,
+		}
+		s.Spec.Repository = repository
+		w.createWithStatus(s)
+		return s
+	}
+	copied("a", "lost")
+	g.Expect(w.rendered("l")).To(And(ContainSubstring(some), Not(ContainSubstring("**Can't"))))
+	uses("repo")
+	g.Expect(w.rendered("l")).NotTo(ContainSubstring("be read"))
+	s := &v1alpha1.Snapshot{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "repo-a"}}
+	bed.EditStatus(t, s, func() { s.Status.Integrity = new(false) })
+	g.Expect(w.rendered("l")).To(And(ContainSubstring(all), ContainSubstring("**Can't")), "the other is damaged")
+}
+
+// repository makes a Repository that is ready, or not for a reason.
+func (w *world) repository(name, reason string) {
+	w.t.Helper()
+	r := &v1alpha1.Repository{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name},
+		Spec: v1alpha1.RepositorySpec{
+			StorageRef: v1alpha1.ObjectReference{Name: "s3"}, Path: "x/" + name,
+			EncryptionSecret: v1alpha1.ObjectReference{Name: "key"},
+		},
+	}
+	if reason == v1alpha1.ReasonReady {
+		conditions.MarkTrue(r, meta.ReadyCondition, reason, "x")
+	} else {
+		conditions.MarkFalse(r, meta.ReadyCondition, reason, "x")
+	}
+	w.createWithStatus(r)
 }

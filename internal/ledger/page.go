@@ -20,6 +20,11 @@ type Policy struct {
 	// Damaged are those that have backups, all of which are damaged. NewestDamaged are those whose newest backup in
 	// some repository is damaged, while another one is not.
 	Damaged, NewestDamaged []string
+	// Unreadable are those that have backups, none of which can be read, some or all because a Repository can't be
+	// opened. SomeUnreadable are those of which another backup can be read. Lose adds them.
+	Unreadable, SomeUnreadable []string
+	// why has the reasons of both.
+	why map[string]string
 	// Empty are the names of targets whose selectors find nothing.
 	Empty []string
 	// LastSuccess is when the last successful run ended. Zero means that none is known.
@@ -33,6 +38,19 @@ type Policy struct {
 	Late bool
 	// Due is when it becomes late if nothing succeeds until then. Zero means never.
 	Due time.Time
+}
+
+// Lose notes that backups of a target can't be read, for the reason of a Repository.
+func (p *Policy) Lose(target, reason string, all bool) {
+	if p.why == nil {
+		p.why = map[string]string{}
+	}
+	p.why[target] = reason
+	if all {
+		p.Unreadable = append(p.Unreadable, target)
+	} else {
+		p.SomeUnreadable = append(p.SomeUnreadable, target)
+	}
 }
 
 // kept is what a page says first, as long as somebody keeps it.
@@ -98,6 +116,7 @@ func Page(cluster string, policies []Policy, interval time.Duration) []byte {
 		" Times are UTC. A policy is late when a run that was due has not succeeded within its time.\n")
 	out.WriteString(validity(policies, interval))
 	out.WriteString(affected("No backup yet", policies, func(p Policy) []string { return p.NoBackup }))
+	out.WriteString(affected("Can't be read", policies, func(p Policy) []string { return p.Unreadable }))
 	out.WriteString(affected("Damaged", policies, func(p Policy) []string { return p.Damaged }))
 	if len(policies) == 0 {
 		out.WriteString("\nThere is no backup policy.\n")
@@ -138,10 +157,11 @@ func affected(what string, policies []Policy, of func(Policy) []string) string {
 }
 
 // targets names the targets of a policy. First come the selectors that find nothing, then targets without a backup, and
-// those with a damaged one.
+// those with one that is damaged or can't be read.
 func targets(p Policy) string {
 	good := slices.DeleteFunc(slices.Clone(p.Targets), func(t string) bool {
-		return slices.Contains(p.NoBackup, t) || slices.Contains(p.Damaged, t) || slices.Contains(p.NewestDamaged, t)
+		return slices.Contains(p.NoBackup, t) || slices.Contains(p.Damaged, t) ||
+			slices.Contains(p.NewestDamaged, t) || p.why[t] != ""
 	})
 	var shown []string
 	more, rest := 0, ""
@@ -151,14 +171,20 @@ func targets(p Policy) string {
 	}{
 		{p.Empty, "selector finds nothing"},
 		{p.NoBackup, "no backup yet"},
+		{p.Unreadable, "backups can't be read"},
 		{p.Damaged, "all backups damaged"},
+		{p.SomeUnreadable, "some backups can't be read"},
 		{p.NewestDamaged, "newest backup damaged"},
 		{names: good},
 	} {
 		hidden := max(len(group.names)-(maxTargets-len(shown)), 0)
 		for _, name := range group.names[:len(group.names)-hidden] {
-			if name = escape(name); group.of != "" {
-				name += " (**" + group.of + "**)"
+			of := group.of
+			if reason := p.why[name]; reason != "" {
+				of += ": " + escape(reason)
+			}
+			if name = escape(name); of != "" {
+				name += " (**" + of + "**)"
 			}
 			shown = append(shown, name)
 		}

@@ -100,6 +100,34 @@ func TestPageNamesDamagedBackups(t *testing.T) {
 	g.Expect(page()).To(ContainSubstring(", and 2 more (**all backups damaged** of 1) |"))
 }
 
+// Who reads nothing but the branch learns that a repository is gone, which can be with all that it held.
+func TestPageNamesBackupsThatCantBeRead(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	p := Policy{Namespace: "shop", Kind: "BackupBatch", Name: "shop"}
+	for i := range 12 {
+		p.Targets = append(p.Targets, fmt.Sprintf("Deployment/d%02d", i))
+	}
+	p.Damaged = p.Targets[2:3]
+	p.Lose(p.Targets[5], "RepositoryNotFound", false)
+	p.Lose(p.Targets[3], "RepositoryDamaged", true)
+	page := string(Page("production", []Policy{p}, 0))
+	g.Expect(page).To(ContainSubstring("\n**Can't be read:** BackupBatch/shop in shop (1 of 12 targets).\n" +
+		"\n**Damaged:** BackupBatch/shop in shop (1 of 12 targets).\n\n## shop\n"))
+	g.Expect(page).To(ContainSubstring("| Deployment/d03 (**backups can't be read: RepositoryDamaged**), " +
+		"Deployment/d02 (**all backups damaged**), " +
+		"Deployment/d05 (**some backups can't be read: RepositoryNotFound**), Deployment/d00, "))
+	g.Expect(page).To(HaveSuffix("Deployment/d09, and 2 more | - | - | - | no |\n"))
+	for _, name := range p.Targets[6:] {
+		p.Lose(name, "BucketNotFound", true)
+	}
+	for _, name := range p.Targets[:2] {
+		p.Lose(name, "BucketNotFound", true)
+	}
+	g.Expect(string(Page("production", []Policy{p}, 0))).To(ContainSubstring(
+		"(**all backups damaged**), and 2 more (**some backups can't be read** of 1) |"))
+}
+
 // A page of very many policies and targets without a backup says how many there are.
 func TestPageOfMuchWithoutBackup(t *testing.T) {
 	g := NewWithT(t)
