@@ -130,7 +130,8 @@ func (r *Reconciler) findOverlaps(ctx context.Context, batch *v1alpha1.BackupBat
 		ctrl.LoggerFrom(ctx).V(1).Info("can't tell what is backed up twice", "reason", err.Error())
 		return
 	}
-	markOverlaps(batch, policy.Overlaps(batch, policy.Targets(batch, found.find), append(mounting, found.candidates...)))
+	markOverlaps(batch, policy.Overlaps(batch, policy.Targets(batch, found.find),
+		append(mounting, found.candidates...)))
 }
 
 // found is what a look at the batch finds: its targets, what is wrong with it, and what its hooks name that is missing.

@@ -10,16 +10,6 @@ import (
 	"github.com/cairn-backup/cairn/internal/catalog"
 )
 
-// Lacks returns what a run that succeeded lacks, or "".
-func Lacks(b *v1alpha1.BackupSession) string { return messageOf(lackOf(b)) }
-
-func lackOf(b *v1alpha1.BackupSession) *metav1.Condition {
-	if b.Status.Phase != v1alpha1.BackupSessionSucceeded {
-		return nil
-	}
-	return partial(b.Status.Conditions)
-}
-
 // lackOfRestore returns what a restore that succeeded lacks, or nil. A restore without root lacks at least the root
 // directory of the volume, which most often belongs to root: that alone is nothing.
 func lackOfRestore(s *v1alpha1.RestoreSession) *metav1.Condition {

@@ -36,7 +36,7 @@ func loadBackupSessions(ctx context.Context, s scope) (resourceView, error) {
 		for _, target := range b.Status.Targets {
 			t.Note("target " + target.Name + ": " + command.TargetState(target))
 		}
-		t.Note(Lacks(b))
+		t.Note(b.Lacks())
 		if len(b.Status.Targets) == 0 {
 			t.Note(NotReady(b.Status.Conditions))
 		}
