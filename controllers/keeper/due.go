@@ -83,7 +83,7 @@ func (r *Reconciler) dueIn(
 		if err != nil {
 			return nil, time.Time{}, err
 		}
-		w.ToCheck(keeper.ToCheck(existing, met, now), now)
+		next = keeper.EarlierOf(next, w.ToCheck(existing, met, now))
 	}
 	return w, next, nil
 }

@@ -338,8 +338,7 @@ func TestACheckOfTheOldPlaceSaysNothing(t *testing.T) {
 func TestARepositoryThatCameBackIsCheckedBeforeItIsMaintained(t *testing.T) {
 	t.Parallel()
 	g, s := NewWithT(t), newShop(t)
-	s.snapshot(s.repository, 2, good)
-	s.snapshot(s.repository, 3, good)
+	snapshots := []*v1alpha1.Snapshot{s.snapshot(s.repository, 2, good), s.snapshot(s.repository, 3, good)}
 	bed.EditStatus(t, s.repository, func() {
 		s.repository.Status.LastBackupTime = &metav1.Time{Time: now.Now()}
 		retention.Leave(s.repository, metav1.NewTime(now.Now()), retention.WhyCameBack)
@@ -364,6 +363,14 @@ func TestARepositoryThatCameBackIsCheckedBeforeItIsMaintained(t *testing.T) {
 		g.Expect(s.repository.Status.MovedTime).NotTo(BeNil())
 	}, "a part is missing")
 	bed.Quiet(t, s.namespace)
+	s.again(first)
+	bed.Quiet(t, s.namespace)
+	s.noJob("a look a day is enough")
+	for _, snapshot := range snapshots { // a day later
+		bed.EditStatus(t, snapshot, func() {
+			snapshot.Status.LastCheckTime = &metav1.Time{Time: now.Now().Add(-24 * time.Hour)}
+		})
+	}
 	s.again(first)
 	third := checks(first, second)
 	s.found(third, 2)

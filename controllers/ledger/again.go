@@ -195,6 +195,9 @@ func (r *Reconciler) recordAgain(
 	if !looked {
 		return nil
 	}
+	if !slices.ContainsFunc(missing, func(e earlier) bool { return !s.refused[e.object.GetUID()] }) {
+		s.refused = nil // each had its turn
+	}
 	tried := func(e earlier) int {
 		if s.refused[e.object.GetUID()] {
 			return 1
@@ -203,16 +206,20 @@ func (r *Reconciler) recordAgain(
 	}
 	slices.SortStableFunc(missing, func(a, b earlier) int { return tried(a) - tried(b) })
 	var why error
-	refused, left := map[types.UID]bool{}, 0
+	refused, left, faults := map[types.UID]bool{}, 0, 0
 	for i, e := range missing {
-		if len(refused) == maxRefused {
+		if len(refused) == maxRefused || faults == refusedInRow { // A webhook that does not answer takes its time.
 			left = len(missing) - i
 			break
 		}
 		err := r.makePending(ctx, l, e)
 		switch {
 		case err == nil, apierrors.IsNotFound(err):
+			faults = 0
 		case answered(err):
+			if faults++; inVain(err) {
+				faults = 0
+			}
 			refused[e.object.GetUID()] = true
 			if why == nil {
 				why = fmt.Errorf("%s %s: %w", e.kind, client.ObjectKeyFromObject(e.object), err)

@@ -312,6 +312,46 @@ func TestARecordWhoseObjectIsRefusedIsWrittenLater(t *testing.T) {
 	}
 }
 
+// A webhook that does not answer takes its time for each object. So a look for what the branch lacks ends soon, and the
+// next one begins with the others.
+func TestALookForMissingRecordsEndsWithoutAnswers(t *testing.T) {
+	t.Parallel()
+	g, w := NewWithT(t), newWorld(t)
+	l := w.ledger("ledger")
+	for _, name := range []string{"a", "b", "c", "d", "e"} {
+		w.session(name)
+	}
+	w.settle(l)
+	asked := map[string]int{}
+	w.reconciler.Client = interceptor.NewClient(w.client, interceptor.Funcs{Patch: func(
+		ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, opts ...client.PatchOption,
+	) error {
+		if len(o.GetName()) == 1 && o.GetName() < "f" {
+			asked[o.GetName()]++
+			return apierrors.NewInternalError(errCrash)
+		}
+		return c.Patch(ctx, o, p, opts...)
+	}})
+	w.moved(l, "records-2")
+	w.settle(l)
+	g.Expect(asked).To(HaveLen(refusedInRow))
+	g.Expect(conditions.GetMessage(get(w, l), v1alpha1.ConditionRecordsMissing)).To(ContainSubstring("5 records"))
+	for _, name := range []string{"f", "g"} {
+		w.session(name)
+		w.pass(time.Hour)
+		w.settle(l)
+	}
+	g.Expect(asked).To(HaveLen(5), "each has its turn")
+
+	w.reconciler.Client = w.client
+	w.session("h")
+	w.pass(time.Hour)
+	w.settle(l)
+	w.settle(l)
+	g.Expect(w.filesOf("records-2")).To(HaveLen(8))
+	g.Expect(conditions.Has(get(w, l), v1alpha1.ConditionRecordsMissing)).To(BeFalse())
+}
+
 // A Ledger whose branch changes asks the Git server once a level of directories, not once a policy.
 func TestTheLookForEarlierRecordsAsksOnceALevel(t *testing.T) {
 	t.Parallel()

@@ -133,13 +133,29 @@ func StateOf(r *v1alpha1.Repository) State {
 	return s
 }
 
-// ToCheck adds the components that a full maintenance checks. While a part of the repository can be missing, the check
-// comes alone, and the maintenance once it finds all intact. Where there is nothing to check, there is nothing to wait
-// for.
-func (w *Work) ToCheck(components []task.Checked, now time.Time) {
-	if w.Check = components; len(components) > 0 && retention.Unsettled(w.Repository, now) {
-		w.Maintain = ""
+// ToCheck adds the components that a full maintenance checks, of these Snapshots. While a part of the repository can be
+// missing, the check comes alone, and the maintenance once it finds all intact. Where there is nothing to check, there
+// is nothing to wait for. Once each Snapshot was looked at, and some are damaged, a look a day is enough: ToCheck
+// returns when the next one is due, or zero.
+func (w *Work) ToCheck(snapshots []*v1alpha1.Snapshot, met Met, now time.Time) (next time.Time) {
+	w.Check = ToCheck(snapshots, met, now)
+	if len(w.Check) == 0 || !retention.Unsettled(w.Repository, now) {
+		return time.Time{}
 	}
+	w.Maintain = ""
+	if _, held := retention.Held(w.Repository, now); held {
+		return time.Time{}
+	}
+	for _, s := range snapshots {
+		if at := s.Status.LastCheckTime; at != nil && !isAhead(at.Time, now) {
+			next = latest(next, at.Add(quickEvery))
+		}
+	}
+	if !now.Before(next) {
+		return time.Time{}
+	}
+	w.Check, w.Checks = nil, false
+	return next
 }
 
 // Removed returns the removals in the form of a keeper's task.

@@ -116,6 +116,12 @@ func TestTheStatusTellsSinceWhenNothingIsFrozenAnyMore(t *testing.T) {
 		"the new one acts, and it is still there": {
 			pods: []corev1.Pod{pod("a", old, ends), pod("b", 21*time.Minute)}, acts: 1, want: 20 * time.Minute,
 		},
+		"an old one acts, and it is still there": {
+			pods: []corev1.Pod{pod("a", old, ends), pod("b", old)}, acts: 1, want: 20 * time.Minute,
+		},
+		"it is gone, and another one was made before": {
+			pods: []corev1.Pod{pod("b", 21*time.Minute), pod("c", 5*time.Minute)}, want: 5 * time.Minute,
+		},
 		"the new one acts, and it is gone": {pods: []corev1.Pod{pod("b", 21*time.Minute)}, want: 19 * time.Minute},
 		"the new one acts, and it failed": {
 			pods: []corev1.Pod{pod("a", old, fails), pod("b", 21*time.Minute)}, acts: 1, want: 19 * time.Minute,

@@ -26,12 +26,14 @@ func lostSince(
 		since = earlier(toldToEnd(&all[i]), besides(was, all, began))
 	}
 	switch {
-	case !is(p, was) && ends:
-		return earlier(since, &p.CreationTimestamp)
+	case !is(p, was) && ends: // A pod that is older than the run tells nothing: it was there all the time.
+		return since
 	case !is(p, was):
-		// The earlier pod is gone. The later one of a StatefulSet was made after the whole of its grace period.
+		// The earlier pod is gone. The later one of a StatefulSet was made after the whole of its grace period, and a
+		// rollout can have made another one before.
 		grace := ptr.Deref(p.Spec.TerminationGracePeriodSeconds, 0)
-		return new(metav1.NewTime(p.CreationTimestamp.Add(-time.Duration(grace) * time.Second)))
+		made := metav1.NewTime(p.CreationTimestamp.Add(-time.Duration(grace) * time.Second))
+		return earlier(&made, besides(was, all, began))
 	case hookstage.Restarted(was, *out):
 		return earlier(since, endOf(p, status, was.ContainerID))
 	}

@@ -182,9 +182,14 @@ func (t *targetRun) snapshotting(c *v1alpha1.ResolvedCopy, s *snapshotv1.VolumeS
 			workload.DescribeCopy(c),
 			message)
 	case late:
+		longer := ""
+		if limit == ClaimLimit {
+			longer = ". What a hook has frozen waits no longer than that without a backupTimeout: set one that is " +
+				"long enough for the upload"
+		}
 		return workload.Fail(v1alpha1.ReasonVolumeSnapshotNotReady,
-			"the VolumeSnapshot for %s was not %s within %s, and its driver does not say why",
-			workload.DescribeCopy(c), state, limit)
+			"the VolumeSnapshot for %s was not %s within %s, and its driver does not say why%s",
+			workload.DescribeCopy(c), state, limit, longer)
 	case waited >= time.Minute && t.waits.Reason == "":
 		t.waits.Reason = v1alpha1.ReasonVolumeSnapshotNotReady
 		t.waits.Message = waitMessage(c, s)

@@ -69,7 +69,7 @@ func TestAVolumeSnapshotThatIsTakenHasTheTimeToBecomeReady(t *testing.T) {
 		},
 		"while somebody waits for a postBackup hook": {
 			edit: hooked, snapshot: taken, limit: backup.ClaimLimit,
-			reason: v1alpha1.ReasonVolumeSnapshotNotReady, says: "was not ready within 1h0m0s",
+			reason: v1alpha1.ReasonVolumeSnapshotNotReady, says: "set one that is long enough for the upload",
 		},
 		"while somebody waits for a postBackup hook, until the deadline": {
 			edit: func(f *fixture) { hooked(f); late(f) }, snapshot: taken, limit: 48 * time.Hour,
