@@ -84,6 +84,9 @@ func (r *Reconciler) dueIn(
 			return nil, time.Time{}, err
 		}
 		next = keeper.EarlierOf(next, w.ToCheck(existing, met, now))
+		if w.Empty() {
+			return nil, next, nil
+		}
 	}
 	return w, next, nil
 }
@@ -99,6 +102,9 @@ func whyHeld(repository *v1alpha1.Repository, storage *v1alpha1.BackupStorage, n
 	case policy.Lost(repository):
 		return hold{v1alpha1.ReasonDirectoryTaken, "nothing that retention lets go is removed while the directory of " +
 			"the Repository belongs to another one"}
+	case repository.Status.GoneTime != nil:
+		return hold{v1alpha1.ReasonNotChecked, "nothing that retention lets go is removed until the repository, " +
+			"which was gone, is found again, and a check has looked at each earlier Snapshot"}
 	case held || !policy.KeepsIn(repository, storage):
 		return hold{v1alpha1.ReasonNotChecked, "nothing that retention lets go is removed until a check has looked " +
 			"at each earlier Snapshot in the place that the BackupStorage and the path name now"}

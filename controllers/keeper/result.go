@@ -217,9 +217,9 @@ func markChecked(repository *v1alpha1.Repository, unjudged bool, met *v1alpha1.S
 func markUnsettled(repository *v1alpha1.Repository) {
 	if whole := repository.Status.Integrity; whole != nil && !*whole {
 		conditions.MarkFalse(repository, v1alpha1.ConditionMaintained, v1alpha1.ReasonRepositoryDamaged,
-			"a check has found damaged Snapshots since the repository came back, took its directory back or moved, so "+
-				"a part of it can be missing: nothing is maintained until a check finds them intact, or until they "+
-				"are removed, for at most four weeks after status.movedTime")
+			"Snapshots are damaged, and the repository came back, took its directory back or moved, so a part of it "+
+				"can be missing: nothing is maintained until a check finds them intact, or until they are removed, "+
+				"for at most four weeks after status.movedTime")
 	}
 }
 

@@ -87,6 +87,8 @@ func (w *Work) TriedCheck(result task.ComponentResult) bool {
 	switch step := result.Check; {
 	case !w.Checks:
 		return false
+	case w.outOfMemory(result):
+		return true
 	case step == nil:
 		return result.Outcome == task.OutcomeSucceeded
 	default:
@@ -95,12 +97,17 @@ func (w *Work) TriedCheck(result task.ComponentResult) bool {
 	}
 }
 
+// outOfMemory reports whether a keeper that had nothing but a check to do was killed for the memory that it took.
+func (w *Work) outOfMemory(result task.ComponentResult) bool {
+	return w.Checks && w.Maintain == "" && result.Check == nil && result.Reason == v1alpha1.ReasonOutOfMemory
+}
+
 // Ended returns how the work ended.
 func (w *Work) Ended(result task.ComponentResult) Ended {
 	out := Ended{Failed: result.Outcome != task.OutcomeSucceeded}
 	switch {
 	case !w.Checks:
-	case result.Check != nil && result.Check.Reason == v1alpha1.ReasonDeadlineExceeded:
+	case result.Check != nil && result.Check.Reason == v1alpha1.ReasonDeadlineExceeded, w.outOfMemory(result):
 		out.TooMany = len(w.Check)
 	default:
 		out.Verified = min(len(w.Check), int(result.Verified))

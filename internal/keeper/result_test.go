@@ -216,6 +216,9 @@ func TestTriedCheck(t *testing.T) {
 				Steps:   task.Steps{Check: &task.Step{Reason: v1alpha1.ReasonCancelled, Late: true}},
 			}, true,
 		},
+		"it took too much memory": {
+			task.ComponentResult{Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonOutOfMemory}, true,
+		},
 		"it was not reached": {
 			task.ComponentResult{Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonDeadlineExceeded}, false,
 		},
@@ -225,4 +228,9 @@ func TestTriedCheck(t *testing.T) {
 		w.Checks = false
 		NewWithT(t).Expect(w.TriedCheck(c.result)).To(BeFalse(), "no check belongs to it")
 	}
+	killed := task.ComponentResult{Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonOutOfMemory}
+	w := Work{Checks: true, Check: make([]task.Checked, 10)}
+	NewWithT(t).Expect(w.Ended(killed)).To(Equal(Ended{Failed: true, TooMany: 10}), "the next one is smaller")
+	w.Maintain = task.MaintainFull
+	NewWithT(t).Expect(w.TriedCheck(killed)).To(BeFalse(), "the maintenance can have taken it")
 }

@@ -241,7 +241,7 @@ func (i initialisation) writeLostMetadata(ctx context.Context, spare *layout.Rep
 }
 
 // proveNameless fails in each case. A repository that opens and is maintained by this cluster lacks no more than its
-// name: backups and restores go on, so the reason is none that disproves it.
+// name. The reason is none that disproves it, so that backups and restores go on.
 func (i initialisation) proveNameless(ctx context.Context) (err error) {
 	engine, err := i.m.open(ctx, i.rep, i.t.Repository.Name)
 	if err != nil {
@@ -256,8 +256,8 @@ func (i initialisation) proveNameless(ctx context.Context) (err error) {
 		return repository.ErrNotInitialized // or only a part of it is there
 	}
 	return failure.New(v1alpha1.ReasonRepositoryInitializationFailed, fmt.Sprintf("directory %s has lost its "+
-		"repository.yaml and has no copy of it: backups and restores go on, but nothing is maintained, checked or "+
-		"removed. Bring %s back", i.directory, layout.RepositoryPath(i.directory)))
+		"repository.yaml and has no copy of it: nothing is maintained, checked or removed before %s is back",
+		i.directory, layout.RepositoryPath(i.directory)))
 }
 
 // keepSpare writes the copy of repository.yaml if it differs. The next full maintenance does it, too.

@@ -33,8 +33,12 @@ func Leave(r *v1alpha1.Repository, at metav1.Time, why string) {
 	if status.LastBackupTime == nil { // there is nothing to check
 		return
 	}
-	if why != WhyCameBack || status.MovedTime == nil { // A storage that is away each night must not begin it anew.
+	if why != WhyCameBack || status.MovedTime == nil {
 		status.MovedTime, status.CheckTriedTime = &at, nil
+	}
+	// A storage that is away each night does not begin the wait anew, unless all was looked at meanwhile.
+	if conditions.IsTrue(r, v1alpha1.ConditionChecked) {
+		status.CheckTriedTime = nil
 	}
 	conditions.MarkUnknown(r, v1alpha1.ConditionChecked, v1alpha1.ReasonNotChecked, "%s", why)
 }
@@ -75,9 +79,11 @@ func Unsettled(r *v1alpha1.Repository, now time.Time) bool {
 	return r.Status.Integrity != nil && !*r.Status.Integrity && Damaging(r, now)
 }
 
-// Damaging reports whether damage that a check finds now can be of the move of a Repository.
+// Damaging reports whether damage that a check finds now can be of the move of a Repository. A time that is still to
+// come says nothing: a clock was ahead.
 func Damaging(r *v1alpha1.Repository, now time.Time) bool {
-	return r.Status.MovedTime != nil && now.Before(r.Status.MovedTime.Add(damagedAfter))
+	moved := r.Status.MovedTime
+	return moved != nil && !v1alpha1.Ahead(moved.Time, now) && now.Before(moved.Add(damagedAfter))
 }
 
 // Held reports whether nothing is removed because a Repository has moved, because its directory belongs to another

@@ -70,3 +70,25 @@ func TestARepositoryIsUnsettledWhileItCanLackAPart(t *testing.T) {
 	r.Status.Integrity = new(true)
 	g.Expect(unsettled(0)).To(BeFalse(), "all is there")
 }
+
+// A storage that is away again and again must not put off the end of the wait.
+func TestARepositoryThatComesBackAgain(t *testing.T) {
+	t.Parallel()
+	g, r, at := NewWithT(t), &v1alpha1.Repository{}, time.Date(2026, 11, 1, 8, 0, 0, 0, time.UTC)
+	held := func(days int) bool { _, h := retention.Held(r, at.AddDate(0, 0, days)); return h }
+	comesBack := func(days int) {
+		retention.Leave(r, metav1.NewTime(at.AddDate(0, 0, days)), retention.WhyCameBack)
+	}
+	r.Status.LastBackupTime = &metav1.Time{Time: at}
+	comesBack(0)
+	retention.TriedCheck(r, metav1.NewTime(at))
+	comesBack(5)
+	g.Expect(r.Status.MovedTime.Time).To(Equal(at))
+	g.Expect(held(7)).To(BeTrue())
+	g.Expect(held(9)).To(BeFalse(), "no check has ended in all this time")
+	conditions.MarkTrue(r, v1alpha1.ConditionChecked, v1alpha1.ReasonChecked, "done, and found damage")
+	comesBack(10)
+	g.Expect(held(11)).To(BeTrue(), "all was looked at before it was gone again")
+	r.Status.MovedTime = &metav1.Time{Time: at.AddDate(1, 0, 0)}
+	g.Expect(retention.Damaging(r, at)).To(BeFalse(), "a clock was ahead")
+}

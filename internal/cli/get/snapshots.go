@@ -147,10 +147,13 @@ func damageOf(r *v1alpha1.Repository) string {
 	if damage(r.Status.Integrity) == "" {
 		return ""
 	}
-	const damaged = "damaged: not all data was there at the last check (cairn get snapshots)"
 	c := apimeta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionChecked)
-	if c == nil || c.Status != metav1.ConditionFalse {
-		return damaged
+	switch {
+	case c == nil || c.Status != metav1.ConditionFalse:
+	case c.Reason == v1alpha1.ReasonRepositoryNotFound:
+		return "the repository was gone: " + c.Message
+	case c.Reason == v1alpha1.ReasonRepositoryDamaged:
+		return "damaged: " + c.Message
 	}
-	return damaged + ": " + c.Message
+	return "damaged: not all data was there at the last check (cairn get snapshots)"
 }
