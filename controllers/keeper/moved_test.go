@@ -370,8 +370,12 @@ func TestARepositoryThatCameBackIsCheckedBeforeItIsMaintained(t *testing.T) {
 		bed.EditStatus(t, snapshot, func() {
 			snapshot.Status.LastCheckTime = &metav1.Time{Time: now.Now().Add(-24 * time.Hour)}
 		})
+		bed.Cached(t, snapshot)
 	}
 	s.again(first)
+	bed.EditStatus(t, s.repository, func() { // wakes the keeper also if again has changed nothing
+		s.repository.Status.LastBackupTime = &metav1.Time{Time: now.Now().Add(-time.Hour)}
+	})
 	third := checks(first, second)
 	s.found(third, 2)
 	job, keep := s.job(first, second, third)
