@@ -24,8 +24,8 @@ import (
 const missingInterval = 15 * time.Second
 
 // initialise runs the init Job unless it has already proved the repository in this place. From then on it no longer
-// reads the Secrets: each run does. What a mover has found since can cast doubt on it: another init Job
-// proves the repository again.
+// reads the Secrets: each run does. What a mover has found since can cast doubt on it: another init Job proves the
+// repository again.
 func (r *Reconciler) initialise(
 	ctx context.Context, repository *v1alpha1.Repository, storage *v1alpha1.BackupStorage, counts counted,
 ) (ctrl.Result, error) {
@@ -79,11 +79,10 @@ func (r *Reconciler) initialise(
 	}
 	if progress.State != observe.StateSucceeded {
 		status.Follow(progress, r.Clock.Now())
-		if status.Proved && progress.Reason == v1alpha1.ReasonDirectoryTaken {
-			r.markTaken(repository)
-		}
-		if status.Proved && isGone(progress.Reason) {
-			r.markGone(repository)
+		if status.Proved {
+			r.remember(repository, doubts{
+				taken: progress.Reason == v1alpha1.ReasonDirectoryTaken, gone: isGone(progress.Reason),
+			})
 		}
 		return ctrl.Result{RequeueAfter: status.Again(progress, r.Clock.Now())}, nil
 	}
@@ -105,7 +104,7 @@ func (r *Reconciler) proved(
 		return ctrl.Result{}, err
 	}
 	status.Follow(progress, r.Clock.Now())
-	repository.Status.InitializedSpec, repository.Status.ProvedAfter = place, counts.doubtedBy
+	repository.Status.InitializedSpec, repository.Status.ProvedAfter = place, counts.doubt.why
 	repository.Status.TakenTime, repository.Status.GoneTime = nil, nil
 	return ctrl.Result{}, nil
 }

@@ -128,13 +128,7 @@ func (r *Reconciler) judge(
 		status.Ready()
 		return ctrl.Result{}, nil
 	}
-	d := doubtOf(repository, counts, false)
-	if d.taken {
-		r.markTaken(repository)
-	}
-	if d.gone {
-		r.markGone(repository)
-	}
+	r.remember(repository, doubtOf(repository, counts, false))
 	if _, err := layout.NormalizeDirectory(repository.Spec.Path); err != nil {
 		statusOf(repository).Stalled(v1alpha1.ReasonInvalidPath, err.Error()+": create another Repository")
 		return ctrl.Result{}, nil
@@ -157,7 +151,7 @@ func (r *Reconciler) judge(
 		return ctrl.Result{}, err
 	}
 	if policy.Lost(repository) && policy.KeepsIn(repository, storage) { // what an init Job found, only Ready says
-		r.markTaken(repository)
+		r.remember(repository, doubts{taken: true})
 	}
 	return r.initialise(ctx, repository, storage, counts)
 }

@@ -24,11 +24,8 @@ const clockInterval = 10 * time.Minute
 
 // counted is what a Repository's Snapshots say.
 type counted struct {
-	// doubtedBy names the newest ended Snapshot if it failed for a reason that castsDoubt, or because the directory
-	// belongs to another Repository or cluster. taken reports the latter, and gone that the repository or its bucket
-	// was gone.
-	doubtedBy   string
-	taken, gone bool
+	// doubt is what the newest ended Snapshot says; why is its name.
+	doubt doubts
 	// snapshots are those that stay, newest first.
 	snapshots []*v1alpha1.Snapshot
 	// again is when to look at their times again, or 0.
@@ -44,10 +41,10 @@ func (r *Reconciler) count(ctx context.Context, repository *v1alpha1.Repository)
 	now := r.Clock.Now()
 	newestFirst(snapshots, now)
 	// A policy that keeps no failed Snapshot lets one go as soon as it fails. It tells why until it is gone.
-	doubtedBy, taken, gone := doubting(snapshots, repository.Status.MovedTime, now)
+	doubt := doubting(snapshots, repository.Status.MovedTime, now)
 	snapshots = slices.DeleteFunc(snapshots, func(s *v1alpha1.Snapshot) bool { return !s.DeletionTimestamp.IsZero() })
 	again := summarize(&repository.Status, snapshots, now, r.settled(now))
-	return counted{doubtedBy, taken, gone, snapshots, again}, nil
+	return counted{doubt, snapshots, again}, nil
 }
 
 // settled reports whether the manager's clock has run like a stopwatch for so long that it can take a time back.
@@ -82,11 +79,11 @@ func castsDoubt(reason string) bool {
 	return initjob.BlamesStorage(reason)
 }
 
-// doubting returns the name of the newest Snapshot that has ended, if it failed for a reason that casts doubt on the
-// Repository, or because the directory was taken, and "" otherwise. The Snapshots must be sorted, newest first. One
+// doubting returns the doubt of the newest Snapshot that has ended, if it failed for a reason that casts doubt on the
+// Repository, or because the directory was taken. The Snapshots must be sorted, newest first. One
 // that is still to come says nothing: nobody knows what came after it. Nor does one from before the Repository moved,
 // or took its directory back, say who has the directory now.
-func doubting(snapshots []*v1alpha1.Snapshot, moved *metav1.Time, now time.Time) (name string, taken, gone bool) {
+func doubting(snapshots []*v1alpha1.Snapshot, moved *metav1.Time, now time.Time) (d doubts) {
 	for _, s := range snapshots {
 		if at := s.MadeBy(now); at != nil && v1alpha1.Ahead(at.Time, now) {
 			continue
@@ -94,7 +91,7 @@ func doubting(snapshots []*v1alpha1.Snapshot, moved *metav1.Time, now time.Time)
 		before := moved != nil && !s.CreationTimestamp.After(moved.Time)
 		switch s.Status.Phase {
 		case v1alpha1.SnapshotSucceeded:
-			return "", false, false
+			return doubts{}
 		case v1alpha1.SnapshotFailed:
 			for _, c := range s.Status.Components {
 				if c.Phase != v1alpha1.SnapshotFailed {
@@ -102,15 +99,15 @@ func doubting(snapshots []*v1alpha1.Snapshot, moved *metav1.Time, now time.Time)
 				}
 				switch {
 				case c.Reason == v1alpha1.ReasonDirectoryTaken && !before:
-					return s.Name, true, false
+					return doubts{why: s.Name, taken: true}
 				case castsDoubt(c.Reason):
-					name, gone = s.Name, gone || isGone(c.Reason)
+					d.why, d.gone = s.Name, d.gone || isGone(c.Reason)
 				}
 			}
-			return name, false, gone
+			return d
 		}
 	}
-	return "", false, false
+	return doubts{}
 }
 
 // summarize expects the Snapshots newest first. settled reports whether the clock can take back a time of the status.

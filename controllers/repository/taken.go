@@ -33,8 +33,8 @@ type doubts struct {
 // doubtOf returns what speaks against a Repository since an init Job has proved it. proved reports that one has proved
 // it in its present place.
 func doubtOf(repository *v1alpha1.Repository, counts counted, proved bool) (d doubts) {
-	if counts.doubtedBy != repository.Status.ProvedAfter {
-		d = doubts{counts.doubtedBy, counts.taken, counts.gone}
+	if counts.doubt.why != repository.Status.ProvedAfter {
+		d = counts.doubt
 	}
 	for _, condition := range kept {
 		taken, gone := foundTaken(repository, condition), foundGone(repository, condition)
@@ -63,18 +63,19 @@ func unproved(repository *v1alpha1.Repository) bool {
 	return c != nil && c.Status != metav1.ConditionTrue
 }
 
-// markTaken notes that the directory of a Repository belongs to another one, until an init Job proves a directory. Any
-// other trouble can replace what the condition Ready says, and whatever has told of it can go.
-func (r *Reconciler) markTaken(repository *v1alpha1.Repository) {
-	if status := &repository.Status; status.TakenTime == nil && status.InitializedSpec != "" {
-		status.TakenTime = new(metav1.NewTime(r.Clock.Now()))
+// remember notes that a Repository is gone, or that its directory belongs to another one, until an init Job proves a
+// directory. Any other trouble can replace what the condition Ready says, and whatever has told of it can go.
+func (r *Reconciler) remember(repository *v1alpha1.Repository, d doubts) {
+	status := &repository.Status
+	if status.InitializedSpec == "" {
+		return
 	}
-}
-
-// markGone notes that a Repository is gone, until an init Job proves it again, as markTaken does.
-func (r *Reconciler) markGone(repository *v1alpha1.Repository) {
-	if status := &repository.Status; status.GoneTime == nil && status.InitializedSpec != "" {
-		status.GoneTime = new(metav1.NewTime(r.Clock.Now()))
+	now := metav1.NewTime(r.Clock.Now())
+	if d.taken && status.TakenTime == nil {
+		status.TakenTime = &now
+	}
+	if d.gone && status.GoneTime == nil {
+		status.GoneTime = &now
 	}
 }
 

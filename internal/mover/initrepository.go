@@ -214,9 +214,9 @@ func (i initialisation) spare(ctx context.Context) (*layout.RepositoryMetadata, 
 		layout.RepositoryPath(i.directory)))
 }
 
-// writeLostMetadata writes the repository.yaml of a repository that has lost it. Only the copy proves
-// whose it is: the engine knows no Repositories, and knows nothing in a directory that somebody is copying back. A wipe
-// removes the copy first.
+// writeLostMetadata writes the repository.yaml of a repository that has lost it. Only the copy proves whose it is: the
+// engine knows no Repositories, and knows nothing in a directory that somebody is copying back. A wipe removes the copy
+// before the data.
 func (i initialisation) writeLostMetadata(ctx context.Context, spare *layout.RepositoryMetadata) error {
 	take := i.takeOwnerless
 	if spare == nil {
@@ -242,22 +242,29 @@ func (i initialisation) writeLostMetadata(ctx context.Context, spare *layout.Rep
 
 // proveNameless fails in each case. A repository that opens and is maintained by this cluster lacks no more than its
 // name. The reason is none that disproves it, so that backups and restores go on.
-func (i initialisation) proveNameless(ctx context.Context) (err error) {
+func (i initialisation) proveNameless(ctx context.Context) error {
+	return i.in(ctx, func(engine repository.Engine) error {
+		owner, err := engine.Owner(ctx)
+		if err != nil {
+			return err
+		}
+		if owner != i.rep.Owner {
+			return repository.ErrNotInitialized // or only a part of it is there
+		}
+		return failure.New(v1alpha1.ReasonRepositoryInitializationFailed, fmt.Sprintf("directory %s has lost its "+
+			"repository.yaml and has no copy of it: nothing is maintained, checked or removed before %s is back",
+			i.directory, layout.RepositoryPath(i.directory)))
+	})
+}
+
+// in opens the repository, which verifies that the password fits, and closes it after do.
+func (i initialisation) in(ctx context.Context, do func(repository.Engine) error) (err error) {
 	engine, err := i.m.open(ctx, i.rep, i.t.Repository.Name)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, engine.Close(ctx)) }()
-	owner, err := engine.Owner(ctx)
-	if err != nil {
-		return err
-	}
-	if owner != i.rep.Owner {
-		return repository.ErrNotInitialized // or only a part of it is there
-	}
-	return failure.New(v1alpha1.ReasonRepositoryInitializationFailed, fmt.Sprintf("directory %s has lost its "+
-		"repository.yaml and has no copy of it: nothing is maintained, checked or removed before %s is back",
-		i.directory, layout.RepositoryPath(i.directory)))
+	return do(engine)
 }
 
 // keepSpare writes the copy of repository.yaml if it differs. The next full maintenance does it, too.
@@ -307,34 +314,26 @@ func (i initialisation) free(ctx context.Context) error {
 }
 
 // take verifies that the password fits, and lets this cluster maintain the repository.
-func (i initialisation) take(ctx context.Context) (err error) {
-	engine, err := i.m.open(ctx, i.rep, i.t.Repository.Name)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, engine.Close(ctx)) }()
-	return engine.TakeOwnership(ctx)
+func (i initialisation) take(ctx context.Context) error {
+	return i.in(ctx, func(engine repository.Engine) error { return engine.TakeOwnership(ctx) })
 }
 
 // takeOwnerless is take for a repository that has no repository.yaml. An interrupted init of this cluster leaves one.
 // That of another cluster has lost its repository.yaml.
-func (i initialisation) takeOwnerless(ctx context.Context) (err error) {
-	engine, err := i.m.open(ctx, i.rep, i.t.Repository.Name)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, engine.Close(ctx)) }()
-	other, err := otherOwner(ctx, engine, i.rep.Owner)
-	if err != nil {
-		return err
-	}
-	consent := layout.ConsentTo(i.directory, other)
-	if other != "" && i.t.Repository.Adopt != consent {
-		return failure.New(v1alpha1.ReasonDirectoryTaken, fmt.Sprintf("directory %s holds a repository that another "+
-			"cluster maintains, but no repository.yaml. Choose another directory, or adopt this one with the "+
-			"annotation %s: %s", i.directory, v1alpha1.AnnotationAdopt, consent))
-	}
-	return engine.TakeOwnership(ctx)
+func (i initialisation) takeOwnerless(ctx context.Context) error {
+	return i.in(ctx, func(engine repository.Engine) error {
+		other, err := otherOwner(ctx, engine, i.rep.Owner)
+		if err != nil {
+			return err
+		}
+		consent := layout.ConsentTo(i.directory, other)
+		if other != "" && i.t.Repository.Adopt != consent {
+			return failure.New(v1alpha1.ReasonDirectoryTaken, fmt.Sprintf("directory %s holds a repository that "+
+				"another cluster maintains, but no repository.yaml. Choose another directory, or adopt this one with "+
+				"the annotation %s: %s", i.directory, v1alpha1.AnnotationAdopt, consent))
+		}
+		return engine.TakeOwnership(ctx)
+	})
 }
 
 // otherOwner returns who maintains a repository, or "" if it is this cluster or nobody.
