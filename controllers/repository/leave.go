@@ -13,8 +13,8 @@ import (
 
 // leave forgets what was measured of a Repository in the place where it was before, if that is another one, or before
 // another Repository or cluster had the directory: it can have removed what it did not keep. So it does after the
-// repository was gone: a part of it can be missing. It writes to the Snapshots first: a manager that is killed meanwhile
-// does it again.
+// repository was gone: a part of it can be missing. It writes to the Snapshots first: a manager that is killed
+// meanwhile does it again.
 func (r *Reconciler) leave(
 	ctx context.Context, repository *v1alpha1.Repository, place string, doubt doubts, snapshots []*v1alpha1.Snapshot,
 ) error {
