@@ -38,7 +38,10 @@ func New(address string) (*Client, error) {
 	case u.User != nil:
 		return nil, fmt.Errorf("the URL of the Pushgateway at %s must not contain a credential", u.Host)
 	}
-	return &Client{url: strings.TrimSuffix(address, "/"), http: &http.Client{Timeout: timeout}}, nil
+	// Whoever closes the idle connections of http.DefaultTransport can break a push that begins on one.
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	client := &http.Client{Timeout: timeout, Transport: transport}
+	return &Client{url: strings.TrimSuffix(address, "/"), http: client}, nil
 }
 
 // maxAnswer is how many bytes of the answer of a Pushgateway an error holds.

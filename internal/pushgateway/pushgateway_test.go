@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"flag"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"os"
 	"path/filepath"
 	"slices"
@@ -334,4 +336,24 @@ func TestTheAddressOfAPushgateway(t *testing.T) {
 		g.Expect(err).To(MatchError(ContainSubstring(says)), address)
 		g.Expect(err).NotTo(MatchError(ContainSubstring("hunter2")))
 	}
+}
+
+// A connection that somebody else closes as a push begins on it fails that push. The end of each httptest.Server closes
+// those of http.DefaultTransport.
+func TestNobodyElseClosesTheConnectionsOfAClient(t *testing.T) {
+	t.Parallel()
+	g, gateway := NewWithT(t), newGateway(t)
+	push := func() bool {
+		reused := false
+		ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
+			GotConn: func(c httptrace.GotConnInfo) { reused = c.Reused },
+		})
+		set := BackupSet(backup(v1alpha1.BackupSessionSucceeded))
+		set.groups = set.groups[:1]
+		g.Expect(gateway.Push(ctx, set)).To(Succeed())
+		return reused
+	}
+	g.Expect(push()).To(BeFalse(), "the first push opens a connection")
+	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+	g.Expect(push()).To(BeTrue(), "the second push uses it again")
 }
