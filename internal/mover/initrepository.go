@@ -78,7 +78,7 @@ func (i initialisation) existing(ctx context.Context, text []byte) (string, erro
 			"repository.yaml exists but can't be used: "+err.Error())
 	}
 	ours := i.metadata(meta)
-	same := sameOwner(meta, ours) && (meta.RepositoryUID == ours.RepositoryUID || sameApp(meta.AppRef, ours.AppRef))
+	same := sameRepository(meta, ours)
 	if consent := meta.Consent(i.directory); !same && i.t.Repository.Adopt != consent {
 		return "", failure.New(v1alpha1.ReasonDirectoryTaken,
 			fmt.Sprintf("directory %s belongs to %s. Choose another directory, or adopt this one with the "+
@@ -161,6 +161,12 @@ func sameOwner(a, b layout.RepositoryMetadata) bool {
 		a.RepositoryNamespace == b.RepositoryNamespace && a.RepositoryName == b.RepositoryName)
 }
 
+// sameRepository reports whether an init of one can go on with the directory of the other. A Repository that was made
+// again under its name for another target is another one.
+func sameRepository(a, b layout.RepositoryMetadata) bool {
+	return sameOwner(a, b) && (a.RepositoryUID == b.RepositoryUID || sameApp(a.AppRef, b.AppRef))
+}
+
 // sameApp reports whether both can be the same target. A Repository that was never used can have none.
 func sameApp(a, b layout.AppRef) bool { return a == b || a.Name == "" || b.Name == "" }
 
@@ -205,7 +211,7 @@ func (i initialisation) writeMetadata(ctx context.Context, meta layout.Repositor
 // Repository or cluster.
 func (i initialisation) spare(ctx context.Context) (*layout.RepositoryMetadata, error) {
 	meta, err := spareOwner(ctx, i.store, i.directory)
-	if err != nil || meta == nil || sameOwner(*meta, i.metadata(*meta)) {
+	if err != nil || meta == nil || sameRepository(*meta, i.metadata(*meta)) {
 		return meta, err
 	}
 	return nil, failure.New(v1alpha1.ReasonDirectoryTaken, fmt.Sprintf("directory %s has lost its repository.yaml, "+

@@ -242,6 +242,25 @@ func TestALostRepositoryYAMLGivesNoDirectoryBack(t *testing.T) {
 	}
 }
 
+// A Repository that was made again under its name, for another target, does not begin with the backups of the old one.
+func TestARepositoryOfAnotherTargetGetsNoDirectoryByItsName(t *testing.T) {
+	t.Parallel()
+	for _, lost := range []bool{false, true} {
+		g, p := NewWithT(t), backedUp(t, "one")
+		if lost {
+			g.Expect(os.Remove(filepath.Join(p.root, lostYAML))).To(Succeed())
+		}
+		again := repositoryTask()
+		again.Repository.UID = "uid-again"
+		again.Repository.AppRef.Name = "database"
+		_, r := p.run(t.Context(), again)
+		g.Expect(r.Reason).To(Equal(v1alpha1.ReasonDirectoryTaken), "repository.yaml lost: %v: %+v", lost, r)
+		again.Repository.AppRef = repositoryTask().Repository.AppRef
+		code, r := p.run(t.Context(), again)
+		g.Expect(code).To(BeZero(), "%+v", r)
+	}
+}
+
 // packs returns how many packs a repository has.
 func packs(dir string) (n int) {
 	_ = filepath.WalkDir(filepath.Join(dir, "kopia"), func(path string, d fs.DirEntry, err error) error {
