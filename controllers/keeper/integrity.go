@@ -59,18 +59,19 @@ func (r *Reconciler) checkedSnapshot(
 	}
 	before := s.DeepCopy()
 	verdict.WriteTo(&s, at)
-	if whole := s.Status.Integrity; !equality.Semantic.DeepEqual(before.Status, s.Status) {
+	damaged := v1alpha1.Damaged(s.Status.Integrity)
+	if !equality.Semantic.DeepEqual(before.Status, s.Status) {
 		s.Status.LastUpdateTime = &at
 		if err := r.writer().Status(ctx, before, &s); client.IgnoreNotFound(err) != nil {
 			return false, err
 		}
-		if was := before.Status.Integrity; whole != nil && !*whole && (was == nil || *was) {
+		if damaged && !v1alpha1.Damaged(before.Status.Integrity) {
 			r.Event(&s, corev1.EventTypeWarning, v1alpha1.ReasonRepositoryDamaged,
 				"data that this Snapshot needs is damaged or missing in the repository: bring it back, or make "+
 					"another backup")
 		}
 	}
-	return s.Status.Integrity == nil || *s.Status.Integrity, nil
+	return !damaged, nil
 }
 
 // markSlow writes to a Snapshot that it is not checked, if the check of one of its components alone took too long, or

@@ -198,7 +198,7 @@ func markChecked(repository *v1alpha1.Repository, unjudged bool, met *v1alpha1.S
 			"the last check has not looked at each Snapshot from before status.movedTime")
 		return
 	}
-	if whole := repository.Status.Integrity; whole == nil || *whole || !retention.Damaging(repository, at.Time) {
+	if !v1alpha1.Damaged(repository.Status.Integrity) || !retention.Damaging(repository, at.Time) {
 		retention.ForgetMove(repository)
 	}
 	if met != nil {
@@ -215,7 +215,7 @@ func markChecked(repository *v1alpha1.Repository, unjudged bool, met *v1alpha1.S
 
 // markUnsettled notes that nothing is maintained because a check has found damage in a repository that has come back.
 func markUnsettled(repository *v1alpha1.Repository) {
-	if whole := repository.Status.Integrity; whole != nil && !*whole {
+	if v1alpha1.Damaged(repository.Status.Integrity) {
 		conditions.MarkFalse(repository, v1alpha1.ConditionMaintained, v1alpha1.ReasonRepositoryDamaged,
 			"Snapshots are damaged, and the repository came back, took its directory back or moved, so a part of it "+
 				"can be missing: nothing is maintained until a check finds them intact, or until they are removed, "+

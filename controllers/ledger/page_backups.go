@@ -103,7 +103,7 @@ func (b *backups) readSnapshots(ctx context.Context, namespace string) error {
 	for i := range snapshots.Items {
 		if s := &snapshots.Items[i]; countsFor(s) {
 			target, by := backupOf(s)
-			whole := !damaged(s) && b.lostIn(namespace, s.Spec.Repository) == ""
+			whole := !v1alpha1.Damaged(s.Status.Integrity) && b.lostIn(namespace, s.Spec.Repository) == ""
 			b.known[target], b.made[by] = true, true
 			see(b.checks, target, s, whole, b.now)
 			see(b.checksBy, by, s, whole, b.now)
@@ -118,7 +118,7 @@ func (b *backups) readSnapshots(ctx context.Context, namespace string) error {
 const indexDamaged = ".damaged"
 
 func damagedKey(o client.Object) []string {
-	if s, ok := o.(*v1alpha1.Snapshot); ok && countsFor(s) && damaged(s) {
+	if s, ok := o.(*v1alpha1.Snapshot); ok && countsFor(s) && v1alpha1.Damaged(s.Status.Integrity) {
 		return []string{isDamaged}
 	}
 	return nil
@@ -130,8 +130,6 @@ const isDamaged = "damaged"
 func countsFor(s *v1alpha1.Snapshot) bool {
 	return s.Status.Phase == v1alpha1.SnapshotSucceeded && v1alpha1.InForce(s)
 }
-
-func damaged(s *v1alpha1.Snapshot) bool { return s.Status.Integrity != nil && !*s.Status.Integrity }
 
 // readLost finds the Repositories that can't be opened any more, and reads the Snapshots of their namespaces. What is
 // read before knows nothing of them.
@@ -275,7 +273,7 @@ func see[K comparable](m map[K]*checks, key K, s *v1alpha1.Snapshot, whole bool,
 func (c *checks) newestDamaged(used func() []string) bool {
 	damage := false
 	for _, s := range c.newest {
-		damage = damage || damaged(s)
+		damage = damage || v1alpha1.Damaged(s.Status.Integrity)
 	}
 	if !damage {
 		return false
@@ -283,13 +281,13 @@ func (c *checks) newestDamaged(used func() []string) bool {
 	known := false
 	for _, name := range used() {
 		if s := c.newest[name]; s != nil {
-			if damaged(s) {
+			if v1alpha1.Damaged(s.Status.Integrity) {
 				return true
 			}
 			known = true
 		}
 	}
-	return !known && damaged(c.latest)
+	return !known && v1alpha1.Damaged(c.latest.Status.Integrity)
 }
 
 func madeAt(s *v1alpha1.Snapshot, now time.Time) time.Time {

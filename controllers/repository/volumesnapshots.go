@@ -54,7 +54,7 @@ func integrity(snapshots []*v1alpha1.Snapshot) *bool {
 	for i := range snapshots {
 		if snapshots[i].Status.Phase == v1alpha1.SnapshotSucceeded {
 			is := snapshots[i].Status.Integrity
-			known, whole = known && is != nil, whole && (is == nil || *is)
+			known, whole = known && is != nil, whole && !v1alpha1.Damaged(is)
 		}
 	}
 	if !known && whole {

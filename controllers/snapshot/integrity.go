@@ -99,7 +99,7 @@ func (r *Reconciler) checkOne(ctx context.Context, key client.ObjectKey, found m
 	if err != nil {
 		return err
 	}
-	if was := before.Status.Integrity; len(lost) > 0 && (was == nil || *was) {
+	if len(lost) > 0 && !v1alpha1.Damaged(before.Status.Integrity) {
 		r.Event(s, corev1.EventTypeWarning, v1alpha1.ReasonVolumeSnapshotNotFound,
 			"VolumeSnapshots of this Snapshot were deleted or can't be used any more: components "+
 				strings.Join(lost, ", ")+

@@ -138,7 +138,7 @@ func (v Verdict) damaged(snapshot string) bool {
 func integrityOf(components map[string]v1alpha1.Component) *bool {
 	whole := len(components) > 0
 	for _, c := range components {
-		if c.Integrity != nil && !*c.Integrity {
+		if v1alpha1.Damaged(c.Integrity) {
 			return new(false)
 		}
 		whole = whole && c.Integrity != nil
@@ -163,7 +163,7 @@ func (v Verdict) Whole(all []*v1alpha1.Snapshot, checkedWhole bool, began metav1
 			continue
 		}
 		switch at := s.MadeBy(now); {
-		case s.Status.Integrity != nil && !*s.Status.Integrity:
+		case v1alpha1.Damaged(s.Status.Integrity):
 			return new(false)
 		case s.Status.Integrity == nil && at != nil && at.Time.Before(began.Time):
 			unknown = true

@@ -85,7 +85,7 @@ func (m Met) in(s *v1alpha1.Snapshot) (at time.Time) {
 		return at
 	}
 	for _, c := range s.Status.Components {
-		if c.Integrity == nil || *c.Integrity {
+		if !v1alpha1.Damaged(c.Integrity) {
 			at = latest(at, m[c.ID])
 		}
 	}

@@ -102,7 +102,7 @@ func Removes(s *v1alpha1.Snapshot) bool {
 func StateOf(r *v1alpha1.Repository) State {
 	s := State{
 		Identity: string(r.UID), Created: r.CreationTimestamp.Time,
-		Unsound: r.Status.Integrity != nil && !*r.Status.Integrity || retention.Moved(r) ||
+		Unsound: v1alpha1.Damaged(r.Status.Integrity) || retention.Moved(r) ||
 			apimeta.IsStatusConditionFalse(r.Status.Conditions, v1alpha1.ConditionChecked),
 	}
 	if t := r.Status.LastBackupTime; t != nil {

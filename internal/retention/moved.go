@@ -76,7 +76,7 @@ func Unsettled(r *v1alpha1.Repository, now time.Time) bool {
 	if _, held := Held(r, now); held {
 		return true
 	}
-	return r.Status.Integrity != nil && !*r.Status.Integrity && Damaging(r, now)
+	return v1alpha1.Damaged(r.Status.Integrity) && Damaging(r, now)
 }
 
 // Damaging reports whether damage that a check finds now can be of the move of a Repository. A time that is still to

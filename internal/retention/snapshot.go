@@ -15,7 +15,7 @@ func FromSnapshot(s *v1alpha1.Snapshot, user string) Snapshot {
 		Name: s.Name, Repository: s.Spec.Repository, Session: s.Spec.Session, Time: TimeOf(s),
 		Target: s.Labels[v1alpha1.LabelConfiguration], Phase: s.Status.Phase, Held: user,
 		Created: s.CreationTimestamp.Time,
-		Damaged: s.Status.Integrity != nil && !*s.Status.Integrity,
+		Damaged: v1alpha1.Damaged(s.Status.Integrity),
 	}
 	if s.Annotations[v1alpha1.AnnotationHalfRestored] != "" {
 		out.Damaged = true // The Snapshots from before that restore stay as if it did not exist.

@@ -74,10 +74,10 @@ func madeAt(s *v1alpha1.Snapshot) string {
 
 // damage returns the mark of what a check did not find whole, or "".
 func damage(integrity *bool) string {
-	if integrity == nil || *integrity {
-		return ""
+	if v1alpha1.Damaged(integrity) {
+		return "damaged"
 	}
-	return "damaged"
+	return ""
 }
 
 // components sums up the components of a Snapshot for a table.

@@ -15,10 +15,7 @@ import (
 // It returns "" if nothing is known. The last check of the repository, or of the VolumeSnapshots, found that out.
 func DamageOf(s *v1alpha1.Snapshot, components []string) string {
 	all := slices.Sorted(maps.Keys(s.Status.Components))
-	gone := func(name string) bool {
-		whole := s.Status.Components[name].Integrity
-		return whole != nil && !*whole
-	}
+	gone := func(name string) bool { return v1alpha1.Damaged(s.Status.Components[name].Integrity) }
 	var damaged []string
 	for _, name := range all {
 		if gone(name) && (len(components) == 0 || slices.Contains(components, name)) {
@@ -28,7 +25,7 @@ func DamageOf(s *v1alpha1.Snapshot, components []string) string {
 	switch {
 	case len(damaged) > 0:
 		return "data of its components is gone: " + strings.Join(damaged, ", ")
-	case s.Status.Integrity != nil && !*s.Status.Integrity && !slices.ContainsFunc(all, gone):
+	case v1alpha1.Damaged(s.Status.Integrity) && !slices.ContainsFunc(all, gone):
 		return "its integrity is false: data is gone"
 	default:
 		return ""
