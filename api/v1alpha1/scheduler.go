@@ -97,6 +97,11 @@ type SessionStatus struct {
 	// +optional
 	ScheduledSince *metav1.Time `json:"scheduledSince,omitempty"`
 
+	// OwedSlot is the first slot of an earlier schedule that had passed without a success as the schedule changed. The
+	// next success of this slot or a later one ends it.
+	// +optional
+	OwedSlot *metav1.Time `json:"owedSlot,omitempty"`
+
 	// NextSchedule is the next slot.
 	// +optional
 	NextSchedule *metav1.Time `json:"nextSchedule,omitempty"`

@@ -4990,6 +4990,10 @@ func (in *SessionStatus) DeepCopyInto(out *SessionStatus) {
 		in, out := &in.ScheduledSince, &out.ScheduledSince
 		*out = (*in).DeepCopy()
 	}
+	if in.OwedSlot != nil {
+		in, out := &in.OwedSlot, &out.OwedSlot
+		*out = (*in).DeepCopy()
+	}
 	if in.NextSchedule != nil {
 		in, out := &in.NextSchedule, &out.NextSchedule
 		*out = (*in).DeepCopy()

@@ -18,7 +18,8 @@ func (b *sessionFacts) dropAhead() dropped {
 	ahead := func(t *metav1.Time) bool { return t != nil && v1alpha1.Ahead(t.Time, b.now) }
 	p := &b.previous
 	d := dropped{slot: ahead(p.LastScheduleTime)}
-	d.any = d.slot || ahead(p.LastSuccessTime) || ahead(p.LastMissedTime) || ahead(p.ScheduledSince)
+	d.any = d.slot || ahead(p.LastSuccessTime) || ahead(p.LastMissedTime) || ahead(p.ScheduledSince) ||
+		ahead(p.OwedSlot)
 	if ahead(p.LastScheduleTime) {
 		p.LastScheduleTime = nil
 	}
@@ -27,6 +28,9 @@ func (b *sessionFacts) dropAhead() dropped {
 	}
 	if ahead(p.LastMissedTime) {
 		p.LastMissedTime = nil
+	}
+	if ahead(p.OwedSlot) {
+		p.OwedSlot = nil
 	}
 	if ahead(p.ScheduledSince) {
 		p.ScheduledSince = new(metav1.NewTime(b.now).Rfc3339Copy())

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
@@ -312,4 +313,42 @@ func TestAnUnknownBackupProtects(t *testing.T) {
 	j := judge(b)
 	g.Expect(j.protection.uncovered).To(BeEmpty())
 	g.Expect(j.status.LastSuccessOf).To(BeEmpty())
+}
+
+// A weekly session succeeded on Sunday. On Wednesday its schedule changes.
+func TestAScheduleThatChangesMakesNothingLate(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		line   string
+		lastOn string // the slot of the last success
+		late   bool
+	}{
+		"nightly":                     {line: "0 2 * * *", lastOn: "11-15T02:00:00"},
+		"hourly":                      {line: "17 * * * *", lastOn: "11-15T02:00:00"},
+		"monthly":                     {line: "0 2 1 * *", lastOn: "11-15T02:00:00"},
+		"monthly, after a failed run": {line: "0 2 1 * *", lastOn: "11-08T02:00:00", late: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g, slot := NewWithT(t), at(t, tt.lastOn)
+			b := hourly(t, "11-18T10:00:00", func(b *sessionFacts) {
+				b.config.Scheduler.Schedule, b.previous.Schedule = tt.line, "0 2 * * 0"
+				b.previous.ScheduledSince = new(metav1.NewTime(slot.AddDate(0, -1, 0)))
+				b.previous.LastScheduleTime = new(metav1.NewTime(slot))
+				b.runs = append(b.runs, runOf(t, tt.lastOn, v1alpha1.BackupSessionSucceeded))
+			})
+			for range 2 { // the second time, the new schedule is in the status
+				c := &v1alpha1.BackupConfiguration{}
+				j := judge(b)
+				protected(c, []*protection{j.protection})
+				g.Expect(conditions.IsTrue(c, v1alpha1.ConditionProtected)).NotTo(Equal(tt.late))
+				b.previous, b.now = j.status, b.now.Add(time.Minute)
+			}
+			b.runs = append(b.runs, runOf(t, "11-18T11:00:00", v1alpha1.BackupSessionSucceeded))
+			b.now = at(t, "11-18T12:00:00")
+			j := judge(b)
+			g.Expect(j.protection.late).To(BeFalse())
+			g.Expect(j.status.OwedSlot).To(BeNil())
+		})
+	}
 }

@@ -84,6 +84,10 @@ func judge(b sessionFacts) judgement {
 	j.status.Conditions = slices.Clone(b.previous.Conditions)
 	j.status.Schedule, j.status.ScheduledSince = b.previous.Schedule, b.previous.ScheduledSince
 	j.status.LastScheduleTime, j.status.LastMissedTime = b.previous.LastScheduleTime, b.previous.LastMissedTime
+	if since, none := backup.WaitsSince(&j.status, last, b.now); b.previous.OwedSlot != nil &&
+		(none || since.Before(b.previous.OwedSlot.Time)) {
+		j.status.OwedSlot = b.previous.OwedSlot
+	}
 
 	times, wrong := schedule.New(b.config.Scheduler, b.identity)
 	j.ensured(&b, wrong)
@@ -94,6 +98,7 @@ func judge(b sessionFacts) judgement {
 			return j
 		}
 	} else if text := times.String(); j.status.Schedule != text || j.status.ScheduledSince == nil {
+		j.owe(&b, last)
 		j.status.Schedule, j.status.ScheduledSince = text, new(metav1.NewTime(b.now).Rfc3339Copy())
 	}
 	if lost.slot {
@@ -111,6 +116,18 @@ func judge(b sessionFacts) judgement {
 	j.protection = protect(&b, &j.status, times, last)
 	j.at(b.now, j.protection.due)
 	return j
+}
+
+// owe keeps a slot that waits for its success before another schedule comes into force. Otherwise each change of a
+// schedule would end the wait.
+func (j *judgement) owe(b *sessionFacts, last backup.Success) {
+	if j.status.Schedule == "" {
+		return
+	}
+	slot, ok := backup.OwedSlot(&j.status, last, b.now, schedule.Next)
+	if ok && slot.Before(b.now) {
+		j.status.OwedSlot = new(metav1.NewTime(slot).Rfc3339Copy())
+	}
 }
 
 // ensured sets the condition that shows whether the schedule is in force.

@@ -133,21 +133,39 @@ func SuccessDue(
 	status *v1alpha1.SessionStatus, config *v1alpha1.SessionConfig, last Success, now time.Time,
 	next func(line string, from time.Time) (time.Time, error),
 ) (due time.Time, ok bool) {
-	slot, _ := WaitsSince(status, last, now)
-	if slot.IsZero() || status.Schedule == "" && config.Scheduler == nil {
+	if status.Schedule == "" && config.Scheduler == nil {
 		return time.Time{}, false
 	}
-	if status.Schedule != "" {
-		var err error
-		if slot, err = next(status.Schedule, slot); err != nil {
-			return time.Time{}, false
-		}
+	slot, ok := OwedSlot(status, last, now, next)
+	if !ok {
+		return time.Time{}, false
 	}
 	patience := run.LateAfter
 	if config.BackupTimeout != nil {
 		patience = config.BackupTimeout.Duration
 	}
 	return slot.Add(patience), true
+}
+
+// OwedSlot returns the first slot that has to have a success since the last one. That can be a slot of an earlier
+// schedule, but no slot of the present one from before it came into force. Without a schedule, it returns when the
+// session began to wait.
+func OwedSlot(
+	status *v1alpha1.SessionStatus, last Success, now time.Time,
+	next func(line string, from time.Time) (time.Time, error),
+) (slot time.Time, ok bool) {
+	since, none := WaitsSince(status, last, now)
+	if owed := status.OwedSlot; owed != nil && !v1alpha1.Ahead(owed.Time, now) && (none || since.Before(owed.Time)) {
+		return owed.Time, true
+	}
+	if status.Schedule == "" || since.IsZero() {
+		return since, !since.IsZero()
+	}
+	if at := status.ScheduledSince; at != nil && at.After(since) && !at.After(now) {
+		since = at.Time
+	}
+	slot, err := next(status.Schedule, since)
+	return slot, err == nil
 }
 
 // Scheduled completes the status of a session whose schedule is not in it: the policy was not reconciled yet, or nobody

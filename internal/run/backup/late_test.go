@@ -35,6 +35,7 @@ func TestLate(t *testing.T) {
 		runs         []*v1alpha1.BackupSession
 		success      *metav1.Time
 		since        *metav1.Time
+		owed         *metav1.Time
 		timeout      time.Duration
 		line         string
 		unscheduled  bool
@@ -64,6 +65,16 @@ func TestLate(t *testing.T) {
 		"no schedule": {
 			runs: []*v1alpha1.BackupSession{ran(-120, -30)}, unscheduled: true, want: never,
 		},
+		"a slot from before the schedule changed": {
+			runs: []*v1alpha1.BackupSession{ran(-120, -110)}, since: at(-30), want: 0,
+		},
+		"a slot that an earlier schedule owes": {
+			runs: []*v1alpha1.BackupSession{ran(-180, -170)}, since: at(-30), owed: at(-125), want: -125,
+		},
+		"that slot has had its success": {
+			runs: []*v1alpha1.BackupSession{ran(-60, -50)}, since: at(-90), owed: at(-125), want: 0,
+		},
+		"no success yet, and one is owed":        {since: at(-30), owed: at(-125), want: -125, neverBefore: true},
 		"a schedule that never was readable":     {since: at(-90), impossible: true, want: -90, neverBefore: true},
 		"a run by hand does not mend a schedule": {success: at(-30), impossible: true, want: -30},
 		"a schedule that nobody can read":        {success: at(-30), line: "never", want: never},
@@ -73,7 +84,7 @@ func TestLate(t *testing.T) {
 			t.Parallel()
 			g := NewWithT(t)
 			status := &v1alpha1.SessionStatus{
-				Schedule: "0 * * * *", LastSuccessTime: tt.success, ScheduledSince: tt.since,
+				Schedule: "0 * * * *", LastSuccessTime: tt.success, ScheduledSince: tt.since, OwedSlot: tt.owed,
 			}
 			if tt.line != "" {
 				status.Schedule = tt.line
