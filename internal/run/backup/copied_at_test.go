@@ -108,3 +108,30 @@ func TestACopyIsWholeIfItIsFromBeforeTheFrozenPodWasReplaced(t *testing.T) {
 		})
 	}
 }
+
+// Two hooks freeze a pod each, and both pods are replaced: web after the copy, db before it.
+func TestEachReplacedPodCounts(t *testing.T) {
+	for _, order := range [][]string{{"web", "db"}, {"db", "web"}} {
+		g := NewWithT(t)
+		target := runtest.Target("a", "data-a")
+		target.Copies = []v1alpha1.ResolvedCopy{{
+			ClaimName: "data-a", Name: "copy-a", VolumeSnapshotClassName: "snap", StorageClassName: "fast",
+			Immediate: true, Size: resource.MustParse("1Gi"),
+		}}
+		hooks := &v1alpha1.ResolvedHooks{}
+		for _, app := range order {
+			hooks.Pre = append(hooks.Pre, resolvedHook("freeze-"+app, inPods("app="+app)))
+			hooks.Post = append(hooks.Post, resolvedHook("thaw-"+app, inPods("app="+app)))
+		}
+		h := attempting(frozenAs(backup.Start{Timeout: 2 * time.Hour, Hooks: hooks}, target))
+		h.copies = map[string]backup.Copy{}
+		since := func(d time.Duration) *metav1.Time { return new(metav1.NewTime(h.at.Add(d))) }
+		h.outcome = choosing(map[string]v1alpha1.HookPod{
+			"freeze-web": {Name: "web", UID: "1"}, "thaw-web": {Name: "web", UID: "2", Since: since(time.Hour)},
+			"freeze-db": {Name: "db", UID: "3"}, "thaw-db": {Name: "db", UID: "4", Since: since(-time.Hour)},
+		})
+		h.settle(g)
+		g.Expect(h.session.Status.Reason).To(Equal(v1alpha1.ReasonSucceeded))
+		g.Expect(conditions.GetMessage(h.session, v1alpha1.ConditionPartial)).To(ContainSubstring("thaw-db"), "%v", order)
+	}
+}

@@ -135,29 +135,27 @@ func (l *loss) harms(t *v1alpha1.ResolvedTarget, copiedAt *metav1.Time) bool {
 // before that was known.
 func (r *runner) losses() []string {
 	s := &r.d.Status
-	ofRun := lossOf(s.Resolved.Hooks, s.Hooks)
+	ofRun := lossesOf(s.Resolved.Hooks, s.Hooks)
 	var out []string
 	for i := range min(len(s.Targets), len(s.Resolved.Targets)) {
 		t := &s.Resolved.Targets[i]
-		l := lossOf(t.Hooks, s.Targets[i].Hooks)
-		if !l.harms(t, s.Targets[i].CopiedAt) {
-			l = ofRun
-		}
-		if l.harms(t, s.Targets[i].CopiedAt) &&
+		all := append(lossesOf(t.Hooks, s.Targets[i].Hooks), ofRun...)
+		at := slices.IndexFunc(all, func(l loss) bool { return l.harms(t, s.Targets[i].CopiedAt) })
+		if at >= 0 &&
 			slices.ContainsFunc(s.Snapshots, func(info v1alpha1.SnapshotStatusInfo) bool {
 				return info.Phase == v1alpha1.SnapshotSucceeded && slices.ContainsFunc(t.Repositories,
 					func(repo v1alpha1.ResolvedRepository) bool { return repo.Snapshot == info.Name })
 			}) {
-			out = append(out, t.Name+": "+l.why)
+			out = append(out, t.Name+": "+all[at].why)
 		}
 	}
 	return out
 }
 
-// lossOf returns what was lost of what the hooks before the work froze, as far as the hooks after the work tell.
-func lossOf(h *v1alpha1.ResolvedHooks, status *v1alpha1.HookStatuses) (out loss) {
+// lossesOf returns what was lost of what each hook before the work froze, as far as the hooks after the work tell.
+func lossesOf(h *v1alpha1.ResolvedHooks, status *v1alpha1.HookStatuses) (out []loss) {
 	if h == nil || status == nil {
-		return loss{}
+		return nil
 	}
 	for i := range min(len(h.Pre), len(status.PreHooks)) {
 		var after []v1alpha1.HookStatus
@@ -166,8 +164,8 @@ func lossOf(h *v1alpha1.ResolvedHooks, status *v1alpha1.HookStatuses) (out loss)
 				after = append(after, status.PostHooks[j])
 			}
 		}
-		if status.PreHooks[i].Pod != nil && out.why == "" {
-			out = lossSince(&status.PreHooks[i], after)
+		if status.PreHooks[i].Pod != nil {
+			out = append(out, lossSince(&status.PreHooks[i], after))
 		}
 	}
 	return out
