@@ -117,8 +117,13 @@ func (c *Collector) collect(
 		if held {
 			wait = min(wait, fullRetry)
 		}
-		logf.FromContext(ctx).V(1).Info("waits for more records", "records", len(waiting), "after", wait.String())
-		return ctrl.Result{RequeueAfter: wait}, kerrors.NewAggregate(errs)
+		log := logf.FromContext(ctx)
+		log.V(1).Info("waits for more records", "records", len(waiting), "after", wait.String())
+		// The backoff of an object that can't be released must not hold up the others.
+		if err := kerrors.NewAggregate(errs); err != nil {
+			log.Error(err, "release what no Ledger records")
+		}
+		return ctrl.Result{RequeueAfter: wait}, nil
 	}
 	for batch := range slices.Chunk(waiting, batchSize) {
 		some, err := c.store(ctx, batch)

@@ -100,10 +100,13 @@ func (r *Reconciler) builder(ctx context.Context, m matchers) (*pageBuilder, err
 		return nil, err
 	}
 	p.backups = backupsOf(r.Client, sessions.Items, p.now)
-	if err := p.backups.readLost(ctx); err != nil {
+	selected := func(namespace string) (bool, error) {
+		return m.any(ctx, p.namespaces, namespace, func(labels.Selector) bool { return true })
+	}
+	if err := p.backups.readLost(ctx, selected); err != nil {
 		return nil, err
 	}
-	return p, p.backups.readDamaged(ctx)
+	return p, p.backups.readDamaged(ctx, selected)
 }
 
 // histories sums up the ended runs that one of the Ledgers records.

@@ -131,9 +131,9 @@ func countsFor(s *v1alpha1.Snapshot) bool {
 	return s.Status.Phase == v1alpha1.SnapshotSucceeded && v1alpha1.InForce(s)
 }
 
-// readLost finds the Repositories that can't be opened any more, and reads the Snapshots of their namespaces. What is
-// read before knows nothing of them.
-func (b *backups) readLost(ctx context.Context) error {
+// readLost finds the Repositories of selected namespaces that can't be opened any more, and reads the Snapshots of these
+// namespaces. What is read before knows nothing of them.
+func (b *backups) readLost(ctx context.Context, selected func(namespace string) (bool, error)) error {
 	var all v1alpha1.RepositoryList
 	if err := b.cache.List(ctx, &all, client.UnsafeDisableDeepCopy); err != nil {
 		return fmt.Errorf("list Repositories: %w", err)
@@ -143,7 +143,12 @@ func (b *backups) readLost(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if reason != "" {
+		if reason == "" {
+			continue
+		}
+		if ok, err := selected(all.Items[i].Namespace); err != nil {
+			return err
+		} else if ok {
 			b.lost[client.ObjectKeyFromObject(&all.Items[i])] = reason
 		}
 	}
@@ -192,14 +197,19 @@ func (b *backups) lostIn(namespace string, names ...string) string {
 	return ""
 }
 
-// readDamaged reads the Snapshots of the namespaces with a damaged one.
-func (b *backups) readDamaged(ctx context.Context) error {
+// readDamaged reads the Snapshots of the selected namespaces with a damaged one.
+func (b *backups) readDamaged(ctx context.Context, selected func(namespace string) (bool, error)) error {
 	var found v1alpha1.SnapshotList
 	err := b.cache.List(ctx, &found, client.MatchingFields{indexDamaged: isDamaged}, client.UnsafeDisableDeepCopy)
 	if err != nil {
 		return fmt.Errorf("list damaged Snapshots: %w", err)
 	}
 	for i := range found.Items {
+		if ok, err := selected(found.Items[i].Namespace); err != nil {
+			return err
+		} else if !ok {
+			continue
+		}
 		if err := b.readSnapshots(ctx, found.Items[i].Namespace); err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -8,6 +9,8 @@ import (
 	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
@@ -216,4 +219,35 @@ func (w *world) repository(name, reason string) {
 		conditions.MarkFalse(r, meta.ReadyCondition, reason, "x")
 	}
 	w.createWithStatus(r)
+}
+
+// The Snapshots of a large cluster are too many to read for a page that has no row of them.
+func TestThePageReadsOnlySnapshotsOfItsNamespaces(t *testing.T) {
+	t.Parallel()
+	g, w := NewWithT(t), newWorld(t)
+	w.nightly("data")
+	w.repository("repo", v1alpha1.ReasonRepositoryNotFound)
+	w.session("a")
+	s := &v1alpha1.Snapshot{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "repo-a"}}
+	bed.EditStatus(t, s, func() { s.Status.Integrity = new(false) })
+	var lists int
+	w.reconciler.Client = interceptor.NewClient(w.client, interceptor.Funcs{List: func(
+		ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption,
+	) error {
+		if _, ok := list.(*v1alpha1.SnapshotList); ok {
+			if o := (&client.ListOptions{}).ApplyOptions(opts); o.Namespace == w.namespace {
+				lists++
+			}
+		}
+		return c.List(ctx, list, opts...)
+	}})
+	w.ledger("other", func(l *v1alpha1.Ledger) {
+		l.Spec.Path = "other"
+		l.Spec.NamespaceSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"team": "none"}}
+	})
+	w.rendered("other")
+	g.Expect(lists).To(BeZero())
+	w.ledger("own", func(l *v1alpha1.Ledger) { l.Spec.Path = "own" })
+	g.Expect(w.rendered("own")).To(ContainSubstring("be read"))
+	g.Expect(lists).NotTo(BeZero())
 }

@@ -7,9 +7,12 @@ import (
 
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
@@ -309,4 +312,32 @@ func TestARunWithoutARecordIsReported(t *testing.T) {
 	g.Expect(w.collect()).Error().NotTo(HaveOccurred())
 	g.Expect(get(w, both).Finalizers).To(BeEmpty())
 	g.Expect(w.seen()).To(BeEmpty(), "%s records it", second.Name)
+}
+
+// An admission policy denies each change of one run. Its backoff holds up nobody else.
+func TestARunThatCannotBeReleasedDelaysNoOther(t *testing.T) {
+	t.Parallel()
+	g, w := NewWithT(t), newWorld(t)
+	l := w.ledger("ledger")
+	stuck := w.session("stuck")
+	w.collector.Client = interceptor.NewClient(w.client, interceptor.Funcs{Patch: func(
+		ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, opts ...client.PatchOption,
+	) error {
+		if o.GetName() == stuck.Name {
+			return apierrors.NewForbidden(schema.GroupResource{Resource: "backupsessions"}, o.GetName(), errCrash)
+		}
+		return c.Patch(ctx, o, p, opts...)
+	}})
+	w.pass(11 * time.Second)
+	g.Expect(w.collect()).Error().To(MatchError(ContainSubstring("release BackupSession")))
+	g.Expect(w.push(l)).Error().NotTo(HaveOccurred())
+	w.session("later")
+	result, err := w.collect()
+	g.Expect(err).NotTo(HaveOccurred(), "an error has a delay of its own, which grows")
+	g.Expect(result.RequeueAfter).To(BeNumerically("~", 10*time.Second, time.Second))
+	g.Expect(get(w, stuck).Finalizers).NotTo(BeEmpty())
+	w.collector.Client = w.client
+	w.pass(11 * time.Second)
+	g.Expect(w.collect()).Error().NotTo(HaveOccurred())
+	g.Expect(get(w, stuck).Finalizers).To(BeEmpty())
 }

@@ -95,6 +95,8 @@ func TestLostReply(t *testing.T) {
 			f := &faults{}
 			r := newRemote(t, withMiddleware(f.middleware))
 			s := r.open(t)
+			_, err := s.Update(ctx, put(map[string]string{record(2): "before"}))
+			g.Expect(err).NotTo(HaveOccurred())
 			do := tc.do
 			if do == nil {
 				do = func(n http.Handler, w http.ResponseWriter, r *http.Request) {
@@ -103,7 +105,7 @@ func TestLostReply(t *testing.T) {
 				}
 			}
 			f.next(tc.match, tc.times, do)
-			want := map[string]string{record(1): "one"}
+			want := map[string]string{record(1): "one", record(2): "before"}
 			res, err := s.Update(ctx, put(want))
 			if tc.want == nil {
 				g.Expect(err).NotTo(HaveOccurred())
@@ -117,7 +119,8 @@ func TestLostReply(t *testing.T) {
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(res.Outcome).To(Equal(Unchanged))
 			r.check(g, want)
-			g.Expect(lines(r.git("rev-list", branch))).To(HaveLen(1))
+			g.Expect(s.LastPushed().String()).To(Equal(r.tip()))
+			g.Expect(lines(r.git("rev-list", branch))).To(HaveLen(2))
 		})
 	}
 }

@@ -58,6 +58,7 @@ func (s *Store) push(ctx context.Context) (_ Outcome, err error) {
 	case !sent:
 		return "", s.remote.classify("push", err)
 	}
+	s.unanswered = true
 	failure := s.remote.classify("push", err)
 	tip, err := s.readBack(ctx)
 	switch {
@@ -80,17 +81,18 @@ func (s *Store) push(ctx context.Context) (_ Outcome, err error) {
 // landed records that the remote has head. If the state file can't be written, the push still happened, and an older
 // LastPushed is still an ancestor. The next Fetch writes the file again and reports the fault.
 func (s *Store) landed() {
-	s.base, s.last, s.pending, s.fresh = s.head, s.head, nil, true
+	s.base, s.last, s.pending, s.fresh, s.unanswered = s.head, s.head, nil, true, false
 	_ = s.save()
 }
 
-// settle makes the tip of a branch in which nothing of ours was missing the last commit, if none is known yet: from
-// then on a branch without it is noticed. Such a branch can be a copy of one to which another store has pushed.
+// settle makes the tip of a branch in which nothing of ours was missing the last commit, if none is known yet, or if it
+// can have come with a push whose answer was lost: from then on a branch without it is noticed. The branch can be a copy
+// of one to which another store has pushed.
 func (s *Store) settle() error {
-	if !s.last.IsZero() || s.base.IsZero() {
+	if !s.last.IsZero() && !s.unanswered || s.base.IsZero() {
 		return nil
 	}
-	s.last = s.base
+	s.last, s.unanswered = s.base, false
 	return s.save()
 }
 

@@ -69,10 +69,12 @@ type Store struct {
 	head    plumbing.Hash   // base plus local commits
 	last    plumbing.Hash   // newest commit that is known to be accepted and to have all of ours
 	pending []plumbing.Hash // objects between base and head
-	filters bool            // the server has not yet refused a filter
-	lazy    conversation    // hands out single objects; nil if the server does not
-	alone   bool            // the last fetch found the branch where we had left it
-	fresh   bool            // the last exchange with the server was a push of ours that landed
+	// unanswered reports that a push since last was sent, and that nobody knows whether it arrived.
+	unanswered bool
+	filters    bool         // the server has not yet refused a filter
+	lazy       conversation // hands out single objects; nil if the server does not
+	alone      bool         // the last fetch found the branch where we had left it
+	fresh      bool         // the last exchange with the server was a push of ours that landed
 }
 
 // Open locks the directory and reads its state. It does not connect to the server.
