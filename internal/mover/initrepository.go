@@ -179,6 +179,9 @@ func (i initialisation) absent(ctx context.Context) (string, error) {
 	if i.t.Repository.MustExist {
 		return "repository.yaml was lost, and written again", i.writeLostMetadata(ctx, spare)
 	}
+	if err := i.mounted(ctx); err != nil {
+		return "", err
+	}
 	if err := i.free(ctx); err != nil {
 		return "", err
 	}

@@ -193,8 +193,8 @@ func (k *keeper) maintain(ctx context.Context, owner string, r *task.ComponentRe
 		Full:   k.work.Maintain == task.MaintainFull,
 		Needed: func(ctx context.Context) (map[string]string, error) { return scan.Needed(ctx, k.store, k.directory) },
 	}
+	k.keepStorageMetadata(ctx)
 	if opt.Full {
-		k.keepStorageMetadata(ctx)
 		k.sweep(ctx)
 	}
 	if err := k.engine.Maintain(ctx, opt); err != nil {

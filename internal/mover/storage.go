@@ -316,8 +316,7 @@ func (k *keeper) inStorage(ctx context.Context) error {
 		return err
 	}
 	meta, perr := layout.ParseStorageMetadata(text)
-	if err == nil && perr == nil &&
-		(meta.ClusterUID != k.t.Cluster || k.t.Storage.UID == "" || meta.UID == string(k.t.Storage.UID)) {
+	if err == nil && perr == nil && sameStorage(meta, k.t) {
 		return nil
 	}
 	return failure.New(v1alpha1.ReasonRepositoryNotFound, fmt.Sprintf("the storage holds neither the directory %s nor "+

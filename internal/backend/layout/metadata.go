@@ -29,8 +29,11 @@ type Header struct {
 // StorageMetadata says who owns a storage.
 type StorageMetadata struct {
 	Header `json:",inline"`
-	// UID identifies the storage itself. It is created once and outlives clusters.
-	UID        string    `json:"uid"`
+	// UID is that of the BackupStorage which has initialised the storage. It outlives clusters.
+	UID string `json:"uid"`
+	// Namespace and Name are those of that BackupStorage. One that is made again has them, and another UID.
+	Namespace  string    `json:"namespace,omitempty"`
+	Name       string    `json:"name,omitempty"`
 	Cluster    string    `json:"cluster"` // the cluster's name, for people
 	ClusterUID string    `json:"clusterUID"`
 	Created    time.Time `json:"created"`
