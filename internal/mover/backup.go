@@ -96,9 +96,13 @@ func (b *backup) open(ctx context.Context) *failure.Failure {
 		return failure.ClassifyOpen(err, "")
 	}
 	if !named {
-		if err := b.ownNameless(ctx, rep.Owner); err != nil {
-			return failure.ClassifyInit(err)
-		}
+		err = b.ownNameless(ctx, rep.Owner)
+	}
+	if err == nil {
+		_, err = ownerOf(ctx, b.engine, b.directory)
+	}
+	if err != nil {
+		return failure.ClassifyInit(err)
 	}
 	return nil
 }

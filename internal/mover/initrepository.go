@@ -97,7 +97,7 @@ func (i initialisation) existing(ctx context.Context, text []byte) (string, erro
 	}
 	// The engine changes its owner first: an adoption that ends here is repeated, or else the next keeper of the owner
 	// in repository.yaml takes the maintenance back.
-	if err := i.take(ctx); err != nil {
+	if err := i.in(ctx, i.take); err != nil {
 		if errors.Is(err, repository.ErrWrongPassword) && meta.KeyID == ours.KeyID &&
 			meta.ClusterUID == ours.ClusterUID {
 			return "", failure.PasswordChanged() // this Secret's password fitted when repository.yaml was written
@@ -176,7 +176,7 @@ func (i initialisation) absent(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if i.t.Repository.MustExist {
+	if i.t.Repository.MustExist || spare != nil { // nothing writes the copy before there is a repository.yaml
 		return "repository.yaml was lost, and written again", i.writeLostMetadata(ctx, spare)
 	}
 	if err := i.mounted(ctx); err != nil {
@@ -187,7 +187,7 @@ func (i initialisation) absent(ctx context.Context) (string, error) {
 	}
 	err = i.m.Driver.Init(ctx, i.rep)
 	if errors.Is(err, repository.ErrAlreadyInitialized) {
-		err = i.takeOwnerless(ctx)
+		err = i.in(ctx, i.takeOwnerless)
 	}
 	if err != nil {
 		return "", err
@@ -227,17 +227,21 @@ func (i initialisation) spare(ctx context.Context) (*layout.RepositoryMetadata, 
 // engine knows no Repositories, and knows nothing in a directory that somebody is copying back. A wipe removes the copy
 // before the data.
 func (i initialisation) writeLostMetadata(ctx context.Context, spare *layout.RepositoryMetadata) error {
-	take := i.takeOwnerless
-	if spare == nil {
-		take = i.proveNameless
-	}
-	err := take(ctx)
+	err := i.in(ctx, func(ctx context.Context, engine repository.Engine) error {
+		if spare == nil {
+			return i.proveNameless(ctx, engine)
+		}
+		if _, err := ownerOf(ctx, engine, i.directory); err != nil {
+			return err
+		}
+		return i.takeOwnerless(ctx, engine)
+	})
 	if errors.Is(err, repository.ErrNotInitialized) {
 		return failure.New(v1alpha1.ReasonRepositoryNotFound,
 			fmt.Sprintf("directory %s no longer holds its repository (%s). If BackupStorage %s/%s was changed, "+
-				"change it back; else restore the data of the directory, with its repository.yaml, or create a new "+
-				"Repository with another directory", i.directory, policy.DescribePlace(i.t.Storage.Spec),
-				i.t.Storage.Namespace, i.t.Storage.Name))
+				"change it back; else pause what backs up there, bring all data of the directory back, with its "+
+				"repository.yaml, and go on; or create a new Repository with another directory", i.directory,
+				policy.DescribePlace(i.t.Storage.Spec), i.t.Storage.Namespace, i.t.Storage.Name))
 	}
 	if err != nil {
 		return err
@@ -251,29 +255,27 @@ func (i initialisation) writeLostMetadata(ctx context.Context, spare *layout.Rep
 
 // proveNameless fails in each case. A repository that opens and is maintained by this cluster lacks no more than its
 // name. The reason is none that disproves it, so that backups and restores go on.
-func (i initialisation) proveNameless(ctx context.Context) error {
-	return i.in(ctx, func(engine repository.Engine) error {
-		owner, err := engine.Owner(ctx)
-		if err != nil {
-			return err
-		}
-		if owner != i.rep.Owner {
-			return repository.ErrNotInitialized // or only a part of it is there
-		}
-		return failure.New(v1alpha1.ReasonRepositoryInitializationFailed, fmt.Sprintf("directory %s has lost its "+
-			"repository.yaml and has no copy of it: nothing is maintained, checked or removed before %s is back",
-			i.directory, layout.RepositoryPath(i.directory)))
-	})
+func (i initialisation) proveNameless(ctx context.Context, engine repository.Engine) error {
+	owner, err := engine.Owner(ctx)
+	if err != nil {
+		return err
+	}
+	if owner != i.rep.Owner {
+		return repository.ErrNotInitialized // or only a part of it is there
+	}
+	return failure.New(v1alpha1.ReasonRepositoryInitializationFailed, fmt.Sprintf("directory %s has lost its "+
+		"repository.yaml and has no copy of it: nothing is maintained, checked or removed before %s is back",
+		i.directory, layout.RepositoryPath(i.directory)))
 }
 
 // in opens the repository, which verifies that the password fits, and closes it after do.
-func (i initialisation) in(ctx context.Context, do func(repository.Engine) error) (err error) {
+func (i initialisation) in(ctx context.Context, do func(context.Context, repository.Engine) error) (err error) {
 	engine, err := i.m.open(ctx, i.rep, i.t.Repository.Name)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, engine.Close(ctx)) }()
-	return do(engine)
+	return do(ctx, engine)
 }
 
 // keepSpare writes the copy of repository.yaml if it differs. The next full maintenance does it, too.
@@ -322,27 +324,28 @@ func (i initialisation) free(ctx context.Context) error {
 	return nil
 }
 
-// take verifies that the password fits, and lets this cluster maintain the repository.
-func (i initialisation) take(ctx context.Context) error {
-	return i.in(ctx, func(engine repository.Engine) error { return engine.TakeOwnership(ctx) })
+// take lets this cluster maintain a repository that was initialised.
+func (i initialisation) take(ctx context.Context, engine repository.Engine) error {
+	if _, err := ownerOf(ctx, engine, i.directory); err != nil {
+		return err
+	}
+	return engine.TakeOwnership(ctx)
 }
 
-// takeOwnerless is take for a repository that has no repository.yaml. An interrupted init of this cluster leaves one.
-// That of another cluster has lost its repository.yaml.
-func (i initialisation) takeOwnerless(ctx context.Context) error {
-	return i.in(ctx, func(engine repository.Engine) error {
-		other, err := otherOwner(ctx, engine, i.rep.Owner)
-		if err != nil {
-			return err
-		}
-		consent := layout.ConsentTo(i.directory, other)
-		if other != "" && i.t.Repository.Adopt != consent {
-			return failure.New(v1alpha1.ReasonDirectoryTaken, fmt.Sprintf("directory %s holds a repository that "+
-				"another cluster maintains, but no repository.yaml. Choose another directory, or adopt this one with "+
-				"the annotation %s: %s", i.directory, v1alpha1.AnnotationAdopt, consent))
-		}
-		return engine.TakeOwnership(ctx)
-	})
+// takeOwnerless does so for a repository that has no repository.yaml. An interrupted init of this cluster leaves one,
+// perhaps without an owner. That of another cluster has lost its repository.yaml.
+func (i initialisation) takeOwnerless(ctx context.Context, engine repository.Engine) error {
+	other, err := otherOwner(ctx, engine, i.rep.Owner)
+	if err != nil {
+		return err
+	}
+	consent := layout.ConsentTo(i.directory, other)
+	if other != "" && i.t.Repository.Adopt != consent {
+		return failure.New(v1alpha1.ReasonDirectoryTaken, fmt.Sprintf("directory %s holds a repository that "+
+			"another cluster maintains, but no repository.yaml. Choose another directory, or adopt this one with "+
+			"the annotation %s: %s", i.directory, v1alpha1.AnnotationAdopt, consent))
+	}
+	return engine.TakeOwnership(ctx)
 }
 
 // otherOwner returns who maintains a repository, or "" if it is this cluster or nobody.

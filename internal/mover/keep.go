@@ -125,6 +125,10 @@ func (k *keeper) steps(ctx context.Context, storage repository.Storage, r *task.
 		return err
 	}
 	defer func() { err = errors.Join(err, k.engine.Close(context.WithoutCancel(ctx))) }()
+	owner, err := ownerOf(ctx, k.engine, k.directory)
+	if err != nil {
+		return err
+	}
 	if k.engine.KeyLost() || k.work.Maintain == task.MaintainFull {
 		k.keepKey(ctx)
 	}
@@ -139,7 +143,7 @@ func (k *keeper) steps(ctx context.Context, storage repository.Storage, r *task.
 		err = cmp.Or(err, step(ctx, &r.Scanning, func() error { return k.scan(ctx, removal, r) }))
 	}
 	if k.work.Maintain != "" {
-		err = cmp.Or(err, step(ctx, &r.Maintenance, func() error { return k.maintain(ctx, rep.Owner, r) }))
+		err = cmp.Or(err, step(ctx, &r.Maintenance, func() error { return k.maintain(ctx, owner, rep.Owner, r) }))
 	}
 	if len(k.work.Check) == 0 {
 		return err
@@ -178,11 +182,7 @@ func stopped(cause error) *failure.Failure {
 
 // maintain compacts the repository and measures it. The directory belongs to this cluster, so its maintenance does too:
 // an adoption can have ended before it took the repository over.
-func (k *keeper) maintain(ctx context.Context, owner string, r *task.ComponentResult) error {
-	is, err := k.engine.Owner(ctx)
-	if err != nil {
-		return err
-	}
+func (k *keeper) maintain(ctx context.Context, is, owner string, r *task.ComponentResult) (err error) {
 	if is != owner {
 		if err := k.engine.TakeOwnership(ctx); err != nil {
 			return err

@@ -279,7 +279,6 @@ func TestADirectoryThatIsCopiedBackKeepsItsPacks(t *testing.T) {
 	t.Parallel()
 	index := func(rel string) bool { return strings.HasPrefix(rel, "kopia/x") }
 	for name, late := range map[string]func(rel string, first bool) bool{
-		"without an index": func(rel string, _ bool) bool { return index(rel) || strings.HasPrefix(rel, "snapshots/") },
 		"with a part of the index": func(rel string, first bool) bool {
 			return index(rel) && !first || strings.HasPrefix(rel, "snapshots/")
 		},
