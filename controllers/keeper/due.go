@@ -78,16 +78,20 @@ func (r *Reconciler) dueIn(
 	if held {
 		next = keeper.EarlierOf(next, now.Add(storageInterval))
 	}
-	if w != nil && w.Maintain == task.MaintainFull {
-		existing, err := r.existing(ctx, repository)
-		if err != nil {
-			return nil, time.Time{}, err
-		}
+	if w == nil || w.Wipe || !w.Removes() && w.Maintain == "" {
+		return w, next, nil
+	}
+	existing, err := r.existing(ctx, repository)
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	if w.Maintain == task.MaintainFull {
 		next = keeper.EarlierOf(next, w.ToCheck(existing, met, now))
 		if w.Empty() {
 			return nil, next, nil
 		}
 	}
+	w.Witness(existing, now)
 	return w, next, nil
 }
 
@@ -112,6 +116,11 @@ func whyHeld(repository *v1alpha1.Repository, storage *v1alpha1.BackupStorage, n
 	return hold{}
 }
 
+// whyMistaken is why a Snapshot stays for which retention has kept others that are damaged.
+var whyMistaken = hold{v1alpha1.ReasonRepositoryDamaged, "retention has let this Snapshot go for others, and a check " +
+	"has found some of those damaged since the repository moved or came back: it is not removed before a check finds " +
+	"them intact, or they are removed, for at most four weeks after status.movedTime of the Repository"}
+
 // toRemove returns the deleted Snapshots whose data is to be removed. held reports that some have to wait: a restore
 // reads them, their backup has not ended, or retention has let them go and why is not empty. The latter say so. What a
 // person has deleted does not wait for that.
@@ -123,7 +132,8 @@ func (r *Reconciler) toRemove(
 		client.MatchingFields{indexWipe: repository.Name}); err != nil {
 		return nil, false, fmt.Errorf("list Snapshots of %s: %w", repository.Name, err)
 	}
-	waits := keeper.Work{Repository: repository}
+	waits, mistaken := keeper.Work{Repository: repository}, keeper.Work{Repository: repository}
+	now := r.Clock.Now()
 	for i := range list.Items {
 		s := &list.Items[i]
 		if !retention.Owns(repository, s) {
@@ -131,6 +141,10 @@ func (r *Reconciler) toRemove(
 		}
 		if why.reason != "" && retention.Marked(s) {
 			waits.Snapshots = append(waits.Snapshots, s)
+			continue
+		}
+		if retention.Mistaken(repository, s, now) {
+			mistaken.Snapshots = append(mistaken.Snapshots, s)
 			continue
 		}
 		user, err := used.User(ctx, r.Client, s)
@@ -143,12 +157,21 @@ func (r *Reconciler) toRemove(
 		}
 		out = append(out, s)
 	}
-	if len(waits.Snapshots) == 0 {
-		return out, held, nil
+	for _, left := range []struct {
+		keeper.Work
+		hold
+	}{{waits, why}, {mistaken, whyMistaken}} {
+		if len(left.Snapshots) == 0 {
+			continue
+		}
+		held = true
+		logf.FromContext(ctx).V(1).Info("leaves work out", "repository", klog.KObj(repository),
+			"snapshots", len(left.Snapshots), "reason", left.reason, "message", left.message)
+		if err := r.fail(ctx, &left.Work, left.reason, left.message); err != nil {
+			return nil, false, err
+		}
 	}
-	logf.FromContext(ctx).V(1).Info("leaves work out", "repository", klog.KObj(repository),
-		"snapshots", len(waits.Snapshots), "reason", why.reason, "message", why.message)
-	return out, true, r.fail(ctx, &waits, why.reason, why.message)
+	return out, held, nil
 }
 
 // idle leaves out the wipes of Repositories that something works with, and reports that on these. It leaves out the

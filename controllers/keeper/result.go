@@ -63,7 +63,7 @@ func (r *Reconciler) writeResult(
 		if err := r.succeed(ctx, done, result, at); err != nil {
 			return err
 		}
-		unsettled, err := r.settle(ctx, w.Repository, tried, done.Checks, at)
+		unsettled, err := r.settle(ctx, w, tried, done.Checks, at)
 		if err != nil {
 			return err
 		}
@@ -75,17 +75,22 @@ func (r *Reconciler) writeResult(
 
 // settle notes that a check was tried, and reports whether one that was done leaves the Repository unsettled.
 func (r *Reconciler) settle(
-	ctx context.Context, repository *v1alpha1.Repository, tried, checked bool, at metav1.Time,
+	ctx context.Context, w *keeper.Work, tried, checked bool, at metav1.Time,
 ) (unsettled bool, err error) {
-	if repository == nil {
+	if w.Repository == nil {
 		return false, nil
 	}
-	err = r.writeRepository(ctx, repository, func(repository *v1alpha1.Repository) {
+	err = r.writeRepository(ctx, w.Repository, func(repository *v1alpha1.Repository) {
 		if tried {
 			retention.TriedCheck(repository, at)
 		}
 		if unsettled = checked && retention.Unsettled(repository, at.Time); unsettled {
 			markUnsettled(repository)
+		} else if checked && w.Maintain == "" && v1alpha1.Damaged(repository.Status.Integrity) {
+			unsettled = true
+			conditions.MarkFalse(repository, v1alpha1.ConditionMaintained, v1alpha1.ReasonRepositoryDamaged,
+				"each Snapshot was damaged: nothing is collected before a check finds one intact, or another backup "+
+					"succeeds")
 		}
 	})
 	return unsettled, err
@@ -249,7 +254,7 @@ func (r *Reconciler) fail(ctx context.Context, w *keeper.Work, reason, message s
 // write new ones wakes the keeper.
 func (r *Reconciler) failFor(ctx context.Context, w *keeper.Work, reason string, p status.Problem) error {
 	message, now := p.Text+p.Words, r.Clock.Now()
-	for _, condition := range w.Conditions() {
+	for _, condition := range w.ConditionsOf(reason) {
 		if p.Words != "" && status.Says(w.Repository, condition, reason, p, now) {
 			continue
 		}

@@ -132,7 +132,7 @@ func (r *Reconciler) build(
 		in.StorageSecret = credentials.StorageSecret
 		in.Work = append(in.Work, moverjob.KeepWork{
 			Repository: w.Repository, EncryptionSecret: credentials.EncryptionSecret, Remove: w.Removed(), Wipe: w.Wipe,
-			Maintain: w.Maintain, Check: w.Check, Scan: w.Scan,
+			Maintain: w.Maintain, Check: w.Check, Witnesses: w.Witnesses, Scan: w.Scan,
 		})
 	}
 	return moverjob.KeepJob(in)

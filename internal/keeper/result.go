@@ -136,6 +136,17 @@ func (w *Work) Conditions() []string {
 	return out
 }
 
+// ConditionsOf returns the conditions of the Repository that say that the work failed for a reason. A removal alone has
+// none. But if it finds that the repository, or a part of it, is gone, the Repository must say so: an init Job and a
+// check look at it then.
+func (w *Work) ConditionsOf(reason string) []string {
+	out := w.Conditions()
+	if len(out) == 0 && w.Repository != nil && len(w.Snapshots) > 0 && reason == v1alpha1.ReasonRepositoryNotFound {
+		out = append(out, v1alpha1.ConditionMaintained)
+	}
+	return out
+}
+
 // Left says what a wipe has left, or returns "".
 func Left(result task.ComponentResult) string {
 	if result.LeftFiles == 0 {

@@ -25,6 +25,8 @@ type Work struct {
 	// Maintain is the maintenance that is due, and Check are the components that it checks.
 	Maintain task.Maintenance
 	Check    []task.Checked
+	// Witnesses are what the repository must hold for removals and maintenance: see task.Keep.
+	Witnesses []task.Witness
 	// Checks reports that a check belongs to the work, as it does to a full maintenance. There can be nothing to check.
 	Checks bool
 	// Scan is the request for a scan, or "".
@@ -135,11 +137,12 @@ func StateOf(r *v1alpha1.Repository) State {
 
 // ToCheck adds the components that a full maintenance checks, of these Snapshots. While a part of the repository can be
 // missing, the check comes alone, and the maintenance once it finds all intact. Where there is nothing to check, there
-// is nothing to wait for. Once each Snapshot was looked at, and some are damaged, a look a day is enough: ToCheck
-// returns when the next one is due, or zero.
+// is nothing to wait for. The same holds where each Snapshot is damaged: nobody may have seen that the directory was
+// gone, and a backup that succeeds ends that. Once each Snapshot was looked at, and some are damaged, a look a day is
+// enough: ToCheck returns when the next one is due, or zero.
 func (w *Work) ToCheck(snapshots []*v1alpha1.Snapshot, met Met, now time.Time) (next time.Time) {
 	w.Check = ToCheck(snapshots, met, now)
-	if len(w.Check) == 0 || !retention.Unsettled(w.Repository, now) {
+	if len(w.Check) == 0 || !retention.Unsettled(w.Repository, now) && !allDamaged(snapshots) {
 		return time.Time{}
 	}
 	w.Maintain = ""
@@ -156,6 +159,13 @@ func (w *Work) ToCheck(snapshots []*v1alpha1.Snapshot, met Met, now time.Time) (
 	}
 	w.Check, w.Checks = nil, false
 	return next
+}
+
+// allDamaged reports whether each successful Snapshot is damaged.
+func allDamaged(snapshots []*v1alpha1.Snapshot) bool {
+	return !slices.ContainsFunc(snapshots, func(s *v1alpha1.Snapshot) bool {
+		return s.Status.Phase == v1alpha1.SnapshotSucceeded && !v1alpha1.Damaged(s.Status.Integrity)
+	})
 }
 
 // Removed returns the removals in the form of a keeper's task.

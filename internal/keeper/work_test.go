@@ -323,3 +323,34 @@ func TestAJobScansOneRepository(t *testing.T) {
 	g.Expect(got[1].Scan).To(BeEmpty(), "its answer is for the next Job")
 	g.Expect(got[1].Maintain).To(Equal(task.MaintainQuick))
 }
+
+// The first check in a directory that nobody saw go has found each Snapshot damaged.
+func TestNothingIsCollectedWhereEachSnapshotIsDamaged(t *testing.T) {
+	g := NewWithT(t)
+	damaged := func(name string, day int) *v1alpha1.Snapshot {
+		s := checkable(name, name)
+		s.Status.Integrity, s.Status.LastCheckTime = new(false), &metav1.Time{Time: start.AddDate(0, 0, day)}
+		return s
+	}
+	r := usedRepository(func(r *v1alpha1.Repository) { r.Status.Integrity = new(false) })
+	look := func(hours int, snapshots ...*v1alpha1.Snapshot) (*Work, time.Time) {
+		now := start.Add(time.Duration(hours) * time.Hour)
+		w, _ := WorkIn(r, nil, now)
+		next := w.ToCheck(snapshots, nil, now)
+		return w, next
+	}
+	w, _ := look(49, damaged("a", 0), damaged("b", 1))
+	g.Expect(w.Maintain).To(BeEmpty())
+	g.Expect(w.Check).To(HaveLen(2), "it can be back")
+	w, next := look(25, damaged("a", 0), damaged("b", 1))
+	g.Expect(w.Empty()).To(BeTrue(), "once a day")
+	g.Expect(next).To(Equal(start.AddDate(0, 0, 2)))
+	for _, other := range []*v1alpha1.Snapshot{nil, checkable("new", "new")} {
+		all := []*v1alpha1.Snapshot{damaged("a", 0), other}
+		if other == nil {
+			all = nil
+		}
+		w, _ = look(49, all...)
+		g.Expect(w.Maintain).To(Equal(task.MaintainFull), "a backup has succeeded, or all Snapshots are removed")
+	}
+}

@@ -138,12 +138,16 @@ func (k *keeper) steps(ctx context.Context, storage repository.Storage, r *task.
 	removal := removal.Repository{
 		Engine: k.engine, Store: k.store, Directory: k.directory, UID: string(k.work.Repository.UID), Now: k.now,
 	}
-	err = step(ctx, &r.Removal, func() error { return removal.Remove(ctx, k.work.Remove) })
+	err = step(ctx, &r.Removal, func() error {
+		return k.witnessed(ctx, func() error { return removal.Remove(ctx, k.work.Remove) })
+	})
 	if k.work.Scan != "" {
 		err = cmp.Or(err, step(ctx, &r.Scanning, func() error { return k.scan(ctx, removal, r) }))
 	}
 	if k.work.Maintain != "" {
-		err = cmp.Or(err, step(ctx, &r.Maintenance, func() error { return k.maintain(ctx, owner, rep.Owner, r) }))
+		err = cmp.Or(err, step(ctx, &r.Maintenance, func() error {
+			return k.witnessed(ctx, func() error { return k.maintain(ctx, owner, rep.Owner, r) })
+		}))
 	}
 	if len(k.work.Check) == 0 {
 		return err

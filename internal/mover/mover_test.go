@@ -58,7 +58,7 @@ func TestALostRepositorySaysWhereItWasLookedFor(t *testing.T) {
 	_, result := p.run(t.Context(), again)
 	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonRepositoryNotFound))
 	g.Expect(result.Message).To(HavePrefix("directory shop/web no longer holds its repository (subPath backup). If " +
-		"BackupStorage shop/disk was changed, change it back; else restore the data of the directory"))
+		"BackupStorage shop/disk was changed, change it back; else pause what backs up there"))
 }
 
 func TestARepositoryIsFoundBeforeItIsCreated(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -220,9 +221,9 @@ func (m *Mover) open(ctx context.Context, at repository.Repository, name string)
 	return engine, err
 }
 
-// ownerOf returns who maintains a repository that was initialised. One that opens and knows no owner has no index: kopia
-// takes it for empty. Somebody is copying it back in the order of names, or has lost the index. What is written there
-// now is lost once the index comes, and a maintenance would collect all data. Where descriptions are lost, the index is
+// ownerOf returns who maintains a repository that was initialised. One that opens and knows no owner has no index: to
+// kopia it is empty. Somebody is copying it back in the order of names, or has lost the index. What is written there now
+// is lost once the index comes, and a maintenance would collect all data. Where descriptions are lost, the index is
 // there, and the owner can be among them.
 func ownerOf(ctx context.Context, engine repository.Engine, directory string) (string, error) {
 	owner, err := engine.Owner(ctx)
@@ -233,6 +234,27 @@ func ownerOf(ctx context.Context, engine repository.Engine, directory string) (s
 		"index (the files %sx...): nothing was written there. Pause what backs up there, bring all files of the "+
 		"directory back, and go on; if the index is lost for good, create a new Repository with another directory",
 		directory, layout.EnginePath(directory)))
+}
+
+// witnessed does what removes or maintains, unless the repository lacks one of the witnesses. The Snapshots for which
+// retention lets others go can be lost, and what keepers wrote since: the storage has gone back in time, or somebody is
+// copying it back. It is for a check to find out which are.
+func (k *keeper) witnessed(ctx context.Context, do func() error) error {
+	if len(k.work.Witnesses) == 0 {
+		return do()
+	}
+	all, err := k.engine.List(ctx, "")
+	if err != nil {
+		return err
+	}
+	for _, w := range k.work.Witnesses {
+		if !slices.ContainsFunc(all, func(s repository.Snapshot) bool { return s.ID == w.ID }) {
+			return failure.New(v1alpha1.ReasonRepositoryNotFound, fmt.Sprintf("the repository in directory %s lacks "+
+				"Snapshot %s: the storage has gone back in time, or a part of it is missing. Nothing is removed or "+
+				"maintained there before a check has looked at each Snapshot", k.directory, w.Snapshot))
+		}
+	}
+	return do()
 }
 
 // taken is the failure of a mover whose directory somebody else owns by now. undone is what it has not done.

@@ -79,6 +79,15 @@ func Unsettled(r *v1alpha1.Repository, now time.Time) bool {
 	return v1alpha1.Damaged(r.Status.Integrity) && Damaging(r, now)
 }
 
+// Mistaken reports whether retention has let a Snapshot go for others of which a check has found some damaged since the
+// Repository moved, took its directory back or came back: it can be the newest whole one. It waits as long as the
+// maintenance. What retention lets go after that check goes.
+func Mistaken(r *v1alpha1.Repository, s *v1alpha1.Snapshot, now time.Time) bool {
+	gone := s.DeletionTimestamp
+	return gone != nil && Marked(s) && !v1alpha1.Damaged(s.Status.Integrity) &&
+		v1alpha1.Damaged(r.Status.Integrity) && Damaging(r, now) && !gone.After(r.Status.MovedTime.Time)
+}
+
 // Damaging reports whether damage that a check finds now can be of the move of a Repository. A time that is still to
 // come says nothing: a clock was ahead.
 func Damaging(r *v1alpha1.Repository, now time.Time) bool {

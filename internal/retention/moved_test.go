@@ -92,3 +92,27 @@ func TestARepositoryThatComesBackAgain(t *testing.T) {
 	r.Status.MovedTime = &metav1.Time{Time: at.AddDate(1, 0, 0)}
 	g.Expect(retention.Damaging(r, at)).To(BeFalse(), "a clock was ahead")
 }
+
+// Retention has let a Snapshot go for two others, which a check finds damaged once the storage has gone back in time.
+func TestWhatRetentionLetGoForDamagedSnapshotsWaits(t *testing.T) {
+	g, at := NewWithT(t), time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
+	r, s := &v1alpha1.Repository{}, &v1alpha1.Snapshot{}
+	mistaken := func(days int) bool { return retention.Mistaken(r, s, at.AddDate(0, 0, days)) }
+	conditions.MarkFalse(s, v1alpha1.ConditionRetained, v1alpha1.ReasonNotKept, "no rule keeps it")
+	s.DeletionTimestamp = &metav1.Time{Time: at.Add(-time.Hour)}
+	g.Expect(mistaken(0)).To(BeFalse())
+	r.Status.MovedTime, r.Status.Integrity = &metav1.Time{Time: at}, new(false)
+	g.Expect(mistaken(1)).To(BeTrue())
+	g.Expect(mistaken(28)).To(BeFalse(), "the damaged ones can be lost for good")
+
+	s.DeletionTimestamp.Time = at.Add(time.Hour)
+	g.Expect(mistaken(1)).To(BeFalse(), "retention knew")
+	s.DeletionTimestamp.Time = at
+	s.Status.Integrity = new(false)
+	g.Expect(mistaken(1)).To(BeFalse(), "damaged itself")
+	s.Status.Integrity = nil
+	r.Status.Integrity = new(true)
+	g.Expect(mistaken(1)).To(BeFalse(), "all is there")
+	r.Status.Integrity, s.Status.Conditions = new(false), nil
+	g.Expect(mistaken(1)).To(BeFalse(), "somebody has deleted it")
+}

@@ -49,6 +49,7 @@ type KeepWork struct {
 	Wipe             bool
 	Maintain         task.Maintenance
 	Check            []task.Checked
+	Witnesses        []task.Witness
 	Scan             string
 }
 
@@ -62,7 +63,7 @@ func KeepJob(in KeepJobInput) (*batchv1.Job, error) {
 	for i, w := range in.Work {
 		k := task.Keep{
 			Repository: repositoryOf(w.Repository), Remove: w.Remove, Wipe: w.Wipe, Maintain: w.Maintain,
-			Check: w.Check, Scan: w.Scan,
+			Check: w.Check, Witnesses: w.Witnesses, Scan: w.Scan,
 		}
 		if w.EncryptionSecret != "" {
 			k.Repository.Encryption = strconv.Itoa(i)

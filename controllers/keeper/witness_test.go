@@ -1,0 +1,47 @@
+package keeper_test
+
+import (
+	"testing"
+
+	"github.com/fluxcd/pkg/runtime/conditions"
+	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+// A storage has gone back in time. The keeper that was to remove what retention let go finds that the newest Snapshot
+// is missing. The Repository says so, and a check finds out what else is.
+func TestAKeeperThatMissesASnapshotMakesTheRepositoryLook(t *testing.T) {
+	t.Parallel()
+	g, s := NewWithT(t), newShop(t)
+	bed.EditStatus(t, s.repository, func() { s.repository.Status.LastBackupTime = &metav1.Time{Time: now.Now()} })
+	newest := s.snapshot(s.repository, 2, good)
+	older := s.snapshot(s.repository, 3, good)
+	s.policy("c", last(1), "web")
+	job, keep := s.job()
+	g.Expect(keep.Keep[0].Remove).To(HaveExactElements(HaveField("Name", older.Name)))
+	g.Expect(keep.Keep[0].Witnesses).To(HaveExactElements(task.Witness{Snapshot: newest.Name, ID: "id-" + newest.Name}))
+	s.did(job, v1alpha1.ReasonRepositoryNotFound)
+	bed.Eventually(t, s.repository, func(g Gomega) {
+		g.Expect(s.repository.Status.GoneTime).NotTo(BeNil())
+		g.Expect(conditions.GetReason(s.repository, v1alpha1.ConditionMaintained)).To(
+			Equal(v1alpha1.ReasonRepositoryNotFound), "a removal alone has no condition")
+	}, "it is doubted")
+	gone(t, job, "its result is written")
+	s.proves()
+	s.expectHeld(older, v1alpha1.ReasonNotChecked, "until a check has looked")
+	s.again(job)
+	check, keep := s.job(job)
+	g.Expect(keep.Keep[0].Maintain).To(BeEmpty())
+	g.Expect(keep.Keep[0].Check).To(HaveExactElements(HaveField("Snapshot", newest.Name)))
+	g.Expect(keep.Keep[0].Witnesses).To(BeEmpty())
+	s.found(check, 1, 0)
+	bed.Eventually(t, newest, func(g Gomega) {
+		g.Expect(v1alpha1.Damaged(newest.Status.Integrity)).To(BeTrue())
+	}, "it is damaged")
+	gone(t, check, "its result is written")
+	bed.Cached(t, newest)
+	s.expectHeld(older, v1alpha1.ReasonRepositoryDamaged, "has let this Snapshot go for others")
+}

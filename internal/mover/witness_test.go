@@ -1,0 +1,61 @@
+package mover_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	. "github.com/onsi/gomega"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+// A bucket, or the machine of a file server, is set back in place. The cluster does not know, and counts what is gone.
+func TestAStorageThatGoesBackLosesNoMore(t *testing.T) {
+	t.Parallel()
+	g, p := NewWithT(t), backedUp(t, "zero", "one")
+	at, old := filepath.Join(p.root, "cairn/storage"), filepath.Join(p.root, "cairn/old")
+	g.Expect(os.CopyFS(old, os.DirFS(at))).To(Succeed())
+	ids := map[string]string{}
+	backUp := func(name string) {
+		p.write("cairn/volumes/pvc/file", "content of "+name)
+		code, r := p.run(t.Context(), backupTask(name, task.Component{Name: "pvc"}))
+		g.Expect(code).To(BeZero(), "%+v", r)
+		ids[name] = r.Components[0].ID
+	}
+	backUp("two")
+	backUp("three")
+	g.Expect(os.RemoveAll(at)).To(Succeed())
+	g.Expect(os.Rename(old, at)).To(Succeed())
+	backUp("four")
+	held := p.held()
+
+	work := fullTask() // retention keeps the last three
+	work.Keep[0].Remove = keepTask("one").Keep[0].Remove
+	for _, s := range []string{"four", "three", "two"} {
+		work.Keep[0].Witnesses = append(work.Keep[0].Witnesses, task.Witness{Snapshot: s, ID: ids[s]})
+		work.Keep[0].Check = append(work.Keep[0].Check, task.Checked{
+			Snapshot: s, UID: "uid", Component: "pvc", ID: ids[s],
+		})
+	}
+	code, r := p.run(t.Context(), work)
+	g.Expect(code).NotTo(BeZero())
+	c := r.Components[0]
+	for _, step := range []*task.Step{c.Removal, c.Maintenance} {
+		g.Expect(step.Reason).To(Equal(v1alpha1.ReasonRepositoryNotFound), "%+v", r)
+		g.Expect(step.Error).To(And(ContainSubstring("lacks Snapshot three"), ContainSubstring("back in time")))
+	}
+	g.Expect(c.Check.Reason).To(BeEmpty())
+	g.Expect(c.Damaged).To(Equal([]int{1, 2}))
+	g.Expect(p.held()).To(Equal(held), "one is the newest with this data")
+	g.Expect(p.files("removed")).To(BeEmpty())
+
+	code, r = p.run(t.Context(), mustExist())
+	g.Expect(code).To(BeZero(), "it is found again, and a check follows: %+v", r)
+	work.Keep[0].Witnesses, work.Keep[0].Remove = work.Keep[0].Witnesses[:1], keepTask("zero").Keep[0].Remove
+	code, r = p.run(t.Context(), work)
+	g.Expect(code).To(BeZero(), "what is known to be damaged is no witness: %+v", r)
+	g.Expect(p.held()).NotTo(ContainElement("uid-zero"))
+	g.Expect(p.held()).To(ContainElement("uid-one"))
+}
