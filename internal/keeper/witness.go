@@ -17,7 +17,8 @@ const maxWitnesses = 16
 
 // Witness adds to work that removes or maintains what must be in the repository meanwhile, of these Snapshots: a
 // storage can have gone back in time, and then the Snapshots for which retention lets others go are lost. While nothing
-// is removed that retention lets go, and nothing maintained, the check comes first, which finds what is missing damaged.
+// is removed that retention lets go, and nothing maintained, there are none: the check that comes first finds out what
+// is missing.
 func (w *Work) Witness(snapshots []*v1alpha1.Snapshot, now time.Time) {
 	if _, held := retention.Held(w.Repository, now); held || w.Wipe || len(w.Snapshots) == 0 && w.Maintain == "" {
 		return

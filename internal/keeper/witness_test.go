@@ -42,7 +42,8 @@ func TestWitnessesAreWhatTheRepositoryMustHold(t *testing.T) {
 		madeAfter(8, func(s *v1alpha1.Snapshot) {
 			early, late := metav1.NewTime(start), metav1.NewTime(now)
 			s.Status.Components = map[string]v1alpha1.Component{
-				"a": {ID: "early", CompletionTime: &early}, "b": {ID: "late", CompletionTime: &late}, "c": {ID: "unknown"},
+				"a": {ID: "early", CompletionTime: &early}, "b": {ID: "late", CompletionTime: &late},
+				"c": {ID: "unknown"},
 			}
 		}),
 	}

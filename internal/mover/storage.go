@@ -222,16 +222,16 @@ func (m *Mover) open(ctx context.Context, at repository.Repository, name string)
 }
 
 // ownerOf returns who maintains a repository that was initialised. One that opens and knows no owner has no index: to
-// kopia it is empty. Somebody is copying it back in the order of names, or has lost the index. What is written there now
-// is lost once the index comes, and a maintenance would collect all data. Where descriptions are lost, the index is
+// kopia it is empty. Somebody is copying it back in the order of names, or has lost the index. What is written there
+// now is lost once the index comes, and a maintenance would collect all data. Where descriptions are lost, the index is
 // there, and the owner can be among them.
 func ownerOf(ctx context.Context, engine repository.Engine, directory string) (string, error) {
 	owner, err := engine.Owner(ctx)
 	if err != nil || owner != "" || engine.Lost() {
 		return owner, err
 	}
-	return "", failure.New(v1alpha1.ReasonRepositoryNotFound, fmt.Sprintf("directory %s holds a repository without its "+
-		"index (the files %sx...): nothing was written there. Pause what backs up there, bring all files of the "+
+	return "", failure.New(v1alpha1.ReasonRepositoryNotFound, fmt.Sprintf("directory %s holds a repository without "+
+		"its index (the files %sx...): nothing was written there. Pause what backs up there, bring all files of the "+
 		"directory back, and go on; if the index is lost for good, create a new Repository with another directory",
 		directory, layout.EnginePath(directory)))
 }

@@ -89,8 +89,8 @@ type Keep struct {
 	// Check lists components of Snapshots to check after that. The Result reports in Verified how many of them were
 	// checked, counted from the first, and in Damaged the indices of those that are damaged or missing.
 	Check []Checked `json:"check,omitempty"`
-	// Witnesses are data of Snapshots that are kept and not known to be damaged. If the repository lacks one, the keeper
-	// removes and maintains nothing: a part of the storage is missing, or it has gone back in time.
+	// Witnesses are data of Snapshots that are kept and not known to be damaged. If the repository lacks one, the
+	// keeper removes and maintains nothing: a part of the storage is missing, or it has gone back in time.
 	Witnesses []Witness `json:"witnesses,omitempty"`
 	// Scan asks which Snapshots lie in the repository. Its value names the request. The Result tells in Scan where the
 	// answer is. At most one Keep of a task has it.

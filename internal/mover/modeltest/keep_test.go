@@ -72,10 +72,11 @@ func (r *repo) keep(full, killed bool) {
 		w.say("no work")
 		return
 	}
+	existing := r.find(func(s *snapshot) bool { return s.DeletionTimestamp.IsZero() })
 	if work.Maintain == task.MaintainFull {
-		existing := r.find(func(s *snapshot) bool { return s.DeletionTimestamp.IsZero() })
 		work.Check = keeper.ToCheck(objects(existing), nil, w.now)
 	}
+	work.Witness(objects(existing), w.now)
 	p := w.pod(w.skew())
 	if killed {
 		p.KillAt = w.killAt(60)
@@ -84,7 +85,7 @@ func (r *repo) keep(full, killed bool) {
 	t := r.c.task(task.KindKeep)
 	t.Keep = []task.Keep{{
 		Repository: *r.task(), Remove: work.Removed(), Wipe: work.Wipe, Maintain: work.Maintain, Check: work.Check,
-		Scan: work.Scan,
+		Witnesses: work.Witnesses, Scan: work.Scan,
 	}}
 	w.say("removes %d, wipe %t, maintenance %q, checks %d", len(work.Snapshots), work.Wipe, work.Maintain,
 		len(work.Check))
@@ -102,7 +103,7 @@ func (r *repo) keep(full, killed bool) {
 		w.say("failed: %s: %s", got.Reason, got.Error)
 		// A clock that is wrong stops the maintenance; a lease of a killed keeper runs out. What was written by a clock
 		// that is ahead can't be deleted before that time: kopia takes the later of two entries.
-		pending := got.Reason == v1alpha1.ReasonRemovalPending && w.ahead
+		pending := got.Reason == v1alpha1.ReasonRemovalPending && w.ahead || r.misses(got)
 		if !skewed && !pending && got.Reason != v1alpha1.ReasonKeeperRunning {
 			broken("%s: the keeper of the owner failed: %s: %s\n%s", r, got.Reason, got.Error, p.log.String())
 		}
@@ -117,6 +118,19 @@ func (r *repo) keep(full, killed bool) {
 	if work.Scan != "" {
 		r.rebuild(p, got)
 	}
+}
+
+// misses reports whether a keeper has missed a Snapshot that has lost data, and does what the check does that follows.
+func (r *repo) misses(got task.ComponentResult) (misses bool) {
+	if got.Reason != v1alpha1.ReasonRepositoryNotFound {
+		return false
+	}
+	for _, s := range r.snapshots {
+		if len(s.harmed) > 0 && !v1alpha1.Damaged(s.Status.Integrity) {
+			s.Status.Integrity, misses = new(false), true
+		}
+	}
+	return misses
 }
 
 // refused checks that a keeper of a Repository that has lost its directory did nothing.
