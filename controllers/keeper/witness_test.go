@@ -2,6 +2,7 @@ package keeper_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
@@ -31,6 +32,9 @@ func TestAKeeperThatMissesASnapshotMakesTheRepositoryLook(t *testing.T) {
 	}, "it is doubted")
 	gone(t, job, "its result is written")
 	s.proves()
+	bed.EditStatus(t, s.repository, func() { // by the clock of the API server, which dates the deletion
+		s.repository.Status.MovedTime = &metav1.Time{Time: time.Now()}
+	})
 	s.expectHeld(older, v1alpha1.ReasonNotChecked, "until a check has looked")
 	s.again(job)
 	check, keep := s.job(job)
