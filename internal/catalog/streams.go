@@ -97,39 +97,99 @@ func restoreMistake(s *v1alpha1.ResolvedStream) error {
 			return err
 		}
 	}
-	return loadsNothing(s)
+	return barredArgument(s)
 }
 
-// loadsNothing returns an error if an argument makes the client of a database print something, or run something else,
-// and end well without reading the dump.
-func loadsNothing(s *v1alpha1.ResolvedStream) error {
+// barredArgument returns an error if an argument makes the client of a database end well without what the dump has.
+func barredArgument(s *v1alpha1.ResolvedStream) error {
 	client := path.Base(s.Command[0])
+	options := clients[client]
+	replaces := slices.ContainsFunc(s.Args, func(a v1alpha1.ResolvedStreamArgument) bool {
+		return a.Value == "--clean"
+	})
 	for _, a := range s.Args {
 		name, _, _ := strings.Cut(a.Value, "=")
-		options := idle[client]
-		long := len(name) > len("--") && slices.ContainsFunc(options.long, func(option string) bool {
-			return strings.HasPrefix(option, strings.ReplaceAll(name, "_", "-"))
-		})
-		letters := strings.TrimLeft(strings.TrimPrefix(a.Value, "-"), options.flags)
-		short := !strings.HasPrefix(a.Value, "--") && strings.HasPrefix(a.Value, "-") && letters != "" &&
-			strings.ContainsRune(options.short, rune(letters[0]))
-		if long || short {
-			return fmt.Errorf("with the argument %q, %s would load nothing: leave it out", name, client)
+		for _, b := range options.barred {
+			if (!b.replacing || replaces) && b.is(name, a.Value, options.flags) {
+				return fmt.Errorf("with the argument %q, %s %s", name, client, b.why)
+			}
 		}
 	}
 	return nil
 }
 
-// idle are the options with which a client loads nothing: long ones, short ones, and those short ones without a value
-// that can stand before them in one argument.
-var idle = map[string]struct {
-	long         []string
-	short, flags string
+// barred are options with which a client loads less, or more, than whoever sets them can mean.
+type barred struct {
+	long      []string
+	short     string
+	why       string
+	replacing bool // bars them only where the client drops what it loads
+}
+
+// is reports whether an argument has one of these options. name is what stands before an equals sign. flags are the
+// short options without a value: several of them can stand in one argument, before one with a value.
+func (b *barred) is(name, argument, flags string) bool {
+	if strings.HasPrefix(argument, "--") {
+		name = strings.ReplaceAll(name, "_", "-")
+		for _, prefix := range []string{"--loose-", "--enable-"} { // those of MySQL
+			if rest, ok := strings.CutPrefix(name, prefix); ok {
+				name = "--" + rest
+			}
+		}
+		return len(name) > len("--") && slices.ContainsFunc(b.long, func(option string) bool {
+			return strings.HasPrefix(option, name)
+		})
+	}
+	letters, _ := strings.CutPrefix(argument, "-")
+	if letters == argument {
+		return false
+	}
+	for _, letter := range letters {
+		if strings.ContainsRune(b.short, letter) {
+			return true
+		}
+		if !strings.ContainsRune(flags, letter) {
+			return false
+		}
+	}
+	return false
+}
+
+// What barred options do.
+const (
+	loadsNothing = "would load nothing: leave it out"
+	// With --binary-mode the client notices no USE in the dump, by which it would tell the databases apart.
+	loadsAnyDatabase = "would load all databases of the dump, or none: leave it out. The guide to databases shows " +
+		"how to cut one database out of a dump"
+	dropsMore = "would drop more than it brings back: indexes, keys, defaults, triggers, policies and grants of what " +
+		"it names can stay away. Restore all of the database into an empty one of another name, and copy what you " +
+		"need from there: the guide to databases shows how"
+)
+
+// clients are the options of the clients that a restore must not set.
+var clients = map[string]struct {
+	flags  string
+	barred []barred
 }{
-	"psql":       {[]string{"--list", "--version", "--help"}, "lV?", "aAbeEnqsStwWxXz01"},
-	"pg_restore": {[]string{"--list"}, "l", "acCeEORsvwWx1"},
-	"mariadb":    {[]string{"--execute", "--version", "--help"}, "eV?I", "ABCEGHLNUXbcfijnoqrstvw"},
-	"mysql":      {[]string{"--execute", "--version", "--help"}, "eV?I", "ABCEGHLNUXbcfijnoqrstvw"},
+	"psql": {"aAbeEnqsStwWxXz01", []barred{
+		{long: []string{"--list", "--version", "--help"}, short: "lV?", why: loadsNothing},
+	}},
+	"pg_restore": {"acCeEORsvwWx1", []barred{
+		{long: []string{"--list"}, short: "l", why: loadsNothing},
+		{
+			long: []string{"--table", "--index", "--function", "--trigger"}, short: "tIPT", why: dropsMore,
+			replacing: true,
+		},
+	}},
+	"mariadb": {flagsOfMySQL, barredOfMySQL},
+	"mysql":   {flagsOfMySQL, barredOfMySQL},
+}
+
+const flagsOfMySQL = "ABCEGHLNUXbcfijnoqrstvw"
+
+var barredOfMySQL = []barred{
+	{long: []string{"--execute", "--version", "--help"}, short: "eV?I", why: loadsNothing},
+	{long: []string{"--one-database"}, short: "o", why: loadsAnyDatabase},
 }
 
 // Unpacker returns the program that turns restored data into files of a volume; nil if the task's mover does that

@@ -39,15 +39,20 @@ func TestTheSearchPathOfARestore(t *testing.T) {
 	}
 }
 
-// A client with such an argument ends well and has loaded nothing.
-func TestArgumentsWithWhichARestoreWouldLoadNothing(t *testing.T) {
+// A client with such an argument ends well, and has loaded nothing or not what it should.
+func TestArgumentsWithWhichARestoreWouldNotBringBackTheDump(t *testing.T) {
 	t.Parallel()
 	functions, addons := catalogtest.Shipped(t)
 	lookup := func(name string) *v1alpha1.Function { return functions[name] }
 	for _, addon := range addons {
 		all := map[string]bool{
 			"--list": true, "-l": true, "--lis": true, "-xl": true, "-1 -l": true, "--no-owner": false,
-			"--table=list": false, "-nl": false, "-tl": false,
+			"--table=list": false, "-nl": false, "-tl": false, "--index=i": false, "-Pf": false,
+		}
+		confirmed := map[string]bool{
+			"--table=items": true, "--tab items": true, "-t items": true, "-Ot items": true, "-xTtr": true,
+			"-Ii": true, "--function='f(int)'": true, "--trigger=tr": true, "--schema=t": false, "-nt": false,
+			"--no-tablespaces": false, "-Ox1": false, "-jt": false,
 		}
 		client := map[string]bool{"--version": true, "-V": true, "--help=variables": true, "-?": true}
 		one := "dump-shop"
@@ -56,30 +61,42 @@ func TestArgumentsWithWhichARestoreWouldLoadNothing(t *testing.T) {
 			maps.Copy(all, map[string]bool{"--version": false})
 		case "mariadb-addon", "mysql-addon":
 			all = map[string]bool{
-				"--execute=x": true, "-ex": true, "-Ne x": true, "--exec x": true, "--one-database": false, "-f": false,
-				"--init-command=x": false, "--database=exec": false, "-Dexec": false,
+				"--execute=x": true, "-ex": true, "-Ne x": true, "--exec x": true, "--loose-execute=x": true,
+				"-f": false, "--init-command=x": false, "--database=exec": false, "-Dexec": false,
+				"--skip-force": false,
+				"--one-database": true, "--one_data shop": true, "-o": true, "-o shop": true, "-vqo shop": true,
+				"-oDshop": true, "--enable-one-database": true, "--loose-one-database=1": true, "-Do": false,
 			}
+			confirmed = nil
 			maps.Copy(all, client)
 		default:
 			continue
 		}
-		refused := func(args, component string) bool {
+		refused := func(args, component, confirm string) bool {
+			vars := catalogtest.CatalogVariables(addon.Name)
+			vars.Confirm = confirm
 			params := []byte(`{"args":"` + args + `"}`)
 			_, refusal := catalog.Streams(addon, lookup, v1alpha1.AddonInfo{Tasks: []v1alpha1.TaskReference{{
 				Name: "logical-backup-restore", Params: &apiextensionsv1.JSON{Raw: params},
-			}}}, true, catalogtest.CatalogVariables(addon.Name), []string{component})
+			}}}, true, vars, []string{component})
 			if refusal == nil {
 				return false
 			}
 			NewWithT(t).Expect(refusal).To(And(HaveField("Reason", v1alpha1.ReasonInvalidParameters),
-				HaveField("Message", ContainSubstring("would load nothing: leave it out"))))
+				HaveField("Message", Or(ContainSubstring("would load nothing: leave it out"),
+					ContainSubstring("would load all databases of the dump, or none"),
+					ContainSubstring("would drop more than it brings back")))))
 			return true
 		}
 		for args, want := range all {
-			NewWithT(t).Expect(refused(args, one)).To(Equal(want), "%s %s", addon.Name, args)
+			NewWithT(t).Expect(refused(args, one, "")).To(Equal(want), "%s %s", addon.Name, args)
+		}
+		for args, want := range confirmed {
+			NewWithT(t).Expect(refused(args, one, "uid")).To(Equal(want), "%s %s", addon.Name, args)
+			NewWithT(t).Expect(refused(args, "dump", "uid")).To(BeFalse(), "%s %s", addon.Name, args)
 		}
 		for args := range client {
-			NewWithT(t).Expect(refused(args, "dump")).To(BeTrue(), "%s %s", addon.Name, args)
+			NewWithT(t).Expect(refused(args, "dump", "")).To(BeTrue(), "%s %s", addon.Name, args)
 		}
 	}
 }

@@ -74,7 +74,7 @@ func ofEverything(s *v1alpha1.RestoreSession, resolved *v1alpha1.ResolvedRestore
 }
 
 // selecting are the options with which a client writes only a part of a dump into a database. All others, such as those
-// of the connection or --no-owner, leave no data out.
+// of the connection or --no-owner, leave no data out. No restore begins with --one-database any more.
 var selecting = map[string][]string{
 	"mariadb": {"-o", "--one-database"},
 	"mysql":   {"-o", "--one-database"},
