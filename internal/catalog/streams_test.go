@@ -63,7 +63,7 @@ func TestArgumentsWithWhichARestoreWouldNotBringBackTheDump(t *testing.T) {
 			all = map[string]bool{
 				"--execute=x": true, "-ex": true, "-Ne x": true, "--exec x": true, "--loose-execute=x": true,
 				"-f": false, "--init-command=x": false, "--database=exec": false, "-Dexec": false,
-				"--skip-force": false,
+				"--skip-force":   false,
 				"--one-database": true, "--one_data shop": true, "-o": true, "-o shop": true, "-vqo shop": true,
 				"-oDshop": true, "--enable-one-database": true, "--loose-one-database=1": true, "-Do": false,
 			}

@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -75,4 +76,56 @@ func TestADatabaseThatArgumentsNameMustBeEmpty(t *testing.T) {
 		g.Expect(base.with("args", args).restore(p, made).Reason).To(Equal(v1alpha1.ReasonVolumeNotEmpty), args)
 	}
 	g.Expect(s.mariadb("SELECT n FROM blog.t")).To(Equal("2\n"))
+}
+
+// MariaDB replaces one table after the other. What a migration has added can keep one from being made again.
+func TestAMigrationOfMariaDBIsUndoneInAnEmptyDatabase(t *testing.T) {
+	t.Parallel()
+	s, p := startMariaDB(t), withSecret(t)
+	const key = "CONSTRAINT fk FOREIGN KEY (u) REFERENCES users (id)"
+	for name, m := range map[string][2]string{
+		"types": {"CREATE TABLE orders (u int, " + key + ")", `ALTER TABLE orders DROP FOREIGN KEY fk;
+			ALTER TABLE users MODIFY id bigint; ALTER TABLE orders MODIFY u bigint, ADD ` + key},
+		"renamed": {"CREATE TABLE posts (u int, " + key + ")", "RENAME TABLE posts TO articles"},
+		"swapped": {"CREATE VIEW people AS SELECT * FROM users", `DROP VIEW people; RENAME TABLE users TO people;
+			CREATE VIEW users AS SELECT * FROM people`},
+		"triggers": {"CREATE TRIGGER tr BEFORE INSERT ON users FOR EACH ROW SET @x = 1", `DROP TRIGGER tr;
+			CREATE TABLE zz (n int); CREATE TRIGGER tr BEFORE INSERT ON zz FOR EACH ROW SET @x = 1`},
+	} {
+		g := NewWithT(t)
+		s.must(s.mariadb("CREATE DATABASE " + name + "; USE " + name + `; CREATE TABLE users (id int PRIMARY KEY);
+			INSERT INTO users VALUES (1); ` + m[0]))
+		base := catalogTask{addon: "mariadb-addon", server: s}
+		made := base.with("databases", name).backedUp(p, name)
+		s.must(s.mariadb("USE " + name + "; " + m[1]))
+		result := base.with().confirmed().restore(p, made)
+		g.Expect(result.Reason).To(Equal(v1alpha1.ReasonLoadFailed), name)
+		g.Expect(result.Message).To(HaveSuffix("and restore again, one database without confirm"))
+		s.must(s.mariadb("DROP DATABASE " + name + "; CREATE DATABASE " + name))
+		base.with().restored(p, made)
+		g.Expect(s.mariadb("SELECT id FROM " + name + ".users")).To(Equal("1\n"))
+	}
+}
+
+// An account of one database can restore what the server no longer lets it create.
+func TestATableThatStrictModeRefuses(t *testing.T) {
+	t.Parallel()
+	g, s, p := NewWithT(t), startMariaDB(t), withSecret(t)
+	columns := strings.Repeat(", c%d varchar(255)", 120)
+	for i := range 120 {
+		columns = strings.Replace(columns, "%d", strconv.Itoa(i), 1)
+	}
+	s.must(s.mariadb(`CREATE DATABASE rows_; CREATE DATABASE options_; SET innodb_strict_mode = OFF;
+		CREATE TABLE rows_.wide (id int PRIMARY KEY` + columns + `) ROW_FORMAT=COMPACT CHARACTER SET latin1;
+		CREATE TABLE options_.kb (id int PRIMARY KEY) ROW_FORMAT=COMPRESSED KEY_BLOCK_SIZE=32;
+		CREATE USER keeper IDENTIFIED BY 'k'; GRANT ALL ON rows_.* TO keeper; GRANT ALL ON options_.* TO keeper;
+		GRANT SELECT ON mysql.proc TO keeper`))
+	p.login("username", "keeper", "password", "k")
+	base := catalogTask{addon: "mariadb-addon", server: s}
+	for _, name := range []string{"rows_", "options_"} {
+		made := base.with("databases", name).backedUp(p, name)
+		g.Expect(base.with().confirmed().restore(p, made).Message).To(HaveSuffix("SESSION_VARIABLES_ADMIN"))
+		args := `"--init-command=SET SESSION innodb_strict_mode=OFF"`
+		base.with("args", args).confirmed().restored(p, made)
+	}
 }

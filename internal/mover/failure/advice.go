@@ -25,8 +25,22 @@ var advices = []struct {
 	},
 	{
 		regexp.MustCompile("max_locks_per_transaction"),
-		"a dump locks every table of a database in one transaction, and a restore every index and sequence too. " +
-			"Raise max_locks_per_transaction of the server, for example to 1024, and restart it",
+		"a dump locks every table of a database in one transaction, and a restore every index, sequence and large " +
+			"object too: no more than max_locks_per_transaction times max_connections. Raise " +
+			"max_locks_per_transaction of the server, for example to 1024, and restart it",
+	},
+	{
+		// 3780 and 1826 are what MySQL says for 150 and 121.
+		regexp.MustCompile(`ERROR ((1050|1359|1826|3780) |1005 .*: (121|150) ")`),
+		"the database has a key, view, table or trigger that the dump lacks, or has elsewhere, and that keeps a " +
+			"table from being made again. If the dump is of the whole database, empty the database (DROP DATABASE, " +
+			"CREATE DATABASE) and restore again, one database without confirm",
+	},
+	{
+		regexp.MustCompile(`ERROR (1118 |1005 .*: 140 ")`),
+		"the table was made with innodb_strict_mode=OFF, or with another innodb_page_size. Restore again with " +
+			`args: '"--init-command=SET SESSION innodb_strict_mode=OFF"', for which MySQL wants the privilege ` +
+			"SESSION_VARIABLES_ADMIN",
 	},
 	{
 		regexp.MustCompile("Got a packet bigger than 'max_allowed_packet'"),
