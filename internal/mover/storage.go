@@ -115,6 +115,11 @@ func (m *Mover) repository(t task.Task, storage repository.Storage) (repository.
 		Password: password,
 		Owner:    "cairn@" + t.Cluster,
 		WorkDir:  work,
+		Log: func(level, part, msg string) {
+			if level != "info" {
+				m.Log.Warn(msg, "engine", part)
+			}
+		},
 	}, nil
 }
 

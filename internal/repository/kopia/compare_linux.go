@@ -59,6 +59,7 @@ func (c *comparer) dir(ctx context.Context, fd int, rel string, de *snapshot.Dir
 	if err != nil {
 		return err
 	}
+	c.expect(rel, dm)
 	err = c.each(ctx, rel, dm, func(_ *snapshot.DirEntry, err error) error { return err },
 		func(name string, x *snapshot.DirEntry, selected bool) error {
 			return c.compare(ctx, fd, rel, name, x, selected)
@@ -143,6 +144,7 @@ func (c *comparer) miss(rel string, err error) error {
 func (c *comparer) differs(rel, what string) {
 	c.different.Add(1)
 	c.problem(rel, errors.New(what))
+	c.say(rel, "differs from the snapshot: "+what)
 }
 
 func (c *comparer) link(ctx context.Context, dfd int, rel, name string, de *snapshot.DirEntry) error {
@@ -189,10 +191,15 @@ func (c *comparer) file(ctx context.Context, dfd int, rel, name string, de *snap
 	want, got := buffers.Get().(*[256 << 10]byte), buffers.Get().(*[256 << 10]byte)
 	defer buffers.Put(want)
 	defer buffers.Put(got)
-	for {
+	for first := true; ; first = false {
 		n, err := io.ReadFull(rd, want[:])
 		if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
 			return err
+		}
+		if first && isDatabase(want[:n]) && !c.opt.Kept.Has(rel) {
+			for _, suffix := range c.stale(dfd, rel, name) {
+				c.differs(rel+suffix, "belongs to another state of the database")
+			}
 		}
 		m, err2 := io.ReadFull(f, got[:])
 		if err2 != nil && err2 != io.EOF && err2 != io.ErrUnexpectedEOF {

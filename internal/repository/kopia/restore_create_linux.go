@@ -86,7 +86,7 @@ func (r *restorer) mknod(ctx context.Context, dfd int, relDir, name string, rec 
 	switch {
 	case err == errSkipped:
 		r.skipped.Add(1)
-	case endsAll(err):
+	case r.endsAll(err):
 		return r.ended(rel, 0, err)
 	case err != nil:
 		r.lost(count, rel, err)

@@ -1,11 +1,15 @@
 package kopia
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/kopia/kopia/snapshot"
@@ -18,7 +22,7 @@ import (
 func knownIn(dm *snapshot.DirManifest, recs map[string]*record) map[string]bool {
 	known := make(map[string]bool, len(dm.Entries))
 	for _, x := range dm.Entries {
-		if name, err := decodeName(x.Name); err == nil {
+		if name, err := decodeName(x.Name); err == nil && x.Name != attrName {
 			known[name] = true
 		}
 	}
@@ -117,14 +121,20 @@ func (r *restorer) removeEntry(dfd int, rel, name string, replaced bool) {
 		return
 	}
 	r.step()
-	switch err := r.did(unix.Unlinkat(dfd, name, flags)); err {
-	case nil:
+	switch err := r.did(unix.Unlinkat(dfd, name, flags)); {
+	case err == nil:
 		r.deleted.Add(1)
-	case unix.ENOENT:
-	case unix.ENOTEMPTY, unix.EEXIST: // an entry stays: it is excluded, or was created just now
+	case err == unix.ENOENT:
+	case err == unix.EBUSY && isHidden(name): // it goes by itself, once its program has closed it
+	case err == unix.ENOTEMPTY || err == unix.EEXIST: // an entry stays: it is excluded, or was created just now
 	default:
 		r.fail(rel, err)
 	}
+}
+
+// isHidden reports whether NFS or FUSE gives such a name to a file that was deleted while a program had it open.
+func isHidden(name string) bool {
+	return strings.HasPrefix(name, ".nfs") || strings.HasPrefix(name, ".fuse_hidden")
 }
 
 // isMount reports whether something is mounted on an entry. It does so, too, where the kernel does not tell.
@@ -154,6 +164,65 @@ func (r *restorer) removeAll(dfd int, rel, name string, replaced bool) bool {
 	}
 	r.fail(rel, err)
 	return false
+}
+
+// A database of SQLite is one with the files beside it: whoever opens it next plays back what they hold. Beside a file of
+// another state they make it that newer state again, or malformed. So those that are beside a database which a restore
+// writes go, unless the restore writes them, too. They go first: a restore that is killed in between has not written the
+// database, and the next one comes here again, whatever it keeps.
+
+// suffixes are what SQLite adds to the name of a database for the files beside it.
+var suffixes = []string{"-wal", "-shm", "-journal"}
+
+// isDatabase reports whether a file that begins with b is a database of SQLite. An encrypted one does not show it.
+func isDatabase(b []byte) bool { return bytes.HasPrefix(b, []byte("SQLite format 3\x00")) }
+
+// expect notes which files beside databases a directory gets from the snapshot.
+func (r *restorer) expect(rel string, dm *snapshot.DirManifest) {
+	for _, x := range dm.Entries {
+		lower := strings.ToLower(x.Name)
+		if !slices.ContainsFunc(suffixes, func(s string) bool { return strings.HasSuffix(lower, s) }) {
+			continue
+		}
+		name, err := decodeName(x.Name)
+		if selected, _ := r.sel.Takes(path.Join(rel, name), x.Type == snapshot.EntryTypeDirectory); err == nil && selected {
+			r.companions.Store(path.Join(rel, folded(name)), nil)
+		}
+	}
+}
+
+// stale returns the suffixes of the files beside a database that belong to another state of it.
+func (r *restorer) stale(dfd int, rel, name string) (out []string) {
+	for _, suffix := range suffixes {
+		var st unix.Stat_t
+		err := unix.Fstatat(dfd, name+suffix, &st, unix.AT_SYMLINK_NOFOLLOW)
+		if err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || r.sel.Excludes(rel+suffix, false) {
+			continue
+		}
+		if _, comes := r.companions.Load(path.Join(path.Dir(rel), folded(name+suffix))); !comes {
+			out = append(out, suffix)
+		}
+	}
+	return out
+}
+
+// dropCompanions removes the files of another state of a database just before the database gets its name.
+func (r *restorer) dropCompanions(dfd int, rel, name string, replaces bool) error {
+	if _, is := r.databases.Load(rel); !is || r.opt.OnConflict == repository.ConflictFail {
+		return nil
+	}
+	if !replaces && unix.Fstatat(dfd, name, &unix.Stat_t{}, unix.AT_SYMLINK_NOFOLLOW) == nil {
+		return nil // somebody made a database just now, and it stays
+	}
+	for _, suffix := range r.stale(dfd, rel, name) {
+		r.step()
+		if err := r.did(unix.Unlinkat(dfd, name+suffix, 0)); err != nil && err != unix.ENOENT {
+			return fmt.Errorf("remove %s of the replaced database: %w", suffix, err)
+		}
+		r.deleted.Add(1)
+		r.say(rel+suffix, "removed, because it belongs to the database that the restore replaced")
+	}
+	return nil
 }
 
 // tellProgress reports progress at intervals until the returned function is called.

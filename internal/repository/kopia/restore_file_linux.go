@@ -27,8 +27,11 @@ func (r *restorer) file(ctx context.Context, dfd int, rel, name string, de *snap
 		if err != nil {
 			return err
 		}
-		err = r.content(ctx, fd, de)
+		database, err := r.content(ctx, fd, de)
 		if err == nil {
+			if database {
+				r.databases.Store(rel, nil)
+			}
 			r.setAttrs(place{fd, dfd, n, rel}, de, rec)
 			if linked {
 				err = unix.Fdatasync(fd)
@@ -56,10 +59,10 @@ func (r *restorer) file(ctx context.Context, dfd int, rel, name string, de *snap
 	return errLater
 }
 
-// content writes an object, leaving holes where it is zero.
-func (r *restorer) content(ctx context.Context, fd int, de *snapshot.DirEntry) (err error) {
+// content writes an object, leaving holes where it is zero. It reports whether the object is a database of SQLite.
+func (r *restorer) content(ctx context.Context, fd int, de *snapshot.DirEntry) (database bool, err error) {
 	if de.FileSize == 0 {
-		return nil
+		return false, nil
 	}
 	s := sparse{fd: fd, step: r.step}
 	defer func() {
@@ -68,16 +71,16 @@ func (r *restorer) content(ctx context.Context, fd int, de *snapshot.DirEntry) (
 		}
 	}()
 	if err := r.copyObject(ctx, &s, de.ObjectID); err != nil {
-		return err
+		return false, err
 	}
 	if s.off != de.FileSize {
-		return fmt.Errorf("content has %d bytes instead of %d: malformed snapshot", s.off, de.FileSize)
+		return false, fmt.Errorf("content has %d bytes instead of %d: malformed snapshot", s.off, de.FileSize)
 	}
 	if s.hole {
 		r.step()
-		return unix.Ftruncate(fd, s.off)
+		return s.database, unix.Ftruncate(fd, s.off)
 	}
-	return nil
+	return s.database, nil
 }
 
 // copyObject writes an object to s. Most objects are a single content, which is written without the copy that a
@@ -117,6 +120,7 @@ func (r *restorer) copyObject(ctx context.Context, s *sparse, oid object.ID) err
 // take counts and writes a part of a file.
 func (r *restorer) take(s *sparse, b []byte) error {
 	r.bytes.Add(int64(len(b)))
+	s.database = s.database || s.taken == 0 && isDatabase(b)
 	s.taken += int64(len(b))
 	return s.write(b)
 }
@@ -128,6 +132,8 @@ type sparse struct {
 	taken int64
 	hole  bool // at the end
 	step  func()
+	// database is set if the file is a database of SQLite.
+	database bool
 }
 
 // write appends b. The length of every b but the last is a multiple of holeSize.

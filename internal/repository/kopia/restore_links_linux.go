@@ -197,6 +197,9 @@ func (r *restorer) nextName(dfd int, rel, name string, st *linkState, time timeR
 			_ = unix.Unlinkat(dfd, n, 0)
 			return errNoLink
 		}
+		if _, is := r.databases.Load(st.rel); is {
+			r.databases.Store(rel, nil)
+		}
 		return nil
 	})
 	if err == nil {

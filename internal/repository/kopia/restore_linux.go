@@ -1,6 +1,7 @@
 package kopia
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -109,6 +110,8 @@ type restorer struct {
 	// shared is set once a file that has other names is to be replaced.
 	shared atomic.Bool
 
+	databases, companions sync.Map // see expect and dropCompanions
+
 	waiting waiting
 	inUse   sync.Map     // names of NewUnfinishedName
 	writing sync.RWMutex // a write lock means that one entry is written alone
@@ -118,6 +121,7 @@ type restorer struct {
 	files, dirs, linked, special, bytes, skipped, failed atomic.Int64
 	extraKept, sameIn                                    atomic.Int64 // sameIn: directories with names that are one
 	overwritten, deleted, passed                         atomic.Int64 // passed: bytes of entries that were kept
+	said                                                 atomic.Int64 // lines of the log
 	ownersLost, modesLost, attrsLost, devicesLost        atomic.Int64
 	problems                                             []repository.Problem
 	firstErr                                             error
@@ -153,6 +157,16 @@ func (r *restorer) fail(rel string, err error) {
 		r.mu.Unlock()
 	}
 	r.problem(rel, err)
+	if !errors.Is(err, repository.ErrSameName) { // distinct has told more
+		r.say(rel, repository.Redact(err.Error()))
+	}
+}
+
+// say tells the log something about an entry, as long as there is not too much to tell.
+func (r *restorer) say(rel, what string) {
+	if r.e.log != nil && r.said.Add(1) <= maxProblems {
+		r.e.log("warn", "restore", fmt.Sprintf("%q: %s", cmp.Or(rel, "."), what))
+	}
 }
 
 // fatal returns an error after which nothing more can be restored.
@@ -188,6 +202,7 @@ func (r *restorer) dir(
 		return nil, firstError(r.ended(rel, 0, err), ctx.Err())
 	}
 	r.dirs.Add(1)
+	r.expect(rel, dm)
 	if at.marked && hasMark(dm, recs) { // the snapshot needs the name
 		r.step()
 		_ = r.did(unix.Unlinkat(fd, repository.RestoreMark, 0))
@@ -276,16 +291,19 @@ func (r *restorer) ended(rel string, size int64, err error) error {
 		return nil
 	}
 	r.fail(rel, err)
-	if endsAll(err) {
+	if r.endsAll(err) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		r.end = firstError(r.end, err)
+		r.end = firstError(r.end, fmt.Errorf("%s: %w", rel, err))
 		return err
 	}
 	return nil
 }
 
-// endsAll reports whether nothing more can be restored after an error.
-func endsAll(err error) bool {
-	return repository.IsFull(err) || errors.Is(err, unix.EROFS)
+// endsAll reports whether nothing more can be restored after an error. A target can hold something that only looks like
+// a part of it and is read-only, such as the snapshots of a file server.
+func (r *restorer) endsAll(err error) bool {
+	var st unix.Statfs_t
+	return repository.IsFull(err) ||
+		errors.Is(err, unix.EROFS) && (unix.Fstatfs(r.fd, &st) != nil || st.Flags&unix.ST_RDONLY != 0)
 }

@@ -148,6 +148,9 @@ func (r *restorer) make(
 			err = errSkipped
 		}
 		if err == nil {
+			err = r.dropCompanions(dfd, rel, name, replaces)
+		}
+		if err == nil {
 			err = r.rename(dfd, tmp, name, replaces)
 		}
 		if err != nil || replaces { // after a success it exists only where both names were the same file
