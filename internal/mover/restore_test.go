@@ -235,6 +235,33 @@ func TestFullVolumeAndMissingRightsDiffer(t *testing.T) {
 	g.Expect(result.Message).NotTo(ContainSubstring("private-name"))
 }
 
+// TestAReadOnlyDirectoryOfTheTarget fails the restore, and the log of the mover names it: the status may not.
+func TestAReadOnlyDirectoryOfTheTarget(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	p := initialised(t)
+	p.write("cairn/volumes/pvc/.snapshot/nightly", "old")
+	p.write("cairn/volumes/pvc/a", "new")
+	c := p.backs("snap-1", nil, "")
+	out := t.TempDir()
+	p.mount("new", out)
+	shown := filepath.Join(out, ".snapshot")
+	g.Expect(os.Mkdir(shown, 0o755)).To(Succeed())
+	if err := unix.Mount(t.TempDir(), shown, "", unix.MS_BIND, ""); err != nil {
+		t.Skipf("needs the right to mount: %v", err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(shown, unix.MNT_DETACH) })
+	g.Expect(unix.Mount("", shown, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, "")).To(Succeed())
+	in := restoreTask(c.ID)
+	in.Restore = &task.Restore{Overwrite: v1alpha1.OverwriteAlways}
+	code, result := p.run(t.Context(), in)
+	g.Expect(code).To(Equal(task.ExitTarget))
+	r := result.Components[0]
+	g.Expect(r.Error).To(And(ContainSubstring("parameter exclude"), Not(ContainSubstring("nightly"))))
+	g.Expect(filepath.Join(out, "a")).To(BeAnExistingFile())
+	g.Expect(p.log.String()).To(ContainSubstring(`\".snapshot/nightly\": read-only file system`))
+}
+
 // files returns the files below a directory.
 func files(t *testing.T, dir string) map[string]string {
 	t.Helper()

@@ -69,7 +69,7 @@ func (m *Mover) restoreArchive(
 	defer func() { _ = dir.Close() }()
 	empty, err := isEmpty(dir.File)
 	if err != nil {
-		return r, failure.New(v1alpha1.ReasonTargetUnwritable, volumeUnwritable)
+		return r, unwritable(err)
 	}
 	if replace := c.Resume || rules.DeleteExtra && rules.Overwrite != ""; !empty && !replace {
 		return r, failure.New(v1alpha1.ReasonVolumeNotEmpty,
@@ -78,7 +78,7 @@ func (m *Mover) restoreArchive(
 	}
 	root, err := os.OpenRoot(dir.path())
 	if err != nil {
-		return r, failure.New(v1alpha1.ReasonTargetUnwritable, volumeUnwritable)
+		return r, unwritable(err)
 	}
 	defer func() { _ = root.Close() }()
 	r.TargetWritten = empty || c.Resume

@@ -102,7 +102,10 @@ func (m *Mover) source(c task.Component, allowEmpty bool, previous *repository.S
 const volumeUnreadable = "the volume can't be read: run as a user who is allowed to read it " +
 	"(jobTemplate.spec.securityContext)"
 
-const volumeUnwritable = "the volume can't be written to: " + failure.AsWriter
+// unwritable is the failure of a restore that can't write to its volume.
+func unwritable(err error) *failure.Failure {
+	return failure.New(v1alpha1.ReasonTargetUnwritable, "the volume can't be written to: "+failure.ToWrite(err))
+}
 
 // target returns the directory into which a component is restored, and whether its volume is empty. A volume that is
 // not empty is written to only if the user confirmed it, or if an earlier attempt wrote its content. target creates
@@ -122,10 +125,12 @@ func (m *Mover) target(c task.Component, rules task.Restore, r *task.ComponentRe
 		_ = top.Close()
 		return place{}, false,
 			failure.New(v1alpha1.ReasonVolumeNotEmpty, "the volume is not empty: restore into an empty one")
-	case syscall.Access(top.path(), accessWrite) != nil:
+	}
+	if err := syscall.Access(top.path(), accessWrite); err != nil {
 		_ = top.Close()
-		return place{}, empty, failure.New(v1alpha1.ReasonTargetUnwritable, volumeUnwritable)
-	case judge.Below(c.Path) == "":
+		return place{}, empty, unwritable(err)
+	}
+	if judge.Below(c.Path) == "" {
 		return top, empty, nil
 	}
 	defer func() { _ = top.Close() }()
@@ -133,7 +138,7 @@ func (m *Mover) target(c task.Component, rules task.Restore, r *task.ComponentRe
 	r.TargetUntouched = r.TargetUntouched && !made
 	if err != nil {
 		return place{}, empty, failure.New(v1alpha1.ReasonTargetUnwritable,
-			fmt.Sprintf("path %s can't be created in the volume: %s", c.Path, failure.AsWriter))
+			fmt.Sprintf("path %s can't be created in the volume: %s", c.Path, failure.ToWrite(err)))
 	}
 	return dir, empty, nil
 }

@@ -81,6 +81,15 @@ var kinds = []struct {
 const AsWriter = "run as a user who is allowed to write to it (cairn restore --run-as-user, or " +
 	"jobTemplate.spec.securityContext)"
 
+// ToWrite says what to do about a volume that could not be written to.
+func ToWrite(err error) string {
+	if errors.Is(err, syscall.EROFS) {
+		return "it is read-only, or shows a directory that is, such as the snapshots of a file server. Leave such a " +
+			"directory out with the parameter exclude: the log of the mover names it"
+	}
+	return AsWriter
+}
+
 // Unreadable is the message of a backup that could not read all files.
 const Unreadable = "some files could not be read: run as a user who is allowed to read them " +
 	"(jobTemplate.spec.securityContext); " +
@@ -107,6 +116,10 @@ func ClassifyMove(err error) *Failure {
 		}
 		if errors.Is(err, repository.ErrTarget) && repository.IsFull(number) {
 			return New(v1alpha1.ReasonTargetUnwritable, withCause(full(err), nil, number))
+		}
+		if errors.Is(err, repository.ErrTarget) && number == syscall.EROFS {
+			return New(v1alpha1.ReasonTargetUnwritable,
+				withCause("the volume could not be written: "+ToWrite(number), nil, number))
 		}
 		return classify(err, number)
 	}

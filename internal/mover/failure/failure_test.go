@@ -79,3 +79,15 @@ func TestAFullTarget(t *testing.T) {
 		g.Expect(f.Message).To(Equal(want))
 	}
 }
+
+// TestAReadOnlyTarget doubts no user: another one could not write there either.
+func TestAReadOnlyTarget(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	f := failure.ClassifyMove(&repository.Error{
+		Op: "restore", Kind: repository.ErrTarget, Err: fmt.Errorf(".snapshot/salaries: %w", syscall.EROFS),
+	})
+	g.Expect(f.Reason).To(Equal(v1alpha1.ReasonTargetUnwritable))
+	g.Expect(f.Message).To(And(ContainSubstring("exclude"), HaveSuffix(": read-only file system"),
+		Not(ContainSubstring("run-as-user")), Not(ContainSubstring("salaries"))))
+}
