@@ -183,7 +183,8 @@ type RestoreBatchTarget struct {
 	Confirm string `json:"confirm,omitempty"`
 
 	// OverwritePolicy is what happens to a file that already exists in the volume: Overwrite (the default) replaces it,
-	// IfNewer replaces it if the file of the Snapshot was changed later, Never keeps it.
+	// IfNewer replaces it if the file of the Snapshot was changed later, Never keeps it. A file that the Snapshot does
+	// not have stays, but for the log and journal of a database of SQLite that is replaced.
 	// +optional
 	OverwritePolicy OverwritePolicy `json:"overwritePolicy,omitempty"`
 

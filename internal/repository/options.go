@@ -85,7 +85,8 @@ type Conflict int
 const (
 	// ConflictFail makes the restore fail.
 	ConflictFail Conflict = iota
-	// ConflictReplace replaces the existing file.
+	// ConflictReplace replaces the existing file. Whatever the restore writes, a log or journal of SQLite goes that
+	// belongs to another state of a written database, but for ConflictFail.
 	ConflictReplace
 	// ConflictSkip keeps the existing file.
 	ConflictSkip
