@@ -66,7 +66,8 @@ func (f *restoreFlags) add(cmd *cobra.Command) {
 			"run an identical restore again, with a slash and another word behind the UID")
 	flags.StringVar(&f.overwrite, "overwrite", "",
 		"with --confirm, whether existing files are overwritten: Overwrite, IfNewer or Never (default Overwrite)")
-	flags.BoolVar(&f.deleteExtra, "delete-extra", false, "with --confirm, delete files that the Snapshot does not have; else they stay")
+	flags.BoolVar(&f.deleteExtra, "delete-extra", false,
+		"with --confirm, delete files that the Snapshot does not have; else they stay")
 	flags.BoolVar(&f.verify, "verify", false, "read back what was restored and compare it with the repository; with "+
 		"--batch, for all targets except databases")
 	flags.BoolVar(&f.sidecar, "sidecar", false,
