@@ -447,3 +447,18 @@ func TestKilledWhileSidecarsWork(t *testing.T) {
 		})
 	}
 }
+
+// A chart gave the pods of a CronJob the labels of the StatefulSet.
+func TestAPodOfACronJobIsNoneOfTheWorkloadWithTheSidecar(t *testing.T) {
+	t.Parallel()
+	w := newSidecarWorld(t)
+	w.pod("db-cron-29345610-4qk9d", "a", func(p *corev1.Pod) {
+		p.OwnerReferences = []metav1.OwnerReference{
+			{APIVersion: "batch/v1", Kind: "Job", Name: "db-cron-29345610", UID: "u", Controller: new(true)},
+		}
+	})
+	db := v1alpha1.TypedObjectReference{APIGroup: "apps", Kind: v1alpha1.KindStatefulSet, Name: "db"}
+	crew, err := movers.FindSidecarPods(t.Context(), w.Client, w.Client, w.Namespace, db)
+	w.Expect(err).NotTo(HaveOccurred())
+	w.Expect(crew.Pods).To(ConsistOf(HaveField("Name", "db-0"), HaveField("Name", "db-1")))
+}

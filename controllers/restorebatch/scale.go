@@ -199,18 +199,14 @@ func (r *Reconciler) workloads(
 	return found, out, nil
 }
 
-// pods counts the pods of a workload that have not ended.
+// pods counts the pods that keep the scale-down of a workload waiting.
 func (r *Reconciler) pods(ctx context.Context, w *workload) (int, error) {
-	selector, err := metav1.LabelSelectorAsSelector(w.Selector)
-	if err != nil {
-		return 0, fmt.Errorf("parse selector of %s: %w", w.GetName(), err)
-	}
 	var list corev1.PodList
 	if err := r.APIReader.List(ctx, &list, client.InNamespace(w.GetNamespace()),
-		client.MatchingLabelsSelector{Selector: selector}); err != nil {
+		client.MatchingLabelsSelector{Selector: w.Selection.Selector}); err != nil {
 		return 0, fmt.Errorf("list Pods of %s: %w", w.GetName(), err)
 	}
-	return scaling.Running(list.Items), nil
+	return w.Running(list.Items), nil
 }
 
 // scale gives workloads the replicas of a decision, unless they have changed since they were read: a decision holds

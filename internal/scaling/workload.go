@@ -11,6 +11,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/task/observe"
+	"github.com/cairn-backup/cairn/internal/workload"
 )
 
 // Workload is the state of a Deployment or StatefulSet that decides how it is scaled.
@@ -19,8 +20,8 @@ type Workload struct {
 	Generation int64
 	// Replicas is the number of pods that the workload is to have.
 	Replicas int32
-	// Selector selects the pods.
-	Selector *metav1.LabelSelector
+	// Selection finds the pods.
+	Selection workload.Selection
 	// Settled reports that the workload's controller has seen the newest spec, and that no more pods exist than the
 	// spec wants.
 	Settled bool
@@ -31,14 +32,14 @@ type Workload struct {
 // WorkloadOf returns the state of a Deployment or StatefulSet. An object of another kind has one replica and is never
 // settled.
 func WorkloadOf(o metav1.Object) Workload {
-	w := Workload{UID: o.GetUID(), Generation: o.GetGeneration(), Replicas: 1}
+	w := Workload{UID: o.GetUID(), Generation: o.GetGeneration(), Replicas: 1, Selection: workload.SelectionOf(o)}
 	settled := func(observed int64, pods int32) bool { return observed >= w.Generation && pods <= w.Replicas }
 	switch o := o.(type) {
 	case *appsv1.Deployment:
-		w.Replicas, w.Selector = ptr.Deref(o.Spec.Replicas, 1), o.Spec.Selector
+		w.Replicas = ptr.Deref(o.Spec.Replicas, 1)
 		w.Settled = settled(o.Status.ObservedGeneration, o.Status.Replicas)
 	case *appsv1.StatefulSet:
-		w.Replicas, w.Selector = ptr.Deref(o.Spec.Replicas, 1), o.Spec.Selector
+		w.Replicas = ptr.Deref(o.Spec.Replicas, 1)
 		w.Settled = settled(o.Status.ObservedGeneration, o.Status.Replicas)
 		policy := o.Spec.PersistentVolumeClaimRetentionPolicy
 		w.DeletesClaims = len(o.Spec.VolumeClaimTemplates) > 0 && policy != nil &&
@@ -47,11 +48,14 @@ func WorkloadOf(o metav1.Object) Workload {
 	return w
 }
 
-// Running counts the pods that have not ended.
-func Running(pods []corev1.Pod) int {
+// Running counts the pods that have not ended and keep a scale-down waiting. pods are those that the workload's
+// selector matches. One that belongs to something else, such as a CronJob, counts only if it uses a claim: the claim
+// can be one that is about to be restored.
+func (w *Workload) Running(pods []corev1.Pod) int {
 	n := 0
 	for i := range pods {
-		if !observe.PodEnded(&pods[i]) {
+		p := &pods[i]
+		if !observe.PodEnded(p) && (w.Selection.Has(p) || len(workload.ClaimsOfPod(p)) > 0) {
 			n++
 		}
 	}

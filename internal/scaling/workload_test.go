@@ -13,6 +13,7 @@ import (
 	k8stypes "k8s.io/apimachinery/pkg/types"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/workload"
 )
 
 func TestWorkloadOf(t *testing.T) {
@@ -31,33 +32,33 @@ func TestWorkloadOf(t *testing.T) {
 				ObjectMeta: meta, Spec: appsv1.DeploymentSpec{Replicas: new(int32(0)), Selector: selector},
 				Status: appsv1.DeploymentStatus{ObservedGeneration: 1},
 			},
-			Workload{UID: "u", Generation: 2, Selector: selector},
+			Workload{UID: "u", Generation: 2},
 		},
 		"a Deployment with more pods than it wants": {
 			&appsv1.Deployment{
 				ObjectMeta: meta, Spec: appsv1.DeploymentSpec{Replicas: new(int32(0)), Selector: selector},
 				Status: appsv1.DeploymentStatus{ObservedGeneration: 2, Replicas: 1},
 			},
-			Workload{UID: "u", Generation: 2, Selector: selector},
+			Workload{UID: "u", Generation: 2},
 		},
 		"a StatefulSet without replicas in its spec": {
 			&appsv1.StatefulSet{
 				ObjectMeta: meta, Spec: appsv1.StatefulSetSpec{Selector: selector},
 				Status: appsv1.StatefulSetStatus{ObservedGeneration: 2, Replicas: 1},
 			},
-			Workload{UID: "u", Generation: 2, Replicas: 1, Selector: selector, Settled: true},
+			Workload{UID: "u", Generation: 2, Replicas: 1, Settled: true},
 		},
 		"a StatefulSet that loses its claims with its pods": {
 			&appsv1.StatefulSet{ObjectMeta: meta, Spec: appsv1.StatefulSetSpec{
 				Selector: selector, VolumeClaimTemplates: claims, PersistentVolumeClaimRetentionPolicy: whenScaled,
 			}},
-			Workload{UID: "u", Generation: 2, Replicas: 1, Selector: selector, DeletesClaims: true},
+			Workload{UID: "u", Generation: 2, Replicas: 1, DeletesClaims: true},
 		},
 		"a StatefulSet without claims": {
 			&appsv1.StatefulSet{ObjectMeta: meta, Spec: appsv1.StatefulSetSpec{
 				Selector: selector, PersistentVolumeClaimRetentionPolicy: whenScaled,
 			}},
-			Workload{UID: "u", Generation: 2, Replicas: 1, Selector: selector},
+			Workload{UID: "u", Generation: 2, Replicas: 1},
 		},
 		"a StatefulSet that keeps its claims until it is deleted": {
 			&appsv1.StatefulSet{ObjectMeta: meta, Spec: appsv1.StatefulSetSpec{
@@ -67,23 +68,60 @@ func TestWorkloadOf(t *testing.T) {
 					WhenScaled:  appsv1.RetainPersistentVolumeClaimRetentionPolicyType,
 				},
 			}},
-			Workload{UID: "u", Generation: 2, Replicas: 1, Selector: selector},
+			Workload{UID: "u", Generation: 2, Replicas: 1},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			tt.want.Selection = workload.SelectionOf(tt.object)
 			NewWithT(t).Expect(WorkloadOf(tt.object)).To(Equal(tt.want))
 		})
 	}
 }
 
-func TestRunning(t *testing.T) {
-	var pods []corev1.Pod
-	for _, phase := range []corev1.PodPhase{
-		"", corev1.PodPending, corev1.PodRunning, corev1.PodUnknown, corev1.PodSucceeded, corev1.PodFailed,
-	} {
-		pods = append(pods, corev1.Pod{Status: corev1.PodStatus{Phase: phase}})
+func TestTheScaleDownWaitsForPods(t *testing.T) {
+	labels := map[string]string{"app": "web"}
+	w := WorkloadOf(&appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Name: "web"},
+		Spec:       appsv1.DeploymentSpec{Selector: &metav1.LabelSelector{MatchLabels: labels}},
+	})
+	pod := func(edit ...func(*corev1.Pod)) corev1.Pod {
+		p := corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "web-1", Labels: labels}}
+		for _, e := range edit {
+			e(&p)
+		}
+		return p
 	}
-	NewWithT(t).Expect(Running(pods)).To(Equal(4), "a pod that has ended writes nothing")
+	phase := func(phase corev1.PodPhase) func(*corev1.Pod) {
+		return func(p *corev1.Pod) { p.Status.Phase = phase }
+	}
+	ofJob := func(p *corev1.Pod) {
+		p.OwnerReferences = []metav1.OwnerReference{
+			{APIVersion: "batch/v1", Kind: "Job", Name: "web-cron", Controller: new(true)},
+		}
+	}
+	claim := func(p *corev1.Pod) {
+		p.Spec.Volumes = []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{
+			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data"},
+		}}}
+	}
+	for name, tt := range map[string]struct {
+		pod  corev1.Pod
+		want int
+	}{
+		"a new pod":                      {pod(), 1},
+		"one that starts":                {pod(phase(corev1.PodPending)), 1},
+		"one that runs":                  {pod(phase(corev1.PodRunning)), 1},
+		"one whose node is lost":         {pod(phase(corev1.PodUnknown)), 1},
+		"one that has ended":             {pod(phase(corev1.PodSucceeded)), 0},
+		"one that has failed":            {pod(phase(corev1.PodFailed)), 0},
+		"one of a CronJob":               {pod(ofJob), 0},
+		"one of a CronJob with a volume": {pod(ofJob, claim), 1},
+		"that one has ended":             {pod(ofJob, claim, phase(corev1.PodSucceeded)), 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			NewWithT(t).Expect(w.Running([]corev1.Pod{tt.pod})).To(Equal(tt.want))
+		})
+	}
 }
 
 func TestFreeze(t *testing.T) {

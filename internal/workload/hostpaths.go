@@ -148,7 +148,7 @@ func (r *Resolver) nodeOfPod(
 	spec := &s.Spec.Template.Spec
 	var pods []*corev1.Pod
 	if _, data := hostPathIn(spec, volumes); r.Singleton && !data {
-		pods = r.ofSelector(s.Spec.Selector) // one Job reads the volumes of all pods
+		pods = r.podsOf(s) // one Job reads the volumes of all pods
 	} else {
 		for i := range r.Pods {
 			if p := &r.Pods[i]; p.Name == name && !IsMover(p) {

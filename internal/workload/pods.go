@@ -7,7 +7,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/task/observe"
@@ -96,35 +95,32 @@ func nodeOfDaemonPod(p *corev1.Pod) string {
 	return ""
 }
 
-// podsOf returns the pods that match a workload's selector and keep their volumes mounted.
-func (r *Resolver) podsOf(selector *metav1.LabelSelector) []*corev1.Pod {
-	return slices.DeleteFunc(r.ofSelector(selector), func(p *corev1.Pod) bool { return !keepsMounted(p) })
-}
-
-// ofSelector returns the pods that match a workload's selector, in any phase.
-func (r *Resolver) ofSelector(selector *metav1.LabelSelector) []*corev1.Pod {
-	s, err := metav1.LabelSelectorAsSelector(selector)
-	if err != nil {
-		return nil // The API server accepts no workload whose selector does not parse.
-	}
+// podsOf returns the pods of a workload, in any phase.
+func (r *Resolver) podsOf(workload metav1.Object) []*corev1.Pod {
+	s := SelectionOf(workload)
 	var out []*corev1.Pod
 	for i := range r.Pods {
-		p := &r.Pods[i]
-		if !IsMover(p) && s.Matches(labels.Set(p.Labels)) {
+		if p := &r.Pods[i]; !IsMover(p) && s.Has(p) {
 			out = append(out, p)
 		}
 	}
 	return out
 }
 
-// mounter returns the pod that provides the user for backing up a claim, or nil.
+// mounter returns the pod that provides the user for backing up a claim, or nil. That of a Job does so only if there is
+// no other: its user need not be the one whose files they are.
 func (r *Resolver) mounter(claim string) *corev1.Pod {
+	var ofJob *corev1.Pod
 	for i := range r.Pods {
-		if p := &r.Pods[i]; keepsMounted(p) && !IsMover(p) && Mounts(p, claim) {
+		switch p := &r.Pods[i]; {
+		case !keepsMounted(p) || IsMover(p) || !Mounts(p, claim):
+		case !OfJob(p):
 			return p
+		case ofJob == nil:
+			ofJob = p
 		}
 	}
-	return nil
+	return ofJob
 }
 
 // node returns the node on which all these volumes can be mounted, or "" for any node. A claim that only one node can

@@ -174,7 +174,8 @@ func (r *Resolver) ofClaim() ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedError) 
 
 func (r *Resolver) ofDeployment() ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedError) {
 	d := r.Deployment
-	pods := r.podsOf(d.Spec.Selector)
+	all := r.podsOf(d)
+	pods := slices.DeleteFunc(slices.Clone(all), func(p *corev1.Pod) bool { return !keepsMounted(p) })
 	volumes, err := r.Volumes("Deployment/"+d.Name, &d.Spec.Template.Spec)
 	if err != nil {
 		return nil, err
@@ -193,7 +194,6 @@ func (r *Resolver) ofDeployment() ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedEr
 		}
 		host.Volumes = append(host.Volumes, r.Resolved(v, v.Name, podName))
 	}
-	all := r.ofSelector(d.Spec.Selector)
 	at, wish, err := r.nodeOfHostPaths("Deployment/"+d.Name, &d.Spec.Template.Spec, host.Volumes, all)
 	if err != nil {
 		return nil, err
@@ -242,7 +242,7 @@ func (r *Resolver) ofDaemonSet() ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedErr
 	}
 	var hosts []v1alpha1.ResolvedHost
 	seen := map[string]bool{}
-	for _, p := range r.ofSelector(d.Spec.Selector) {
+	for _, p := range r.podsOf(d) {
 		// A pod in any phase counts: one that starts, is being replaced, was evicted, or waits for room on its node.
 		// Its node has data, and a run without it would not mention the gap.
 		node := nodeOfDaemonPod(p)

@@ -95,7 +95,8 @@ func (e *Executor) pods(
 
 // one returns one pod, or nil. It prefers the pod in which the hook or an earlier one acted: that one was frozen. If
 // that pod is gone, one prefers the first pod that was ready when the run began, although freezing can have made it
-// unready. If no such pod is left, one takes the first that is ready now, and after the work the first of all.
+// unready. If no such pod is left, one takes the first that is ready now, and after the work the first of all. A pod of
+// a Job comes last: it can use a volume or have the labels of the application that was meant.
 func one(running []corev1.Pod, run *hookstage.Run) *corev1.Pod {
 	for _, pod := range former(run) {
 		for i := range running {
@@ -104,14 +105,22 @@ func one(running []corev1.Pod, run *hookstage.Run) *corev1.Pod {
 			}
 		}
 	}
-	for _, fits := range []func(*corev1.Pod) bool{
-		func(p *corev1.Pod) bool { return wasReady(p, run.Since) },
-		isReady,
-		func(*corev1.Pod) bool { return run.Stage == hookstage.Post },
-	} {
-		for i := range running {
-			if fits(&running[i]) {
-				return &running[i]
+	var lasting, ofJobs []*corev1.Pod
+	for i := range running {
+		if p := &running[i]; workload.OfJob(p) {
+			ofJobs = append(ofJobs, p)
+		} else {
+			lasting = append(lasting, p)
+		}
+	}
+	for _, pods := range [][]*corev1.Pod{lasting, ofJobs} {
+		for _, fits := range []func(*corev1.Pod) bool{
+			func(p *corev1.Pod) bool { return wasReady(p, run.Since) },
+			isReady,
+			func(*corev1.Pod) bool { return run.Stage == hookstage.Post },
+		} {
+			if i := slices.IndexFunc(pods, fits); i >= 0 {
+				return pods[i]
 			}
 		}
 	}
@@ -165,19 +174,15 @@ func (e *Executor) ofTarget(
 	}
 	target := targets[0]
 	var object client.Object
-	var selector func() *metav1.LabelSelector
 	switch target.Kind {
 	case v1alpha1.KindPersistentVolumeClaim:
 		return func(p *corev1.Pod) bool { return workload.Mounts(p, target.Name) }, target.String(), nil
 	case v1alpha1.KindDeployment:
-		o := &appsv1.Deployment{}
-		object, selector = o, func() *metav1.LabelSelector { return o.Spec.Selector }
+		object = &appsv1.Deployment{}
 	case v1alpha1.KindStatefulSet:
-		o := &appsv1.StatefulSet{}
-		object, selector = o, func() *metav1.LabelSelector { return o.Spec.Selector }
+		object = &appsv1.StatefulSet{}
 	case v1alpha1.KindDaemonSet:
-		o := &appsv1.DaemonSet{}
-		object, selector = o, func() *metav1.LabelSelector { return o.Spec.Selector }
+		object = &appsv1.DaemonSet{}
 	default:
 		return nil, "", refused(v1alpha1.ReasonInvalidHook,
 			"%s has no pods: choose the pods with executor.pod.selector or executor.pod.owner", target)
@@ -189,11 +194,7 @@ func (e *Executor) ofTarget(
 	if err != nil {
 		return nil, "", fmt.Errorf("get %s: %w", target, err)
 	}
-	fits, err := metav1.LabelSelectorAsSelector(selector())
-	if err != nil {
-		return nil, "", refused(v1alpha1.ReasonInvalidHook, "the selector of %s is not valid: %v", target, err)
-	}
-	return func(p *corev1.Pod) bool { return fits.Matches(labels.Set(p.Labels)) }, target.String(), nil
+	return workload.SelectionOf(object).Has, target.String(), nil
 }
 
 // notPermitted says which RoleBinding is missing.

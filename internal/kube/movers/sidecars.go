@@ -3,6 +3,7 @@ package movers
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -15,6 +16,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/sidecar"
+	"github.com/cairn-backup/cairn/internal/workload"
 )
 
 // FindSidecarPods finds the pods of a workload and what is known about its sidecar. It reads pods with live, past the
@@ -35,51 +37,45 @@ func FindSidecarPods(
 	default:
 		crew.Credentials = secret.Annotations[v1alpha1.AnnotationSidecarCredentials]
 	}
-	selector, err := selectorOf(ctx, live, namespace, app)
-	if err != nil || selector == nil {
+	object, err := workloadOf(ctx, live, namespace, app)
+	if err != nil || object == nil {
 		return crew, err
 	}
-	match, err := metav1.LabelSelectorAsSelector(selector)
-	if err != nil {
-		return crew, nil // the API server accepts no workload whose selector does not parse
-	}
+	selection := workload.SelectionOf(object)
 	var pods corev1.PodList
-	err = live.List(ctx, &pods, client.InNamespace(namespace), client.MatchingLabelsSelector{Selector: match})
+	err = live.List(ctx, &pods, client.InNamespace(namespace),
+		client.MatchingLabelsSelector{Selector: selection.Selector})
 	if err != nil {
 		return nil, fmt.Errorf("list Pods of %s: %w", app, err)
 	}
-	crew.Pods = pods.Items
+	crew.Pods = slices.DeleteFunc(pods.Items, func(p corev1.Pod) bool { return !selection.Has(&p) })
 	crew.Busy, err = busyPods(ctx, c, namespace, crew.ID)
 	return crew, err
 }
 
-// selectorOf returns the selector of a workload's pods, or nil if the workload does not exist.
-func selectorOf(
+// workloadOf returns a workload, or nil if it does not exist.
+func workloadOf(
 	ctx context.Context, live client.Reader, namespace string, app v1alpha1.TypedObjectReference,
-) (*metav1.LabelSelector, error) {
-	get := func(o client.Object) error {
-		err := read.Get(ctx, live, client.ObjectKey{Namespace: namespace, Name: app.Name}, o)
-		if client.IgnoreNotFound(err) != nil {
-			return fmt.Errorf("get %s: %w", app, err)
-		}
-		return nil
-	}
+) (client.Object, error) {
+	var o client.Object
 	switch app.Kind {
 	case v1alpha1.KindDeployment:
-		var o appsv1.Deployment
-		err := get(&o)
-		return o.Spec.Selector, err
+		o = &appsv1.Deployment{}
 	case v1alpha1.KindStatefulSet:
-		var o appsv1.StatefulSet
-		err := get(&o)
-		return o.Spec.Selector, err
+		o = &appsv1.StatefulSet{}
 	case v1alpha1.KindDaemonSet:
-		var o appsv1.DaemonSet
-		err := get(&o)
-		return o.Spec.Selector, err
+		o = &appsv1.DaemonSet{}
 	default:
 		return nil, nil
 	}
+	err := read.Get(ctx, live, client.ObjectKey{Namespace: namespace, Name: app.Name}, o)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("get %s: %w", app, err)
+	}
+	return o, nil
 }
 
 // busyPods returns the objects that the sidecars of pods work on, by the UID of the pod.
