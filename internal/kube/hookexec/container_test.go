@@ -90,6 +90,9 @@ func TestTheStatusTellsSinceWhenNothingIsFrozenAnyMore(t *testing.T) {
 	}
 	fails := func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed }
 	waits := func(p *corev1.Pod) { p.Status.Phase = corev1.PodPending }
+	ofJob := func(p *corev1.Pod) {
+		p.OwnerReferences = []metav1.OwnerReference{{APIVersion: "batch/v1", Kind: "Job", Controller: new(true)}}
+	}
 	frozen := func(id string) v1alpha1.HookPod {
 		return v1alpha1.HookPod{Name: "a", UID: "a", Container: "db", ContainerID: id}
 	}
@@ -125,6 +128,17 @@ func TestTheStatusTellsSinceWhenNothingIsFrozenAnyMore(t *testing.T) {
 		"the new one acts, and it is gone": {pods: []corev1.Pod{pod("b", 21*time.Minute)}, want: 19 * time.Minute},
 		"the new one acts, and it failed": {
 			pods: []corev1.Pod{pod("a", old, fails), pod("b", 21*time.Minute)}, acts: 1, want: 19 * time.Minute,
+		},
+		"an old one acts, and it is gone": {
+			pods: []corev1.Pod{pod("b", old), pod("c", 20*time.Minute)}, want: 18 * time.Minute,
+		},
+		"an old one acts, and nobody knows when it went": {pods: []corev1.Pod{pod("b", old)}, want: 0},
+		"an old one acts, and what was made is that of a Job": {
+			pods: []corev1.Pod{pod("b", old), pod("c", 20*time.Minute, ofJob)}, want: 0,
+		},
+		"that of a Job acts, and it is gone": {pods: []corev1.Pod{pod("c", 20*time.Minute, ofJob)}, want: 0},
+		"it ends beside that of a Job": {
+			pods: []corev1.Pod{pod("a", old, ends), pod("c", time.Minute, ofJob)}, want: 20 * time.Minute,
 		},
 		"its container started again twice": {
 			pods:   []corev1.Pod{pod("a", old, restarted)},

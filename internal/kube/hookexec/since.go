@@ -10,6 +10,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run/hookstage"
+	"github.com/cairn-backup/cairn/internal/workload"
 )
 
 // lostSince returns since when, at the earliest, what an earlier hook froze in a pod can have changed. It is nil if a
@@ -29,15 +30,28 @@ func lostSince(
 	case !is(p, was) && ends: // A pod that is older than the run tells nothing: it was there all the time.
 		return since
 	case !is(p, was):
-		// The earlier pod is gone. The later one of a StatefulSet was made after the whole of its grace period, and a
-		// rollout can have made another one before.
-		grace := ptr.Deref(p.Spec.TerminationGracePeriodSeconds, 0)
-		made := metav1.NewTime(p.CreationTimestamp.Add(-time.Duration(grace) * time.Second))
-		return earlier(&made, besides(was, all, began))
+		return replacedSince(was, p, all, began)
 	case hookstage.Restarted(was, *out):
 		return earlier(since, endOf(p, status, was.ContainerID))
 	}
 	return since
+}
+
+// replacedSince returns since when, at the earliest, a frozen pod that is gone can have ended: the pod that was made in
+// its place tells. If there is none, nobody knows, and it can have been at once.
+func replacedSince(was v1alpha1.HookPod, p *corev1.Pod, all []corev1.Pod, began time.Time) *metav1.Time {
+	first := besides(was, all, began)
+	if first == nil {
+		return new(metav1.NewTime(began))
+	}
+	// The later pod of a StatefulSet was made after the whole grace period of the earlier one, and a rollout can have
+	// made another one before. A pod that is older than the run was there all the time.
+	made := p.CreationTimestamp
+	if made.Time.Before(began) {
+		made = *first
+	}
+	grace := ptr.Deref(p.Spec.TerminationGracePeriodSeconds, 0)
+	return earlier(new(metav1.NewTime(made.Add(-time.Duration(grace)*time.Second))), first)
 }
 
 // toldToEnd returns when a pod that terminates was told to. Its containers shut down since.
@@ -47,11 +61,12 @@ func toldToEnd(p *corev1.Pod) *metav1.Time {
 }
 
 // besides returns when the first pod was made that runs beside a frozen one and is not older than the run: a rollout
-// makes the next pod before it ends the last. It is nil if there is none.
+// makes the next pod before it ends the last. It is nil if there is none. A pod of a Job takes no other's place.
 func besides(frozen v1alpha1.HookPod, all []corev1.Pod, began time.Time) (first *metav1.Time) {
 	for i := range all {
 		p := &all[i]
-		if !is(p, frozen) && p.Status.Phase == corev1.PodRunning && !p.CreationTimestamp.Time.Before(began) {
+		if !is(p, frozen) && p.Status.Phase == corev1.PodRunning && !p.CreationTimestamp.Time.Before(began) &&
+			!workload.OfJob(p) {
 			first = earlier(first, &p.CreationTimestamp)
 		}
 	}
