@@ -177,11 +177,13 @@ func (r *Reconciler) workloads(
 		}
 		is := restorebatch.Workload{
 			UID: w.UID, Generation: w.Generation, Replicas: w.Replicas, Settled: w.Settled,
-			DeletesClaims: w.DeletesClaims,
+			DeletesClaims: w.DeletesClaims, PodLabels: w.PodLabels,
 		}
-		if is.Pods, err = r.pods(ctx, w); err != nil {
+		pods, err := r.pods(ctx, w)
+		if err != nil {
 			return nil, nil, err
 		}
+		is.Pods, is.Ready = w.Running(pods), w.Ready(pods)
 		if frozen.Phase == v1alpha1.ScalePending {
 			err := findManager(frozen.Kind, w, autoscalers)
 			if err == nil && scaling.MayBeTaken(frozen, w.Workload) {
@@ -199,14 +201,14 @@ func (r *Reconciler) workloads(
 	return found, out, nil
 }
 
-// pods counts the pods that keep the scale-down of a workload waiting.
-func (r *Reconciler) pods(ctx context.Context, w *workload) (int, error) {
+// pods lists what the selector of a workload matches.
+func (r *Reconciler) pods(ctx context.Context, w *workload) ([]corev1.Pod, error) {
 	var list corev1.PodList
 	if err := r.APIReader.List(ctx, &list, client.InNamespace(w.GetNamespace()),
 		client.MatchingLabelsSelector{Selector: w.Selection.Selector}); err != nil {
-		return 0, fmt.Errorf("list Pods of %s: %w", w.GetName(), err)
+		return nil, fmt.Errorf("list Pods of %s: %w", w.GetName(), err)
 	}
-	return w.Running(list.Items), nil
+	return list.Items, nil
 }
 
 // scale gives workloads the replicas of a decision, unless they have changed since they were read: a decision holds

@@ -79,6 +79,32 @@ func Pods(h *v1alpha1.ResolvedHook, targets []v1alpha1.TypedObjectReference) str
 		}
 		return fmt.Sprintf("target %q", targets)
 	}
+	if parsed, known := selectorOf(h); known {
+		selector = labels.FormatLabels(parsed) // in one order
+	}
+	owner, controller := ptr.Deref(pod.Owner, v1alpha1.HookPodOwner{}), "any"
+	if owner.Controller != nil {
+		controller = strconv.FormatBool(*owner.Controller)
+	}
+	return fmt.Sprintf("selector %q owner %q", selector,
+		[]string{owner.APIVersion, owner.Kind, owner.Name, owner.UID, controller})
+}
+
+// MayChoose reports whether a frozen hook can choose pods with these labels, as far as that is known without the values
+// that are read when it runs. targets are those of Pods.
+func MayChoose(
+	h *v1alpha1.ResolvedHook, targets []v1alpha1.TypedObjectReference, podLabels map[string]string,
+) bool {
+	if Pods(h, targets) == "" {
+		return false
+	}
+	selector, known := selectorOf(h)
+	return !known || labels.SelectorFromSet(selector).Matches(labels.Set(podLabels))
+}
+
+// selectorOf returns the selector of the pods of a frozen hook. It is not known if it needs values that are read when
+// the hook runs.
+func selectorOf(h *v1alpha1.ResolvedHook) (selector map[string]string, known bool) {
 	find := func(name string) (string, error) {
 		for _, v := range h.Values {
 			if v.Name == name {
@@ -87,17 +113,12 @@ func Pods(h *v1alpha1.ResolvedHook, targets []v1alpha1.TypedObjectReference) str
 		}
 		return "", errUnknown
 	}
-	if text, err := expand(selector, find); err == nil {
-		if parsed, err := parseSelector(text); err == nil {
-			selector = labels.FormatLabels(parsed) // in one order
-		}
+	text, err := expand(strings.TrimSpace(ptr.Deref(h.Executor.Pod, v1alpha1.HookPodExecutor{}).Selector), find)
+	if err != nil {
+		return nil, false
 	}
-	owner, controller := ptr.Deref(pod.Owner, v1alpha1.HookPodOwner{}), "any"
-	if owner.Controller != nil {
-		controller = strconv.FormatBool(*owner.Controller)
-	}
-	return fmt.Sprintf("selector %q owner %q", selector,
-		[]string{owner.APIVersion, owner.Kind, owner.Name, owner.UID, controller})
+	selector, err = parseSelector(text)
+	return selector, err == nil
 }
 
 // Redact replaces the values of secrets in a text that people read.

@@ -22,6 +22,8 @@ type Workload struct {
 	Replicas int32
 	// Selection finds the pods.
 	Selection workload.Selection
+	// PodLabels are what the pods have.
+	PodLabels map[string]string
 	// Settled reports that the workload's controller has seen the newest spec, and that no more pods exist than the
 	// spec wants.
 	Settled bool
@@ -36,10 +38,10 @@ func WorkloadOf(o metav1.Object) Workload {
 	settled := func(observed int64, pods int32) bool { return observed >= w.Generation && pods <= w.Replicas }
 	switch o := o.(type) {
 	case *appsv1.Deployment:
-		w.Replicas = ptr.Deref(o.Spec.Replicas, 1)
+		w.Replicas, w.PodLabels = ptr.Deref(o.Spec.Replicas, 1), o.Spec.Template.Labels
 		w.Settled = settled(o.Status.ObservedGeneration, o.Status.Replicas)
 	case *appsv1.StatefulSet:
-		w.Replicas = ptr.Deref(o.Spec.Replicas, 1)
+		w.Replicas, w.PodLabels = ptr.Deref(o.Spec.Replicas, 1), o.Spec.Template.Labels
 		w.Settled = settled(o.Status.ObservedGeneration, o.Status.Replicas)
 		policy := o.Spec.PersistentVolumeClaimRetentionPolicy
 		w.DeletesClaims = len(o.Spec.VolumeClaimTemplates) > 0 && policy != nil &&
@@ -56,6 +58,17 @@ func (w *Workload) Running(pods []corev1.Pod) int {
 	for i := range pods {
 		p := &pods[i]
 		if !observe.PodEnded(p) && (w.Selection.Has(p) || len(workload.ClaimsOfPod(p)) > 0) {
+			n++
+		}
+	}
+	return n
+}
+
+// Ready counts the pods of the workload that are ready and do not terminate. pods are those that its selector matches.
+func (w *Workload) Ready(pods []corev1.Pod) int {
+	n := 0
+	for i := range pods {
+		if p := &pods[i]; p.DeletionTimestamp == nil && !observe.PodEnded(p) && observe.PodReady(p) && w.Selection.Has(p) {
 			n++
 		}
 	}

@@ -19,6 +19,9 @@ import (
 func TestWorkloadOf(t *testing.T) {
 	meta := metav1.ObjectMeta{UID: "u", Generation: 2}
 	selector := &metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}}
+	template := corev1.PodTemplateSpec{
+		ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "web", "tier": "front"}},
+	}
 	claims := []corev1.PersistentVolumeClaim{{}}
 	whenScaled := &appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy{
 		WhenScaled: appsv1.DeletePersistentVolumeClaimRetentionPolicyType,
@@ -29,10 +32,13 @@ func TestWorkloadOf(t *testing.T) {
 	}{
 		"a Deployment that its controller has not seen": {
 			&appsv1.Deployment{
-				ObjectMeta: meta, Spec: appsv1.DeploymentSpec{Replicas: new(int32(0)), Selector: selector},
+				ObjectMeta: meta,
+				Spec: appsv1.DeploymentSpec{
+					Replicas: new(int32(0)), Selector: selector, Template: template,
+				},
 				Status: appsv1.DeploymentStatus{ObservedGeneration: 1},
 			},
-			Workload{UID: "u", Generation: 2},
+			Workload{UID: "u", Generation: 2, PodLabels: template.Labels},
 		},
 		"a Deployment with more pods than it wants": {
 			&appsv1.Deployment{
@@ -43,10 +49,12 @@ func TestWorkloadOf(t *testing.T) {
 		},
 		"a StatefulSet without replicas in its spec": {
 			&appsv1.StatefulSet{
-				ObjectMeta: meta, Spec: appsv1.StatefulSetSpec{Selector: selector},
+				ObjectMeta: meta, Spec: appsv1.StatefulSetSpec{Selector: selector, Template: template},
 				Status: appsv1.StatefulSetStatus{ObservedGeneration: 2, Replicas: 1},
 			},
-			Workload{UID: "u", Generation: 2, Replicas: 1, Settled: true},
+			Workload{
+				UID: "u", Generation: 2, Replicas: 1, PodLabels: template.Labels, Settled: true,
+			},
 		},
 		"a StatefulSet that loses its claims with its pods": {
 			&appsv1.StatefulSet{ObjectMeta: meta, Spec: appsv1.StatefulSetSpec{
@@ -122,6 +130,29 @@ func TestTheScaleDownWaitsForPods(t *testing.T) {
 			NewWithT(t).Expect(w.Running([]corev1.Pod{tt.pod})).To(Equal(tt.want))
 		})
 	}
+}
+
+func TestReady(t *testing.T) {
+	labels := map[string]string{"app": "web"}
+	w := WorkloadOf(&appsv1.Deployment{
+		Spec: appsv1.DeploymentSpec{Selector: &metav1.LabelSelector{MatchLabels: labels}},
+	})
+	pod := func(phase corev1.PodPhase, ready corev1.ConditionStatus) corev1.Pod {
+		return corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Status: corev1.PodStatus{
+			Phase: phase, Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: ready}},
+		}}
+	}
+	ready := pod(corev1.PodRunning, corev1.ConditionTrue)
+	terminates := *ready.DeepCopy()
+	terminates.DeletionTimestamp = &metav1.Time{}
+	ofJob := *ready.DeepCopy()
+	ofJob.OwnerReferences = []metav1.OwnerReference{
+		{APIVersion: "batch/v1", Kind: "Job", Name: "web-cron", Controller: new(true)},
+	}
+	NewWithT(t).Expect(w.Ready([]corev1.Pod{ofJob,
+		{}, pod(corev1.PodRunning, corev1.ConditionFalse), ready, terminates,
+		pod(corev1.PodSucceeded, corev1.ConditionTrue), ready,
+	})).To(Equal(2))
 }
 
 func TestFreeze(t *testing.T) {

@@ -45,6 +45,9 @@ type Round struct {
 	// Since is when the work of the owner began. Summary returns its state for hooks that run now.
 	Since   *metav1.Time
 	Summary func() hook.Summary
+	// ScaledUp tells the post hooks about the workloads that the owner scaled up: see hookstage.Hooks. Nil means that
+	// it scales none.
+	ScaledUp func(*v1alpha1.ResolvedHook) (some bool, unready string)
 	// Deadline wakes the owner while its pre hooks run. Nil means that others do so.
 	Deadline *metav1.Time
 	// Report says where conditions tell about the hooks. Nil means that no condition does.
@@ -92,7 +95,7 @@ func (r *Round) Post(work WorkEnd) (state State, failures string) {
 	}
 	status := statuses(r.Status)
 	stage := r.stage(hookstage.Post, r.Hooks.Post, status.PostHooks)
-	stage.Earlier, stage.EarlierStatus = r.Hooks.Pre, status.PreHooks
+	stage.Earlier, stage.EarlierStatus, stage.ScaledUp = r.Hooks.Pre, status.PreHooks, r.ScaledUp
 	begun := PostBegun(status)
 	if stage.Over() {
 		return EndedBefore, hookstage.Failures(status.PostHooks)

@@ -13,8 +13,12 @@ import (
 
 // InOnePod reports whether a hook acts in one pod that it chooses.
 func InOnePod(h *v1alpha1.ResolvedHook) bool {
-	return h.Executor.Type != v1alpha1.HookExecutorOperator && h.Function == nil &&
-		ptr.Deref(h.Executor.Pod, v1alpha1.HookPodExecutor{}).Strategy != v1alpha1.ExecuteOnAll
+	return inPods(h) && ptr.Deref(h.Executor.Pod, v1alpha1.HookPodExecutor{}).Strategy != v1alpha1.ExecuteOnAll
+}
+
+// inPods reports whether a hook acts in pods.
+func inPods(h *v1alpha1.ResolvedHook) bool {
+	return h.Executor.Type != v1alpha1.HookExecutorOperator && h.Function == nil
 }
 
 // Run returns the attempt that must be under way, if there is one.

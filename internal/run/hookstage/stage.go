@@ -114,15 +114,18 @@ type Hooks struct {
 	// Earlier are the hooks of the stage before, with their status.
 	Earlier       []v1alpha1.ResolvedHook
 	EarlierStatus []v1alpha1.HookStatus
-	Applies       func(*v1alpha1.ResolvedHook) bool
-	Stop          string    // why pre hooks must end; empty: they go on
-	Stopped       []Attempt // attempts that must not begin any more
-	Ends          []End     // attempts that ended in this step
-	attempt       *Attempt
-	again         bool // the attempt has failed before it did anything
-	After         time.Duration
-	underWay      int // index of the hook that the others wait for
-	Room          int // longest text of a hook; 0: the limit of the API
+	// ScaledUp tells about the workloads that the owner scaled up after the work and in whose pods a hook may act:
+	// whether there are some, and the names of those whose pods are not ready. Nil means that there are none.
+	ScaledUp func(h *v1alpha1.ResolvedHook) (some bool, unready string)
+	Applies  func(*v1alpha1.ResolvedHook) bool
+	Stop     string    // why pre hooks must end; empty: they go on
+	Stopped  []Attempt // attempts that must not begin any more
+	Ends     []End     // attempts that ended in this step
+	attempt  *Attempt
+	again    bool // the attempt has failed before it did anything
+	After    time.Duration
+	underWay int // index of the hook that the others wait for
+	Room     int // longest text of a hook; 0: the limit of the API
 }
 
 // Over reports whether all hooks have ended and nothing of them runs any more, so that there is nothing to advance.
@@ -174,6 +177,8 @@ func (s *Hooks) step(h *v1alpha1.ResolvedHook, st *v1alpha1.HookStatus) bool {
 		switch {
 		case out == nil && h.Function != nil && st.Job == JobName(s.Functions.Kind, s.Functions.Owner, attempt):
 			return false // Its Job exists.
+		case out == nil && s.awaits(h, st):
+			return false
 		case out == nil:
 			s.attempt = &attempt
 			return false

@@ -19,18 +19,16 @@ const (
 
 // waits reports whether an attempt that could not begin is made again under its number. A hook after the work is owed:
 // nobody else thaws what was frozen. So the attempt tries on until its timeout has passed since its start in the
-// status, which a restarted manager does not change.
+// status, which a restarted manager does not change. One in pods that the owner has just scaled up waits, too.
 func (s *Hooks) waits(h *v1alpha1.ResolvedHook, st *v1alpha1.HookStatus, out *Outcome) bool {
-	if s.Stage != Post || !out.Unbegun || st.StartTime == nil || s.hasWaited(st) || !s.owed(h) {
+	if s.Stage != Post || !out.Unbegun || s.hasWaited(st) || !s.owed(h) && !s.starts(h, out) {
 		return false
 	}
-	timeout := h.Timeout.Duration
-	left := run.Left(st.StartTime.Add(timeout), timeout, s.Now)
+	pause, left := s.patience(st, h.Timeout.Duration)
 	if left <= 0 {
 		return false
 	}
-	st.Reason, st.Message = out.Reason, text.Cut(run.Waiting(out.Message), cmp.Or(s.Room, MaxText))
-	pause := min(max(s.Now.Sub(st.StartTime.Time)/12, minPause), maxPause)
+	s.tell(st, out.Reason, out.Message)
 	if wait := min(run.Left(out.At.Add(pause), pause, s.Now), left); wait > 0 {
 		s.After = max(wait, time.Second)
 		return true
@@ -38,6 +36,63 @@ func (s *Hooks) waits(h *v1alpha1.ResolvedHook, st *v1alpha1.HookStatus, out *Ou
 	attempt := s.last(st)
 	s.attempt, s.again = &attempt, true
 	return true
+}
+
+// awaits reports whether an attempt is not made yet, because the owner has just scaled up the pods of the hook and they
+// are not ready: a command would fail in a pod that only runs. When half of the timeout has passed it is made all the
+// same, because pods can need the hook to get ready. Only the first hook in these pods waits, with its first attempt:
+// it can have made them unready.
+func (s *Hooks) awaits(h *v1alpha1.ResolvedHook, st *v1alpha1.HookStatus) bool {
+	if s.ScaledUp == nil || st.Attempts != 1 || st.Pod != nil || s.Results(s.last(st)) != nil || !s.first(h) {
+		return false
+	}
+	pause, left := s.patience(st, h.Timeout.Duration/2)
+	_, unready := s.ScaledUp(h)
+	if left <= 0 || unready == "" {
+		return false
+	}
+	s.tell(st, v1alpha1.ReasonNoRunningPod, "the pods of "+unready+" are not ready")
+	s.After = max(min(pause, left), time.Second)
+	return true
+}
+
+// patience returns how long an attempt pauses before it looks again, and how long it still waits if it waits for limit
+// since its start.
+func (s *Hooks) patience(st *v1alpha1.HookStatus, limit time.Duration) (pause, left time.Duration) {
+	if st.StartTime == nil {
+		return 0, 0
+	}
+	pause = min(max(s.Now.Sub(st.StartTime.Time)/12, minPause), maxPause)
+	return pause, run.Left(st.StartTime.Add(limit), limit, s.Now)
+}
+
+// tell writes what a hook waits for.
+func (s *Hooks) tell(st *v1alpha1.HookStatus, reason, message string) {
+	st.Reason, st.Message = reason, text.Cut(run.Waiting(message), cmp.Or(s.Room, MaxText))
+}
+
+// first reports whether no hook was tried before in the stage that chooses among the same pods.
+func (s *Hooks) first(h *v1alpha1.ResolvedHook) bool {
+	for i := range s.Hooks {
+		e := &s.Hooks[i]
+		if e == h {
+			break
+		}
+		if s.Status[i].Attempts > 0 && inPods(e) && samePods(e, h, nil) { // All hooks have the same targets.
+			return false
+		}
+	}
+	return true
+}
+
+// starts reports whether a hook that could not begin waits because the owner has just scaled up the pods in which it
+// acts. A server that it names can be anything: see owed.
+func (s *Hooks) starts(h *v1alpha1.ResolvedHook, out *Outcome) bool {
+	if s.ScaledUp == nil || hostOf(h) != "" && out.Reason != v1alpha1.ReasonNoRunningPod {
+		return false
+	}
+	some, _ := s.ScaledUp(h)
+	return some
 }
 
 // hasWaited reports whether the attempt before the last one waited in vain for the whole of its timeout. Then the next

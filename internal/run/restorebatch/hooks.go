@@ -1,12 +1,15 @@
 package restorebatch
 
 import (
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/hook"
 	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/run/hookround"
+	"github.com/cairn-backup/cairn/internal/run/hookstage"
 	"github.com/cairn-backup/cairn/internal/text"
 )
 
@@ -23,7 +26,7 @@ func (r *runner) round() *hookround.Round {
 		Report: &hookround.Report{
 			Work: &hookround.Restore, Conditions: &s.Conditions, Generation: r.Batch.Generation,
 		},
-		Decision: &r.d.Base, Delete: &r.d.DeleteJobs,
+		Decision: &r.d.Base, Delete: &r.d.DeleteJobs, ScaledUp: r.scaledUp,
 	}
 }
 
@@ -59,9 +62,44 @@ func (r *runner) refuse(failure string) {
 // postRestore advances the postRestore hooks once all targets have ended. It returns which of them failed, and whether
 // they have ended, too.
 func (r *runner) postRestore() (failure string, ended bool) {
+	if r.Workloads == nil && r.hookBegins() {
+		r.d.Look = true
+		return "", false
+	}
 	phase, _, _ := r.outcome()
 	state, failure := r.round().Post(hookround.WorkEnd{Failed: !wellEnded(phase), LastTry: true})
 	return failure, state != hookround.UnderWay
+}
+
+// hookBegins reports whether a postRestore hook may wait for pods of workloads that were scaled up.
+func (r *runner) hookBegins() bool {
+	return r.ending() &&
+		slices.ContainsFunc(r.d.Status.ScaledDown, func(w v1alpha1.ScaledWorkload) bool {
+			return w.Phase == v1alpha1.ScaleUpDone
+		}) &&
+		slices.ContainsFunc(r.d.Status.Hooks.PostHooks, func(h v1alpha1.HookStatus) bool {
+			return h.Phase == v1alpha1.HookRunning
+		})
+}
+
+// scaledUp tells about the workloads that were scaled up and in whose pods a hook may act: whether there are any, and
+// which of them have no ready pod, or for a hook in all pods not all of them. Where nobody wants pods any more, none
+// will come.
+func (r *runner) scaledUp(h *v1alpha1.ResolvedHook) (some bool, unready string) {
+	var starting []string
+	for i := range r.d.Status.ScaledDown {
+		w := &r.d.Status.ScaledDown[i]
+		is := r.Workloads[w.String()]
+		if w.Phase != v1alpha1.ScaleUpDone || is.UID != w.UID || is.Replicas == 0 ||
+			!hook.MayChoose(h, r.d.Status.Resolved.Hooks.Targets, is.PodLabels) {
+			continue
+		}
+		some = true
+		if is.Ready == 0 || !hookstage.InOnePod(h) && is.Ready < int(is.Replicas) {
+			starting = append(starting, w.String())
+		}
+	}
+	return some, strings.Join(starting, ", ")
 }
 
 // summary returns the batch as its hooks see it.

@@ -48,11 +48,15 @@ type Workload struct {
 	UID types.UID
 	// Generation is the generation of the workload.
 	Generation int64
-	// Replicas is the number of replicas that the workload should have, and Pods the number of its pods that have not
-	// ended. Settled means that its controller has seen Replicas and makes no more pods for an earlier number.
+	// Replicas is the number of replicas that the workload should have, Pods the number of its pods that have not
+	// ended, and Ready that of those that are ready. Settled means that its controller has seen Replicas and makes no
+	// more pods for an earlier number.
 	Replicas int32
 	Pods     int
+	Ready    int
 	Settled  bool
+	// PodLabels are the labels of its new pods.
+	PodLabels map[string]string
 	// Refused explains why the workload can't be scaled. It is empty if nothing is known to prevent that.
 	Refused string
 	// Held explains why the workload can't be scaled for now: an admission webhook is away. It is nil if it is not.
