@@ -166,10 +166,10 @@ func (r *restorer) removeAll(dfd int, rel, name string, replaced bool) bool {
 	return false
 }
 
-// A database of SQLite is one with the files beside it: whoever opens it next plays back what they hold. Beside a file of
-// another state they make it that newer state again, or malformed. So those that are beside a database which a restore
-// writes go, unless the restore writes them, too. They go first: a restore that is killed in between has not written the
-// database, and the next one comes here again, whatever it keeps.
+// A database of SQLite is one with the files beside it: whoever opens it next plays back what they hold. Beside a file
+// of another state they make it that newer state again, or malformed. So those that are beside a database which a
+// restore writes go, unless the restore writes them, too. They go first: a restore that is killed in between has not
+// written the database, and the next one comes here again, whatever it keeps.
 
 // suffixes are what SQLite adds to the name of a database for the files beside it.
 var suffixes = []string{"-wal", "-shm", "-journal"}
@@ -185,7 +185,8 @@ func (r *restorer) expect(rel string, dm *snapshot.DirManifest) {
 			continue
 		}
 		name, err := decodeName(x.Name)
-		if selected, _ := r.sel.Takes(path.Join(rel, name), x.Type == snapshot.EntryTypeDirectory); err == nil && selected {
+		selected, _ := r.sel.Takes(path.Join(rel, name), x.Type == snapshot.EntryTypeDirectory)
+		if err == nil && selected {
 			r.companions.Store(path.Join(rel, folded(name)), nil)
 		}
 	}

@@ -84,7 +84,8 @@ func TestARestoredDatabaseOfSQLiteLosesTheFilesOfAnotherState(t *testing.T) {
 			want: map[string]string{"app.db": "backup", "app.db-wal": "volume"},
 		},
 		"alone": {
-			has: []string{"app.db", "app.db-wal"}, over: all, opt: repository.RestoreOptions{Path: "app.db"}, want: restored,
+			has: []string{"app.db", "app.db-wal"}, over: all, want: restored,
+			opt: repository.RestoreOptions{Path: "app.db"},
 		},
 		"chosen": {
 			has: []string{"app.db", "app.db-wal"}, over: all, want: restored,
