@@ -76,6 +76,14 @@ func TestTheRunsOfABatch(t *testing.T) {
 		})
 		run.Status.Resolved.Targets[len(run.Status.Resolved.Targets)-1].AppRef.Name = name
 	}
+	holds := func(repository string, snapshots int32) {
+		r := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: batch.Namespace, Name: repository}}
+		bed.EditStatus(t, r, func() {
+			r.Status.SnapshotCount, r.Status.LastBackupTime = &snapshots, new(metav1.NewTime(now))
+		})
+	}
+	holds("web", 1)
+	holds("db", 1)
 	bed.EditStatus(t, run, func() {
 		run.Status.Resolved = &v1alpha1.ResolvedBackup{}
 		backsUp("web")
@@ -92,5 +100,14 @@ func TestTheRunsOfABatch(t *testing.T) {
 	bed.Eventually(t, batch, func(g Gomega) {
 		g.Expect(conditions.IsTrue(batch, v1alpha1.ConditionProtected)).To(BeTrue())
 	}, "the success has all targets")
+	bed.Quiet(t, batch.Namespace)
+	holds("db", 0)
+	bed.Eventually(t, batch, func(g Gomega) {
+		g.Expect(conditions.GetReason(batch, v1alpha1.ConditionProtected)).To(Equal(v1alpha1.ReasonSnapshotNotFound))
+	}, "the Repository has lost its last Snapshot")
+	holds("db", 1)
+	bed.Eventually(t, batch, func(g Gomega) {
+		g.Expect(conditions.IsTrue(batch, v1alpha1.ConditionProtected)).To(BeTrue())
+	}, "the Repository has a Snapshot again")
 	bed.NoOp(t, reconciler, &events, batch)
 }

@@ -327,6 +327,8 @@ func TestABatchSaysWhichSelectorsFindNothing(t *testing.T) {
 	warned(1, "one event says so")
 	bed.NoOp(t, reconciler, &events, batch)
 
+	r := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "named"}}
+	bed.EditStatus(t, r, func() { r.Status.SnapshotCount = new(int32(1)) })
 	run := succeeded(batch, "named")
 	bed.Create(t, run)
 	bed.EditStatus(t, run, func() { run.Status = succeeded(batch, "named").Status })

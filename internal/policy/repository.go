@@ -3,6 +3,7 @@ package policy
 import (
 	"cmp"
 	"fmt"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -104,6 +105,20 @@ func SameTarget(a, b v1alpha1.TypedObjectReference) bool {
 func SameKindAndName(a, b v1alpha1.TypedObjectReference) bool {
 	return a.Kind == b.Kind && a.Name == b.Name
 }
+
+// Emptied reports whether a Repository holds no backup although a success that ended at a time claims one in it. One
+// that is gone, nil, holds none, and one that was created since is another one. Until a Repository has counted its first
+// backup it is not emptied: it writes the time of the last backup together with the count, and keeps that time.
+func Emptied(r *v1alpha1.Repository, success time.Time) bool {
+	if r == nil {
+		return true
+	}
+	n := r.Status.SnapshotCount
+	return !HoldsBackup(r) && (r.CreationTimestamp.After(success) || n != nil && r.Status.LastBackupTime != nil)
+}
+
+// HoldsBackup reports whether a Repository has counted a Snapshot that succeeded.
+func HoldsBackup(r *v1alpha1.Repository) bool { return ptr.Deref(r.Status.SnapshotCount, 0) > 0 }
 
 // HoldsVolumeSnapshots reports whether a Repository has the driver VolumeSnapshotter: it has no storage, no directory
 // and no password, and its data are VolumeSnapshots in its namespace.

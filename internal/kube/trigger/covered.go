@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
-	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/run/backup"
 	"github.com/cairn-backup/cairn/internal/text"
 )
@@ -93,29 +93,62 @@ func partsOf(
 	return out
 }
 
-// uncovered tells which parts of what policy asks the last success has not backed up, nor a run after it. It returns
-// "" if none, or if nobody knows, and a digest of the others. If the run of the last success is gone, it compares the
-// digest that is known.
-func (b *sessionFacts) uncovered(last backup.Success) (what, digest string) {
-	digest = b.previous.LastSuccessOf
+// coverage is what the last success of a session has backed up of what policy asks.
+type coverage struct {
+	// uncovered names what neither it nor a later run has backed up; "" if nothing, or if nobody knows.
+	uncovered string
+	// emptied names what was backed up into a Repository that holds no backup any more; "" if nothing.
+	emptied string
+	// digest of what was backed up.
+	digest string
+}
+
+// covered compares what policy asks with what the last success, and the runs after it, have backed up. If the run of
+// the last success is gone, it compares the digest that is known.
+func (b *sessionFacts) covered(last backup.Success) coverage {
+	c := coverage{digest: b.previous.LastSuccessOf}
 	known, from := b.previous.LastSuccessTime, b.begun(last)
 	if from == nil || known != nil && known.After(last.Ended) {
-		if digest != "" && digest != digestOf(b.asked) {
-			what = "the targets or repositories have changed"
+		switch {
+		case c.digest == "":
+		case c.digest != digestOf(b.asked):
+			c.uncovered = "the targets or repositories have changed"
+		case known != nil:
+			c.emptied = b.emptied(b.asked, func(part) time.Time { return known.Time })
 		}
-		return what, digest
+		return c
 	}
 	got := b.backedUp(last, from)
+	when := func(p part) time.Time {
+		if at, ok := got[p]; ok {
+			return at
+		}
+		return got[part{Name: p.Name}]
+	}
 	var has []part
 	var none []string
 	for _, p := range b.asked {
-		if got[p] || got[part{Name: p.Name}] {
-			has = append(has, p)
-		} else {
+		if when(p).IsZero() {
 			none = append(none, p.String())
+		} else {
+			has = append(has, p)
 		}
 	}
-	return text.FirstFew(none), digestOf(has)
+	return coverage{text.FirstFew(none), b.emptied(has, when), digestOf(has)}
+}
+
+// emptied names the parts whose Repositories hold no backup, although they were backed up at a time.
+func (b *sessionFacts) emptied(parts []part, when func(part) time.Time) string {
+	if b.repositories == nil {
+		return ""
+	}
+	var names []string
+	for _, p := range parts {
+		if policy.Emptied(b.repositories[p.Repository], when(p)) {
+			names = append(names, p.String())
+		}
+	}
+	return text.FirstFew(names)
 }
 
 // begun returns the runs of the last success, of which the second began the restore point if the first is a retry. It
@@ -136,39 +169,42 @@ func (b *sessionFacts) begun(last backup.Success) (of []*v1alpha1.BackupSession)
 	return of
 }
 
-// backedUp returns what the runs of the last success, and later ones, have backed up. A part without a target stands
-// for all of that name: the run that began the restore point is gone, and had left it in order.
-func (b *sessionFacts) backedUp(last backup.Success, from []*v1alpha1.BackupSession) map[part]bool {
-	got := map[part]bool{}
-	all := func(r *v1alpha1.BackupSession, counts func(name string) bool) {
-		for i := range r.Status.Resolved.Targets {
-			t := &r.Status.Resolved.Targets[i]
-			for j := range t.Repositories {
-				if counts(t.Name) {
-					got[part{t.Name, t.AppRef.String(), t.Repositories[j].Name}] = true
-				}
+// backedUp returns what the runs of the last success, and later ones, have backed up, and when the newest of them ended.
+// A part without a target stands for all of that name: the run that began the restore point is gone, and had left it in
+// order.
+func (b *sessionFacts) backedUp(last backup.Success, from []*v1alpha1.BackupSession) map[part]time.Time {
+	got := map[part]time.Time{}
+	note := func(r *v1alpha1.BackupSession) func(*v1alpha1.ResolvedTarget, string) {
+		ended := v1alpha1.Happened(backup.EndOf(r), r.CreationTimestamp.Time, b.now)
+		if ended.IsZero() { // both clocks were ahead
+			ended = b.now
+		}
+		return func(t *v1alpha1.ResolvedTarget, repository string) {
+			if p := (part{t.Name, t.AppRef.String(), repository}); ended.After(got[p]) {
+				got[p] = ended
 			}
 		}
 	}
 	for _, r := range from { // a retry that succeeded completes what the first run of its restore point began
-		all(r, func(string) bool { return true })
+		see := note(r)
+		for i := range r.Status.Resolved.Targets {
+			t := &r.Status.Resolved.Targets[i]
+			for j := range t.Repositories {
+				see(t, t.Repositories[j].Name)
+			}
+		}
 	}
 	if s := from[0].Status.Resolved; s.RestorePoint != "" && len(from) == 1 {
 		for _, p := range b.asked {
 			if !slices.ContainsFunc(s.Targets, func(t v1alpha1.ResolvedTarget) bool { return t.Name == p.Name }) {
-				got[part{Name: p.Name}] = true
+				got[part{Name: p.Name}] = last.Ended
 			}
 		}
 	}
 	for _, r := range b.runs {
-		if r.Status.Resolved == nil || !r.Status.Phase.Terminal() || backup.EndOf(r).Before(last.Ended) {
-			continue
+		if !backup.EndOf(r).Before(last.Ended) {
+			backup.BackedUp(r, note(r))
 		}
-		all(r, func(name string) bool {
-			return run.Whole(r) || slices.ContainsFunc(r.Status.Targets, func(t v1alpha1.BackupTargetStatus) bool {
-				return t.Name == name && t.Phase == v1alpha1.BackupSessionSucceeded
-			})
-		})
 	}
 	return got
 }

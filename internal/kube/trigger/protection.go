@@ -25,6 +25,8 @@ type protection struct {
 	none bool
 	// uncovered names what policy asks for and the last success has not backed up; "" if nothing.
 	uncovered string
+	// emptied names what the last success has backed up into Repositories that hold no backup any more; "" if nothing.
+	emptied string
 	// empty are the targets of the session whose selectors find nothing.
 	empty []string
 	// unfinished names the oldest run that has not ended. A run without a timeout can hang, and Forbid then holds up
@@ -41,7 +43,8 @@ func protect(
 	p.due, _ = backup.SuccessDue(status, &b.config, last, b.now, func(_ string, from time.Time) (time.Time, error) {
 		return times.Next(from), nil
 	})
-	p.uncovered, status.LastSuccessOf = b.uncovered(last)
+	c := b.covered(last)
+	p.uncovered, p.emptied, status.LastSuccessOf = c.uncovered, c.emptied, c.digest
 	if p.late = b.now.After(p.due); p.late {
 		p.unfinished = unfinished(b.runs)
 	}
@@ -73,7 +76,7 @@ func unfinished(runs []*v1alpha1.BackupSession) string {
 // protected sets the condition Protected from the protections of all sessions with a schedule. Without such a session
 // it removes the condition: nobody promised a backup.
 func protected(o conditions.Setter, all []*protection) {
-	var late, none, uncovered, empty []string
+	var late, none, emptied, uncovered, empty []string
 	suspended := true
 	for _, p := range all {
 		switch {
@@ -84,8 +87,12 @@ func protected(o conditions.Setter, all []*protection) {
 				late = append(late, p.session)
 			}
 			suspended = suspended && p.suspended
+		case p.none && p.suspended:
+			none = append(none, p.session+" (its schedule is suspended)")
 		case p.none:
 			none = append(none, p.session)
+		case p.emptied != "":
+			emptied = append(emptied, p.session+": "+p.emptied)
 		case p.uncovered != "":
 			uncovered = append(uncovered, p.session+": "+p.uncovered)
 		case len(p.empty) > 0:
@@ -102,6 +109,9 @@ func protected(o conditions.Setter, all []*protection) {
 		conditions.MarkFalse(o, v1alpha1.ConditionProtected, v1alpha1.ReasonLate,
 			"a run that was due has not succeeded within its time: %s. See the BackupSessions of the session",
 			strings.Join(late, ", "))
+	case len(emptied) > 0:
+		conditions.MarkFalse(o, v1alpha1.ConditionProtected, v1alpha1.ReasonSnapshotNotFound,
+			"no backup is left of what the last success has backed up: %s", text.Join(emptied))
 	case len(none) > 0:
 		conditions.MarkUnknown(o, v1alpha1.ConditionProtected, v1alpha1.ReasonNoBackupYet,
 			"no run has succeeded yet: %s", strings.Join(none, ", "))

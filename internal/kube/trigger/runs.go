@@ -17,6 +17,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/logs"
+	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/run/backup"
 )
 
@@ -73,6 +74,14 @@ func RunChanges() predicate.Predicate {
 			backup.RetryPending(before) != backup.RetryPending(after))
 	}}
 }
+
+// HoldsBackupChanged lets through that a Repository comes or goes, gets its first backup or loses its last one: that
+// changes the condition Protected.
+var HoldsBackupChanged = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+	before, ok := e.ObjectOld.(*v1alpha1.Repository)
+	after, also := e.ObjectNew.(*v1alpha1.Repository)
+	return ok && also && (policy.HoldsBackup(before) != policy.HoldsBackup(after) || before.UID != after.UID)
+}}
 
 // runs lists the runs of an invoker by session. The objects belong to the cache and must not be changed.
 func (k *Scheduler) runs(ctx context.Context, invoker client.Object) (map[string][]*v1alpha1.BackupSession, error) {

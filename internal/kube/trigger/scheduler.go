@@ -10,6 +10,7 @@ import (
 	"github.com/fluxcd/pkg/runtime/conditions"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
@@ -109,6 +110,10 @@ func (k *Scheduler) judge(
 	if err != nil {
 		return look, err
 	}
+	repositories, err := k.repositories(ctx, v)
+	if err != nil {
+		return look, err
+	}
 	statuses := make([]v1alpha1.SessionStatus, 0, len(v.sessions))
 	counted := map[string]time.Time{}
 	var protections []*protection
@@ -124,7 +129,8 @@ func (k *Scheduler) judge(
 			unscheduled: unscheduled[config.Name],
 			identity:    schedule.Identity(v.kind, v.object.GetNamespace(), v.object.GetName(), config.Name),
 			asked:       asked(v.object, config.Name), empty: empty(v.object, config.Name),
-			generation: v.object.GetGeneration(), created: v.object.GetCreationTimestamp().Time, now: now,
+			repositories: repositories,
+			generation:   v.object.GetGeneration(), created: v.object.GetCreationTimestamp().Time, now: now,
 		})
 		if !j.start.IsZero() {
 			if err := k.start(ctx, v, config, j.start, now); err != nil {
@@ -150,6 +156,20 @@ func (k *Scheduler) judge(
 	*v.status = statuses
 	protected(v.object, protections)
 	return look, errors.Join(append(failed, k.forget(ctx, v, runs, counted, now))...)
+}
+
+// repositories returns the Repositories of the invoker's namespace. They belong to the cache and must not be changed.
+func (k *Scheduler) repositories(ctx context.Context, v view) (map[string]*v1alpha1.Repository, error) {
+	var list v1alpha1.RepositoryList
+	err := k.Client.List(ctx, &list, client.InNamespace(v.object.GetNamespace()), client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return nil, fmt.Errorf("list Repositories: %w", err)
+	}
+	out := make(map[string]*v1alpha1.Repository, len(list.Items))
+	for i := range list.Items {
+		out[list.Items[i].Name] = &list.Items[i]
+	}
+	return out, nil
 }
 
 // previousOf returns the status of a session, or an empty one.

@@ -31,6 +31,8 @@ type sessionFacts struct {
 	runs []*v1alpha1.BackupSession
 	// asked is what policy asks the session to back up, as far as known.
 	asked []part
+	// repositories of the namespace, by name. Nil means that nobody knows them.
+	repositories map[string]*v1alpha1.Repository
 	// empty are the targets of the session whose selectors find nothing, as far as known.
 	empty []string
 	// unscheduled is why the session's CronJob is not in place: a name conflict, or an invalid policy.

@@ -71,6 +71,25 @@ func EndOf(s *v1alpha1.BackupSession) time.Time {
 	return s.CreationTimestamp.Time
 }
 
+// BackedUp calls see for each target that an ended run has backed up, and each of its Repositories.
+func BackedUp(r *v1alpha1.BackupSession, see func(t *v1alpha1.ResolvedTarget, repository string)) {
+	if r.Status.Resolved == nil || !r.Status.Phase.Terminal() {
+		return
+	}
+	whole := run.Whole(r)
+	for i := range r.Status.Resolved.Targets {
+		t := &r.Status.Resolved.Targets[i]
+		if !whole && !slices.ContainsFunc(r.Status.Targets, func(s v1alpha1.BackupTargetStatus) bool {
+			return s.Name == t.Name && s.Phase == v1alpha1.BackupSessionSucceeded
+		}) {
+			continue
+		}
+		for j := range t.Repositories {
+			see(t, t.Repositories[j].Name)
+		}
+	}
+}
+
 // SlotOf returns the schedule slot of a run.
 func SlotOf(s *v1alpha1.BackupSession) time.Time {
 	if t := s.Spec.ScheduledTime; t != nil {

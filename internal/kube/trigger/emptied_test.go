@@ -1,0 +1,143 @@
+package trigger
+
+import (
+	"testing"
+
+	"github.com/fluxcd/pkg/runtime/conditions"
+	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// The Repository of the last success, or all that was in it, is gone. The run has ended at 8:27.
+func TestAnEmptyRepositoryProtectsNothing(t *testing.T) {
+	t.Parallel()
+	ok := v1alpha1.BackupSessionSucceeded
+	holds := func(name, created string, count, backup bool) *v1alpha1.Repository {
+		r := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{
+			Name: name, CreationTimestamp: metav1.NewTime(at(t, created)),
+		}}
+		r.Status.SnapshotCount = new(int32(0))
+		if count {
+			r.Status.SnapshotCount = new(int32(2))
+		}
+		if backup {
+			r.Status.LastBackupTime = new(metav1.NewTime(at(t, "11-20T08:26:00")))
+		}
+		return r
+	}
+	const before, since = "11-19T00:00:00", "11-20T08:30:00"
+	fresh := holds("r", since, false, false)
+	fresh.Status.SnapshotCount = nil
+	retry := freeze(runOf(t, "11-20T08:31:00", ok), asks("a", "r"), nil)
+	retry.Spec.RetryOf, retry.Status.Resolved.RestorePoint = "gone", "gone"
+	retry.Status.Resolved.RestorePointTime = new(metav1.NewTime(at(t, "11-20T08:17:00")))
+	const lost = "hourly: PersistentVolumeClaim/a in Repository r"
+	for name, tt := range map[string]struct {
+		runs         []*v1alpha1.BackupSession
+		repositories []*v1alpha1.Repository
+		asks         *v1alpha1.BackupConfiguration
+		none         string // what the message says; empty if all is protected
+		unknown      bool
+	}{
+		"it holds some":                    {repositories: []*v1alpha1.Repository{holds("r", before, true, true)}},
+		"it has not counted its first one": {repositories: []*v1alpha1.Repository{holds("r", before, false, false)}},
+		"its Snapshots were deleted": {
+			repositories: []*v1alpha1.Repository{holds("r", before, false, true)}, none: lost,
+		},
+		"it was made again": {repositories: []*v1alpha1.Repository{holds("r", since, false, false)}, none: lost},
+		"it was made again, and has not looked": {
+			repositories: []*v1alpha1.Repository{fresh}, none: lost,
+		},
+		"a scan has found them": {repositories: []*v1alpha1.Repository{holds("r", since, true, true)}},
+		"it is gone":            {none: lost},
+		"made again, and a retry has backed up into it": {
+			runs:         []*v1alpha1.BackupSession{retry},
+			repositories: []*v1alpha1.Repository{holds("r", since, false, false)},
+		},
+		"one of two": {
+			asks:         asks("a", "near", "r"),
+			repositories: []*v1alpha1.Repository{holds("near", before, true, true), holds("r", since, false, false)},
+			none:         lost,
+		},
+		"a repository that is new in the policy": {
+			runs: []*v1alpha1.BackupSession{freeze(runOf(t, "11-20T08:17:00", ok), asks("a", "near"), nil)},
+			asks: asks("a", "near", "r"),
+			repositories: []*v1alpha1.Repository{
+				holds("near", before, true, true), holds("r", since, false, false),
+			},
+			none: lost, unknown: true,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g, policy := NewWithT(t), tt.asks
+			if policy == nil {
+				policy = asks("a", "r")
+			}
+			b := hourly(t, "11-20T08:50:00")
+			b.asked, b.repositories = asked(policy, "hourly"), map[string]*v1alpha1.Repository{}
+			for _, r := range tt.repositories {
+				b.repositories[r.Name] = r
+			}
+			if b.runs = tt.runs; b.runs == nil {
+				b.runs = []*v1alpha1.BackupSession{freeze(runOf(t, "11-20T08:17:00", ok), policy, nil)}
+			}
+			for _, runs := range []string{"all runs are there", "the runs are gone"} {
+				j := judge(b)
+				c := &v1alpha1.BackupConfiguration{}
+				protected(c, []*protection{j.protection})
+				got := conditions.Get(c, v1alpha1.ConditionProtected)
+				switch {
+				case tt.none == "":
+					g.Expect(got.Status).To(Equal(metav1.ConditionTrue), "%s: %s", runs, got.Message)
+				case tt.unknown:
+					g.Expect(got.Reason).To(Equal(v1alpha1.ReasonNoBackupYet), runs)
+				default:
+					g.Expect(got).To(HaveValue(And(HaveField("Status", metav1.ConditionFalse),
+						HaveField("Reason", v1alpha1.ReasonSnapshotNotFound),
+						HaveField("Message", ContainSubstring(tt.none)))), runs)
+				}
+				if name == "made again, and a retry has backed up into it" {
+					break // by then the Repository has counted
+				}
+				b.runs, b.previous = nil, j.status
+			}
+		})
+	}
+}
+
+// Only a Repository that is emptied, or holds something again, is worth another look.
+func TestBackupsThatChangeProtection(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	of := func(n *int32) *v1alpha1.Repository {
+		r := &v1alpha1.Repository{}
+		r.Status.SnapshotCount = n
+		return r
+	}
+	passes := func(before, after *int32) bool {
+		return HoldsBackupChanged.Update(event.UpdateEvent{ObjectOld: of(before), ObjectNew: of(after)})
+	}
+	g.Expect(passes(new(int32(1)), new(int32(0)))).To(BeTrue())
+	g.Expect(passes(nil, new(int32(1)))).To(BeTrue())
+	g.Expect(passes(nil, new(int32(0)))).To(BeFalse())
+	g.Expect(passes(new(int32(7)), new(int32(8)))).To(BeFalse())
+}
+
+// A session that nobody has ever started says why there is no backup yet.
+func TestASuspendedSessionWithoutABackupSaysSo(t *testing.T) {
+	t.Parallel()
+	for name, edit := range map[string]func(*sessionFacts){"suspended": suspended, "paused": paused} {
+		g := NewWithT(t)
+		b := hourly(t, "11-20T08:50:00", edit)
+		b.previous = v1alpha1.SessionStatus{}
+		c := &v1alpha1.BackupConfiguration{}
+		protected(c, []*protection{judge(b).protection})
+		g.Expect(conditions.Get(c, v1alpha1.ConditionProtected)).To(HaveValue(And(
+			HaveField("Status", metav1.ConditionUnknown), HaveField("Reason", v1alpha1.ReasonNoBackupYet),
+			HaveField("Message", HaveSuffix(": hourly (its schedule is suspended)")))), name)
+	}
+}
