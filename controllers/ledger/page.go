@@ -3,10 +3,12 @@ package ledger
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -61,7 +63,7 @@ func (r *Reconciler) page(ctx context.Context, l *v1alpha1.Ledger) ([]byte, erro
 		for _, s := range b.Spec.Sessions {
 			sessions = append(sessions, s.SessionConfig)
 		}
-		row := ledger.Policy{Kind: v1alpha1.BackupBatchKind, Empty: policy.KnownEmpty(b)}
+		row := ledger.Policy{Kind: v1alpha1.BackupBatchKind, Empty: policy.KnownEmpty(b), Paused: b.Spec.Paused}
 		if err := p.add(ctx, row, &b.ObjectMeta, targets, used, sessions, b.Status.Sessions); err != nil {
 			return nil, err
 		}
@@ -80,7 +82,7 @@ func (r *Reconciler) page(ctx context.Context, l *v1alpha1.Ledger) ([]byte, erro
 		for _, s := range c.Spec.Sessions {
 			sessions = append(sessions, s.SessionConfig)
 		}
-		row := ledger.Policy{Kind: v1alpha1.BackupConfigurationKind}
+		row := ledger.Policy{Kind: v1alpha1.BackupConfigurationKind, Paused: c.Spec.Paused}
 		if err := p.add(ctx, row, &c.ObjectMeta, targets, used, sessions, c.Status.Sessions); err != nil {
 			return nil, err
 		}
@@ -102,6 +104,9 @@ func (r *Reconciler) builder(ctx context.Context, m matchers) (*pageBuilder, err
 	p.backups = backupsOf(r.Client, sessions.Items, p.now)
 	selected := func(namespace string) (bool, error) {
 		return m.any(ctx, p.namespaces, namespace, func(labels.Selector) bool { return true })
+	}
+	if err := p.backups.readRepositories(ctx); err != nil {
+		return nil, err
 	}
 	if err := p.backups.readLost(ctx, selected); err != nil {
 		return nil, err
@@ -178,19 +183,11 @@ func (p *pageBuilder) add(
 	}
 	row.Namespace, row.Name = o.Namespace, o.Name
 	row.LastSuccess, row.LastResult, row.LastReason = h.success, h.result, h.reason
-	for _, s := range status {
-		if n := s.NextSchedule; n != nil && (row.Next.IsZero() || n.Time.Before(row.Next)) {
-			row.Next = n.Time
-		}
-	}
+	p.addNext(&row, sessions, status)
+	passed := false
 	for i := range sessions {
 		config := &sessions[i]
-		known := v1alpha1.SessionStatus{}
-		for _, s := range status {
-			if s.Name == config.Name {
-				known = s
-			}
-		}
+		known := statusOf(status, config.Name)
 		if t := known.LastSuccessTime; t != nil && !v1alpha1.Ahead(t.Time, p.now) {
 			row.LastSuccess = later(row.LastSuccess, t.Time)
 		}
@@ -198,22 +195,56 @@ func (p *pageBuilder) add(
 			o.CreationTimestamp.Time)
 		if due, ok := backup.SuccessDue(&known, config, h.sessions[config.Name], p.now, next); ok {
 			p.expect(&row, due)
+			slot, ok := backup.OwedSlot(&known, h.sessions[config.Name], p.now, next)
+			passed = passed || ok && p.now.After(slot)
 		}
 	}
-	if err := p.addTargets(ctx, &row, by, targets, used); err != nil {
+	// A backup that another policy made is none in the place that this one names.
+	failing := row.LastSuccess.IsZero() && (passed || row.LastResult == string(v1alpha1.BackupSessionFailed))
+	if err := p.addTargets(ctx, &row, by, failing, targets, used); err != nil {
 		return err
 	}
 	p.rows = append(p.rows, row)
 	return nil
 }
 
-// addTargets adds the targets of a policy to its row, and what is wrong with their backups.
+// addNext adds the next slot of a policy to its row, and which sessions have none because they are suspended.
+func (p *pageBuilder) addNext(
+	row *ledger.Policy, sessions []v1alpha1.SessionConfig, status []v1alpha1.SessionStatus,
+) {
+	scheduled := 0
+	for i := range sessions {
+		scheduler := sessions[i].Scheduler
+		if scheduler == nil {
+			continue
+		}
+		scheduled++
+		if ptr.Deref(scheduler.Suspend, false) {
+			row.Suspended = append(row.Suspended, sessions[i].Name)
+			continue
+		}
+		known := statusOf(status, sessions[i].Name)
+		if n := known.NextSchedule; n != nil && (row.Next.IsZero() || n.Time.Before(row.Next)) {
+			row.Next = n.Time
+		}
+	}
+	row.AllSuspended = scheduled > 0 && len(row.Suspended) == scheduled
+}
+
+// statusOf returns the status of a session, or an empty one.
+func statusOf(all []v1alpha1.SessionStatus, name string) v1alpha1.SessionStatus {
+	if i := slices.IndexFunc(all, func(s v1alpha1.SessionStatus) bool { return s.Name == name }); i >= 0 {
+		return all[i]
+	}
+	return v1alpha1.SessionStatus{}
+}
+
+// addTargets adds the targets of a policy to its row, and what is wrong with their backups. failing reports that the
+// policy should have made one and has made none.
 func (p *pageBuilder) addTargets(
-	ctx context.Context, row *ledger.Policy, by invoker, targets []v1alpha1.TypedObjectReference,
+	ctx context.Context, row *ledger.Policy, by invoker, failing bool, targets []v1alpha1.TypedObjectReference,
 	used func(target int) []policy.ChosenRepository,
 ) error {
-	// A backup that another policy made is none in the place that this one names.
-	failing := row.LastSuccess.IsZero() && row.LastResult == string(v1alpha1.BackupSessionFailed)
 	for i, t := range targets {
 		row.Targets = append(row.Targets, t.String())
 		t.Namespace = by.namespace
@@ -224,21 +255,25 @@ func (p *pageBuilder) addTargets(
 		if err != nil {
 			return err
 		}
-		f := p.backups.flawOf(by, t, func() (names []string) {
-			for _, r := range used(i) {
-				names = append(names, r.Name)
-			}
-			return names
-		})
+		var names []string
+		for _, r := range used(i) {
+			names = append(names, r.Name)
+		}
+		f := p.backups.flawOf(by, t, func() []string { return names })
+		none, some := p.backups.emptied(by, t, names)
 		switch name := row.Targets[len(row.Targets)-1]; {
 		case !done:
 			row.NoBackup = append(row.NoBackup, name)
+		case none:
+			row.NoneLeft = append(row.NoneLeft, name)
 		case f.lost != "":
 			row.Lose(name, f.lost, f.all)
 		case f.all:
 			row.Damaged = append(row.Damaged, name)
-		case f.newest:
-			row.NewestDamaged = append(row.NewestDamaged, name)
+		case some:
+			row.NoneLeftInSome = append(row.NoneLeftInSome, name)
+		case f.newest || f.damaged > 0:
+			row.Damage(name, f.newest, f.damaged, f.of)
 		}
 	}
 	return nil

@@ -15,6 +15,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/run/backup"
 )
 
 // backups knows which targets have had a good backup, and what checks found of those that exist.
@@ -29,6 +30,11 @@ type backups struct {
 	// the namespaces whose Snapshots are known.
 	checks   map[v1alpha1.TypedObjectReference]*checks
 	checksBy map[made]*checks
+	// into are the Repositories into which a certain policy has backed up a target, and when the last run ended that
+	// did.
+	into map[made]map[string]time.Time
+	// repositories are all Repositories.
+	repositories map[types.NamespacedName]*v1alpha1.Repository
 	// lost are the Repositories that can't be opened any more, with the reasons.
 	lost map[types.NamespacedName]string
 	// read are the namespaces whose Snapshots are known.
@@ -51,7 +57,8 @@ func backupsOf(cache client.Reader, sessions []v1alpha1.BackupSession, now time.
 	b := &backups{
 		cache: cache, now: now, known: map[v1alpha1.TypedObjectReference]bool{}, made: map[made]bool{},
 		checks: map[v1alpha1.TypedObjectReference]*checks{}, checksBy: map[made]*checks{}, read: map[string]bool{},
-		lost: map[types.NamespacedName]string{},
+		lost: map[types.NamespacedName]string{}, into: map[made]map[string]time.Time{},
+		repositories: map[types.NamespacedName]*v1alpha1.Repository{},
 	}
 	for i := range sessions {
 		s := &sessions[i]
@@ -66,8 +73,55 @@ func backupsOf(cache client.Reader, sessions []v1alpha1.BackupSession, now time.
 				b.made[madeBy(invoker{s.Namespace, s.Spec.Invoker.Kind, s.Spec.Invoker.Name}, target)] = true
 			}
 		}
+		b.enter(s)
 	}
 	return b
+}
+
+// enter notes into which Repositories a run has backed up its targets.
+func (b *backups) enter(s *v1alpha1.BackupSession) {
+	ended := v1alpha1.Happened(backup.EndOf(s), s.CreationTimestamp.Time, b.now)
+	backup.BackedUp(s, func(t *v1alpha1.ResolvedTarget, repository string) {
+		target := t.AppRef
+		target.Namespace = s.Namespace
+		by := madeBy(invoker{s.Namespace, s.Spec.Invoker.Kind, s.Spec.Invoker.Name}, target)
+		if b.into[by] == nil {
+			b.into[by] = map[string]time.Time{}
+		}
+		b.into[by][repository] = later(b.into[by][repository], ended)
+	})
+}
+
+// readRepositories knows all Repositories.
+func (b *backups) readRepositories(ctx context.Context) error {
+	var all v1alpha1.RepositoryList
+	if err := b.cache.List(ctx, &all, client.UnsafeDisableDeepCopy); err != nil {
+		return fmt.Errorf("list Repositories: %w", err)
+	}
+	for i := range all.Items {
+		b.repositories[client.ObjectKeyFromObject(&all.Items[i])] = &all.Items[i]
+	}
+	return nil
+}
+
+// emptied reports whether one of the Repositories that a policy names for a target holds no backup any more, and
+// whether none of them holds one. What nobody has ever backed up into a Repository is not missing there.
+func (b *backups) emptied(policyOf invoker, target v1alpha1.TypedObjectReference, used []string) (all, some bool) {
+	into, held := b.into[madeBy(policyOf, target)], false
+	for _, name := range used {
+		r := b.repositories[types.NamespacedName{Namespace: target.Namespace, Name: name}]
+		at, known := into[name]
+		if !known {
+			at = b.now
+		}
+		switch {
+		case (known || r != nil) && policy.Emptied(r, at):
+			some = true
+		case known || r != nil && policy.HoldsBackup(r):
+			held = true
+		}
+	}
+	return some && !held, some
 }
 
 // of reports whether a target, with its namespace, has had a good backup. A run tells it while the cache lacks its
@@ -131,25 +185,21 @@ func countsFor(s *v1alpha1.Snapshot) bool {
 	return s.Status.Phase == v1alpha1.SnapshotSucceeded && v1alpha1.InForce(s)
 }
 
-// readLost finds the Repositories of selected namespaces that can't be opened any more, and reads the Snapshots of these
+// readLost finds, once readRepositories was called, the Repositories of selected namespaces that can't be opened any more, and reads the Snapshots of these
 // namespaces. What is read before knows nothing of them.
 func (b *backups) readLost(ctx context.Context, selected func(namespace string) (bool, error)) error {
-	var all v1alpha1.RepositoryList
-	if err := b.cache.List(ctx, &all, client.UnsafeDisableDeepCopy); err != nil {
-		return fmt.Errorf("list Repositories: %w", err)
-	}
-	for i := range all.Items {
-		reason, err := b.whyLost(ctx, &all.Items[i])
+	for key, r := range b.repositories {
+		reason, err := b.whyLost(ctx, r)
 		if err != nil {
 			return err
 		}
 		if reason == "" {
 			continue
 		}
-		if ok, err := selected(all.Items[i].Namespace); err != nil {
+		if ok, err := selected(key.Namespace); err != nil {
 			return err
 		} else if ok {
-			b.lost[client.ObjectKeyFromObject(&all.Items[i])] = reason
+			b.lost[key] = reason
 		}
 	}
 	for key := range b.lost {
@@ -221,6 +271,8 @@ func (b *backups) readDamaged(ctx context.Context, selected func(namespace strin
 type flaw struct {
 	// all reports that no backup is whole, newest that a newest one is damaged.
 	all, newest bool
+	// damaged is how many backups in the Repositories in use are damaged, of how many.
+	damaged, of int
 	// lost is the reason why a Repository with some of the backups can't be opened. With all, it can be one that the
 	// policy has left.
 	lost string
@@ -241,7 +293,10 @@ func (b *backups) flawOf(policy invoker, target v1alpha1.TypedObjectReference, u
 	if f.all {
 		return f
 	}
-	f.newest = found.newestDamaged(used)
+	if found.damaged > 0 {
+		f.newest = found.newestDamaged(used)
+		f.damaged, f.of = found.damagedIn(used())
+	}
 	if f.lost != "" {
 		names := used()
 		f.lost = b.lostIn(target.Namespace, slices.DeleteFunc(in, func(name string) bool {
@@ -258,15 +313,27 @@ type checks struct {
 	// newest are the newest of them, by Repository.
 	newest map[string]*v1alpha1.Snapshot
 	latest *v1alpha1.Snapshot // of all
+	// damaged is how many are. in has it by Repository, with the number of all.
+	damaged int
+	in      map[string]tally
 }
+
+type tally struct{ damaged, of int }
 
 func see[K comparable](m map[K]*checks, key K, s *v1alpha1.Snapshot, whole bool, now time.Time) {
 	c := m[key]
 	if c == nil {
-		c = &checks{newest: map[string]*v1alpha1.Snapshot{}}
+		c = &checks{newest: map[string]*v1alpha1.Snapshot{}, in: map[string]tally{}}
 		m[key] = c
 	}
 	c.whole = c.whole || whole
+	n := c.in[s.Spec.Repository]
+	n.of++
+	if v1alpha1.Damaged(s.Status.Integrity) {
+		n.damaged++
+		c.damaged++
+	}
+	c.in[s.Spec.Repository] = n
 	newer := func(than *v1alpha1.Snapshot) bool {
 		return than == nil || cmp.Or(madeAt(than, now).Compare(madeAt(s, now)), cmp.Compare(than.Name, s.Name)) < 0
 	}
@@ -278,16 +345,17 @@ func see[K comparable](m map[K]*checks, key K, s *v1alpha1.Snapshot, whole bool,
 	}
 }
 
+// damagedIn counts the Snapshots of these Repositories. Those of others accuse a target no more.
+func (c *checks) damagedIn(used []string) (damaged, of int) {
+	for _, name := range used {
+		damaged, of = damaged+c.in[name].damaged, of+c.in[name].of
+	}
+	return damaged, of
+}
+
 // newestDamaged reports whether the newest Snapshot of a Repository in use is damaged. A Repository that the policy has
 // left, perhaps because of the damage, does not count, unless none in use has a Snapshot: then the newest of all does.
 func (c *checks) newestDamaged(used func() []string) bool {
-	damage := false
-	for _, s := range c.newest {
-		damage = damage || v1alpha1.Damaged(s.Status.Integrity)
-	}
-	if !damage {
-		return false
-	}
 	known := false
 	for _, name := range used() {
 		if s := c.newest[name]; s != nil {

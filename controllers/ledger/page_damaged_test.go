@@ -22,8 +22,11 @@ func TestThePageNamesTargetsWithDamagedBackups(t *testing.T) {
 	page := func() string { return w.rendered("l") }
 	w.ledger("l")
 	w.nightly("data")
+	w.uses("data", "repo")
 	const all, newest = "PersistentVolumeClaim/data (**all backups damaged**)",
-		"PersistentVolumeClaim/data (**newest backup damaged**)"
+		"PersistentVolumeClaim/data (**newest backup damaged: 1 of 2**)"
+	const older = "PersistentVolumeClaim/data (**some backups damaged: 1 of 2**)"
+	some := "\n**Some backups damaged:** BackupConfiguration/data in " + w.namespace + " (1 of 1 targets).\n"
 	top := "\n**Damaged:** BackupConfiguration/data in " + w.namespace + " (1 of 1 targets).\n"
 	say := func(run string, whole *bool) {
 		s := &v1alpha1.Snapshot{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "repo-" + run}}
@@ -59,10 +62,11 @@ func TestThePageNamesTargetsWithDamagedBackups(t *testing.T) {
 	g.Expect(page()).To(ContainSubstring(top), "another policy does not keep its backup in the same place")
 
 	run("b", own)
-	g.Expect(page()).NotTo(ContainSubstring("damaged"), "there is a newer one that nobody has checked")
+	g.Expect(page()).To(And(ContainSubstring(some), ContainSubstring(older), Not(ContainSubstring("**Damaged"))),
+		"there is a newer one that nobody has checked")
 	say("b", new(false))
 	say("a", new(true))
-	g.Expect(page()).To(And(ContainSubstring(newest), Not(ContainSubstring("**Damaged"))))
+	g.Expect(page()).To(And(ContainSubstring(some), ContainSubstring(newest), Not(ContainSubstring("**Damaged"))))
 	say("b", new(true))
 	g.Expect(page()).NotTo(ContainSubstring("damaged"))
 }
@@ -92,12 +96,7 @@ func TestADamagedRepositoryThatThePolicyHasLeft(t *testing.T) {
 		}
 		w.createWithStatus(s)
 	}
-	uses := func(repository string) {
-		c := &v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "data"}}
-		bed.Edit(t, c, func() {
-			c.Spec.Sessions[0].Repositories = []v1alpha1.RepositoryInfo{{Name: repository}}
-		})
-	}
+	uses := func(repository string) { w.uses("data", repository) }
 	made("a", "old", true)
 	made("b", "old", false)
 	g.Expect(w.rendered("l")).To(ContainSubstring("newest backup damaged"))
@@ -168,16 +167,7 @@ func TestALostRepositoryOfSeveral(t *testing.T) {
 	g, w := NewWithT(t), newWorld(t)
 	w.ledger("l")
 	w.nightly("data")
-	uses := func(names ...string) {
-		c := &v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "data"}}
-		bed.Edit(t, c, func() {
-			c.Spec.Sessions[0].Repositories = nil
-			for _, name := range names {
-				c.Spec.Sessions[0].Repositories = append(c.Spec.Sessions[0].Repositories,
-					v1alpha1.RepositoryInfo{Name: name})
-			}
-		})
-	}
+	uses := func(names ...string) { w.uses("data", names...) }
 	const all, some = "(**backups can't be read: RepositoryNotFound**)",
 		"(**some backups can't be read: RepositoryNotFound**)"
 	w.repository("lost", v1alpha1.ReasonRepositoryNotFound)
@@ -201,6 +191,19 @@ func TestALostRepositoryOfSeveral(t *testing.T) {
 	s := &v1alpha1.Snapshot{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "repo-a"}}
 	bed.EditStatus(t, s, func() { s.Status.Integrity = new(false) })
 	g.Expect(w.rendered("l")).To(And(ContainSubstring(all), ContainSubstring("**Can't")), "the other is damaged")
+}
+
+// uses makes a policy back up into Repositories.
+func (w *world) uses(policy string, names ...string) {
+	w.t.Helper()
+	c := &v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: policy}}
+	bed.Edit(w.t, c, func() {
+		c.Spec.Sessions[0].Repositories = nil
+		for _, name := range names {
+			c.Spec.Sessions[0].Repositories = append(c.Spec.Sessions[0].Repositories,
+				v1alpha1.RepositoryInfo{Name: name})
+		}
+	})
 }
 
 // repository makes a Repository that is ready, or not for a reason.

@@ -17,13 +17,17 @@ type Policy struct {
 	Targets []string
 	// NoBackup are those of them that never had a good backup.
 	NoBackup []string
+	// NoneLeft are those that had backups, and have none any more. NoneLeftInSome are those of which another repository
+	// can hold some.
+	NoneLeft, NoneLeftInSome []string
 	// Damaged are those that have backups, all of which are damaged. NewestDamaged are those whose newest backup in
-	// some repository is damaged, while another one is not.
-	Damaged, NewestDamaged []string
+	// some repository is damaged, while another one is not, SomeDamaged those of which only older ones are. Damage adds
+	// the latter two.
+	Damaged, NewestDamaged, SomeDamaged []string
 	// Unreadable are those that have backups, none of which can be read, some or all because a Repository can't be
 	// opened. SomeUnreadable are those of which another backup can be read. Lose adds them.
 	Unreadable, SomeUnreadable []string
-	// why has the reasons of both.
+	// why has what a row adds: the reasons of both, and how many backups are damaged.
 	why map[string]string
 	// Empty are the names of targets whose selectors find nothing.
 	Empty []string
@@ -34,6 +38,11 @@ type Policy struct {
 	LastResult, LastReason string
 	// Next is the next slot. Zero means that there is none.
 	Next time.Time
+	// Paused says that no schedule of the policy starts anything for now. Suspended are the sessions of which that is
+	// so, and AllSuspended says that there is no other session with a schedule.
+	Paused       bool
+	Suspended    []string
+	AllSuspended bool
 	// Late says that a run that should have succeeded by now has not.
 	Late bool
 	// Due is when it becomes late if nothing succeeds until then. Zero means never.
@@ -42,15 +51,31 @@ type Policy struct {
 
 // Lose notes that backups of a target can't be read, for the reason of a Repository.
 func (p *Policy) Lose(target, reason string, all bool) {
-	if p.why == nil {
-		p.why = map[string]string{}
-	}
-	p.why[target] = reason
+	p.because(target, reason)
 	if all {
 		p.Unreadable = append(p.Unreadable, target)
 	} else {
 		p.SomeUnreadable = append(p.SomeUnreadable, target)
 	}
+}
+
+// Damage notes that some backups of a target are damaged, with or without a newest one, and others are not.
+func (p *Policy) Damage(target string, newest bool, damaged, of int) {
+	if damaged > 0 {
+		p.because(target, fmt.Sprintf("%d of %d", damaged, of))
+	}
+	if newest {
+		p.NewestDamaged = append(p.NewestDamaged, target)
+	} else {
+		p.SomeDamaged = append(p.SomeDamaged, target)
+	}
+}
+
+func (p *Policy) because(target, why string) {
+	if p.why == nil {
+		p.why = map[string]string{}
+	}
+	p.why[target] = why
 }
 
 // kept is what a page says first, as long as somebody keeps it.
@@ -116,8 +141,13 @@ func Page(cluster string, policies []Policy, interval time.Duration) []byte {
 		" Times are UTC. A policy is late when a run that was due has not succeeded within its time.\n")
 	out.WriteString(validity(policies, interval))
 	out.WriteString(affected("No backup yet", policies, func(p Policy) []string { return p.NoBackup }))
+	out.WriteString(affected("No backup left", policies, func(p Policy) []string { return p.NoneLeft }))
+	out.WriteString(affected("No backup left in some repository", policies,
+		func(p Policy) []string { return p.NoneLeftInSome }))
 	out.WriteString(affected("Can't be read", policies, func(p Policy) []string { return p.Unreadable }))
 	out.WriteString(affected("Damaged", policies, func(p Policy) []string { return p.Damaged }))
+	out.WriteString(affected("Some backups damaged", policies,
+		func(p Policy) []string { return slices.Concat(p.NewestDamaged, p.SomeDamaged) }))
 	if len(policies) == 0 {
 		out.WriteString("\nThere is no backup policy.\n")
 	}
@@ -128,7 +158,7 @@ func Page(cluster string, policies []Policy, interval time.Duration) []byte {
 			out.WriteString("| --- | --- | --- | --- | --- | --- |\n")
 		}
 		fmt.Fprintf(&out, "| %s | %s | %s | %s | %s | %s |\n", escape(p.Kind+"/"+p.Name), targets(p),
-			moment(p.LastSuccess), result(p), moment(p.Next), late(p.Late))
+			moment(p.LastSuccess), result(p), next(p), late(p.Late))
 	}
 	return []byte(out.String())
 }
@@ -156,27 +186,30 @@ func affected(what string, policies []Policy, of func(Policy) []string) string {
 	return "\n**" + what + ":** " + strings.Join(names, ", ") + ".\n"
 }
 
-// targets names the targets of a policy. First come the selectors that find nothing, then targets without a backup, and
-// those with one that is damaged or can't be read.
+// targets names the targets of a policy. First come the selectors that find nothing, then targets without a backup,
+// those that have none left, and those with one that is damaged or can't be read.
 func targets(p Policy) string {
-	good := slices.DeleteFunc(slices.Clone(p.Targets), func(t string) bool {
-		return slices.Contains(p.NoBackup, t) || slices.Contains(p.Damaged, t) ||
-			slices.Contains(p.NewestDamaged, t) || p.why[t] != ""
-	})
-	var shown []string
-	more, rest := 0, ""
-	for _, group := range []struct {
+	type group struct {
 		names []string
 		of    string // what is wrong with each of them
-	}{
-		{p.Empty, "selector finds nothing"},
+	}
+	groups := []group{
 		{p.NoBackup, "no backup yet"},
+		{p.NoneLeft, "no backup left"},
 		{p.Unreadable, "backups can't be read"},
 		{p.Damaged, "all backups damaged"},
+		{p.NoneLeftInSome, "no backup left in some repository"},
 		{p.SomeUnreadable, "some backups can't be read"},
 		{p.NewestDamaged, "newest backup damaged"},
-		{names: good},
-	} {
+		{p.SomeDamaged, "some backups damaged"},
+	}
+	good := slices.DeleteFunc(slices.Clone(p.Targets), func(t string) bool {
+		return slices.ContainsFunc(groups, func(g group) bool { return slices.Contains(g.names, t) })
+	})
+	groups = slices.Insert(groups, 0, group{p.Empty, "selector finds nothing"})
+	var shown []string
+	more, rest := 0, ""
+	for _, group := range append(groups, group{names: good}) {
 		hidden := max(len(group.names)-(maxTargets-len(shown)), 0)
 		for _, name := range group.names[:len(group.names)-hidden] {
 			of := group.of
@@ -203,6 +236,19 @@ func moment(t time.Time) string {
 		return "-"
 	}
 	return t.UTC().Format("2006-01-02 15:04")
+}
+
+// next says when the next run starts, and which sessions start none for now.
+func next(p Policy) string {
+	switch {
+	case p.Paused:
+		return "paused"
+	case p.AllSuspended:
+		return "suspended"
+	case len(p.Suspended) > 0:
+		return moment(p.Next) + " (suspended: " + escape(strings.Join(p.Suspended, ", ")) + ")"
+	}
+	return moment(p.Next)
 }
 
 func result(p Policy) string {

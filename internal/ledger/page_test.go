@@ -89,15 +89,46 @@ func TestPageNamesDamagedBackups(t *testing.T) {
 	for i := range 12 {
 		p.Targets = append(p.Targets, fmt.Sprintf("Deployment/d%02d", i))
 	}
-	p.NoBackup, p.Damaged, p.NewestDamaged = p.Targets[11:], p.Targets[3:5], p.Targets[5:6]
+	p.NoBackup, p.Damaged = p.Targets[11:], p.Targets[3:5]
+	p.Damage(p.Targets[5], true, 1, 2)
+	p.Damage(p.Targets[6], false, 5, 6)
 	page := func() string { return string(Page("production", []Policy{p, {Namespace: "shop", Name: "b"}}, 0)) }
 	g.Expect(page()).To(ContainSubstring("\n**No backup yet:** BackupBatch/shop in shop (1 of 12 targets).\n" +
-		"\n**Damaged:** BackupBatch/shop in shop (2 of 12 targets).\n\n## shop\n"))
+		"\n**Damaged:** BackupBatch/shop in shop (2 of 12 targets).\n" +
+		"\n**Some backups damaged:** BackupBatch/shop in shop (2 of 12 targets).\n\n## shop\n"))
 	g.Expect(page()).To(ContainSubstring("| Deployment/d11 (**no backup yet**), " +
 		"Deployment/d03 (**all backups damaged**), Deployment/d04 (**all backups damaged**), " +
-		"Deployment/d05 (**newest backup damaged**), Deployment/d00, "))
-	p.NoBackup, p.Damaged, p.NewestDamaged = nil, p.Targets[1:], nil
+		"Deployment/d05 (**newest backup damaged: 1 of 2**), " +
+		"Deployment/d06 (**some backups damaged: 5 of 6**), Deployment/d00, "))
+	p.NoBackup, p.Damaged, p.NewestDamaged, p.SomeDamaged = nil, p.Targets[1:], nil, nil
 	g.Expect(page()).To(ContainSubstring(", and 2 more (**all backups damaged** of 1) |"))
+}
+
+// Who reads nothing but the branch learns that somebody has deleted all backups.
+func TestPageNamesTargetsWithNoBackupLeft(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	p := Policy{Namespace: "shop", Kind: "BackupBatch", Name: "shop"}
+	p.Targets = []string{"Deployment/a", "Job/b", "Job/c"}
+	p.NoneLeft, p.NoneLeftInSome = p.Targets[1:2], p.Targets[2:]
+	page := string(Page("production", []Policy{p}, 0))
+	g.Expect(page).To(ContainSubstring("\n**No backup left:** BackupBatch/shop in shop (1 of 3 targets).\n" +
+		"\n**No backup left in some repository:** BackupBatch/shop in shop (1 of 3 targets).\n\n## shop\n"))
+	g.Expect(page).To(ContainSubstring("| Job/b (**no backup left**), " +
+		"Job/c (**no backup left in some repository**), Deployment/a | "))
+}
+
+// Nobody must take a policy that starts nothing for one that does.
+func TestPageSaysWhatStartsNothing(t *testing.T) {
+	t.Parallel()
+	for want, p := range map[string]Policy{
+		"| paused | no |":    {Next: slot, Paused: true, Suspended: []string{"a"}, AllSuspended: true},
+		"| suspended | no |": {Suspended: []string{"a"}, AllSuspended: true},
+		"| 2026-07-31 23:00 (suspended: a, weekly\\_b) | no |": {Next: slot, Suspended: []string{"a", "weekly_b"}},
+		"| - | no |": {},
+	} {
+		NewWithT(t).Expect(string(Page("production", []Policy{p}, 0))).To(ContainSubstring(want))
+	}
 }
 
 // Who reads nothing but the branch learns that a repository is gone, which can be with all that it held.

@@ -169,9 +169,9 @@ func (b *sessionFacts) begun(last backup.Success) (of []*v1alpha1.BackupSession)
 	return of
 }
 
-// backedUp returns what the runs of the last success, and later ones, have backed up, and when the newest of them ended.
-// A part without a target stands for all of that name: the run that began the restore point is gone, and had left it in
-// order.
+// backedUp returns what the runs of the last success, and later ones, have backed up, and when the newest of them
+// ended. A part without a target stands for all of that name: the run that began the restore point is gone, and had
+// left it in order.
 func (b *sessionFacts) backedUp(last backup.Success, from []*v1alpha1.BackupSession) map[part]time.Time {
 	got := map[part]time.Time{}
 	note := func(r *v1alpha1.BackupSession) func(*v1alpha1.ResolvedTarget, string) {

@@ -1,0 +1,126 @@
+package ledger
+
+import (
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// madeInto makes a run of the policy data that has backed up its target into Repositories.
+func (w *world) madeInto(run string, repositories ...string) {
+	w.t.Helper()
+	target := v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "data"}
+	w.session(run, func(s *v1alpha1.BackupSession) {
+		s.Spec.Invoker.Kind, s.Spec.Invoker.Name = v1alpha1.BackupConfigurationKind, "data"
+		s.Status.Targets = []v1alpha1.BackupTargetStatus{{
+			Name: "data", Phase: v1alpha1.BackupSessionSucceeded, AppRef: target,
+		}}
+		t := v1alpha1.ResolvedTarget{Name: "data", AppRef: target, Configuration: "data"}
+		for _, name := range repositories {
+			t.Repositories = append(t.Repositories, v1alpha1.ResolvedRepository{Name: name})
+		}
+		s.Status.Resolved.Targets = []v1alpha1.ResolvedTarget{t}
+	})
+}
+
+// holds sets what a Repository has counted.
+func (w *world) holds(repository string, count int32, last *metav1.Time) {
+	w.t.Helper()
+	r := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: repository}}
+	bed.EditStatus(w.t, r, func() { r.Status.SnapshotCount, r.Status.LastBackupTime = &count, last })
+}
+
+// Who reads nothing but the branch learns that somebody has deleted all backups, or the Repository with them.
+func TestThePageNamesTargetsWithNoBackupLeft(t *testing.T) {
+	t.Parallel()
+	g, w := NewWithT(t), newWorld(t)
+	page := func() string { return w.rendered("l") }
+	w.ledger("l")
+	w.nightly("data")
+	w.uses("data", "near", "far")
+	made := time.Now()
+	for _, name := range []string{"near", "far", "new"} {
+		w.repository(name, v1alpha1.ReasonReady)
+	}
+	w.clock.SetTime(made.Add(time.Hour))
+	w.madeInto("a", "near", "far")
+	top := func(what string) OmegaMatcher {
+		return ContainSubstring("\n**" + what + ":** BackupConfiguration/data in " + w.namespace +
+			" (1 of 1 targets).\n")
+	}
+	const none, some = "PersistentVolumeClaim/data (**no backup left**)",
+		"PersistentVolumeClaim/data (**no backup left in some repository**)"
+	g.Expect(page()).NotTo(ContainSubstring("backup left"), "no Repository has counted its first backup")
+	last := &metav1.Time{Time: w.clock.Now()}
+	w.holds("near", 1, last)
+	w.holds("far", 0, last)
+	g.Expect(page()).To(And(top("No backup left in some repository"), ContainSubstring(some)))
+	w.holds("near", 0, last)
+	g.Expect(page()).To(And(top("No backup left"), ContainSubstring(none)))
+	w.uses("data", "near", "far", "new")
+	g.Expect(page()).To(ContainSubstring(none), "nobody has backed up anything into the new one")
+	w.holds("near", 2, last)
+	w.holds("far", 1, last)
+	g.Expect(page()).NotTo(ContainSubstring("backup left"))
+
+	for _, name := range []string{"near", "far"} {
+		r := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name}}
+		g.Expect(bed.Client.Delete(t.Context(), r)).To(Succeed())
+	}
+	g.Expect(page()).To(ContainSubstring(none), "they are gone")
+	w.clock.SetTime(made.Add(-time.Hour))
+	w.madeInto("elsewhere", "again")
+	w.uses("data", "again")
+	w.repository("again", v1alpha1.ReasonReady)
+	w.holds("again", 0, nil)
+	g.Expect(page()).To(ContainSubstring(none), "it was made after the success")
+}
+
+// Nobody must take a policy that starts nothing for one that does.
+func TestThePageSaysWhatIsSuspended(t *testing.T) {
+	t.Parallel()
+	g, w := NewWithT(t), newWorld(t)
+	w.ledger("l")
+	w.nightly("data")
+	c := &v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "data"}}
+	at := metav1.NewTime(time.Date(2030, 1, 1, 3, 0, 0, 0, time.UTC))
+	bed.EditStatus(t, c, func() {
+		c.Status.Sessions = []v1alpha1.SessionStatus{{Name: "nightly", NextSchedule: &at}}
+	})
+	g.Expect(w.rendered("l")).To(ContainSubstring("| 2030-01-01 03:00 | no |"))
+	bed.Edit(t, c, func() { c.Spec.Sessions[0].Scheduler.Suspend = new(true) })
+	g.Expect(w.rendered("l")).To(ContainSubstring("| suspended | no |"))
+	bed.Edit(t, c, func() {
+		weekly := v1alpha1.SessionConfig{Name: "weekly", Scheduler: &v1alpha1.SchedulerSpec{Schedule: "0 3 * * 0"}}
+		c.Spec.Sessions = append(c.Spec.Sessions, v1alpha1.BackupConfigurationSession{SessionConfig: weekly})
+	})
+	bed.EditStatus(t, c, func() {
+		c.Status.Sessions = append(c.Status.Sessions, v1alpha1.SessionStatus{Name: "weekly", NextSchedule: &at})
+	})
+	g.Expect(w.rendered("l")).To(ContainSubstring("| 2030-01-01 03:00 (suspended: nightly) | no |"))
+	bed.Edit(t, c, func() { c.Spec.Paused = true })
+	g.Expect(w.rendered("l")).To(ContainSubstring("| paused | no |"))
+}
+
+// A copy in another bucket whose Secret is misspelled never has a run. Another policy backs its target up.
+func TestThePageNamesPoliciesWhoseFirstSlotPassed(t *testing.T) {
+	t.Parallel()
+	g, w := NewWithT(t), newWorld(t)
+	w.ledger("l")
+	w.nightly("data")
+	w.session("elsewhere", func(s *v1alpha1.BackupSession) {
+		s.Spec.Invoker.Kind, s.Spec.Invoker.Name = v1alpha1.BackupConfigurationKind, "another"
+	})
+	c := get(w, &v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "data"}})
+	w.clock.SetTime(c.CreationTimestamp.Add(time.Second))
+	g.Expect(w.rendered("l")).NotTo(ContainSubstring("o backup yet"), "its first slot is still to come")
+	w.clock.SetTime(c.CreationTimestamp.Add(25 * time.Hour))
+	g.Expect(w.rendered("l")).To(ContainSubstring(
+		"**No backup yet:** BackupConfiguration/data in " + w.namespace + " (1 of 1 targets).\n"))
+	w.madeInto("a", "data")
+	g.Expect(w.rendered("l")).NotTo(ContainSubstring("o backup yet"))
+}
