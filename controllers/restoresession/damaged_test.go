@@ -34,8 +34,9 @@ func TestLatestTakesNoDamagedSnapshot(t *testing.T) {
 	s := w.settle("restore")
 	w.Expect(ending(s)).To(Equal("Succeeded/Succeeded"))
 	w.Expect(s.Status.Resolved.Snapshot).To(Equal("first"))
-	w.Expect(s.Status.Conditions).To(ContainElement(And(HaveField("Type", v1alpha1.ConditionValidationPassed),
-		HaveField("Message", ContainSubstring("Snapshot second is newer")))), "nobody takes it for the newest backup")
+	w.Expect(s.Status.Conditions).To(ContainElement(And(HaveField("Type", v1alpha1.ConditionPartial),
+		HaveField("Reason", v1alpha1.ReasonNewerSnapshot), HaveField("Message", MatchRegexp(
+			"^Snapshot second of .* is newer, but damaged: data of its components is gone: pvc")))), "nobody takes it for the newest backup")
 
 	w.damage("first", "pvc")
 	w.damage("pods", "pod-0")

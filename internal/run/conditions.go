@@ -52,11 +52,20 @@ func Partial(cs *[]metav1.Condition, message string, generation int64, now time.
 	Set(cs, v1alpha1.ConditionPartial, metav1.ConditionTrue, v1alpha1.ReasonPartial, message, generation, now)
 }
 
-// StartWithLess sets the condition Partial of a restore that takes a Snapshot although others of its target hold more,
-// or newer data: reason tells which. The event of the start becomes a warning that says so, too.
+// StartWithLess sets the condition Partial of a restore that takes a Snapshot although others of its target are newer,
+// or hold more: newer and holdsLess say so, or are "". The event of the start becomes a warning that says it, too.
 func StartWithLess(
-	cs *[]metav1.Condition, started *Event, reason, message string, generation int64, now time.Time,
+	cs *[]metav1.Condition, started *Event, newer, holdsLess string, generation int64, now time.Time,
 ) {
+	reason, message := v1alpha1.ReasonNewerSnapshot, newer
+	switch {
+	case newer == "" && holdsLess == "":
+		return
+	case newer == "":
+		reason, message = v1alpha1.ReasonHoldsLess, holdsLess
+	case holdsLess != "":
+		message += ". And " + holdsLess
+	}
 	Set(cs, v1alpha1.ConditionPartial, metav1.ConditionTrue, reason, message, generation, now)
 	started.warn(reason, message)
 }

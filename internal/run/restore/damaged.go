@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/retention"
@@ -64,12 +65,18 @@ func DeletionRefusal(s *v1alpha1.Snapshot, source *v1alpha1.RestoreDataSource, h
 }
 
 // passedOverMessage says that a restore of the latest Snapshot does not take the newest one. It returns "" if it does.
-func passedOverMessage(newer *v1alpha1.Snapshot) string {
+func passedOverMessage(newer *v1alpha1.Snapshot, now time.Time) string {
 	if newer == nil {
 		return ""
 	}
-	return fmt.Sprintf("; Snapshot %s is newer, but %s", newer.Name, DamageOf(newer, nil))
+	return fmt.Sprintf("Snapshot %s of %s is newer, but damaged: %s. To restore what is left of it, create another "+
+		"restore that names it in dataSource.snapshot with dataSource.allowDamaged (cairn restore --allow-damaged)",
+		newer.Name, newer.MadeBy(now).UTC().Format(time.RFC3339), DamageOf(newer, nil))
 }
+
+// Spoiled reports whether a Snapshot succeeded and stays, but is known to be damaged: who asks for the latest does not
+// get it.
+func Spoiled(s *v1alpha1.Snapshot) bool { return complete(s) && DamageOf(s, nil) != "" }
 
 // Good reports whether a Snapshot can take the place of another one without a doubt: it succeeded and stays, nothing
 // tells that it is damaged, and it was not made of what a restore had left half written.

@@ -244,3 +244,36 @@ func TestARestoreThatHoldsLessSaysSo(t *testing.T) {
 		})
 	}
 }
+
+// Who asks for the latest must not take an older Snapshot for the newest: the newer one is damaged.
+func TestARestoreThatPassesOverADamagedSnapshotSaysSo(t *testing.T) {
+	t.Parallel()
+	for name, less := range map[string]string{"alone": "", "that also holds less": "Snapshot b holds less"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := NewWithT(t)
+			newer := &v1alpha1.Snapshot{ObjectMeta: metav1.ObjectMeta{Name: "c"}}
+			newer.Status.SnapshotTime, newer.Status.Integrity = new(metav1.NewTime(runtest.Now)), new(false)
+			s := &v1alpha1.RestoreSession{ObjectMeta: metav1.ObjectMeta{Name: "r"}}
+			start := restore.Next(restore.Input{Now: runtest.Now, Session: s, Start: &restore.Start{
+				PassedOver: newer, HoldsLess: less, Resolved: v1alpha1.ResolvedRestore{
+					Hosts: []v1alpha1.ResolvedRestoreHost{restoreHost("target", "pvc")},
+				},
+			}})
+			says := "Snapshot c of " + runtest.Now.UTC().Format(time.RFC3339) + " is newer, but damaged: its integrity " +
+				"is false: data is gone. To restore what is left of it, "
+			g.Expect(start.Event).To(And(HaveField("Type", corev1.EventTypeWarning),
+				HaveField("Reason", v1alpha1.ReasonNewerSnapshot),
+				HaveField("Message", HavePrefix("the restore has started. "+says))))
+			s.Status = start.Status
+			d := restore.Next(restore.Input{Now: runtest.Now, Session: s, Jobs: map[string]run.Job{
+				restore.JobName("r", "target", 1): reportOf(task.ComponentResult{Outcome: task.OutcomeSucceeded}),
+			}})
+			s.Status = d.Status
+			g.Expect(s.Status.Phase).To(Equal(restoreSucceeded))
+			g.Expect(conditions.GetReason(s, v1alpha1.ConditionPartial)).To(Equal(v1alpha1.ReasonNewerSnapshot))
+			g.Expect(conditions.GetMessage(s, v1alpha1.ConditionPartial)).To(And(HavePrefix(says),
+				ContainSubstring(less)))
+		})
+	}
+}

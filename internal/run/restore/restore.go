@@ -183,18 +183,15 @@ func freeze(in Input, d *Decision) {
 	}
 	s.Phase, s.Reason = v1alpha1.RestoreSessionRunning, v1alpha1.ReasonRunning
 	run.Set(&s.Conditions, v1alpha1.ConditionValidationPassed, metav1.ConditionTrue,
-		v1alpha1.ReasonResourceValidationPassed, "the restore can be done"+passedOverMessage(in.Start.PassedOver),
-		in.Session.Generation, in.Now)
+		v1alpha1.ReasonResourceValidationPassed, "the restore can be done", in.Session.Generation, in.Now)
 	run.Progress(&s.Conditions, v1alpha1.ReasonRunning, "the restore runs", in.Session.Generation, in.Now)
-	d.Event = &run.Event{
-		Type: corev1.EventTypeNormal, Reason: run.ReasonStarted,
-		Message: "the restore has started" + passedOverMessage(in.Start.PassedOver),
+	d.Event = &run.Event{Type: corev1.EventTypeNormal, Reason: run.ReasonStarted, Message: "the restore has started"}
+	less := in.Start.HoldsLess
+	if less != "" {
+		less += ". If you miss that, create another restore that names that Snapshot in dataSource.snapshot"
 	}
-	if less := in.Start.HoldsLess; less != "" {
-		run.StartWithLess(&s.Conditions, d.Event, v1alpha1.ReasonHoldsLess,
-			less+". If you miss that, create another restore that names that Snapshot in dataSource.snapshot",
-			in.Session.Generation, in.Now)
-	}
+	run.StartWithLess(&s.Conditions, d.Event, passedOverMessage(in.Start.PassedOver, in.Now), less,
+		in.Session.Generation, in.Now)
 }
 
 // end ends a restore for good. A skipped restore ended well: it was made again, and did its work before.

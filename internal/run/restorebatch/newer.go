@@ -71,9 +71,9 @@ func (x Sought) admits(source *v1alpha1.RestoreBatchDataSource, session string, 
 // maxNewer is how many targets NewerSnapshots names at most.
 const maxNewer = 5
 
-// NewerSnapshots explains which targets have a newer good Snapshot than the one that ChooseSnapshots has chosen: not
-// all targets succeeded since, or another policy backs them up now. elsewhere are Snapshots of other policies. It
-// returns "" if there is none, or if the restore point is named.
+// NewerSnapshots explains which targets have a newer Snapshot than the one that ChooseSnapshots has chosen: a good one,
+// where not all targets succeeded since or another policy backs them up now, or a damaged one, which does not count.
+// elsewhere are Snapshots of other policies. It returns "" if there is none, or if the restore point is named.
 func NewerSnapshots(
 	list, elsewhere []v1alpha1.Snapshot, spec *v1alpha1.RestoreBatchSpec, chosen map[string]*v1alpha1.Snapshot,
 	now time.Time,
@@ -82,7 +82,8 @@ func NewerSnapshots(
 	if isNamed(source) {
 		return ""
 	}
-	newest := newestOfBatch(list, spec, chosen, now)
+	newest := newestOfBatch(list, spec, chosen, now, restore.Good)
+	spoiled := newestOfBatch(list, spec, chosen, now, restore.Spoiled)
 	for _, x := range SoughtAfter(spec, chosen) {
 		for i := range elsewhere {
 			if s := &elsewhere[i]; x.Admits(source, s, now) && (x.Only == "" || x.Only == s.Spec.Repository) {
@@ -91,17 +92,25 @@ func NewerSnapshots(
 		}
 	}
 	var out []string
-	own, foreign := false, false
+	var advice adviceOnNewer
 	for i := range spec.Targets {
 		c := chosen[spec.Targets[i].Name]
-		s, ok := newest[c.Name]
-		if !ok {
-			continue
+		var says []string
+		s, good := newest[c.Name]
+		if good {
+			ofBatch := retention.OfBatch(s.Snapshot, source)
+			advice.own, advice.foreign = advice.own || ofBatch, advice.foreign || !ofBatch
+			says = append(says, fmt.Sprintf("Snapshot %s of %s, %s, is newer than %s of %s", s.Name, instant(s.at),
+				madeBy(s.Snapshot, ofBatch), c.Name, instant(c.MadeBy(now).Time)))
 		}
-		ofBatch := retention.OfBatch(s.Snapshot, source)
-		own, foreign = own || ofBatch, foreign || !ofBatch
-		out = append(out, fmt.Sprintf("target %s: Snapshot %s of %s, %s, is newer than %s of %s", spec.Targets[i].Name,
-			s.Name, instant(s.at), madeBy(s.Snapshot, ofBatch), c.Name, instant(c.MadeBy(now).Time)))
+		if d, damaged := spoiled[c.Name]; damaged && (!good || newerSnapshot(d, s) > 0) {
+			advice.damaged = true
+			says = append(says, fmt.Sprintf("Snapshot %s of %s, %s, is newer, but damaged: %s", d.Name, instant(d.at),
+				madeBy(d.Snapshot, true), restore.DamageOf(d.Snapshot, nil)))
+		}
+		if len(says) > 0 {
+			out = append(out, "target "+spec.Targets[i].Name+": "+strings.Join(says, ", and "))
+		}
 	}
 	if len(out) == 0 {
 		return ""
@@ -109,18 +118,19 @@ func NewerSnapshots(
 	if more := len(out) - maxNewer; more > 0 {
 		out = append(out[:maxNewer], fmt.Sprintf("%d more targets", more))
 	}
-	return "not all targets get their newest data: " + adviceOnNewer(own, foreign) + "; " + strings.Join(out, "; ")
+	return "not all targets get their newest data: " + advice.String() + "; " + strings.Join(out, "; ")
 }
 
-// newestOfBatch returns the newest good Snapshot of other restore points that is newer than the one that was chosen,
-// by the name of that one.
+// newestOfBatch returns the newest Snapshot of other restore points that counts and is newer than the one that was
+// chosen, by the name of that one.
 func newestOfBatch(
 	list []v1alpha1.Snapshot, spec *v1alpha1.RestoreBatchSpec, chosen map[string]*v1alpha1.Snapshot, now time.Time,
+	counts func(*v1alpha1.Snapshot) bool,
 ) map[string]dated {
 	out := map[string]dated{}
 	for i := range list {
 		s := &list[i]
-		if !retention.OfBatch(s, &spec.DataSource) || !restore.Good(s) {
+		if !retention.OfBatch(s, &spec.DataSource) || !counts(s) {
 			continue
 		}
 		c := chosen[wantedTarget(spec, s)]
@@ -144,14 +154,23 @@ func newerOf(a, b dated) dated {
 
 const adviceOnForeign = "with its BackupBatch in dataSource.backupBatch (--batch), or alone (--snapshot)"
 
-func adviceOnNewer(own, foreign bool) string {
+// adviceOnNewer says how newer Snapshots are restored: own ones of the BackupBatch, those of a foreign policy, and
+// damaged ones.
+type adviceOnNewer struct{ own, foreign, damaged bool }
+
+// String returns the advice.
+func (a adviceOnNewer) String() string {
 	var ways []string
-	if own {
+	if a.own {
 		ways = append(ways, "create another RestoreBatch with dataSource.mixed (cairn restore --batch --mixed), or "+
 			"name a restore point in dataSource.backupSession (--backup-session)")
 	}
-	if foreign {
+	if a.foreign {
 		ways = append(ways, "restore what another policy made "+adviceOnForeign)
+	}
+	if a.damaged {
+		ways = append(ways, "restore what is left of a damaged one with its restore point in dataSource.backupSession "+
+			"and dataSource.allowDamaged (--backup-session, --allow-damaged)")
 	}
 	return "if you want that, " + strings.Join(ways, "; ")
 }

@@ -50,6 +50,33 @@ func TestNewerSnapshots(t *testing.T) {
 			more: []v1alpha1.Snapshot{pointSnapshot("b", "b", "web", 2, func(s *v1alpha1.Snapshot) {
 				s.Status.Integrity = new(false)
 			})},
+			want: "(--backup-session, --allow-damaged); target web: Snapshot web-b of 2026-07-01T02:00:00Z, of " +
+				"BackupSession b, is newer, but damaged: its integrity is false: data is gone",
+		},
+		"a damaged one, newer than a good one": {
+			source: latest,
+			more: []v1alpha1.Snapshot{
+				pointSnapshot("b", "b", "web", 2),
+				pointSnapshot("c", "c", "web", 3, func(s *v1alpha1.Snapshot) { s.Status.Integrity = new(false) }),
+			},
+			want: "; target web: Snapshot web-b of 2026-07-01T02:00:00Z, of BackupSession b, is newer than web-a of " +
+				"2026-07-01T01:00:00Z, and Snapshot web-c of 2026-07-01T03:00:00Z, of BackupSession c, is newer, but " +
+				"damaged: its integrity is false: data is gone",
+		},
+		"a damaged one, older than a good one": {
+			source: latest,
+			more: []v1alpha1.Snapshot{
+				pointSnapshot("b", "b", "web", 2, func(s *v1alpha1.Snapshot) { s.Status.Integrity = new(false) }),
+				pointSnapshot("c", "c", "web", 3),
+			},
+			want: "; target web: Snapshot web-c of 2026-07-01T03:00:00Z, of BackupSession c, is newer than web-a of " +
+				"2026-07-01T01:00:00Z",
+		},
+		"a damaged copy of what is restored": {
+			source: latest,
+			more: []v1alpha1.Snapshot{pointSnapshot("a", "a", "web", 2, in("z"), func(s *v1alpha1.Snapshot) {
+				s.Status.Integrity = new(false)
+			})},
 		},
 		"a later one in another Repository of the same run": {
 			source: latest,

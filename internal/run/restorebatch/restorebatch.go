@@ -177,23 +177,8 @@ func freeze(in Input, d *Decision) {
 		v1alpha1.ReasonResourceValidationPassed, "the restore can be done", in.Batch.Generation, in.Now)
 	run.Progress(&s.Conditions, v1alpha1.ReasonRunning, "the restore runs", in.Batch.Generation, in.Now)
 	d.Event = &run.Event{Type: corev1.EventTypeNormal, Reason: run.ReasonStarted, Message: "the restore has started"}
-	if reason, less := in.Start.less(); less != "" {
-		run.StartWithLess(&s.Conditions, d.Event, reason, less, in.Batch.Generation, in.Now)
-	}
+	run.StartWithLess(&s.Conditions, d.Event, in.Start.Newer, in.Start.HoldsLess, in.Batch.Generation, in.Now)
 	d.After = time.Second
-}
-
-// less says what other Snapshots of the targets have that those lack which are restored. It returns "" if that is
-// nothing.
-func (s *Start) less() (reason, message string) {
-	switch {
-	case s.Newer == "":
-		return v1alpha1.ReasonHoldsLess, s.HoldsLess
-	case s.HoldsLess == "":
-		return v1alpha1.ReasonNewerSnapshot, s.Newer
-	default:
-		return v1alpha1.ReasonNewerSnapshot, s.Newer + ". And " + s.HoldsLess
-	}
 }
 
 // end ends a RestoreBatch for good.
