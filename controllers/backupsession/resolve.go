@@ -206,7 +206,7 @@ func (r *resolution) task(
 		return nil, nil, err
 	}
 	out.database, refusal, err = read.FindDatabase(ctx, r.APIReader, r.session.Namespace, t.AppRef,
-		catalog.Params(&c.Addon.Tasks[0]), state.pods)
+		c.Addon.Tasks[0].StringParams(), state.pods)
 	if refusal == nil && err == nil {
 		t.Executor = v1alpha1.ExecutorJob
 		t.Task, out.streams, refusal, err = read.DatabaseTask(ctx, reader, *c.Addon, false, vars, out.database, nil)

@@ -74,19 +74,67 @@ func (r *Reconciler) underAnotherName(
 	ctx context.Context, b *v1alpha1.RestoreBatch, start *restorebatch.Start, snapshots []v1alpha1.Snapshot,
 	repositories []v1alpha1.Repository,
 ) error {
-	if start.Error.Reason != v1alpha1.ReasonSnapshotNotFound ||
-		slices.ContainsFunc(snapshots, func(s v1alpha1.Snapshot) bool {
-			return s.Status.Phase == v1alpha1.SnapshotSucceeded
-		}) {
+	if start.Error.Reason != v1alpha1.ReasonSnapshotNotFound {
+		return nil
+	}
+	gone, err := r.gone(ctx, b, start, snapshots)
+	if err != nil {
+		return err
+	}
+	others := slices.ContainsFunc(snapshots, func(s v1alpha1.Snapshot) bool {
+		return s.Status.Phase == v1alpha1.SnapshotSucceeded
+	})
+	if others && !gone {
 		return nil
 	}
 	namespace := start.Resolved.Namespace
+	sought, err := r.sought(ctx, b, namespace)
+	if err != nil {
+		return err
+	}
+	var elsewhere []v1alpha1.Snapshot
+	now := run.Latest(r.Clock.Now(), b.CreationTimestamp)
+	if !others {
+		elsewhere, err = r.elsewhere(ctx, b, namespace, sought, snapshots, repositories, now)
+	}
+	if start.Error = restorebatch.UnderAnotherName(start.Error, elsewhere, now); len(elsewhere) == 0 &&
+		namespace == b.Namespace {
+		start.Error = restorebatch.LostByCluster(start.Error, sought, repositories)
+	}
+	return err
+}
+
+// gone reports whether the RestoreBatch names a run of which there is no Snapshot, and lets the refusal say what became
+// of them. What runs another namespace has had is a secret there.
+func (r *Reconciler) gone(
+	ctx context.Context, b *v1alpha1.RestoreBatch, start *restorebatch.Start, snapshots []v1alpha1.Snapshot,
+) (bool, error) {
+	source := &b.Spec.DataSource
+	if start.Resolved.Namespace != b.Namespace || !restorebatch.LacksNamed(snapshots, source) {
+		return false, nil
+	}
+	var named v1alpha1.BackupSession
+	key := client.ObjectKey{Namespace: b.Namespace, Name: source.BackupSession}
+	err := read.Get(ctx, r.APIReader, key, &named)
+	if client.IgnoreNotFound(err) != nil {
+		return false, fmt.Errorf("get BackupSession %s: %w", key, err)
+	}
+	if err == nil {
+		start.Error = restorebatch.SnapshotsGone(start.Error, source, &named)
+	}
+	return true, nil
+}
+
+// sought returns which objects the targets are, as far as that is known.
+func (r *Reconciler) sought(
+	ctx context.Context, b *v1alpha1.RestoreBatch, namespace string,
+) ([]restorebatch.Sought, error) {
 	apps := map[string]v1alpha1.TypedObjectReference{}
 	if namespace == b.Namespace { // what policy another namespace has is a secret there
 		var batch v1alpha1.BackupBatch
 		key := client.ObjectKey{Namespace: namespace, Name: b.Spec.DataSource.BackupBatch}
 		if err := read.Get(ctx, r.Client, key, &batch); client.IgnoreNotFound(err) != nil {
-			return fmt.Errorf("get BackupBatch %s: %w", key, err)
+			return nil, fmt.Errorf("get BackupBatch %s: %w", key, err)
 		}
 		for _, t := range policy.KnownTargets(&batch) {
 			apps[t.Name] = t.AppRef
@@ -103,11 +151,5 @@ func (r *Reconciler) underAnotherName(
 			sought = append(sought, restorebatch.Sought{App: app, Only: t.Repository})
 		}
 	}
-	now := run.Latest(r.Clock.Now(), b.CreationTimestamp)
-	elsewhere, err := r.elsewhere(ctx, b, namespace, sought, snapshots, repositories, now)
-	if start.Error = restorebatch.UnderAnotherName(start.Error, elsewhere, now); len(elsewhere) == 0 &&
-		namespace == b.Namespace {
-		start.Error = restorebatch.LostByCluster(start.Error, sought, repositories)
-	}
-	return err
+	return sought, nil
 }

@@ -132,6 +132,27 @@ func TestARefusalSaysHowBackupsComeBack(t *testing.T) {
 		"shop-web -n " + w.Namespace))
 }
 
+// Somebody has deleted the Snapshots of one run. The BackupBatch has others.
+func TestARefusalSaysThatTheSnapshotsOfARunAreGone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "zeroth"}}
+	s.Spec.Invoker = v1alpha1.TypedLocalObjectReference{
+		APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupBatchKind, Name: "shop",
+	}
+	s.Spec.Session = "hourly"
+	bed.Create(t, s)
+	bed.EditStatus(t, s, func() {
+		s.Status.Phase = v1alpha1.BackupSessionSucceeded
+		s.Status.Snapshots = []v1alpha1.SnapshotStatusInfo{{Name: "shop-web-zeroth"}}
+	})
+	w.restore("back", func(b *v1alpha1.RestoreBatch) { b.Spec.DataSource.BackupSession = "zeroth" })
+	b := w.settle("back")
+	w.Expect(b.Status.Reason).To(Equal(v1alpha1.ReasonSnapshotNotFound))
+	w.Expect(conditions.GetMessage(b, meta.ReadyCondition)).To(HavePrefix(
+		"BackupSession zeroth made Snapshots of BackupBatch shop, but no Snapshot of it exists any more: name another"))
+}
+
 // refusalOfAThirdName restores the target web of a BackupBatch that has not run, and returns the refusal.
 func (w *world) refusalOfAThirdName() string {
 	batch := &v1alpha1.BackupBatch{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "third-name"}}

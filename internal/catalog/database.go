@@ -2,8 +2,6 @@ package catalog
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -21,22 +19,10 @@ const (
 	ParamImage         = "image"
 )
 
-// Params returns the parameters that a policy gives to a task. It leaves out values that are not strings.
-func Params(reference *v1alpha1.TaskReference) map[string]string {
-	given, _ := ParamsOf(reference.Params)
-	out := map[string]string{}
-	for _, name := range slices.Sorted(maps.Keys(given)) {
-		if value, ok := given[name].(string); ok {
-			out[name] = value
-		}
-	}
-	return out
-}
-
 // RestoreParams returns the parameters that a restore gives to its task. info can be nil.
 func RestoreParams(info *v1alpha1.AddonInfo) map[string]string {
 	if info != nil && len(info.Tasks) == 1 {
-		return Params(&info.Tasks[0])
+		return info.Tasks[0].StringParams()
 	}
 	return map[string]string{}
 }
@@ -78,7 +64,7 @@ func StreamMistakes(
 			mistakes = append(mistakes,
 				invalidTask(at+".name", "the task %q of Addon %q is for a database: name its Service as the target",
 					found.Name, addon.Name))
-		case database && target.Kind == v1alpha1.KindService && Params(reference)[ParamSecretName] == "":
+		case database && target.Kind == v1alpha1.KindService && reference.StringParams()[ParamSecretName] == "":
 			mistakes = append(mistakes,
 				invalidParameter(at+".params",
 					"a Service does not name the credentials of its database: name the Secret with its username and "+

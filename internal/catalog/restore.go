@@ -41,7 +41,7 @@ func RestoreAddon(addon *v1alpha1.Addon, info *v1alpha1.AddonInfo) (*v1alpha1.Ad
 			return nil, fmt.Errorf("the Addon %q has no restore task %q for backups of its task %q; it has %s",
 				addon.Name, name+restoreSuffix, name, taskNames(addon.Spec.RestoreTasks))
 		}
-		params := Declared(task, Params(from))
+		params := Declared(task, from.StringParams())
 		delete(params, paramArgs)
 		reference := v1alpha1.TaskReference{Name: task.Name, Params: NewParams(params)}
 		for _, v := range from.Variables {

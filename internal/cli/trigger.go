@@ -189,9 +189,10 @@ func followBackup(
 			for _, t := range s.Status.Targets {
 				p.Parts = append(p.Parts, command.Part{Name: "target " + t.Name + ": ", Text: command.TargetState(t)})
 			}
+			p.Parts = append(p.Parts, command.BackupHookErrors(&s)...)
 			if p.Ended {
 				p.End = command.Ending(p.Phase, s.Status.Reason, s.Status.Duration, get.NotReady(s.Status.Conditions))
-				p.Warning = s.Lacks()
+				p.Warning = get.Lacks(s.Lack())
 			}
 			return p, nil
 		})

@@ -33,8 +33,8 @@ type Policy struct {
 	Empty []string
 	// LastSuccess is when the last successful run ended. Zero means that none is known.
 	LastSuccess time.Time
-	// LastResult is the phase of the last run that ended. LastReason is its reason, or Partial for a success that
-	// lacks something. Empty means that none is known.
+	// LastResult is the phase of the last run that ended. LastReason is its reason, or why a success lacks
+	// something, such as Partial. Empty means that none is known.
 	LastResult, LastReason string
 	// Next is the next slot. Zero means that there is none.
 	Next time.Time

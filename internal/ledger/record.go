@@ -43,7 +43,7 @@ type Object struct {
 	Namespace string    `json:"namespace"`
 	Name      string    `json:"name"`
 	UID       types.UID `json:"uid"`
-	// Phase is the terminal phase. Reason is its reason, or Partial for a success that lacks something.
+	// Phase is the terminal phase. Reason is its reason, or why a success lacks something, such as Partial.
 	Phase  string `json:"phase"`
 	Reason string `json:"reason,omitempty"`
 	// Revision is the policy revision that was in force, in Flux's form. It is empty if the policy was applied by

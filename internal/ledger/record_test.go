@@ -99,6 +99,7 @@ func TestACommitSaysThatASuccessIsPartial(t *testing.T) {
 			r.Status.Phase, r.Status.Reason = v1alpha1.RestoreSessionPhase(tt.phase), reason
 			b.Status.Phase, b.Status.Reason = v1alpha1.RestoreSessionPhase(tt.phase), reason
 			s.Status.Conditions, r.Status.Conditions, b.Status.Conditions = tt.conditions, tt.conditions, tt.conditions
+			r.Status.Components = map[string]v1alpha1.RestoredComponent{"pvc": {LinksNotRestored: 1}}
 			line := func(files []Record, err error) string {
 				g.Expect(err).NotTo(HaveOccurred())
 				return objectLine(files[0].Object)
@@ -106,6 +107,30 @@ func TestACommitSaysThatASuccessIsPartial(t *testing.T) {
 			g.Expect(line(BackupRecord("c1", s, snapshots))).To(HaveSuffix("/" + s.Name + " " + tt.want))
 			g.Expect(line(RestoreRecord("c1", r))).To(HaveSuffix("/" + r.Name + " " + tt.want))
 			g.Expect(line(RestoreBatchRecord("c1", b))).To(HaveSuffix("/" + b.Name + " " + tt.want))
+		})
+	}
+}
+
+// The commit says of a restore what the command line says.
+func TestACommitSaysWhatARestoreLacks(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct{ reason, want string }{
+		"the attributes of a root directory": {v1alpha1.ReasonPartial, "Succeeded"},
+		"what another Snapshot holds":        {v1alpha1.ReasonHoldsLess, "Succeeded (HoldsLess)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := NewWithT(t)
+			r := restore()
+			r.Status.Phase, r.Status.Reason = v1alpha1.RestoreSessionSucceeded, v1alpha1.ReasonSucceeded
+			r.Status.Components = map[string]v1alpha1.RestoredComponent{
+				"pvc": {OwnersNotRestored: 1, AttributesNotRestored: 2},
+			}
+			r.Status.Conditions = partial(metav1.ConditionTrue)
+			r.Status.Conditions[0].Reason = tt.reason
+			files, err := RestoreRecord("c1", r)
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(objectLine(files[0].Object)).To(HaveSuffix("/" + r.Name + " " + tt.want))
 		})
 	}
 }

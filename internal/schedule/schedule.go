@@ -33,7 +33,7 @@ func New(scheduler *v1alpha1.SchedulerSpec, identity string) (Times, error) {
 	if err != nil {
 		return Times{}, err
 	}
-	line, err := parse(text)
+	line, err := parse(text, scheduler.Schedule)
 	if err != nil {
 		return Times{}, err
 	}
@@ -124,7 +124,7 @@ func (t Times) Between(after, before time.Time, most int) int {
 
 // Next returns the first slot after from of a line without H, in UTC.
 func Next(line string, from time.Time) (time.Time, error) {
-	parsed, err := parse(line)
+	parsed, err := parse(line, line)
 	if err != nil {
 		return time.Time{}, err
 	}
@@ -134,25 +134,27 @@ func Next(line string, from time.Time) (time.Time, error) {
 // beforeLeapYear is where the search for a first slot starts. cron looks five years ahead, so it finds 29 February.
 var beforeLeapYear = time.Date(2001, time.January, 1, 0, 0, 0, 0, time.UTC)
 
-// parse parses a line without H.
-func parse(text string) (cron.Schedule, error) {
+// parse parses a line without H. Its mistakes quote what was written: the line with H.
+func parse(text, written string) (cron.Schedule, error) {
 	// The CronJob API refuses a zone inside the line, and the parser panics if nothing follows it.
 	if strings.Contains(text, "TZ=") {
-		return nil, fmt.Errorf("the schedule %q contains a time zone: set scheduler.timeZone instead", text)
+		return nil, fmt.Errorf("the schedule %q contains a time zone: set scheduler.timeZone instead",
+			written)
 	}
 	// The slots of @every would depend on when somebody last looked, and runs are named after their slot.
 	if strings.HasPrefix(strings.TrimSpace(text), "@every") {
-		return nil, fmt.Errorf("the schedule %q has no fixed slots: write five fields, for example */15 * * * *", text)
+		return nil, fmt.Errorf("the schedule %q has no fixed slots: write five fields, for example */15 * * * *",
+			written)
 	}
 	line, err := cron.ParseStandard(text)
 	if err != nil {
 		return nil,
 			fmt.Errorf("invalid schedule %q: %w. Write five fields (minute hour day month weekday) or @hourly, "+
 				"@daily, @weekly, @monthly, @yearly",
-				text, err)
+				written, err)
 	}
 	if line.Next(beforeLeapYear).IsZero() {
-		return nil, fmt.Errorf("the schedule %q never fires: its day exists in no year", text)
+		return nil, fmt.Errorf("the schedule %q never fires: its day exists in no year", written)
 	}
 	return line, nil
 }

@@ -55,6 +55,8 @@ func TestNew(t *testing.T) {
 		"H in a range that is empty":    {"* H(9-3) * * *", "", "the range must lie between 0 and 23"},
 		"H in days that no month has":   {"0 0 H(30-31) 2 *", "", "never fires"},
 		"H in lower case":               {"h * * * *", "", "invalid schedule"},
+		"H beside a mistake":            {"H 25 * * *", "", `invalid schedule "H 25 * * *"`},
+		"H on a day that never comes":   {"H 0 30 2 *", "", `the schedule "H 0 30 2 *" never fires`},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

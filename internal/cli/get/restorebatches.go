@@ -23,13 +23,9 @@ func loadRestoreBatches(ctx context.Context, s scope) (resourceView, error) {
 	}
 	for i := range list.Items {
 		b := &list.Items[i]
-		lack := lackOfBatch(b)
-		if b.Status.Phase != v1alpha1.RestoreSessionSucceeded {
-			lack = nil
-		}
 		t.Add(s.cells(b.Namespace, b.Name, b.Spec.DataSource.BackupBatch, restorePoint(b), restoredTargets(b),
 			command.Phase(string(b.Status.Phase)),
-			command.Reason(string(b.Status.Phase), reasonOf(lack, b.Status.Reason)),
+			command.Reason(string(b.Status.Phase), b.ShownReason()),
 			command.Age(s.now, &b.CreationTimestamp),
 			runTime(s.now, b.Status.Duration, b.Status.StartTime, b.Status.CompletionTime),
 			command.OrNone(command.ShortRecords(b.Status.Records)))...)
@@ -39,7 +35,8 @@ func loadRestoreBatches(ctx context.Context, s scope) (resourceView, error) {
 		for _, target := range b.Status.Targets {
 			t.Note("target " + target.Name + ": " + RestoredTargetState(target))
 		}
-		t.Note(messageOf(lack))
+		noteHooks(t, command.HookErrors("", b.Status.Hooks))
+		t.Note(Lacks(b.Lack()))
 		for i := range b.Status.ScaledDown {
 			if w := &b.Status.ScaledDown[i]; w.Message != "" {
 				t.Note(w.String() + ": " + w.Message)

@@ -36,12 +36,20 @@ func loadBackupSessions(ctx context.Context, s scope) (resourceView, error) {
 		for _, target := range b.Status.Targets {
 			t.Note("target " + target.Name + ": " + command.TargetState(target))
 		}
-		t.Note(b.Lacks())
+		noteHooks(t, command.BackupHookErrors(b))
+		t.Note(Lacks(b.Lack()))
 		if len(b.Status.Targets) == 0 {
 			t.Note(NotReady(b.Status.Conditions))
 		}
 	}
 	return resourceView{objects: objectsOf(list.Items), tables: []*command.Table{t}}, nil
+}
+
+// noteHooks adds what failed hooks wrote.
+func noteHooks(t *command.Table, parts []command.Part) {
+	for _, p := range parts {
+		t.Note(p.Name + p.Text)
+	}
 }
 
 // targets formats how many targets succeeded, out of how many.
@@ -109,13 +117,14 @@ func loadRestoreSessions(ctx context.Context, s scope) (resourceView, error) {
 			sizes = append(sizes, c.Size)
 		}
 		t.Add(s.cells(r.Namespace, r.Name, target, snapshot, component, command.Phase(string(r.Status.Phase)),
-			command.Reason(string(r.Status.Phase), reasonOf(lackOfRestore(r), r.Status.Reason)),
+			command.Reason(string(r.Status.Phase), r.ShownReason()),
 			command.Age(s.now, &r.CreationTimestamp),
 			runTime(s.now, r.Status.Duration, r.Status.StartTime, r.Status.CompletionTime),
 			command.SumSizes(sizes...), command.OrNone(command.ShortRecords(r.Status.Records)))...)
 		t.Note(NotReady(r.Status.Conditions))
 		if s.name != "" {
-			t.Note(messageOf(lackOfRestore(r)))
+			noteHooks(t, command.HookErrors("", r.Status.Hooks))
+			t.Note(Lacks(r.Lack()))
 		}
 	}
 	return resourceView{objects: objectsOf(list.Items), tables: []*command.Table{t}}, nil

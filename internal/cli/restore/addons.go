@@ -59,7 +59,7 @@ func (r *batchRestore) complete(ctx context.Context, name string, info *v1alpha1
 	}
 	reference := &info.Tasks[0]
 	if task := catalog.FindTask(addon, reference.Name, true); task != nil {
-		params := catalog.Declared(task, catalog.Params(reference))
+		params := catalog.Declared(task, reference.StringParams())
 		if databases {
 			for param, value := range catalog.Declared(task, r.databases) {
 				params[param], r.taken[param] = value, true

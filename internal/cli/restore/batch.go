@@ -4,11 +4,11 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -154,6 +154,7 @@ func followRestoreBatch(
 	ctx context.Context, o command.Options, api client.Client, key client.ObjectKey,
 	timeout time.Duration,
 ) error {
+	took := newTaken(api, o.Clock.Now())
 	return command.Follow(ctx, o, "restorebatch/"+key.Name, timeout,
 		func(ctx context.Context) (command.Progress, error) {
 			var b v1alpha1.RestoreBatch
@@ -164,22 +165,24 @@ func followRestoreBatch(
 			p.AddWait(len(b.Status.Targets) > 0, get.ReadyMessage(b.Status.Conditions))
 			for _, t := range b.Status.Targets {
 				p.Parts = append(p.Parts,
-					command.Part{Name: "target " + t.Name + ": ", Text: get.RestoredTargetState(t)})
+					command.Part{Name: "target " + t.Name + ": ", Text: took.target(ctx, &b, t)})
 			}
+			p.Parts = append(p.Parts, command.HookErrors("", b.Status.Hooks)...)
 			if p.Ended {
-				p.End = command.Ending(p.Phase, b.Status.Reason, b.Status.Duration, get.NotReady(b.Status.Conditions))
+				p.End = command.Ending(p.Phase, b.Status.Reason, b.Status.Duration, get.NotReady(b.Status.Conditions)) +
+					byBatch(&b)
 				p.Warning = batchWarning(ctx, api, &b)
 			}
 			return p, nil
 		})
 }
 
-// batchWarning returns what the condition Partial of a RestoreBatch that ended well is about: workloads without their
-// replicas, Snapshots that hold less than others or are older, and claims whose files do not belong to their owners.
-// The condition alone says too little of the latter: the root directory of a volume makes it True, too.
+// batchWarning returns what a RestoreBatch that ended well lacks: replicas of workloads, data of which other Snapshots
+// hold more or newer, owners and attributes. Of claims whose files do not belong to their owners it says more than the
+// condition does.
 func batchWarning(ctx context.Context, api client.Client, b *v1alpha1.RestoreBatch) string {
-	partial := apimeta.FindStatusCondition(b.Status.Conditions, v1alpha1.ConditionPartial)
-	if partial == nil || partial.Status != metav1.ConditionTrue {
+	lack := b.Lack()
+	if lack == nil {
 		return ""
 	}
 	wrong, targets := int64(0), []string(nil)
@@ -189,15 +192,18 @@ func batchWarning(ctx context.Context, api client.Client, b *v1alpha1.RestoreBat
 		}
 		var s v1alpha1.RestoreSession
 		if err := api.Get(ctx, client.ObjectKey{Namespace: b.Namespace, Name: t.RestoreSession}, &s); err != nil {
-			return partial.Message // it says where to look
+			return lack.Message // it says where to look
 		}
-		if n := get.WrongOwners(&s); n > 0 {
+		if n := s.WrongOwners(); n > 0 {
 			wrong, targets = wrong+n, append(targets, t.Name)
 		}
 	}
 	var warnings []string
-	if lack := get.LackOfBatch(b); lack != "" {
-		warnings = append(warnings, lack)
+	left := slices.ContainsFunc(b.Status.ScaledDown, func(w v1alpha1.ScaledWorkload) bool {
+		return w.Phase == v1alpha1.ScaleLeft
+	})
+	if wrong == 0 || left || lack.Reason != v1alpha1.ReasonPartial {
+		warnings = append(warnings, lack.Message)
 	}
 	if wrong > 0 {
 		warnings = append(warnings, ownersWarning(wrong, "these targets ("+

@@ -14,7 +14,6 @@ import (
 
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -224,6 +223,7 @@ func followRestore(
 	ctx context.Context, o command.Options, api client.Client, key client.ObjectKey,
 	timeout time.Duration,
 ) error {
+	took := newTaken(api, o.Clock.Now())
 	return command.Follow(ctx, o, "restoresession/"+key.Name, timeout,
 		func(ctx context.Context) (command.Progress, error) {
 			var s v1alpha1.RestoreSession
@@ -238,23 +238,25 @@ func followRestore(
 						Name: "component " + name + ": ", Text: command.RestoredState(s.Status.Components[name]),
 					})
 			}
+			p.Parts = append(p.Parts, command.HookErrors("", s.Status.Hooks)...)
 			if p.Ended {
-				p.End = command.Ending(p.Phase, s.Status.Reason, s.Status.Duration, get.NotReady(s.Status.Conditions))
+				p.End = command.Ending(p.Phase, s.Status.Reason, s.Status.Duration, get.NotReady(s.Status.Conditions)) +
+					took.bySession(ctx, &s)
 				p.Warning = restoreWarning(&s)
 			}
 			return p, nil
 		})
 }
 
-// restoreWarning returns what is to be known of a restore that has ended: that its Snapshot holds less than others, and
-// that files do not belong to their owners.
+// restoreWarning returns what is to be known of a restore that has ended well: what it lacks, such as data of which
+// another Snapshot holds more or newer, and that files do not belong to their owners.
 func restoreWarning(s *v1alpha1.RestoreSession) string {
 	var warnings []string
-	if partial := apimeta.FindStatusCondition(s.Status.Conditions, v1alpha1.ConditionPartial); partial != nil &&
-		partial.Reason == v1alpha1.ReasonHoldsLess {
-		warnings = append(warnings, partial.Message)
+	wrong := s.WrongOwners()
+	if lack := s.Lack(); lack != nil && (lack.Reason != v1alpha1.ReasonPartial || wrong == 0) {
+		warnings = append(warnings, lack.Message)
 	}
-	if wrong := get.WrongOwners(s); wrong > 0 {
+	if wrong > 0 {
 		warnings = append(warnings, ownersWarning(wrong, "again"))
 	}
 	return strings.Join(warnings, "; ")

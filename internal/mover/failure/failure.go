@@ -74,7 +74,10 @@ var kinds = []struct {
 			"or leave all but one of them out with the parameter exclude. The log of the mover names them",
 	},
 	{repository.ErrTarget, v1alpha1.ReasonTargetUnwritable, "the volume could not be written: " + AsWriter},
-	{repository.ErrNotFound, v1alpha1.ReasonSnapshotNotFound, "the repository no longer holds the data"},
+	{
+		repository.ErrNotFound, v1alpha1.ReasonSnapshotNotFound,
+		"the repository no longer holds the data: restore another Snapshot (cairn get snapshots lists them)",
+	},
 }
 
 // AsWriter says as whom a restore can write to its volume.

@@ -1,6 +1,7 @@
 package restorebatch
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -43,6 +44,35 @@ func ChooseSnapshots(
 // isNamed reports whether a data source names its restore point.
 func isNamed(source *v1alpha1.RestoreBatchDataSource) bool {
 	return source.PITR == nil && source.BackupSession != v1alpha1.LatestBackupSession
+}
+
+// ofNamed reports whether a Snapshot is of the run that a data source names, or of the restore point that it began.
+func ofNamed(s *v1alpha1.Snapshot, source *v1alpha1.RestoreBatchDataSource) bool {
+	return s.Spec.BackupSession == source.BackupSession || retention.Point(s) == source.BackupSession
+}
+
+// LacksNamed reports whether a data source names a run of which there is no Snapshot, neither a good one nor another.
+func LacksNamed(list []v1alpha1.Snapshot, source *v1alpha1.RestoreBatchDataSource) bool {
+	return isNamed(source) && !slices.ContainsFunc(list, func(s v1alpha1.Snapshot) bool {
+		return retention.OfBatch(&s, source) && ofNamed(&s, source)
+	})
+}
+
+// SnapshotsGone returns the refusal of a run that a data source names and of which there is no Snapshot. named is that
+// run, or nil: if it made Snapshots, they have been deleted since.
+func SnapshotsGone(
+	refusal *v1alpha1.ResolvedError, source *v1alpha1.RestoreBatchDataSource, named *v1alpha1.BackupSession,
+) *v1alpha1.ResolvedError {
+	if named == nil || named.Spec.Invoker.Kind != v1alpha1.BackupBatchKind ||
+		named.Spec.Invoker.Name != source.BackupBatch {
+		return refusal
+	}
+	if len(named.Status.Snapshots) == 0 {
+		return workload.Fail(refusal.Reason, "BackupSession %s made no Snapshot of BackupBatch %s", named.Name,
+			source.BackupBatch)
+	}
+	return workload.Fail(refusal.Reason, "BackupSession %s made Snapshots of BackupBatch %s, but no Snapshot of it "+
+		"exists any more: name another run (cairn get backupsessions)", named.Name, source.BackupBatch)
 }
 
 // HoldsLess explains which Snapshots hold more of a target than the one that ChooseSnapshots has chosen for it, as

@@ -39,7 +39,7 @@ func chooseAmong(
 		if !retention.OfBatch(s, source) {
 			continue
 		}
-		if named && (s.Spec.BackupSession == source.BackupSession || retention.Point(s) == source.BackupSession) {
+		if named && ofNamed(s, source) {
 			known[keyOf(s)] = true
 		}
 		target := wantedTarget(spec, s)
@@ -186,8 +186,7 @@ func pointOf(
 	source := &spec.DataSource
 	if len(known) == 0 {
 		return nil, workload.Fail(v1alpha1.ReasonSnapshotNotFound,
-			"BackupSession %[2]s made no Snapshot of BackupBatch %[1]s",
-			source.BackupBatch, source.BackupSession)
+			"there is no Snapshot of BackupSession %s of BackupBatch %s", source.BackupSession, source.BackupBatch)
 	}
 	var chosen *restorePoint
 	for _, p := range all {

@@ -261,12 +261,11 @@ func (r *runner) anyEnded(phase v1alpha1.RestoreSessionPhase) bool {
 	})
 }
 
-// incomplete returns the first RestoreSession that could not restore all owners or attributes, or "".
+// incomplete returns the first RestoreSession that lacks something, such as owners or attributes, or "".
 func (r *runner) incomplete() string {
 	for i := range r.d.Status.Resolved.Targets {
 		name := r.d.Status.Resolved.Targets[i].RestoreSession
-		if child := r.Children[name]; child != nil &&
-			apimeta.IsStatusConditionTrue(child.Status.Conditions, v1alpha1.ConditionPartial) {
+		if child := r.Children[name]; child != nil && child.Lack() != nil {
 			return name
 		}
 	}

@@ -1,4 +1,4 @@
-package get_test
+package v1alpha1_test
 
 import (
 	"testing"
@@ -7,7 +7,6 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/catalog"
-	"github.com/cairn-backup/cairn/internal/cli/get"
 )
 
 func TestWrongOwners(t *testing.T) {
@@ -39,7 +38,7 @@ func TestWrongOwners(t *testing.T) {
 			for i, lost := range tt.lost {
 				s.Status.Components[string(rune('a'+i))] = v1alpha1.RestoredComponent{OwnersNotRestored: lost}
 			}
-			NewWithT(t).Expect(get.WrongOwners(s)).To(Equal(tt.want))
+			NewWithT(t).Expect(s.WrongOwners()).To(Equal(tt.want))
 		})
 	}
 }

@@ -1,4 +1,4 @@
-package get
+package v1alpha1_test
 
 import (
 	"testing"
@@ -49,7 +49,14 @@ func TestWhatARestoreLacks(t *testing.T) {
 					{Type: v1alpha1.ConditionPartial, Status: metav1.ConditionTrue, Reason: tt.reason},
 				}
 			}
-			NewWithT(t).Expect(lackOfRestore(s) != nil).To(Equal(tt.want))
+			g := NewWithT(t)
+			s.Status.Reason = "Own"
+			g.Expect(s.Lack() != nil).To(Equal(tt.want))
+			shown := "Own"
+			if tt.want {
+				shown = tt.reason
+			}
+			g.Expect(s.ShownReason()).To(Equal(shown))
 		})
 	}
 }
