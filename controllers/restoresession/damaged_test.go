@@ -36,7 +36,8 @@ func TestLatestTakesNoDamagedSnapshot(t *testing.T) {
 	w.Expect(s.Status.Resolved.Snapshot).To(Equal("first"))
 	w.Expect(s.Status.Conditions).To(ContainElement(And(HaveField("Type", v1alpha1.ConditionPartial),
 		HaveField("Reason", v1alpha1.ReasonNewerSnapshot), HaveField("Message", MatchRegexp(
-			"^Snapshot second of .* is newer, but damaged: data of its components is gone: pvc")))), "nobody takes it for the newest backup")
+			"^Snapshot second of .* is newer, but damaged: data of its components is gone: pvc")))),
+		"nobody takes it for the newest backup")
 
 	w.damage("first", "pvc")
 	w.damage("pods", "pod-0")

@@ -260,8 +260,8 @@ func TestARestoreThatPassesOverADamagedSnapshotSaysSo(t *testing.T) {
 					Hosts: []v1alpha1.ResolvedRestoreHost{restoreHost("target", "pvc")},
 				},
 			}})
-			says := "Snapshot c of " + runtest.Now.UTC().Format(time.RFC3339) + " is newer, but damaged: its integrity " +
-				"is false: data is gone. To restore what is left of it, "
+			says := "Snapshot c of " + runtest.Now.UTC().Format(time.RFC3339) + " is newer, but damaged: its " +
+				"integrity is false: data is gone. To restore what is left of it, "
 			g.Expect(start.Event).To(And(HaveField("Type", corev1.EventTypeWarning),
 				HaveField("Reason", v1alpha1.ReasonNewerSnapshot),
 				HaveField("Message", HavePrefix("the restore has started. "+says))))

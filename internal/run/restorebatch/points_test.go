@@ -377,26 +377,3 @@ func TestARestorePointThatHoldsLess(t *testing.T) {
 		})
 	}
 }
-
-// Retention or somebody has removed the Snapshots of a run that is still there.
-func TestARunWhoseSnapshotsAreGone(t *testing.T) {
-	t.Parallel()
-	g := NewWithT(t)
-	source := &v1alpha1.RestoreBatchDataSource{BackupBatch: "shop", BackupSession: "z"}
-	list := []v1alpha1.Snapshot{pointSnapshot("a", "a", "web", 1), pointSnapshot("a", "a-r1", "db", 1)}
-	g.Expect(LacksNamed(list, source)).To(BeTrue())
-	for _, there := range []string{"a", "a-r1", v1alpha1.LatestBackupSession} {
-		g.Expect(LacksNamed(list, &v1alpha1.RestoreBatchDataSource{BackupBatch: "shop", BackupSession: there})).
-			To(BeFalse(), there)
-	}
-	refusal := &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonSnapshotNotFound, Message: "there is none"}
-	named := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Name: "z"}}
-	says := func(named *v1alpha1.BackupSession) string { return SnapshotsGone(refusal, source, named).Message }
-	g.Expect(says(nil)).To(Equal("there is none"))
-	g.Expect(says(named)).To(Equal("there is none"), "it is a run of another policy")
-	named.Spec.Invoker = v1alpha1.TypedLocalObjectReference{Kind: v1alpha1.BackupBatchKind, Name: "shop"}
-	g.Expect(says(named)).To(Equal("BackupSession z made no Snapshot of BackupBatch shop"))
-	named.Status.Snapshots = []v1alpha1.SnapshotStatusInfo{{}}
-	g.Expect(says(named)).To(Equal("BackupSession z made Snapshots of BackupBatch shop, but no Snapshot of it exists " +
-		"any more: name another run (cairn get backupsessions)"))
-}

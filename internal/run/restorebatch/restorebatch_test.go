@@ -141,36 +141,6 @@ func TestHowARestoreBatchEnds(t *testing.T) {
 	}
 }
 
-// A restore without root can't set the attributes of a root directory: the condition of its RestoreSession says so, but
-// neither it nor the RestoreBatch lacks a thing.
-func TestARestoreBatchLacksWhatItsTargetsLack(t *testing.T) {
-	t.Parallel()
-	for name, tt := range map[string]struct {
-		attributes int64
-		want       string
-	}{
-		"a root directory": {2, v1alpha1.ReasonSucceeded}, "more": {3, v1alpha1.ReasonPartial},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			g := NewWithT(t)
-			b := restoreBatchOf("web")
-			child := restoredChild("back-web", v1alpha1.RestoreSessionSucceeded, v1alpha1.ReasonSucceeded)
-			child.Status.Components = map[string]v1alpha1.RestoredComponent{
-				"pvc": {AttributesNotRestored: tt.attributes},
-			}
-			child.Status.Conditions = append(child.Status.Conditions, metav1.Condition{
-				Type: v1alpha1.ConditionPartial, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonPartial,
-			})
-			b.Status = Next(Input{
-				Now: time.Unix(60, 0), Batch: b, Children: map[string]*v1alpha1.RestoreSession{"back-web": child},
-			}).Status
-			g.Expect(b.Status.Phase).To(Equal(v1alpha1.RestoreSessionSucceeded))
-			g.Expect(b.ShownReason()).To(Equal(tt.want))
-		})
-	}
-}
-
 func TestNextOfARestoreBatch(t *testing.T) {
 	t.Run("a RestoreSession missing in the cache is made again, within maxParallel", func(t *testing.T) {
 		g := NewWithT(t)
