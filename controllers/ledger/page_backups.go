@@ -185,8 +185,8 @@ func countsFor(s *v1alpha1.Snapshot) bool {
 	return s.Status.Phase == v1alpha1.SnapshotSucceeded && v1alpha1.InForce(s)
 }
 
-// readLost finds, once readRepositories was called, the Repositories of selected namespaces that can't be opened any more, and reads the Snapshots of these
-// namespaces. What is read before knows nothing of them.
+// readLost finds the Repositories of selected namespaces that can't be opened any more, of those that
+// readRepositories knows, and reads the Snapshots of these namespaces. What is read before knows nothing of them.
 func (b *backups) readLost(ctx context.Context, selected func(namespace string) (bool, error)) error {
 	for key, r := range b.repositories {
 		reason, err := b.whyLost(ctx, r)

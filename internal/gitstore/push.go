@@ -85,9 +85,9 @@ func (s *Store) landed() {
 	_ = s.save()
 }
 
-// settle makes the tip of a branch in which nothing of ours was missing the last commit, if none is known yet, or if it
-// can have come with a push whose answer was lost: from then on a branch without it is noticed. The branch can be a copy
-// of one to which another store has pushed.
+// settle makes the tip of a branch in which nothing of ours was missing the last commit, if none is known yet, or if
+// it can have come with a push whose answer was lost: from then on a branch without it is noticed. The branch can be a
+// copy of one to which another store has pushed.
 func (s *Store) settle() error {
 	if !s.last.IsZero() && !s.unanswered || s.base.IsZero() {
 		return nil

@@ -68,7 +68,8 @@ func (w *Workload) Running(pods []corev1.Pod) int {
 func (w *Workload) Ready(pods []corev1.Pod) int {
 	n := 0
 	for i := range pods {
-		if p := &pods[i]; p.DeletionTimestamp == nil && !observe.PodEnded(p) && observe.PodReady(p) && w.Selection.Has(p) {
+		p := &pods[i]
+		if p.DeletionTimestamp == nil && !observe.PodEnded(p) && observe.PodReady(p) && w.Selection.Has(p) {
 			n++
 		}
 	}

@@ -132,6 +132,7 @@ func TestEachReplacedPodCounts(t *testing.T) {
 		})
 		h.settle(g)
 		g.Expect(h.session.Status.Reason).To(Equal(v1alpha1.ReasonSucceeded))
-		g.Expect(conditions.GetMessage(h.session, v1alpha1.ConditionPartial)).To(ContainSubstring("thaw-db"), "%v", order)
+		partial := conditions.GetMessage(h.session, v1alpha1.ConditionPartial)
+		g.Expect(partial).To(ContainSubstring("thaw-db"), "%v", order)
 	}
 }
