@@ -49,7 +49,8 @@ func TestTheRowsOfOneTableOfPostgreSQL(t *testing.T) {
 	s.must(s.psql("postgres", "CREATE DATABASE shop_before TEMPLATE template0"))
 	client := func(stdin, name string, args ...string) string {
 		return s.must(s.client([]string{"PGPASSWORD=" + s.password}, stdin, name, append([]string{
-			"--host=127.0.0.1", "--port=" + s.port, "--username=" + account}, args...)...))
+			"--host=127.0.0.1", "--port=" + s.port, "--username=" + account,
+		}, args...)...))
 	}
 	client(p.content(made.Components[0].ID), "pg_restore", "--exit-on-error", "--dbname=shop_before")
 	s.must(s.psql("shop", "BEGIN; TRUNCATE items;\n"+client("", "pg_dump", "--data-only", "--table=items",

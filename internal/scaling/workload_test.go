@@ -149,8 +149,10 @@ func TestReady(t *testing.T) {
 	ofJob.OwnerReferences = []metav1.OwnerReference{
 		{APIVersion: "batch/v1", Kind: "Job", Name: "web-cron", Controller: new(true)},
 	}
-	NewWithT(t).Expect(w.Ready([]corev1.Pod{ofJob,
-		{}, pod(corev1.PodRunning, corev1.ConditionFalse), ready, terminates,
+	NewWithT(t).Expect(w.Ready([]corev1.Pod{
+		ofJob,
+		{},
+		pod(corev1.PodRunning, corev1.ConditionFalse), ready, terminates,
 		pod(corev1.PodSucceeded, corev1.ConditionTrue), ready,
 	})).To(Equal(2))
 }
