@@ -157,7 +157,7 @@ func (r *restorer) fail(rel string, err error) {
 		r.mu.Unlock()
 	}
 	r.problem(rel, err)
-	if !errors.Is(err, repository.ErrSameName) { // distinct has told more
+	if !errors.Is(err, repository.ErrSameName) && !errors.Is(err, context.Canceled) { // distinct has told more
 		r.say(rel, repository.Redact(err.Error()))
 	}
 }
