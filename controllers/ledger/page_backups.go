@@ -111,8 +111,8 @@ func (b *backups) emptied(policyOf invoker, target v1alpha1.TypedObjectReference
 	for _, name := range used {
 		r := b.repositories[types.NamespacedName{Namespace: target.Namespace, Name: name}]
 		at, known := into[name]
-		if !known {
-			at = b.now
+		if !known && r != nil {
+			at = r.CreationTimestamp.Time // no success claims one there: how young it is says nothing
 		}
 		switch {
 		case (known || r != nil) && policy.Emptied(r, at):
