@@ -259,7 +259,7 @@ func (p *pageBuilder) addTargets(
 		for _, r := range used(i) {
 			names = append(names, r.Name)
 		}
-		f := p.backups.flawOf(by, t, func() []string { return names })
+		f := p.backups.flawOf(by, t, names)
 		none, some := p.backups.emptied(by, t, names)
 		switch name := row.Targets[len(row.Targets)-1]; {
 		case !done:

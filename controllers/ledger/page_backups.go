@@ -279,8 +279,8 @@ type flaw struct {
 }
 
 // flawOf returns what is wrong with the Snapshots of a target, once readLost and readDamaged were called. Those that
-// the policy has made count, if there are any. used returns the Repositories that the policy names.
-func (b *backups) flawOf(policy invoker, target v1alpha1.TypedObjectReference, used func() []string) flaw {
+// the policy has made count, if there are any. used are the Repositories that the policy names.
+func (b *backups) flawOf(policy invoker, target v1alpha1.TypedObjectReference, used []string) flaw {
 	found := b.checksBy[madeBy(policy, target)]
 	if found == nil {
 		found = b.checks[target]
@@ -295,12 +295,11 @@ func (b *backups) flawOf(policy invoker, target v1alpha1.TypedObjectReference, u
 	}
 	if found.damaged > 0 {
 		f.newest = found.newestDamaged(used)
-		f.damaged, f.of = found.damagedIn(used())
+		f.damaged, f.of = found.damagedIn(used)
 	}
 	if f.lost != "" {
-		names := used()
 		f.lost = b.lostIn(target.Namespace, slices.DeleteFunc(in, func(name string) bool {
-			return !slices.Contains(names, name)
+			return !slices.Contains(used, name)
 		})...)
 	}
 	return f
@@ -355,9 +354,9 @@ func (c *checks) damagedIn(used []string) (damaged, of int) {
 
 // newestDamaged reports whether the newest Snapshot of a Repository in use is damaged. A Repository that the policy has
 // left, perhaps because of the damage, does not count, unless none in use has a Snapshot: then the newest of all does.
-func (c *checks) newestDamaged(used func() []string) bool {
+func (c *checks) newestDamaged(used []string) bool {
 	known := false
-	for _, name := range used() {
+	for _, name := range used {
 		if s := c.newest[name]; s != nil {
 			if v1alpha1.Damaged(s.Status.Integrity) {
 				return true

@@ -80,9 +80,9 @@ func castsDoubt(reason string) bool {
 }
 
 // doubting returns the doubt of the newest Snapshot that has ended, if it failed for a reason that casts doubt on the
-// Repository, or because the directory was taken. The Snapshots must be sorted, newest first. One
-// that is still to come says nothing: nobody knows what came after it. Nor does one from before the Repository moved,
-// or took its directory back, say who has the directory now.
+// Repository, or because the directory was taken. The Snapshots must be sorted, newest first. One that is still to come
+// says nothing: nobody knows what came after it. Nor does one from before the Repository moved, or took its directory
+// back, say who has the directory now.
 func doubting(snapshots []*v1alpha1.Snapshot, moved *metav1.Time, now time.Time) (d doubts) {
 	for _, s := range snapshots {
 		if at := s.MadeBy(now); at != nil && v1alpha1.Ahead(at.Time, now) {

@@ -74,7 +74,6 @@ func TestRecords(t *testing.T) {
 	}
 }
 
-// The record of an ordinary run takes no more than a kilobyte of the repository.
 // Who reads only the commits must not take a success that lacks something for a whole one.
 func TestACommitSaysThatASuccessIsPartial(t *testing.T) {
 	t.Parallel()
@@ -141,6 +140,7 @@ func partial(is metav1.ConditionStatus) []metav1.Condition {
 	}}
 }
 
+// The record of an ordinary run takes no more than a kilobyte of the repository.
 func TestRecordSize(t *testing.T) {
 	for name, targets := range map[string]int{"one target": 1, "a batch of three": 3} {
 		t.Run(name, func(t *testing.T) {
