@@ -153,7 +153,7 @@ const (
 	AnnotationSnapshotUID = Group + "/snapshot-uid"
 	// AnnotationJob on an object that a Job makes is the name of that Job. The admission policy requires it.
 	AnnotationJob = Group + "/job"
-	// AnnotationTask on a mover's pod is its task: versioned JSON.
+	// AnnotationTask on a mover's pod is its task: versioned JSON, from 64 KiB on as base64 of gzip.
 	AnnotationTask = Group + "/task"
 	// AnnotationSidecarTask on a Snapshot or RestoreSession is the work of sidecars there, and which sidecars do it:
 	// versioned JSON. It is removed when they are done.

@@ -1,7 +1,6 @@
 package task
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -149,35 +148,6 @@ type Component struct {
 	// Files and Bytes are how much a restore writes.
 	Files int64 `json:"files,omitempty"`
 	Bytes int64 `json:"bytes,omitempty"`
-}
-
-// Encode returns the Task's JSON.
-func Encode(t Task) (string, error) {
-	t.Version = Version
-	b, err := json.Marshal(t)
-	if err != nil {
-		return "", fmt.Errorf("encode task: %w", err)
-	}
-	return string(b), nil
-}
-
-// Decode reads a Task of this version and kind and checks that it is complete. It ignores unknown fields: a newer
-// manager can add some.
-func Decode(b []byte, want Kind) (Task, error) {
-	var t Task
-	if err := json.Unmarshal(b, &t); err != nil {
-		return Task{}, fmt.Errorf("decode task: %w", err)
-	}
-	if t.Version != Version {
-		return Task{}, fmt.Errorf("decode task: unsupported version %d, want %d", t.Version, Version)
-	}
-	if t.Kind != want {
-		return Task{}, fmt.Errorf("decode task: kind %q, want %q", t.Kind, want)
-	}
-	if err := t.complete(); err != nil {
-		return Task{}, fmt.Errorf("decode task: %w", err)
-	}
-	return t, nil
 }
 
 // Check reports what a Task for a sidecar lacks.

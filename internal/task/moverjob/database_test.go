@@ -1,6 +1,7 @@
 package moverjob_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -266,4 +267,43 @@ func TestTheJobsOfADatabase(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(decoded.Components).To(HaveLen(2))
 	g.Expect(decoded.Components[1].Stream).To(Equal(streams[1].Stream))
+}
+
+// The API server refuses a pod whose annotations have more than 256 KiB.
+func TestATaskWithAsManyDatabasesAsThereMayBeFitsIntoAJob(t *testing.T) {
+	names := make([]string, 32)
+	for i := range names {
+		names[i] = fmt.Sprintf("%02d-%s", i, strings.Repeat("n", 58))
+	}
+	for _, addon := range []string{"postgres-addon", "mariadb-addon", "mysql-addon"} {
+		t.Run(addon, func(t *testing.T) {
+			g := NewWithT(t)
+			in := backupInput()
+			var streams []catalog.ComponentStream
+			var refusal *v1alpha1.ResolvedError
+			in.Target.Task, streams, refusal = databaseTask(t, addon, "logical-backup",
+				`{"databases":"`+strings.Join(names, ",")+`"}`, false, catalog.Variables{})
+			g.Expect(refusal).To(BeNil())
+			in.Host = v1alpha1.ResolvedHost{Name: "target"}
+			for _, s := range streams {
+				in.Host.Volumes = append(in.Host.Volumes, v1alpha1.ResolvedVolume{
+					Component: s.Component, Stream: s.Stream,
+				})
+			}
+			job, err := moverjob.BackupJob(in)
+			g.Expect(err).NotTo(HaveOccurred())
+			size := 0
+			for key, value := range job.Spec.Template.Annotations {
+				size += len(key) + len(value)
+			}
+			t.Logf("%d bytes of annotations", size)
+			g.Expect(size).To(BeNumerically("<", 200<<10))
+			decoded, err := task.Decode([]byte(job.Spec.Template.Annotations[v1alpha1.AnnotationTask]), task.KindBackup)
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(decoded.Components).To(HaveLen(len(names)))
+			for i, c := range decoded.Components {
+				g.Expect(c.Stream).To(Equal(streams[i].Stream), c.Name)
+			}
+		})
+	}
 }
