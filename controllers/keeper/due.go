@@ -78,20 +78,17 @@ func (r *Reconciler) dueIn(
 	if held {
 		next = keeper.EarlierOf(next, now.Add(storageInterval))
 	}
-	if w == nil || w.Wipe || !w.Removes() && w.Maintain == "" {
+	if w == nil || w.Maintain != task.MaintainFull {
 		return w, next, nil
 	}
 	existing, err := r.existing(ctx, repository)
 	if err != nil {
 		return nil, time.Time{}, err
 	}
-	if w.Maintain == task.MaintainFull {
-		next = keeper.EarlierOf(next, w.ToCheck(existing, met, now))
-		if w.Empty() {
-			return nil, next, nil
-		}
+	next = keeper.EarlierOf(next, w.CheckFirst(existing, met, now))
+	if w.Empty() {
+		return nil, next, nil
 	}
-	w.Witness(existing, now)
 	return w, next, nil
 }
 

@@ -125,6 +125,9 @@ func (r *Reconciler) build(
 	}
 	for i := range work {
 		w := &work[i]
+		if err := r.witness(ctx, w); err != nil {
+			return nil, err
+		}
 		credentials, err := r.credentials(ctx, p, storage, lease, w, i)
 		if err != nil {
 			return nil, err
@@ -136,6 +139,18 @@ func (r *Reconciler) build(
 		})
 	}
 	return moverjob.KeepJob(in)
+}
+
+// witness names what must be in the repository while the Job removes or maintains there.
+func (r *Reconciler) witness(ctx context.Context, w *keeper.Work) error {
+	if !w.Removes() && w.Maintain == "" {
+		return nil
+	}
+	existing, err := r.existing(ctx, w.Repository)
+	if err == nil {
+		w.Witness(existing, r.Clock.Now())
+	}
+	return err
 }
 
 // create creates the Job. Before that it notes what the Job removes, and before that it asks the API server whether it

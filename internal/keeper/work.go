@@ -135,12 +135,12 @@ func StateOf(r *v1alpha1.Repository) State {
 	return s
 }
 
-// ToCheck adds the components that a full maintenance checks, of these Snapshots. While a part of the repository can be
-// missing, the check comes alone, and the maintenance once it finds all intact. Where there is nothing to check, there
-// is nothing to wait for. The same holds where each Snapshot is damaged: nobody may have seen that the directory was
-// gone, and a backup that succeeds ends that. Once each Snapshot was looked at, and some are damaged, a look a day is
-// enough: ToCheck returns when the next one is due, or zero.
-func (w *Work) ToCheck(snapshots []*v1alpha1.Snapshot, met Met, now time.Time) (next time.Time) {
+// CheckFirst adds the components that a full maintenance checks, of these Snapshots. While a part of the repository can
+// be missing, the check comes alone, and the maintenance once it finds all intact. Where there is nothing to check,
+// there is nothing to wait for. The same holds where each Snapshot is damaged: nobody may have seen that the directory
+// was gone, and a backup that succeeds ends that. Once each Snapshot was looked at, and some are damaged, a look a day
+// is enough: CheckFirst returns when the next one is due, or zero.
+func (w *Work) CheckFirst(snapshots []*v1alpha1.Snapshot, met Met, now time.Time) (next time.Time) {
 	w.Check = ToCheck(snapshots, met, now)
 	if len(w.Check) == 0 || !retention.Unsettled(w.Repository, now) && !allDamaged(snapshots) {
 		return time.Time{}

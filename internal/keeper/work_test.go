@@ -336,7 +336,7 @@ func TestNothingIsCollectedWhereEachSnapshotIsDamaged(t *testing.T) {
 	look := func(hours int, snapshots ...*v1alpha1.Snapshot) (*Work, time.Time) {
 		now := start.Add(time.Duration(hours) * time.Hour)
 		w, _ := WorkIn(r, nil, now)
-		next := w.ToCheck(snapshots, nil, now)
+		next := w.CheckFirst(snapshots, nil, now)
 		return w, next
 	}
 	w, _ := look(49, damaged("a", 0), damaged("b", 1))

@@ -64,6 +64,7 @@ type keeper struct {
 	began     time.Time
 	directory string
 	engine    repository.Engine
+	seen      bool // all witnesses
 	late      bool // see task.Step
 }
 
@@ -125,7 +126,7 @@ func (k *keeper) steps(ctx context.Context, storage repository.Storage, r *task.
 		return err
 	}
 	defer func() { err = errors.Join(err, k.engine.Close(context.WithoutCancel(ctx))) }()
-	owner, err := ownerOf(ctx, k.engine, k.directory)
+	maintainer, err := ownerOf(ctx, k.engine, k.directory)
 	if err != nil {
 		return err
 	}
@@ -146,7 +147,7 @@ func (k *keeper) steps(ctx context.Context, storage repository.Storage, r *task.
 	}
 	if k.work.Maintain != "" {
 		err = cmp.Or(err, step(ctx, &r.Maintenance, func() error {
-			return k.witnessed(ctx, func() error { return k.maintain(ctx, owner, rep.Owner, r) })
+			return k.witnessed(ctx, func() error { return k.maintain(ctx, maintainer, rep.Owner, r) })
 		}))
 	}
 	if len(k.work.Check) == 0 {
@@ -186,12 +187,12 @@ func stopped(cause error) *failure.Failure {
 
 // maintain compacts the repository and measures it. The directory belongs to this cluster, so its maintenance does too:
 // an adoption can have ended before it took the repository over.
-func (k *keeper) maintain(ctx context.Context, is, owner string, r *task.ComponentResult) (err error) {
-	if is != owner {
+func (k *keeper) maintain(ctx context.Context, maintainer, own string, r *task.ComponentResult) (err error) {
+	if maintainer != own {
 		if err := k.engine.TakeOwnership(ctx); err != nil {
 			return err
 		}
-		k.m.Log.Info("took over the maintenance", "repository", k.work.Repository.Name, "from", is)
+		k.m.Log.Info("took over the maintenance", "repository", k.work.Repository.Name, "from", maintainer)
 	}
 	opt := repository.MaintainOptions{
 		Full:   k.work.Maintain == task.MaintainFull,

@@ -245,7 +245,7 @@ func ownerOf(ctx context.Context, engine repository.Engine, directory string) (s
 // retention lets others go can be lost, and what keepers wrote since: the storage has gone back in time, or somebody is
 // copying it back. It is for a check to find out which are.
 func (k *keeper) witnessed(ctx context.Context, do func() error) error {
-	if len(k.work.Witnesses) == 0 {
+	if k.seen || len(k.work.Witnesses) == 0 {
 		return do()
 	}
 	all, err := k.engine.List(ctx, "")
@@ -259,6 +259,7 @@ func (k *keeper) witnessed(ctx context.Context, do func() error) error {
 				"maintained there before a check has looked at each Snapshot", k.directory, w.Snapshot))
 		}
 	}
+	k.seen = true
 	return do()
 }
 

@@ -79,7 +79,8 @@ type Engine interface {
 	// Delete removes snapshots. A later Maintain frees their space. Unknown ids are no error. A deleted snapshot can
 	// come back while others write: a deletion is final only when a later List confirms it.
 	Delete(ctx context.Context, ids ...string) error
-	// Owner returns who maintains the repository: the Repository.Owner of Init, or of the last TakeOwnership.
+	// Owner returns who maintains the repository: the Repository.Owner of Init, or of the last TakeOwnership
+	// before the engine was opened or maintained.
 	Owner(ctx context.Context) (string, error)
 	// TakeOwnership lets Repository.Owner maintain the repository, and nobody else. It changes nothing for the one who
 	// does already.

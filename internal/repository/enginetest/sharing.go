@@ -58,7 +58,7 @@ func (c Config) adopted(t *testing.T) {
 	for range 2 { // a second time it changes nothing
 		g.Expect(second.TakeOwnership(ctx)).To(Succeed())
 	}
-	g.Expect(first.Owner(ctx)).To(Equal(now.Owner))
+	g.Expect(Open(t, c.Driver, old).Owner(ctx)).To(Equal(now.Owner))
 	g.Expect(second.Maintain(ctx, repository.MaintainOptions{Full: true})).To(Succeed())
 	g.Expect(first.Maintain(ctx, repository.MaintainOptions{Full: true})).To(MatchError(repository.ErrNotOwner))
 	g.Expect(first.TakeOwnership(ctx)).To(Succeed())

@@ -12,11 +12,11 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository"
 )
 
-// Owner returns who maintains the repository.
+// Owner returns who maintained the repository when the engine last read its index.
 func (e *repoEngine) Owner(ctx context.Context) (string, error) {
 	ctx, stop := e.ctx(ctx)
 	defer stop()
-	p, err := e.params(ctx)
+	p, err := maintenance.GetParams(ctx, e.rep)
 	if err != nil {
 		return "", classify("read owner", cause(ctx, err))
 	}
