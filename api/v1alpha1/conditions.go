@@ -161,6 +161,7 @@ const (
 	ReasonRetentionPolicyConflict   = "RetentionPolicyConflict"
 	ReasonInvalidRetentionPolicy    = "InvalidRetentionPolicy"
 	ReasonNotKept                   = "NotKept"
+	ReasonLastSuccess               = "LastSuccess"
 	ReasonTooOld                    = "TooOld"
 	ReasonDeleted                   = "Deleted"
 	ReasonRepositoryWiped           = "RepositoryWiped"

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/fluxcd/pkg/runtime/conditions"
@@ -118,6 +119,10 @@ var whyMistaken = hold{v1alpha1.ReasonRepositoryDamaged, "retention has let this
 	"has found some of those damaged since the repository moved or came back: it is not removed before a check finds " +
 	"them intact, or they are removed, for at most four weeks after status.movedTime of the Repository"}
 
+// whyLast is why a whole Snapshot stays for which retention has kept others that are damaged or deleted by now.
+var whyLast = hold{v1alpha1.ReasonLastSuccess, "retention has let this Snapshot go for others, and none of those is " +
+	"left whole: its data is not removed before the Repository has another whole Snapshot"}
+
 // toRemove returns the deleted Snapshots whose data is to be removed. held reports that some have to wait: a restore
 // reads them, their backup has not ended, or retention has let them go and why is not empty. The latter say so. What a
 // person has deleted does not wait for that.
@@ -129,19 +134,20 @@ func (r *Reconciler) toRemove(
 		client.MatchingFields{indexWipe: repository.Name}); err != nil {
 		return nil, false, fmt.Errorf("list Snapshots of %s: %w", repository.Name, err)
 	}
-	waits, mistaken := keeper.Work{Repository: repository}, keeper.Work{Repository: repository}
+	others := sync.OnceValues(func() (bool, error) { return r.keepsWhole(ctx, repository) })
 	now := r.Clock.Now()
+	left := map[hold][]*v1alpha1.Snapshot{}
 	for i := range list.Items {
 		s := &list.Items[i]
 		if !retention.Owns(repository, s) {
 			continue
 		}
-		if why.reason != "" && retention.Marked(s) {
-			waits.Snapshots = append(waits.Snapshots, s)
-			continue
+		stays, err := whyStays(repository, s, why, others, now)
+		if err != nil {
+			return nil, false, err
 		}
-		if retention.Mistaken(repository, s, now) {
-			mistaken.Snapshots = append(mistaken.Snapshots, s)
+		if stays.reason != "" {
+			left[stays] = append(left[stays], s)
 			continue
 		}
 		user, err := used.User(ctx, r.Client, s)
@@ -154,21 +160,50 @@ func (r *Reconciler) toRemove(
 		}
 		out = append(out, s)
 	}
-	for _, left := range []struct {
-		keeper.Work
-		hold
-	}{{waits, why}, {mistaken, whyMistaken}} {
-		if len(left.Snapshots) == 0 {
+	for _, why := range []hold{why, whyMistaken, whyLast} {
+		if len(left[why]) == 0 {
 			continue
 		}
 		held = true
 		logf.FromContext(ctx).V(1).Info("leaves work out", "repository", klog.KObj(repository),
-			"snapshots", len(left.Snapshots), "reason", left.reason, "message", left.message)
-		if err := r.fail(ctx, &left.Work, left.reason, left.message); err != nil {
+			"snapshots", len(left[why]), "reason", why.reason, "message", why.message)
+		if err := r.fail(ctx, &keeper.Work{Repository: repository, Snapshots: left[why]}, why.reason,
+			why.message); err != nil {
 			return nil, false, err
 		}
 	}
 	return out, held, nil
+}
+
+// whyStays returns why a Snapshot that retention has let go stays; an empty reason means that it goes. why holds for all
+// of them. others reports whether the Repository keeps a whole Snapshot.
+func whyStays(
+	repository *v1alpha1.Repository, s *v1alpha1.Snapshot, why hold, others func() (bool, error), now time.Time,
+) (hold, error) {
+	if !retention.Marked(s) {
+		return hold{}, nil
+	}
+	if why.reason != "" {
+		return why, nil
+	}
+	if retention.Mistaken(repository, s, now) {
+		return whyMistaken, nil
+	}
+	if retention.Whole(s) {
+		if others, err := others(); err != nil || !others {
+			return whyLast, err
+		}
+	}
+	return hold{}, nil
+}
+
+// keepsWhole reports whether a Repository keeps a whole Snapshot.
+func (r *Reconciler) keepsWhole(ctx context.Context, repository *v1alpha1.Repository) (bool, error) {
+	all, err := snapshotsByRepository.Of(ctx, r.Client, repository.Namespace, repository.Name,
+		client.UnsafeDisableDeepCopy)
+	return slices.ContainsFunc(all, func(s *v1alpha1.Snapshot) bool {
+		return s.DeletionTimestamp.IsZero() && retention.Whole(s) && retention.Owns(repository, s)
+	}), err
 }
 
 // idle leaves out the wipes of Repositories that something works with, and reports that on these. It leaves out the

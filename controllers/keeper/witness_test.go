@@ -49,3 +49,32 @@ func TestAKeeperThatMissesASnapshotMakesTheRepositoryLook(t *testing.T) {
 	bed.Cached(t, newest)
 	s.expectHeld(older, v1alpha1.ReasonRepositoryDamaged, "has let this Snapshot go for others")
 }
+
+// The newest Snapshots are damaged, and somebody deletes them, as the guide says. What retention had let go for them is
+// all that is left.
+func TestTheLastWholeSnapshotStaysThatRetentionLetGo(t *testing.T) {
+	t.Parallel()
+	g, s := NewWithT(t), newShop(t)
+	bed.EditStatus(t, s.repository, func() { s.repository.Status.LastBackupTime = &metav1.Time{Time: now.Now()} })
+	newest := s.snapshot(s.repository, 2, good)
+	older := s.snapshot(s.repository, 3, good)
+	s.policy("c", last(1), "web")
+	job, keep := s.job()
+	g.Expect(keep.Keep[0].Remove).To(HaveExactElements(HaveField("Name", older.Name)))
+	s.did(job, v1alpha1.ReasonUnreachable)
+	gone(t, job, "its result is written")
+	g.Expect(bed.Client.Delete(t.Context(), newest)).To(Succeed())
+	bed.Cached(t, newest)
+	s.again(job)
+	next, keep := s.job(job)
+	g.Expect(keep.Keep[0].Remove).To(BeEmpty())
+	s.did(next, "")
+	gone(t, next, "its result is written")
+	s.expectHeld(older, v1alpha1.ReasonLastSuccess, "none of those is left whole")
+
+	s.snapshot(s.repository, 1, good)
+	s.again(job)
+	last, keep := s.job(job, next)
+	g.Expect(keep.Keep[0].Remove).To(HaveExactElements(HaveField("Name", older.Name)), "there is another one")
+	s.did(last, "")
+}

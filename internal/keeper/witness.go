@@ -31,14 +31,14 @@ func (w *Work) Witness(snapshots []*v1alpha1.Snapshot, now time.Time) {
 // witnesses are the newest ones, and the others lie evenly among the rest.
 func witnesses(r *v1alpha1.Repository, snapshots []*v1alpha1.Snapshot, now time.Time) []task.Witness {
 	var all []*v1alpha1.Snapshot
+	made := map[*v1alpha1.Snapshot]time.Time{}
 	for _, s := range snapshots {
-		if s.Status.Phase == v1alpha1.SnapshotSucceeded && s.DeletionTimestamp.IsZero() && retention.Owns(r, s) &&
-			!v1alpha1.Damaged(s.Status.Integrity) && lastID(s) != "" {
-			all = append(all, s)
+		if retention.Whole(s) && s.DeletionTimestamp.IsZero() && retention.Owns(r, s) && lastID(s) != "" {
+			all, made[s] = append(all, s), madeBy(s, now)
 		}
 	}
 	slices.SortFunc(all, func(a, b *v1alpha1.Snapshot) int {
-		return cmp.Or(madeBy(b, now).Compare(madeBy(a, now)), cmp.Compare(b.Name, a.Name))
+		return cmp.Or(made[b].Compare(made[a]), cmp.Compare(b.Name, a.Name))
 	})
 	var out []task.Witness
 	for i := range min(len(all), maxWitnesses) {

@@ -64,8 +64,9 @@ type keeper struct {
 	began     time.Time
 	directory string
 	engine    repository.Engine
-	seen      bool // all witnesses
+	removals  removal.Repository
 	late      bool // see task.Step
+	seen      bool // all witnesses
 }
 
 func (k *keeper) do(ctx context.Context, storage repository.Storage, r *task.ComponentResult) (err error) {
@@ -136,18 +137,22 @@ func (k *keeper) steps(ctx context.Context, storage repository.Storage, r *task.
 	if k.work.Maintain == task.MaintainFull {
 		k.keepOwner(ctx)
 	}
-	removal := removal.Repository{
+	k.removals = removal.Repository{
 		Engine: k.engine, Store: k.store, Directory: k.directory, UID: string(k.work.Repository.UID), Now: k.now,
 	}
 	err = step(ctx, &r.Removal, func() error {
-		return k.witnessed(ctx, func() error { return removal.Remove(ctx, k.work.Remove) })
+		return k.witnessed(ctx, func() error { return k.removals.Remove(ctx, k.work.Remove) })
 	})
 	if k.work.Scan != "" {
-		err = cmp.Or(err, step(ctx, &r.Scanning, func() error { return k.scan(ctx, removal, r) }))
+		err = cmp.Or(err, step(ctx, &r.Scanning, func() error { return k.scan(ctx, r) }))
 	}
 	if k.work.Maintain != "" {
 		err = cmp.Or(err, step(ctx, &r.Maintenance, func() error {
-			return k.witnessed(ctx, func() error { return k.maintain(ctx, maintainer, rep.Owner, r) })
+			maintain := func() error { return k.maintain(ctx, maintainer, rep.Owner, r) }
+			if !k.engine.Lost() { // otherwise it collects nothing, and says which Snapshots are lost
+				return k.witnessed(ctx, maintain)
+			}
+			return maintain()
 		}))
 	}
 	if len(k.work.Check) == 0 {
@@ -353,10 +358,10 @@ func (k *keeper) left(r *task.ComponentResult, left backend.Left) {
 const maxPlaces = 3
 
 // scan finds out which Snapshots lie in the repository, and stores the answer in ConfigMaps.
-func (k *keeper) scan(ctx context.Context, removals removal.Repository, r *task.ComponentResult) error {
+func (k *keeper) scan(ctx context.Context, r *task.ComponentResult) error {
 	pages := task.PageWriter{Write: func(page int, content []byte) error { return k.page(ctx, page, content) }}
 	unreadable, unknown, err := scan.Repository{
-		Engine: k.engine, Store: k.store, Directory: k.directory, Removals: removals, Driver: k.work.Repository.Driver,
+		Engine: k.engine, Store: k.store, Directory: k.directory, Removals: k.removals, Driver: k.work.Repository.Driver,
 		Log: k.m.Log,
 	}.Find(ctx, pages.Add)
 	var count int

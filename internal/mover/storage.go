@@ -252,15 +252,44 @@ func (k *keeper) witnessed(ctx context.Context, do func() error) error {
 	if err != nil {
 		return err
 	}
-	for _, w := range k.work.Witnesses {
-		if !slices.ContainsFunc(all, func(s repository.Snapshot) bool { return s.ID == w.ID }) {
-			return failure.New(v1alpha1.ReasonRepositoryNotFound, fmt.Sprintf("the repository in directory %s lacks "+
-				"Snapshot %s: the storage has gone back in time, or a part of it is missing. Nothing is removed or "+
-				"maintained there before a check has looked at each Snapshot", k.directory, w.Snapshot))
+	there := make(map[string]bool, len(all))
+	for _, s := range all {
+		there[s.ID] = true
+	}
+	lacks := slices.DeleteFunc(slices.Clone(k.work.Witnesses), func(w task.Witness) bool { return there[w.ID] })
+	if len(lacks) > 0 {
+		if lacks, err = k.notRemoved(ctx, lacks); err != nil {
+			return err
 		}
+	}
+	switch {
+	case len(lacks) == 0:
+	case k.engine.Lost():
+		return failure.New(v1alpha1.ReasonRepositoryDamaged, fmt.Sprintf("the repository in directory %s has lost "+
+			"descriptions of data, and Snapshot %s with them: nothing is removed there before a check has looked at "+
+			"each Snapshot", k.directory, lacks[0].Snapshot))
+	default:
+		return failure.New(v1alpha1.ReasonRepositoryNotFound, fmt.Sprintf("the repository in directory %s lacks "+
+			"Snapshot %s: the storage has gone back in time, a part of it is missing, or the objects in the cluster "+
+			"come from an old copy. Nothing is removed or maintained there before a check has looked at each Snapshot",
+			k.directory, lacks[0].Snapshot))
 	}
 	k.seen = true
 	return do()
+}
+
+// notRemoved leaves out the witnesses that a keeper has removed from the repository: a copy of etcd from before that
+// brings their objects back.
+func (k *keeper) notRemoved(ctx context.Context, all []task.Witness) ([]task.Witness, error) {
+	removals, err := k.removals.Remembered(ctx)
+	return slices.DeleteFunc(all, func(w task.Witness) bool {
+		for _, r := range removals {
+			if slices.Contains(r.IDs, w.ID) {
+				return true
+			}
+		}
+		return false
+	}), err
 }
 
 // taken is the failure of a mover whose directory somebody else owns by now. undone is what it has not done.

@@ -59,3 +59,56 @@ func TestAStorageThatGoesBackLosesNoMore(t *testing.T) {
 	g.Expect(p.held()).NotTo(ContainElement("uid-zero"))
 	g.Expect(p.held()).To(ContainElement("uid-one"))
 }
+
+// etcd comes back from a copy of yesterday. Since then retention has let a Snapshot go, and a keeper has removed it.
+func TestWhatAKeeperHasRemovedIsNoWitness(t *testing.T) {
+	t.Parallel()
+	g, p := NewWithT(t), backedUp(t)
+	var witnesses []task.Witness
+	for _, name := range []string{"one", "zero"} {
+		p.write("cairn/volumes/pvc/file", "content of "+name)
+		code, r := p.run(t.Context(), backupTask(name, task.Component{Name: "pvc"}))
+		g.Expect(code).To(BeZero(), "%+v", r)
+		witnesses = append(witnesses, task.Witness{Snapshot: name, ID: r.Components[0].ID})
+	}
+	removal := keepTask("zero")
+	removal.Keep[0].Remove[0].IDs = []string{witnesses[1].ID}
+	code, r := p.run(t.Context(), removal)
+	g.Expect(code).To(BeZero(), "%+v", r)
+	work := keepTask()
+	work.Keep[0].Maintain, work.Keep[0].Witnesses = task.MaintainQuick, witnesses
+	code, r = p.run(t.Context(), work)
+	g.Expect(code).To(BeZero(), "nothing is missing that should be there: %+v", r)
+
+	work.Keep[0].Witnesses = append(witnesses, task.Witness{Snapshot: "two", ID: "0123"})
+	code, r = p.run(t.Context(), work)
+	g.Expect(code).NotTo(BeZero())
+	g.Expect(r.Components[0].Maintenance.Error).To(ContainSubstring("lacks Snapshot two"))
+}
+
+// One pack with descriptions is lost. Nothing has gone back in time, and a maintenance knows which Snapshot it is.
+func TestALostPackIsNoStorageThatHasGoneBack(t *testing.T) {
+	t.Parallel()
+	g, p := NewWithT(t), backedUp(t, "zero", "one")
+	both := []task.Component{{Name: "pvc"}, {Name: "logs"}}
+	var witnesses []task.Witness
+	var before map[string]bool
+	for _, name := range []string{"two", "three"} {
+		before = p.packs()
+		code, r := p.run(t.Context(), backupTask(name, both...))
+		g.Expect(code).To(BeZero(), "%+v", r)
+		witnesses = append(witnesses, task.Witness{Snapshot: name, ID: r.Components[0].ID})
+		if name == "two" {
+			p.loseBut(before)
+		}
+	}
+	work := fullTask()
+	work.Keep[0].Remove, work.Keep[0].Witnesses = keepTask("one").Keep[0].Remove, witnesses
+	_, r := p.run(t.Context(), work)
+	c := r.Components[0]
+	g.Expect(c.Removal.Reason).To(Equal(v1alpha1.ReasonRepositoryDamaged), "retention has kept Snapshot two")
+	g.Expect(c.Removal.Error).To(ContainSubstring("Snapshot two with them"))
+	g.Expect(c.Maintenance.Reason).To(Equal(v1alpha1.ReasonRepositoryDamaged))
+	g.Expect(c.Maintenance.Error).To(ContainSubstring("Lost with them"))
+	g.Expect(p.held()).To(ContainElement("uid-one"))
+}

@@ -17,6 +17,11 @@ func Marked(s *v1alpha1.Snapshot) bool {
 	return false
 }
 
+// Whole reports whether a Snapshot succeeded and is not known to be damaged.
+func Whole(s *v1alpha1.Snapshot) bool {
+	return s.Status.Phase == v1alpha1.SnapshotSucceeded && !v1alpha1.Damaged(s.Status.Integrity)
+}
+
 // MarkDeleted writes to a Snapshot whose data is gone that somebody deleted the Snapshot, and reports whether it did.
 // It changes no reason that is set already.
 func MarkDeleted(s *v1alpha1.Snapshot) bool {
