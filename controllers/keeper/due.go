@@ -175,8 +175,8 @@ func (r *Reconciler) toRemove(
 	return out, held, nil
 }
 
-// whyStays returns why a Snapshot that retention has let go stays; an empty reason means that it goes. why holds for all
-// of them. others reports whether the Repository keeps a whole Snapshot.
+// whyStays returns why a Snapshot that retention has let go stays; an empty reason means that it goes. why holds for
+// all of them. others reports whether the Repository keeps a whole Snapshot.
 func whyStays(
 	repository *v1alpha1.Repository, s *v1alpha1.Snapshot, why hold, others func() (bool, error), now time.Time,
 ) (hold, error) {

@@ -361,8 +361,8 @@ const maxPlaces = 3
 func (k *keeper) scan(ctx context.Context, r *task.ComponentResult) error {
 	pages := task.PageWriter{Write: func(page int, content []byte) error { return k.page(ctx, page, content) }}
 	unreadable, unknown, err := scan.Repository{
-		Engine: k.engine, Store: k.store, Directory: k.directory, Removals: k.removals, Driver: k.work.Repository.Driver,
-		Log: k.m.Log,
+		Engine: k.engine, Store: k.store, Directory: k.directory, Removals: k.removals,
+		Driver: k.work.Repository.Driver, Log: k.m.Log,
 	}.Find(ctx, pages.Add)
 	var count int
 	var digest string
