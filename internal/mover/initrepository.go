@@ -288,7 +288,7 @@ func (i initialisation) keepSpare(ctx context.Context, text []byte) {
 		err = i.store.Put(ctx, layout.SpareOwnerPath(i.directory), text)
 	}
 	if err != nil {
-		i.m.Log.Warn("keep a second copy of repository.yaml", "repository", i.t.Repository.Name, "reason",
+		i.m.Log.Warn("keep the copy of repository.yaml", "repository", i.t.Repository.Name, "reason",
 			failure.ClassifyInit(err).Reason)
 	}
 }

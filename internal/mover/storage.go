@@ -323,7 +323,7 @@ func (k *keeper) keepKey(ctx context.Context) {
 	}
 }
 
-// keepOwner keeps a second copy of repository.yaml young. It is no part of the maintenance: the next one tries again.
+// keepOwner keeps the copy of repository.yaml young. It is no part of the maintenance: the next one tries again.
 // The caller holds the lease, so nobody adopts the directory meanwhile.
 func (k *keeper) keepOwner(ctx context.Context) {
 	text, err := k.store.Get(ctx, layout.RepositoryPath(k.directory))
@@ -331,7 +331,7 @@ func (k *keeper) keepOwner(ctx context.Context) {
 		err = k.store.Put(ctx, layout.SpareOwnerPath(k.directory), text)
 	}
 	if err != nil {
-		k.m.Log.Warn("keep a second copy of repository.yaml", "repository", k.work.Repository.Name, "reason",
+		k.m.Log.Warn("keep the copy of repository.yaml", "repository", k.work.Repository.Name, "reason",
 			failure.ClassifyMove(err).Reason)
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// SpareKey is the name of the spare key: a second copy of the key without which nothing in a repository can be read.
+// SpareKey is the name of the spare key: a copy of the key without which nothing in a repository can be read.
 // kopia does not know it, and its names never begin so.
 const SpareKey = "kopia.key.copy"
 
@@ -16,7 +16,7 @@ func SpareKeyPaths(directory string) []string {
 	return []string{p, p + ".f"}
 }
 
-// SpareOwnerPath returns the path of the second copy of RepositoryMetadata, without which nobody knows whose a
+// SpareOwnerPath returns the path of the copy of RepositoryMetadata, without which nobody knows whose a
 // directory is. It lies among the engine's files under a name like those of kopia's, which does not know it.
 func SpareOwnerPath(directory string) string { return EnginePath(directory) + "kopia.owner.copy" }
 
