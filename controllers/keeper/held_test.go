@@ -28,9 +28,11 @@ func (s *shop) letGo() (*v1alpha1.Snapshot, *batchv1.Job) {
 	return older, job
 }
 
-// again lets a keeper begin that would wait for a minute because the last one failed. Full maintenance is due.
+// again lets a keeper begin that would wait for a minute because the last one failed. Full maintenance is due. A
+// reconcile that still sees the ended Job in its cache would note the failure once more.
 func (s *shop) again(last *batchv1.Job) {
 	s.t.Helper()
+	bed.Quiet(s.t, s.namespace)
 	lease := leaseOf(s.t, last)
 	bed.Edit(s.t, lease, func() { delete(lease.Annotations, v1alpha1.AnnotationAttempts) })
 	s.dueFor(task.MaintainFull)
