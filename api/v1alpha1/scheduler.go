@@ -97,8 +97,9 @@ type SessionStatus struct {
 	// +optional
 	ScheduledSince *metav1.Time `json:"scheduledSince,omitempty"`
 
-	// OwedSlot is the first slot of an earlier schedule that had passed without a success as the schedule changed. The
-	// next success of this slot or a later one ends it.
+	// OwedSlot is the first slot of an earlier schedule after the last success that had passed as the schedule changed.
+	// The next success ends it. Until then the session is late once that success is older than one period of the
+	// present schedule.
 	// +optional
 	OwedSlot *metav1.Time `json:"owedSlot,omitempty"`
 

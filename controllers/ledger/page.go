@@ -193,9 +193,9 @@ func (p *pageBuilder) add(
 		}
 		known = backup.Scheduled(known, config, schedule.Identity(row.Kind, o.Namespace, o.Name, config.Name),
 			o.CreationTimestamp.Time)
-		if due, ok := backup.SuccessDue(&known, config, h.sessions[config.Name], p.now, next); ok {
+		if due, ok := backup.SuccessDue(&known, config, h.sessions[config.Name], p.now, schedule.Next); ok {
 			p.expect(&row, due)
-			slot, ok := backup.OwedSlot(&known, h.sessions[config.Name], p.now, next)
+			slot, ok := backup.OwedSlot(&known, h.sessions[config.Name], p.now, schedule.Next)
 			passed = passed || ok && p.now.After(slot)
 		}
 	}
@@ -287,15 +287,6 @@ func (p *pageBuilder) expect(row *ledger.Policy, due time.Time) {
 	case row.Due.IsZero() || due.Before(row.Due):
 		row.Due = due
 	}
-}
-
-// next returns the first slot of a schedule after a time.
-func next(line string, from time.Time) (time.Time, error) {
-	times, err := schedule.Read(line)
-	if err != nil {
-		return time.Time{}, err
-	}
-	return times.Next(from), nil
 }
 
 func later(a, b time.Time) time.Time {

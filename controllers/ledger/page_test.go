@@ -18,6 +18,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/run/backup"
+	"github.com/cairn-backup/cairn/internal/schedule"
 	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
@@ -315,7 +316,8 @@ func TestThePageKnowsAnImpossibleSchedule(t *testing.T) {
 	config := &v1alpha1.SessionConfig{Name: "nightly", Scheduler: &v1alpha1.SchedulerSpec{Schedule: "0 0 30 2 *"}}
 	for _, known := range []v1alpha1.SessionStatus{{}, {Name: "nightly", ScheduledSince: &created}} {
 		known = backup.Scheduled(known, config, "BackupConfiguration/shop/diary/nightly", created.Time)
-		due, ok := backup.SuccessDue(&known, config, backup.Success{}, created.AddDate(1, 0, 0), next)
+		due, ok := backup.SuccessDue(&known, config, backup.Success{}, created.AddDate(1, 0, 0),
+			schedule.Next)
 		g.Expect(ok).To(BeTrue())
 		g.Expect(due).To(Equal(created.Add(run.LateAfter)))
 	}

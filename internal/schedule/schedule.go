@@ -122,13 +122,13 @@ func (t Times) Between(after, before time.Time, most int) int {
 	return n
 }
 
-// Next returns the first slot after from of a line without H, in UTC.
-func Next(line string, from time.Time) (time.Time, error) {
-	parsed, err := parse(line, line)
+// Next returns the first slot after from of a schedule that String wrote, in UTC.
+func Next(text string, from time.Time) (time.Time, error) {
+	times, err := Read(text)
 	if err != nil {
 		return time.Time{}, err
 	}
-	return parsed.Next(from.UTC()), nil
+	return times.Next(from), nil
 }
 
 // beforeLeapYear is where the search for a first slot starts. cron looks five years ahead, so it finds 29 February.

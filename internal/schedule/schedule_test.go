@@ -95,8 +95,11 @@ func TestNext(t *testing.T) {
 			g := NewWithT(t)
 			from, err := time.Parse(time.RFC3339, test.from)
 			g.Expect(err).NotTo(HaveOccurred())
-			next := times(t, test.schedule, test.zone).Next(from)
-			g.Expect(next.Format(time.RFC3339)).To(Equal(test.want))
+			times := times(t, test.schedule, test.zone)
+			g.Expect(times.Next(from).Format(time.RFC3339)).To(Equal(test.want))
+			next, err := Next(times.String(), from)
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(next).To(Equal(times.Next(from)))
 		})
 	}
 	_, err := Next("0 0 30 2 *", time.Time{})

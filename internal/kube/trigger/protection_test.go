@@ -326,7 +326,10 @@ func TestAScheduleThatChangesMakesNothingLate(t *testing.T) {
 		"nightly":                     {line: "0 2 * * *", lastOn: "11-15T02:00:00"},
 		"hourly":                      {line: "17 * * * *", lastOn: "11-15T02:00:00"},
 		"monthly":                     {line: "0 2 1 * *", lastOn: "11-15T02:00:00"},
-		"monthly, after a failed run": {line: "0 2 1 * *", lastOn: "11-08T02:00:00", late: true},
+		"nightly, after a failed run": {line: "0 2 * * *", lastOn: "11-08T02:00:00", late: true},
+		"weekly, after a failed run":  {line: "0 3 * * 0", lastOn: "11-08T02:00:00", late: true},
+		"monthly, after a failed run": {line: "0 2 1 * *", lastOn: "11-08T02:00:00"},
+		"monthly, after six weeks":    {line: "0 2 1 * *", lastOn: "09-27T02:00:00", late: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

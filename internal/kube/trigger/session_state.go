@@ -86,9 +86,9 @@ func judge(b sessionFacts) judgement {
 	j.status.Conditions = slices.Clone(b.previous.Conditions)
 	j.status.Schedule, j.status.ScheduledSince = b.previous.Schedule, b.previous.ScheduledSince
 	j.status.LastScheduleTime, j.status.LastMissedTime = b.previous.LastScheduleTime, b.previous.LastMissedTime
-	if since, none := backup.WaitsSince(&j.status, last, b.now); b.previous.OwedSlot != nil &&
-		(none || since.Before(b.previous.OwedSlot.Time)) {
-		j.status.OwedSlot = b.previous.OwedSlot
+	j.status.OwedSlot = b.previous.OwedSlot
+	if _, owed := backup.Owed(&j.status, last, b.now); !owed {
+		j.status.OwedSlot = nil
 	}
 
 	times, wrong := schedule.New(b.config.Scheduler, b.identity)
@@ -123,11 +123,7 @@ func judge(b sessionFacts) judgement {
 // owe keeps a slot that waits for its success before another schedule comes into force. Otherwise each change of a
 // schedule would end the wait.
 func (j *judgement) owe(b *sessionFacts, last backup.Success) {
-	if j.status.Schedule == "" {
-		return
-	}
-	slot, ok := backup.OwedSlot(&j.status, last, b.now, schedule.Next)
-	if ok && slot.Before(b.now) {
+	if slot, ok := backup.Owes(&j.status, last, b.now, schedule.Next); ok {
 		j.status.OwedSlot = new(metav1.NewTime(slot).Rfc3339Copy())
 	}
 }

@@ -128,8 +128,8 @@ func (s *Success) See(r *v1alpha1.BackupSession, now time.Time) {
 // zero if nobody knows.
 func WaitsSince(status *v1alpha1.SessionStatus, last Success, now time.Time) (since time.Time, none bool) {
 	since = last.Slot
-	if known := status.LastSuccessTime; known != nil && known.After(last.Ended) && !v1alpha1.Ahead(known.Time, now) {
-		since = known.Time
+	if ended := lastEnd(status, last, now); ended.After(last.Ended) {
+		since = ended
 	}
 	if !since.IsZero() {
 		return since, false
@@ -141,6 +141,52 @@ func WaitsSince(status *v1alpha1.SessionStatus, last Success, now time.Time) (si
 		}
 	}
 	return since, true
+}
+
+// lastEnd returns when the last success of a session ended, or zero.
+func lastEnd(status *v1alpha1.SessionStatus, last Success, now time.Time) time.Time {
+	if known := status.LastSuccessTime; known != nil && known.After(last.Ended) && !v1alpha1.Ahead(known.Time, now) {
+		return known.Time
+	}
+	return last.Ended
+}
+
+// Owed returns the slot that an earlier schedule of a session owes, if no success has ended since.
+func Owed(status *v1alpha1.SessionStatus, last Success, now time.Time) (slot time.Time, ok bool) {
+	owed := status.OwedSlot
+	if owed == nil || v1alpha1.Ahead(owed.Time, now) || !lastEnd(status, last, now).Before(owed.Time) {
+		return time.Time{}, false
+	}
+	return owed.Time, true
+}
+
+// Owes returns the slot that a session owes as another schedule comes into force: the one that it owes already, else
+// the first of its present schedule since the last success ended. The slots that passed while that run worked are not
+// owed: it held up their runs.
+func Owes(
+	status *v1alpha1.SessionStatus, last Success, now time.Time,
+	next func(line string, from time.Time) (time.Time, error),
+) (slot time.Time, ok bool) {
+	if slot, ok := Owed(status, last, now); ok {
+		return slot, true
+	}
+	since := lastEnd(status, last, now)
+	if since.IsZero() {
+		since, _ = WaitsSince(status, last, now)
+	}
+	if status.Schedule == "" || since.IsZero() {
+		return time.Time{}, false
+	}
+	slot, err := next(status.Schedule, inForce(status, since, now))
+	return slot, err == nil && slot.Before(now)
+}
+
+// inForce returns the later of a time and when the present schedule came into force.
+func inForce(status *v1alpha1.SessionStatus, since, now time.Time) time.Time {
+	if at := status.ScheduledSince; at != nil && at.After(since) && !at.After(now) {
+		return at.Time
+	}
+	return since
 }
 
 // SuccessDue returns when the next success of a session must be there: the run of the first slot since the last success
@@ -163,27 +209,58 @@ func SuccessDue(
 	if config.BackupTimeout != nil {
 		patience = config.BackupTimeout.Duration
 	}
-	return slot.Add(patience), true
+	due = slot.Add(patience)
+	if owed, ok := Owed(status, last, now); ok {
+		ended := lastEnd(status, last, now)
+		if at, ok := owedSince(status, ended, now, next); ok {
+			if at = later(owed.Add(patience), at); at.Before(due) {
+				return at, true
+			}
+		}
+	}
+	return due, true
 }
 
-// OwedSlot returns the first slot that has to have a success since the last one. That can be a slot of an earlier
-// schedule, but no slot of the present one from before it came into force. Without a schedule, it returns when the
-// session began to wait.
+// owedSince returns since when what an earlier schedule owes makes a session late under the present one: since the last
+// success is older than one period, and a slot of the present schedule had passed as it came into force. A schedule
+// that became less frequent is content with an older success. Of two periods, the shorter counts: a schedule of
+// working days is as late on a Friday as on a Monday.
+func owedSince(
+	status *v1alpha1.SessionStatus, ended, now time.Time, next func(line string, from time.Time) (time.Time, error),
+) (time.Time, bool) {
+	if ended.IsZero() {
+		return time.Time{}, false
+	}
+	var slots [3]time.Time
+	from := ended
+	for i := range slots {
+		slot, err := next(status.Schedule, from)
+		if err != nil {
+			return time.Time{}, false
+		}
+		slots[i], from = slot, slot
+	}
+	if slots[0].After(inForce(status, ended, now)) {
+		return time.Time{}, false
+	}
+	return ended.Add(min(slots[1].Sub(slots[0]), slots[2].Sub(slots[1]))), true
+}
+
+// OwedSlot returns the first slot of the present schedule that has to have a success since the last one, and no slot
+// from before it came into force. If there never was a success, it can be a slot of an earlier schedule. Without a
+// schedule, it returns when the session began to wait.
 func OwedSlot(
 	status *v1alpha1.SessionStatus, last Success, now time.Time,
 	next func(line string, from time.Time) (time.Time, error),
 ) (slot time.Time, ok bool) {
 	since, none := WaitsSince(status, last, now)
-	if owed := status.OwedSlot; owed != nil && !v1alpha1.Ahead(owed.Time, now) && (none || since.Before(owed.Time)) {
-		return owed.Time, true
+	if owed, ok := Owed(status, last, now); ok && none {
+		return owed, true
 	}
 	if status.Schedule == "" || since.IsZero() {
 		return since, !since.IsZero()
 	}
-	if at := status.ScheduledSince; at != nil && at.After(since) && !at.After(now) {
-		since = at.Time
-	}
-	slot, err := next(status.Schedule, since)
+	slot, err := next(status.Schedule, inForce(status, since, now))
 	return slot, err == nil
 }
 

@@ -68,8 +68,18 @@ func TestLate(t *testing.T) {
 		"a slot from before the schedule changed": {
 			runs: []*v1alpha1.BackupSession{ran(-120, -110)}, since: at(-30), want: 0,
 		},
+		"a slot that an earlier schedule owes, and a period of this one": {
+			runs: []*v1alpha1.BackupSession{ran(-180, -170)}, since: at(-30), owed: at(-125), want: -110,
+		},
 		"a slot that an earlier schedule owes": {
-			runs: []*v1alpha1.BackupSession{ran(-180, -170)}, since: at(-30), owed: at(-125), want: -125,
+			runs: []*v1alpha1.BackupSession{ran(-240, -230)}, since: at(-30), owed: at(-125), want: -125,
+		},
+		"a slot that an earlier schedule owes, and none of this one": {
+			runs: []*v1alpha1.BackupSession{ran(-180, -170)}, since: at(-30), owed: at(-125), line: "0 3 * * *",
+			want: 60,
+		},
+		"a run that worked in that slot": {
+			runs: []*v1alpha1.BackupSession{ran(-180, -100)}, since: at(-30), owed: at(-125), want: 0,
 		},
 		"that slot has had its success": {
 			runs: []*v1alpha1.BackupSession{ran(-60, -50)}, since: at(-90), owed: at(-125), want: 0,
