@@ -1,7 +1,10 @@
 package command_test
 
 import (
+	"bytes"
+	"context"
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 
@@ -26,7 +29,34 @@ func TestTheLastOutputOfAFailedHook(t *testing.T) {
 		},
 	}}}
 	g.Expect(command.BackupHookErrors(s)).To(Equal([]command.Part{
-		{Name: "hook thaw: ", Text: "its last output: one line"},
-		{Name: "target web: hook freeze: ", Text: "its last output: sh: 1: freez: not found"},
+		{Name: "postBackup hook thaw: ", Text: "its last output: one line"},
+		{Name: "target web: preBackup hook freeze: ", Text: "its last output: sh: 1: freez: not found"},
 	}))
+}
+
+// A hook of the same name is before and after the backup, and its listener is away: each line is printed once.
+func TestAHookInBothListsIsToldOnce(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	failed := func(stderr string) []v1alpha1.HookStatus {
+		return []v1alpha1.HookStatus{{Name: "notify", Phase: v1alpha1.HookFailed, Stderr: stderr}}
+	}
+	hooks := &v1alpha1.HookStatuses{PreHooks: failed("connection refused"), PostHooks: failed("i/o timeout")}
+	s := &v1alpha1.BackupSession{}
+	s.Status.Targets = []v1alpha1.BackupTargetStatus{{Name: "web", Hooks: hooks}}
+	for what, parts := range map[string][]command.Part{
+		"target web: preBackup hook notify: its last output: connection refused\n" +
+			"target web: postBackup hook notify: its last output: i/o timeout\n": command.BackupHookErrors(s),
+		"preRestore hook notify: its last output: connection refused\n" +
+			"postRestore hook notify: its last output: i/o timeout\n": command.RestoreHookErrors(hooks),
+	} {
+		var out bytes.Buffer
+		looks, o := 0, command.Options{Poll: time.Millisecond}
+		o.Out = &out
+		g.Expect(command.Follow(t.Context(), o, "it", time.Minute, func(context.Context) (command.Progress, error) {
+			looks++
+			return command.Progress{Parts: parts, Phase: "Succeeded", Ended: looks == 3}, nil
+		})).To(Succeed())
+		g.Expect(out.String()).To(Equal(what + "it succeeded\n"))
+	}
 }

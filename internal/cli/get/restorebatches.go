@@ -35,7 +35,7 @@ func loadRestoreBatches(ctx context.Context, s scope) (resourceView, error) {
 		for _, target := range b.Status.Targets {
 			t.Note("target " + target.Name + ": " + RestoredTargetState(target))
 		}
-		noteHooks(t, command.HookErrors("", b.Status.Hooks))
+		noteHooks(t, command.RestoreHookErrors(b.Status.Hooks))
 		t.Note(Lacks(b.Lack()))
 		for i := range b.Status.ScaledDown {
 			if w := &b.Status.ScaledDown[i]; w.Message != "" {

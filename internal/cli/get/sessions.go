@@ -123,7 +123,7 @@ func loadRestoreSessions(ctx context.Context, s scope) (resourceView, error) {
 			command.SumSizes(sizes...), command.OrNone(command.ShortRecords(r.Status.Records)))...)
 		t.Note(NotReady(r.Status.Conditions))
 		if s.name != "" {
-			noteHooks(t, command.HookErrors("", r.Status.Hooks))
+			noteHooks(t, command.RestoreHookErrors(r.Status.Hooks))
 			t.Note(Lacks(r.Lack()))
 		}
 	}

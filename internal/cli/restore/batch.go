@@ -167,7 +167,7 @@ func followRestoreBatch(
 				p.Parts = append(p.Parts,
 					command.Part{Name: "target " + t.Name + ": ", Text: took.target(ctx, &b, t)})
 			}
-			p.Parts = append(p.Parts, command.HookErrors("", b.Status.Hooks)...)
+			p.Parts = append(p.Parts, command.RestoreHookErrors(b.Status.Hooks)...)
 			if p.Ended {
 				p.End = command.Ending(p.Phase, b.Status.Reason, b.Status.Duration, get.NotReady(b.Status.Conditions)) +
 					byBatch(&b)

@@ -238,7 +238,7 @@ func followRestore(
 						Name: "component " + name + ": ", Text: command.RestoredState(s.Status.Components[name]),
 					})
 			}
-			p.Parts = append(p.Parts, command.HookErrors("", s.Status.Hooks)...)
+			p.Parts = append(p.Parts, command.RestoreHookErrors(s.Status.Hooks)...)
 			if p.Ended {
 				p.End = command.Ending(p.Phase, s.Status.Reason, s.Status.Duration, get.NotReady(s.Status.Conditions)) +
 					took.bySession(ctx, &s)
