@@ -26,7 +26,8 @@ import (
 const (
 	// batchSize is the number of ended objects at which the batch window ends early.
 	batchSize = 200
-	// fullRetry is the delay after which objects look again for room in an outbox that was full or refused.
+	// fullRetry is the delay after which objects look again for room in an outbox that was full or refused, and after
+	// which one is released again that the API server has refused to release while others wait.
 	fullRetry = 30 * time.Second
 )
 
@@ -114,15 +115,10 @@ func (c *Collector) collect(
 		errs = append(errs, c.releaseUnwanted(ctx, e))
 	}
 	if wait > 0 {
-		if held {
+		if failed := logFaults(ctx, errs); held || failed {
 			wait = min(wait, fullRetry)
 		}
-		log := logf.FromContext(ctx)
-		log.V(1).Info("waits for more records", "records", len(waiting), "after", wait.String())
-		// The backoff of an object that can't be released must not hold up the others.
-		if err := kerrors.NewAggregate(errs); err != nil {
-			log.Error(err, "release what no Ledger records")
-		}
+		logf.FromContext(ctx).V(1).Info("waits for more records", "records", len(waiting), "after", wait.String())
 		return ctrl.Result{RequeueAfter: wait}, nil
 	}
 	for batch := range slices.Chunk(waiting, batchSize) {
@@ -131,10 +127,21 @@ func (c *Collector) collect(
 		errs = append(errs, err)
 	}
 	if held {
+		logFaults(ctx, errs)
 		logf.FromContext(ctx).V(1).Info("waits, because an outbox is full or refused", "after", fullRetry.String())
-		return ctrl.Result{RequeueAfter: fullRetry}, kerrors.NewAggregate(errs)
+		return ctrl.Result{RequeueAfter: fullRetry}, nil
 	}
 	return ctrl.Result{}, kerrors.NewAggregate(errs)
+}
+
+// logFaults logs what failed beside objects that wait, and reports whether anything did. Beside an error a delay does
+// not count, and the backoff of an object that can't be released or stored must not hold up the others.
+func logFaults(ctx context.Context, errs []error) bool {
+	err := kerrors.NewAggregate(errs)
+	if err != nil {
+		logf.FromContext(ctx).Error(err, "store or release records")
+	}
+	return err != nil
 }
 
 // noLedgers reports whether Ledgers can't be listed because their kind is gone: then nothing is to be recorded. What is
