@@ -53,7 +53,10 @@ func shownReason(own string, lack *metav1.Condition) string {
 }
 
 // losesMore reports whether a restore lost more than the attributes of root directories and owners that nobody wants.
-func (s *RestoreSession) losesMore() bool {
+func (s *RestoreSession) losesMore() bool { return s.LosesBesideOwners() || s.WrongOwners() > 0 }
+
+// LosesBesideOwners reports whether a restore lost more than owners and the attributes of root directories.
+func (s *RestoreSession) LosesBesideOwners() bool {
 	root := int64(2) // its mode and its time
 	if s.includes() {
 		root = 0
@@ -63,7 +66,7 @@ func (s *RestoreSession) losesMore() bool {
 			return true
 		}
 	}
-	return s.WrongOwners() > 0
+	return false
 }
 
 // WrongOwners returns how many files of a restored claim belong to the user that the restore ran as, and not to their

@@ -172,20 +172,24 @@ func warnings(t *testing.T, ns string) {
 		"RestoreSession NAME-web"
 	const owners = "7 owners of files and directories not restored: they belong to the user that the restore ran as. " +
 		"If a program needs them as another user, restore these targets (uploads) with --run-as-user"
+	const links = "hard links are files of their own (entries: 5)"
 	for name, tt := range map[string]struct {
 		lost    []int64 // of uploads; none means that its RestoreSession is gone
 		left    bool
 		partial string
 		want    string
+		links   int64 // that uploads lost
 	}{
-		"nothing":  {[]int64{0}, false, "", ""},
-		"links":    {[]int64{1}, false, partial, "warning: " + strings.ReplaceAll(partial, "NAME", "links") + "\n"},
-		"owners":   {[]int64{7}, false, partial, "warning: " + owners + "\n"},
-		"unseen":   {nil, false, partial, "warning: " + strings.ReplaceAll(partial, "NAME", "unseen") + "\n"},
-		"replicas": {[]int64{1}, true, "no replicas: Deployment/web", "warning: no replicas: Deployment/web\n"},
-		"less":     {[]int64{0}, false, "less than others", "warning: less than others\n"},
-		"newer":    {[]int64{0}, false, "newer ones", "warning: newer ones\n"},
-		"both":     {[]int64{7}, true, "no replicas", "warning: no replicas; " + owners + "\n"},
+		"nothing":  {[]int64{0}, false, "", "", 0},
+		"links":    {[]int64{1}, false, partial, "warning: " + strings.ReplaceAll(partial, "NAME", "links") + "\n", 0},
+		"owners":   {[]int64{7}, false, partial, "warning: " + owners + "\n", 0},
+		"unseen":   {nil, false, partial, "warning: " + strings.ReplaceAll(partial, "NAME", "unseen") + "\n", 0},
+		"replicas": {[]int64{1}, true, "no replicas: Deployment/web", "warning: no replicas: Deployment/web\n", 0},
+		"less":     {[]int64{0}, false, "less than others", "warning: less than others\n", 0},
+		"newer":    {[]int64{0}, false, "newer ones", "warning: newer ones\n", 0},
+		"both":     {[]int64{7}, true, "no replicas", "warning: no replicas; " + owners + "\n", 0},
+		"names":    {[]int64{0}, false, partial, "warning: target uploads: " + links + "\n", 5},
+		"mix":      {[]int64{7}, false, partial, "warning: target uploads: " + links + "; " + owners + "\n", 5},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -195,7 +199,14 @@ func warnings(t *testing.T, ns string) {
 				s.Spec.DataSource = &v1alpha1.RestoreDataSource{Snapshot: "shop-uploads-1"}
 				bed.Create(t, s)
 				bed.EditStatus(t, s, func() {
-					s.Status.Components = map[string]v1alpha1.RestoredComponent{"pvc": {OwnersNotRestored: lost}}
+					s.Status.Components = map[string]v1alpha1.RestoredComponent{
+						"pvc": {OwnersNotRestored: lost, LinksNotRestored: tt.links},
+					}
+					s.Status.Phase = v1alpha1.RestoreSessionSucceeded
+					s.Status.Conditions = []metav1.Condition{{
+						Type: v1alpha1.ConditionPartial, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonPartial,
+						Message: links, LastTransitionTime: metav1.NewTime(pinned),
+					}}
 				})
 			}
 			b := &v1alpha1.RestoreBatch{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}}

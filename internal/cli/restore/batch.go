@@ -15,6 +15,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/cli/command"
 	"github.com/cairn-backup/cairn/internal/cli/get"
+	"github.com/cairn-backup/cairn/internal/text"
 )
 
 // batchFlags select what of a BackupBatch is restored. Each target is restored to where it was backed up.
@@ -178,14 +179,13 @@ func followRestoreBatch(
 }
 
 // batchWarning returns what a RestoreBatch that ended well lacks: replicas of workloads, data of which other Snapshots
-// hold more or newer, owners and attributes. Of claims whose files do not belong to their owners it says more than the
-// condition does.
+// hold more or newer, owners and attributes. Of its targets it says more than the condition does, which names only one.
 func batchWarning(ctx context.Context, api client.Client, b *v1alpha1.RestoreBatch) string {
 	lack := b.Lack()
 	if lack == nil {
 		return ""
 	}
-	wrong, targets := int64(0), []string(nil)
+	wrong, targets, more := int64(0), []string(nil), []string(nil)
 	for _, t := range b.Status.Targets {
 		if t.RestoreSession == "" {
 			continue
@@ -197,13 +197,19 @@ func batchWarning(ctx context.Context, api client.Client, b *v1alpha1.RestoreBat
 		if n := s.WrongOwners(); n > 0 {
 			wrong, targets = wrong+n, append(targets, t.Name)
 		}
+		if of := s.Lack(); of != nil && s.LosesBesideOwners() {
+			more = append(more, "target "+t.Name+": "+of.Message)
+		}
 	}
 	var warnings []string
 	left := slices.ContainsFunc(b.Status.ScaledDown, func(w v1alpha1.ScaledWorkload) bool {
 		return w.Phase == v1alpha1.ScaleLeft
 	})
-	if wrong == 0 || left || lack.Reason != v1alpha1.ReasonPartial {
+	if wrong == 0 && more == nil || left || lack.Reason != v1alpha1.ReasonPartial {
 		warnings = append(warnings, lack.Message)
+	}
+	if more != nil {
+		warnings = append(warnings, text.Join(more))
 	}
 	if wrong > 0 {
 		warnings = append(warnings, ownersWarning(wrong, "these targets ("+

@@ -253,7 +253,8 @@ func followRestore(
 func restoreWarning(s *v1alpha1.RestoreSession) string {
 	var warnings []string
 	wrong := s.WrongOwners()
-	if lack := s.Lack(); lack != nil && (lack.Reason != v1alpha1.ReasonPartial || wrong == 0) {
+	if lack := s.Lack(); lack != nil && (lack.Reason != v1alpha1.ReasonPartial || wrong == 0 ||
+		s.LosesBesideOwners()) {
 		warnings = append(warnings, lack.Message)
 	}
 	if wrong > 0 {
