@@ -266,17 +266,29 @@ func (p *pageBuilder) addTargets(
 			row.NoBackup = append(row.NoBackup, name)
 		case none:
 			row.NoneLeft = append(row.NoneLeft, name)
-		case f.lost != "":
-			row.Lose(name, f.lost, f.all)
-		case f.all:
+		case f.all && f.lost == "":
 			row.Damaged = append(row.Damaged, name)
-		case some:
-			row.NoneLeftInSome = append(row.NoneLeftInSome, name)
-		case f.newest || f.damaged > 0:
-			row.Damage(name, f.newest, f.damaged, f.of)
+		case f.all:
+			row.Lose(name, f.lost, true)
+		default:
+			addFlaws(row, name, f, some)
 		}
 	}
 	return nil
+}
+
+// addFlaws adds all that is wrong with a target which has a good backup: what is so in one Repository does not hide what
+// is in another. emptied reports that a Repository has none left.
+func addFlaws(row *ledger.Policy, target string, f flaw, emptied bool) {
+	if emptied {
+		row.NoneLeftInSome = append(row.NoneLeftInSome, target)
+	}
+	if f.lost != "" {
+		row.Lose(target, f.lost, false)
+	}
+	if f.newest || f.damaged > 0 {
+		row.Damage(target, f.newest, f.damaged, f.of)
+	}
 }
 
 // expect notes in a row when the next success of one of its sessions must be there.

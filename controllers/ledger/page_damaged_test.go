@@ -193,6 +193,44 @@ func TestALostRepositoryOfSeveral(t *testing.T) {
 	g.Expect(w.rendered("l")).To(And(ContainSubstring(all), ContainSubstring("**Can't")), "the other is damaged")
 }
 
+// One copy can't be read. Of the other, two of four backups are damaged.
+func TestACopyThatCantBeReadHidesNoDamage(t *testing.T) {
+	t.Parallel()
+	g, w := NewWithT(t), newWorld(t)
+	w.ledger("ledger")
+	w.nightly("data")
+	w.uses("data", "repo", "gone")
+	w.repository("repo", v1alpha1.ReasonReady)
+	w.repository("gone", v1alpha1.ReasonRepositoryNotFound)
+	claim := v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "data"}
+	for _, name := range []string{"a", "b", "c", "d"} {
+		w.session(name, func(s *v1alpha1.BackupSession) {
+			s.Spec.Invoker.Kind, s.Spec.Invoker.Name = v1alpha1.BackupConfigurationKind, "data"
+			s.Status.Targets = []v1alpha1.BackupTargetStatus{
+				{Name: "data", Phase: v1alpha1.BackupSessionSucceeded, AppRef: claim},
+			}
+		})
+	}
+	for _, name := range []string{"c", "d"} {
+		s := &v1alpha1.Snapshot{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "repo-" + name}}
+		bed.EditStatus(t, s, func() { s.Status.Integrity = new(false) })
+	}
+	w.createWithStatus(&v1alpha1.Snapshot{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "gone-a"},
+		Spec: v1alpha1.SnapshotSpec{
+			SnapshotID: "01J4A6Z8Q3M5N7P9R1S3T5V7X1", Repository: "gone", Session: "hourly", BackupSession: "a",
+			Version: "v1", AppRef: claim,
+		},
+		Status: v1alpha1.SnapshotStatus{
+			Phase: v1alpha1.SnapshotSucceeded, TotalComponents: 1,
+			Components: map[string]v1alpha1.Component{"pvc": {Phase: v1alpha1.SnapshotSucceeded, ID: "k1", SizeBytes: 1}},
+		},
+	})
+	page := w.rendered("ledger")
+	g.Expect(page).To(ContainSubstring("\n**Some backups damaged:** BackupConfiguration/data "))
+	g.Expect(page).To(ContainSubstring("(**some backups can't be read: RepositoryNotFound; newest backup damaged: "))
+}
+
 // uses makes a policy back up into Repositories.
 func (w *world) uses(policy string, names ...string) {
 	w.t.Helper()

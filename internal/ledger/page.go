@@ -27,8 +27,8 @@ type Policy struct {
 	// Unreadable are those that have backups, none of which can be read, some or all because a Repository can't be
 	// opened. SomeUnreadable are those of which another backup can be read. Lose adds them.
 	Unreadable, SomeUnreadable []string
-	// why has what a row adds: the reasons of both, and how many backups are damaged.
-	why map[string]string
+	// why has what a row adds to a flaw: the reasons of both, and how many backups are damaged.
+	why map[flaw]string
 	// Empty are the names of targets whose selectors find nothing.
 	Empty []string
 	// LastSuccess is when the last successful run ended. Zero means that none is known.
@@ -49,33 +49,47 @@ type Policy struct {
 	Due time.Time
 }
 
+// flaw is what is wrong with a target.
+type flaw struct{ target, what string }
+
+// What a row says of a target, with a reason.
+const (
+	unreadable     = "backups can't be read"
+	someUnreadable = "some backups can't be read"
+	newestDamaged  = "newest backup damaged"
+	someDamaged    = "some backups damaged"
+)
+
 // Lose notes that backups of a target can't be read, for the reason of a Repository.
 func (p *Policy) Lose(target, reason string, all bool) {
-	p.because(target, reason)
 	if all {
+		p.because(target, unreadable, reason)
 		p.Unreadable = append(p.Unreadable, target)
 	} else {
+		p.because(target, someUnreadable, reason)
 		p.SomeUnreadable = append(p.SomeUnreadable, target)
 	}
 }
 
 // Damage notes that some backups of a target are damaged, with or without a newest one, and others are not.
 func (p *Policy) Damage(target string, newest bool, damaged, of int) {
-	if damaged > 0 {
-		p.because(target, fmt.Sprintf("%d of %d", damaged, of))
-	}
+	what := someDamaged
 	if newest {
+		what = newestDamaged
 		p.NewestDamaged = append(p.NewestDamaged, target)
 	} else {
 		p.SomeDamaged = append(p.SomeDamaged, target)
 	}
+	if damaged > 0 {
+		p.because(target, what, fmt.Sprintf("%d of %d", damaged, of))
+	}
 }
 
-func (p *Policy) because(target, why string) {
+func (p *Policy) because(target, what, why string) {
 	if p.why == nil {
-		p.why = map[string]string{}
+		p.why = map[flaw]string{}
 	}
-	p.why[target] = why
+	p.why[flaw{target, what}] = why
 }
 
 // kept is what a page says first, as long as somebody keeps it.
@@ -186,49 +200,70 @@ func affected(what string, policies []Policy, of func(Policy) []string) string {
 	return "\n**" + what + ":** " + strings.Join(names, ", ") + ".\n"
 }
 
+// group is targets that have the same flaw.
+type group struct {
+	names []string
+	what  string
+}
+
 // targets names the targets of a policy. First come the selectors that find nothing, then targets without a backup,
-// those that have none left, and those with one that is damaged or can't be read.
+// those that have none left, and those with one that is damaged or can't be read. A target with several flaws comes
+// with the first, and says all.
 func targets(p Policy) string {
-	type group struct {
-		names []string
-		of    string // what is wrong with each of them
-	}
-	groups := []group{
+	flaws := []group{
 		{p.NoBackup, "no backup yet"},
 		{p.NoneLeft, "no backup left"},
-		{p.Unreadable, "backups can't be read"},
+		{p.Unreadable, unreadable},
 		{p.Damaged, "all backups damaged"},
 		{p.NoneLeftInSome, "no backup left in some repository"},
-		{p.SomeUnreadable, "some backups can't be read"},
-		{p.NewestDamaged, "newest backup damaged"},
-		{p.SomeDamaged, "some backups damaged"},
+		{p.SomeUnreadable, someUnreadable},
+		{p.NewestDamaged, newestDamaged},
+		{p.SomeDamaged, someDamaged},
 	}
-	good := slices.DeleteFunc(slices.Clone(p.Targets), func(t string) bool {
-		return slices.ContainsFunc(groups, func(g group) bool { return slices.Contains(g.names, t) })
-	})
-	groups = slices.Insert(groups, 0, group{p.Empty, "selector finds nothing"})
+	said, left := map[string]string{}, slices.Clone(p.Targets)
+	groups := []group{{p.Empty, "selector finds nothing"}}
+	for _, f := range flaws {
+		first := slices.DeleteFunc(slices.Clone(f.names), func(t string) bool { return said[t] != "" })
+		groups = append(groups, group{first, f.what})
+		for _, t := range f.names {
+			said[t] = p.says(said[t], flaw{t, f.what})
+		}
+	}
+	left = slices.DeleteFunc(left, func(t string) bool { return said[t] != "" })
+	for _, name := range p.Empty {
+		said[name] = groups[0].what
+	}
 	var shown []string
 	more, rest := 0, ""
-	for _, group := range append(groups, group{names: good}) {
+	for _, group := range append(groups, group{names: left}) {
 		hidden := max(len(group.names)-(maxTargets-len(shown)), 0)
 		for _, name := range group.names[:len(group.names)-hidden] {
-			of := group.of
-			if reason := p.why[name]; reason != "" {
-				of += ": " + escape(reason)
+			text := escape(name)
+			if group.what != "" {
+				text += " (**" + said[name] + "**)"
 			}
-			if name = escape(name); of != "" {
-				name += " (**" + of + "**)"
-			}
-			shown = append(shown, name)
+			shown = append(shown, text)
 		}
-		if more += hidden; hidden > 0 && group.of != "" {
-			rest += fmt.Sprintf(" (**%s** of %d)", group.of, hidden)
+		if more += hidden; hidden > 0 && group.what != "" {
+			rest += fmt.Sprintf(" (**%s** of %d)", group.what, hidden)
 		}
 	}
 	if more > 0 {
 		shown = append(shown, fmt.Sprintf("and %d more", more)+rest)
 	}
 	return strings.Join(shown, ", ")
+}
+
+// says adds a flaw of a target to what is said of it already.
+func (p *Policy) says(already string, f flaw) string {
+	text := f.what
+	if why := p.why[f]; why != "" {
+		text += ": " + escape(why)
+	}
+	if already != "" {
+		return already + "; " + text
+	}
+	return text
 }
 
 func moment(t time.Time) string {

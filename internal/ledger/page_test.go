@@ -159,6 +159,21 @@ func TestPageNamesBackupsThatCantBeRead(t *testing.T) {
 		"(**all backups damaged**), and 2 more (**some backups can't be read** of 1) |"))
 }
 
+// One repository is gone, another holds damaged backups, and a third none any more: none of it hides the others.
+func TestPageSaysAllThatIsWrongWithATarget(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	p := Policy{Namespace: "shop", Kind: "BackupBatch", Name: "shop", Targets: []string{"Deployment/a", "Job/b"}}
+	p.NoneLeftInSome = p.Targets[1:]
+	p.Lose("Job/b", "RepositoryNotFound", false)
+	p.Damage("Job/b", true, 2, 3)
+	page := string(Page("production", []Policy{p}, 0))
+	g.Expect(page).To(ContainSubstring("\n**No backup left in some repository:** BackupBatch/shop in shop " +
+		"(1 of 2 targets).\n\n**Some backups damaged:** BackupBatch/shop in shop (1 of 2 targets).\n\n## shop\n"))
+	g.Expect(page).To(ContainSubstring("| Job/b (**no backup left in some repository; some backups can't be read: " +
+		"RepositoryNotFound; newest backup damaged: 2 of 3**), Deployment/a | "))
+}
+
 // A page of very many policies and targets without a backup says how many there are.
 func TestPageOfMuchWithoutBackup(t *testing.T) {
 	g := NewWithT(t)
