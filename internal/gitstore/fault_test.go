@@ -295,3 +295,27 @@ func TestSilentServerObeysContext(t *testing.T) {
 		})
 	}
 }
+
+// A push that the server refused has its answer: no foreign commit on top becomes one of ours, and its removal is none
+// of our losses.
+func TestARefusedPushIsAnswered(t *testing.T) {
+	t.Parallel()
+	g, ctx := NewWithT(t), t.Context()
+	r := newRemote(t)
+	s, other := r.open(t), r.open(t)
+	_, err := s.Update(ctx, put(map[string]string{record(1): "one"}))
+	g.Expect(err).NotTo(HaveOccurred())
+	ours := r.tip()
+	r.hook("pre-receive", "exit 1\n")
+	_, err = s.Update(ctx, put(map[string]string{record(1): "one", record(2): "two"}))
+	g.Expect(err).To(MatchError(ErrRefused))
+	r.hook("pre-receive", "exit 0\n")
+	_, err = other.Update(ctx, put(map[string]string{"README": "hello"}))
+	g.Expect(err).NotTo(HaveOccurred())
+	res, err := s.Update(ctx, put(map[string]string{record(1): "one"})) // the second record was given up
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(res.Outcome).To(Equal(Unchanged))
+	r.git("update-ref", "refs/heads/"+branch, ours)
+	_, err = s.Update(ctx, put(map[string]string{record(1): "one", record(3): "three"}))
+	g.Expect(err).NotTo(HaveOccurred())
+}

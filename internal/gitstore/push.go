@@ -58,7 +58,10 @@ func (s *Store) push(ctx context.Context) (_ Outcome, err error) {
 	case !sent:
 		return "", s.remote.classify("push", err)
 	}
-	s.unanswered = true
+	// The server's report that it refuses our ref, perhaps because the branch has moved, is an answer.
+	if no := (*refusal)(nil); !errors.As(err, &no) {
+		s.unanswered = true
+	}
 	failure := s.remote.classify("push", err)
 	tip, err := s.readBack(ctx)
 	switch {
