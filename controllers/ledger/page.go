@@ -184,7 +184,6 @@ func (p *pageBuilder) add(
 	row.Namespace, row.Name = o.Namespace, o.Name
 	row.LastSuccess, row.LastResult, row.LastReason = h.success, h.result, h.reason
 	p.addNext(&row, sessions, status)
-	passed := false
 	for i := range sessions {
 		config := &sessions[i]
 		known := statusOf(status, config.Name)
@@ -195,12 +194,10 @@ func (p *pageBuilder) add(
 			o.CreationTimestamp.Time)
 		if due, ok := backup.SuccessDue(&known, config, h.sessions[config.Name], p.now, schedule.Next); ok {
 			p.expect(&row, due)
-			slot, ok := backup.OwedSlot(&known, h.sessions[config.Name], p.now, schedule.Next)
-			passed = passed || ok && p.now.After(slot)
 		}
 	}
 	// A backup that another policy made is none in the place that this one names.
-	failing := row.LastSuccess.IsZero() && (passed || row.LastResult == string(v1alpha1.BackupSessionFailed))
+	failing := row.LastSuccess.IsZero() && (row.Late || row.LastResult == string(v1alpha1.BackupSessionFailed))
 	if err := p.addTargets(ctx, &row, by, failing, targets, used); err != nil {
 		return err
 	}
@@ -277,8 +274,8 @@ func (p *pageBuilder) addTargets(
 	return nil
 }
 
-// addFlaws adds all that is wrong with a target which has a good backup: what is so in one Repository does not hide what
-// is in another. emptied reports that a Repository has none left.
+// addFlaws adds all that is wrong with a target which has a good backup: one Repository does not hide what is wrong in
+// another. emptied reports that a Repository has none left.
 func addFlaws(row *ledger.Policy, target string, f flaw, emptied bool) {
 	if emptied {
 		row.NoneLeftInSome = append(row.NoneLeftInSome, target)

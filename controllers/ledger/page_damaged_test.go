@@ -223,7 +223,9 @@ func TestACopyThatCantBeReadHidesNoDamage(t *testing.T) {
 		},
 		Status: v1alpha1.SnapshotStatus{
 			Phase: v1alpha1.SnapshotSucceeded, TotalComponents: 1,
-			Components: map[string]v1alpha1.Component{"pvc": {Phase: v1alpha1.SnapshotSucceeded, ID: "k1", SizeBytes: 1}},
+			Components: map[string]v1alpha1.Component{
+				"pvc": {Phase: v1alpha1.SnapshotSucceeded, ID: "k1", SizeBytes: 1},
+			},
 		},
 	})
 	page := w.rendered("ledger")

@@ -8,6 +8,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/schedule"
 )
 
 // madeInto makes a run of the policy data that has backed up its target into Repositories.
@@ -107,7 +109,7 @@ func TestThePageSaysWhatIsSuspended(t *testing.T) {
 }
 
 // A copy in another bucket whose Secret is misspelled never has a run. Another policy backs its target up.
-func TestThePageNamesPoliciesWhoseFirstSlotPassed(t *testing.T) {
+func TestThePageNamesPoliciesWhoseFirstRunIsLate(t *testing.T) {
 	t.Parallel()
 	g, w := NewWithT(t), newWorld(t)
 	w.ledger("l")
@@ -118,7 +120,11 @@ func TestThePageNamesPoliciesWhoseFirstSlotPassed(t *testing.T) {
 	c := get(w, &v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "data"}})
 	w.clock.SetTime(c.CreationTimestamp.Add(time.Second))
 	g.Expect(w.rendered("l")).NotTo(ContainSubstring("o backup yet"), "its first slot is still to come")
-	w.clock.SetTime(c.CreationTimestamp.Add(25 * time.Hour))
+	slot, err := schedule.Next(c.Spec.Sessions[0].Scheduler.Schedule, c.CreationTimestamp.Time)
+	g.Expect(err).NotTo(HaveOccurred())
+	w.clock.SetTime(slot.Add(run.LateAfter))
+	g.Expect(w.rendered("l")).NotTo(ContainSubstring("o backup yet"), "its first run has its time")
+	w.clock.SetTime(slot.Add(run.LateAfter + time.Second))
 	g.Expect(w.rendered("l")).To(ContainSubstring(
 		"**No backup yet:** BackupConfiguration/data in " + w.namespace + " (1 of 1 targets).\n"))
 	w.madeInto("a", "data")

@@ -51,8 +51,8 @@ func all() []metric {
 			sessionLate,
 			"How long the next success of a scheduled session is overdue: the run of the slot after the last " +
 				"success, or after the schedule came into force, has not succeeded within its timeout, or within " +
-				"6 hours if it has none. A slot that had passed before the schedule changed counts only once the last " +
-				"success is older than one period of the present schedule. 0 means in time.", ofSession,
+				"6 hours if it has none. A slot that had passed before the schedule changed counts only once the " +
+				"last success is older than one period of the present schedule. 0 means in time.", ofSession,
 		},
 		{backupSessions, "BackupSessions that exist, by phase and reason.", append(ofSession[:4:4], "phase", "reason")},
 		{backupDuration, "Duration of the last run of a session that ended.", ofSession},

@@ -201,7 +201,7 @@ func SuccessDue(
 	if status.Schedule == "" && config.Scheduler == nil {
 		return time.Time{}, false
 	}
-	slot, ok := OwedSlot(status, last, now, next)
+	slot, ok := firstSlot(status, last, now, next)
 	if !ok {
 		return time.Time{}, false
 	}
@@ -246,10 +246,10 @@ func owedSince(
 	return ended.Add(min(slots[1].Sub(slots[0]), slots[2].Sub(slots[1]))), true
 }
 
-// OwedSlot returns the first slot of the present schedule that has to have a success since the last one, and no slot
+// firstSlot returns the first slot of the present schedule that has to have a success since the last one, and no slot
 // from before it came into force. If there never was a success, it can be a slot of an earlier schedule. Without a
 // schedule, it returns when the session began to wait.
-func OwedSlot(
+func firstSlot(
 	status *v1alpha1.SessionStatus, last Success, now time.Time,
 	next func(line string, from time.Time) (time.Time, error),
 ) (slot time.Time, ok bool) {
