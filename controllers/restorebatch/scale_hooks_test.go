@@ -51,8 +51,8 @@ func (w *world) letHooksIn() {
 	}).WithTimeout(testbed.Patience).Should(BeTrue(), "the RoleBinding must take effect")
 }
 
-// inWeb returns a hook that makes a request to a pod of the Deployment. l hears its name.
-func (w *world) inWeb(l *sessiontest.Listener, name string) v1alpha1.HookInfo {
+// inWeb returns a hook that makes a request to a pod of the Deployment with these labels. l hears its name.
+func (w *world) inWeb(l *sessiontest.Listener, name, selector string) v1alpha1.HookInfo {
 	w.T.Helper()
 	port := l.Template("", "", "").Spec.Action.HTTPPost.Port.IntVal
 	sessiontest.Create(w.T, w.Client, &v1alpha1.HookTemplate{
@@ -62,7 +62,7 @@ func (w *world) inWeb(l *sessiontest.Listener, name string) v1alpha1.HookInfo {
 				Port: intstr.FromInt32(port), Path: "/" + name,
 			}},
 			Executor: &v1alpha1.HookExecutor{
-				Type: v1alpha1.HookExecutorPod, Pod: &v1alpha1.HookPodExecutor{Selector: "app=web"},
+				Type: v1alpha1.HookExecutorPod, Pod: &v1alpha1.HookPodExecutor{Selector: selector},
 			},
 		},
 	})
@@ -77,24 +77,26 @@ func (w *world) runs(p *corev1.Pod, ready corev1.ConditionStatus) {
 	w.Expect(w.Client.Status().Update(w.T.Context(), p)).To(Succeed())
 }
 
-// next makes the pod that the Deployment has after it was scaled up.
+// next makes the pod that the Deployment has after it was scaled up. It has a label that the template lacks.
 func (w *world) next() *corev1.Pod {
 	w.T.Helper()
 	p := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "web-2", Labels: map[string]string{"app": "web"}},
-		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "web", Image: "web"}}},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: w.Namespace, Name: "web-2", Labels: map[string]string{"app": "web", "role": "master"},
+		},
+		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "web", Image: "web"}}},
 	}
 	w.Expect(w.Client.Create(w.T.Context(), p)).To(Succeed())
 	return p
 }
 
-// reindexes creates a restore that scales the Deployment down and up, and rebuilds an index in a pod of it after that.
-// With frozen, a hook acts in a pod of it before, too.
-func (w *world) reindexes(l *sessiontest.Listener, frozen bool) {
+// reindexes creates a restore that scales the Deployment down and up, and rebuilds an index in a pod of it with these
+// labels after that. With frozen, a hook acts in a pod of it before, too.
+func (w *world) reindexes(l *sessiontest.Listener, selector string, frozen bool) {
 	w.T.Helper()
-	hooks := &v1alpha1.RestoreHooks{PostRestore: []v1alpha1.HookInfo{w.inWeb(l, "reindex")}}
+	hooks := &v1alpha1.RestoreHooks{PostRestore: []v1alpha1.HookInfo{w.inWeb(l, "reindex", selector)}}
 	if frozen {
-		hooks.PreRestore = []v1alpha1.HookInfo{w.inWeb(l, "freeze")}
+		hooks.PreRestore = []v1alpha1.HookInfo{w.inWeb(l, "freeze", "app=web")}
 	}
 	w.restore("back", scalesWeb, func(b *v1alpha1.RestoreBatch) { b.Spec.Hooks = hooks })
 }
@@ -122,7 +124,14 @@ func (w *world) becomes(want func(*v1alpha1.RestoreBatch) bool) *v1alpha1.Restor
 // All data is restored, but a pod needs its time: the restore must not fail for that.
 func TestAPostRestoreHookWaitsForThePodsThatAreScaledUp(t *testing.T) {
 	t.Parallel()
-	for name, frozen := range map[string]bool{"the only hook": false, "another one acted before": true} {
+	for name, tt := range map[string]struct {
+		selector string
+		frozen   bool
+	}{
+		"the only hook":                {selector: "app=web"},
+		"another one acted before":     {selector: "app=web", frozen: true},
+		"only the pods have its label": {selector: "app=web,role=master"},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
@@ -130,7 +139,7 @@ func TestAPostRestoreHookWaitsForThePodsThatAreScaledUp(t *testing.T) {
 			l := sessiontest.Listen(t)
 			pod := w.deployment("kubectl-client-side-apply")
 			w.runs(pod, corev1.ConditionTrue)
-			w.reindexes(l, frozen)
+			w.reindexes(l, tt.selector, tt.frozen)
 			w.becomes(func(*v1alpha1.RestoreBatch) bool { return w.replicas() == 0 })
 			w.gone(pod)
 			heard := l.Heard()
@@ -171,7 +180,7 @@ func TestAPostRestoreHookDoesNotWaitForEver(t *testing.T) {
 			w.letHooksIn()
 			l := sessiontest.Listen(t)
 			w.gone(w.deployment("kubectl"))
-			w.reindexes(l, false)
+			w.reindexes(l, "app=web", false)
 			w.becomes(waiting)
 			if comes {
 				w.runs(w.next(), corev1.ConditionFalse)
@@ -206,7 +215,7 @@ func TestAPostRestoreHookDoesNotWaitForAWorkloadWithoutReplicas(t *testing.T) {
 	before := d.DeepCopy()
 	d.Spec.Replicas = new(int32(0))
 	w.Expect(w.Client.Patch(t.Context(), &d, client.MergeFrom(before), client.FieldOwner("kubectl"))).To(Succeed())
-	w.reindexes(sessiontest.Listen(t), false)
+	w.reindexes(sessiontest.Listen(t), "app=web", false)
 	b := w.drive() // no time passes
 	w.Expect(b.Status.Reason).To(Equal(v1alpha1.ReasonFailedToExecutePostRestoreHooks))
 	w.Expect(b.Status.ScaledDown[0].Message).To(Equal("it had no replicas before"))
@@ -221,7 +230,7 @@ func TestAPostRestoreHookActsInPodsThatAreScaledUpWithTheManagerKilled(t *testin
 		l := sessiontest.Listen(t)
 		w.gone(w.deployment("kubectl"))
 		w.Killer = killer
-		w.reindexes(l, false)
+		w.reindexes(l, "app=web", false)
 		w.becomes(func(b *v1alpha1.RestoreBatch) bool {
 			return b.Status.ScaledDown != nil && b.Status.ScaledDown[0].Phase == v1alpha1.ScalingUp
 		})

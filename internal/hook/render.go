@@ -90,16 +90,18 @@ func Pods(h *v1alpha1.ResolvedHook, targets []v1alpha1.TypedObjectReference) str
 		[]string{owner.APIVersion, owner.Kind, owner.Name, owner.UID, controller})
 }
 
-// MayChoose reports whether a frozen hook can choose pods with these labels, as far as that is known without the values
-// that are read when it runs. targets are those of Pods.
+// MayChoose reports whether a frozen hook can choose pods that are made from a template with these labels, as far as
+// that is known without the values that are read when it runs. A label that the template lacks can come later: the
+// controller of a StatefulSet gives its pods one with their name, and Patroni one with their role. targets are those of
+// Pods.
 func MayChoose(
-	h *v1alpha1.ResolvedHook, targets []v1alpha1.TypedObjectReference, podLabels map[string]string,
+	h *v1alpha1.ResolvedHook, targets []v1alpha1.TypedObjectReference, template map[string]string,
 ) bool {
 	if Pods(h, targets) == "" {
 		return false
 	}
 	selector, known := selectorOf(h)
-	return !known || labels.SelectorFromSet(selector).Matches(labels.Set(podLabels))
+	return !known || !labels.Conflicts(selector, template)
 }
 
 // selectorOf returns the selector of the pods of a frozen hook. It is not known if it needs values that are read when

@@ -65,6 +65,19 @@ func TestAHookWaitsForTheWorkloadThatIsScaledUp(t *testing.T) {
 			is:   Workload{UID: "u", Replicas: 2, PodLabels: web},
 			edit: func(h *v1alpha1.ResolvedHook) { h.Executor.Pod.Selector = "app=${APP}" }, waits: true,
 		},
+		// Of the StatefulSet controller, or of Patroni.
+		"only pods have the label": {
+			is:   Workload{UID: "u", Replicas: 2, PodLabels: web},
+			edit: func(h *v1alpha1.ResolvedHook) { h.Executor.Pod.Selector = "role=master" }, waits: true,
+		},
+		"only pods have one of the labels": {
+			is:   Workload{UID: "u", Replicas: 2, PodLabels: web},
+			edit: func(h *v1alpha1.ResolvedHook) { h.Executor.Pod.Selector = "role=master,app=web" }, waits: true,
+		},
+		"only pods have one of the labels, and others the other": {
+			is:   Workload{UID: "u", Replicas: 2, PodLabels: web},
+			edit: func(h *v1alpha1.ResolvedHook) { h.Executor.Pod.Selector = "role=master,app=db" },
+		},
 		"a value that is known names other pods": {
 			is: Workload{UID: "u", Replicas: 2, PodLabels: web},
 			edit: func(h *v1alpha1.ResolvedHook) {
