@@ -60,7 +60,7 @@ func inOne(
 	all []corev1.Pod, run hookstage.Run, action *v1alpha1.HookAction, none error, act func(*corev1.Pod) error,
 ) (*v1alpha1.HookPod, error) {
 	pods := able(all, &run, action)
-	p := one(pods, &run)
+	p := one(pods, all, &run)
 	if p == nil {
 		return nil, none
 	}
@@ -72,7 +72,7 @@ func inOne(
 		return nil, err
 	}
 	stay := slices.DeleteFunc(slices.Clone(pods), func(p corev1.Pod) bool { return terminates(&p) })
-	if other := one(stay, &run); other != nil {
+	if other := one(stay, all, &run); other != nil {
 		return chosen(other, all, &run, action), nil
 	}
 	return nil, err

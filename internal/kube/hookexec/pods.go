@@ -19,6 +19,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/hook"
 	"github.com/cairn-backup/cairn/internal/run/hookstage"
+	"github.com/cairn-backup/cairn/internal/task/observe"
 	"github.com/cairn-backup/cairn/internal/workload"
 )
 
@@ -93,11 +94,12 @@ func (e *Executor) pods(
 	return all, unreached(v1alpha1.ReasonNoRunningPod, "no pod runs for %s", which), nil
 }
 
-// one returns one pod, or nil. It prefers the pod in which the hook or an earlier one acted: that one was frozen. If
-// that pod is gone, one prefers the first pod that was ready when the run began, although freezing can have made it
-// unready. If no such pod is left, one takes the first that is ready now, and after the work the first of all. A pod of
-// a Job comes last: it can use a volume or have the labels of the application that was meant.
-func one(running []corev1.Pod, run *hookstage.Run) *corev1.Pod {
+// one returns one of the running pods, or nil. It prefers the pod in which the hook or an earlier one acted: that one
+// was frozen. If that pod is gone, one prefers the first pod that was ready when the run began, although freezing can
+// have made it unready. If no such pod is left, one takes the first that is ready now, and after the work the first of
+// all. It takes a pod of a Job only if there is no other among all: it can use a volume or have the labels of the
+// application that was meant, and that one comes back.
+func one(running, all []corev1.Pod, run *hookstage.Run) *corev1.Pod {
 	for _, pod := range former(run) {
 		for i := range running {
 			if is(&running[i], pod) {
@@ -105,22 +107,15 @@ func one(running []corev1.Pod, run *hookstage.Run) *corev1.Pod {
 			}
 		}
 	}
-	var lasting, ofJobs []*corev1.Pod
-	for i := range running {
-		if p := &running[i]; workload.OfJob(p) {
-			ofJobs = append(ofJobs, p)
-		} else {
-			lasting = append(lasting, p)
-		}
-	}
-	for _, pods := range [][]*corev1.Pod{lasting, ofJobs} {
-		for _, fits := range []func(*corev1.Pod) bool{
-			func(p *corev1.Pod) bool { return wasReady(p, run.Since) },
-			isReady,
-			func(*corev1.Pod) bool { return run.Stage == hookstage.Post },
-		} {
-			if i := slices.IndexFunc(pods, fits); i >= 0 {
-				return pods[i]
+	lasts := slices.ContainsFunc(all, func(p corev1.Pod) bool { return !observe.PodEnded(&p) && !workload.OfJob(&p) })
+	for _, fits := range []func(*corev1.Pod) bool{
+		func(p *corev1.Pod) bool { return wasReady(p, run.Since) },
+		isReady,
+		func(*corev1.Pod) bool { return run.Stage == hookstage.Post },
+	} {
+		for i := range running {
+			if p := &running[i]; fits(p) && !(lasts && workload.OfJob(p)) {
+				return p
 			}
 		}
 	}

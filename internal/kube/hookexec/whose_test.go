@@ -25,7 +25,8 @@ func TestAHookActsInTheApplicationAndNotInItsCronJob(t *testing.T) {
 		target   v1alpha1.TypedObjectReference
 		pod      v1alpha1.HookPodExecutor
 		unready  bool // the application starts
-		alone    bool // no pod of the application runs
+		alone    bool // there is no pod of the application
+		phase    corev1.PodPhase
 		stage    hookstage.Stage
 		want     string
 		noneRuns bool
@@ -39,7 +40,13 @@ func TestAHookActsInTheApplicationAndNotInItsCronJob(t *testing.T) {
 		"a claim, all":                  {target: claim, pod: v1alpha1.HookPodExecutor{Strategy: all}, want: "bc"},
 		"a claim, after the work":       {target: claim, stage: hookstage.Post, unready: true, want: "c"},
 		"a claim that only the Job has": {target: claim, alone: true, want: "b"},
-		"a selector":                    {pod: v1alpha1.HookPodExecutor{Selector: "app=db"}, want: "c"},
+		"a claim whose pod starts":      {target: claim, unready: true, noneRuns: true},
+		"a claim whose pod waits":       {target: claim, phase: corev1.PodPending, noneRuns: true},
+		"a claim whose pod waits, after the work": {
+			target: claim, phase: corev1.PodPending, stage: hookstage.Post, noneRuns: true,
+		},
+		"a claim whose pod has ended": {target: claim, phase: corev1.PodFailed, want: "b"},
+		"a selector":                  {pod: v1alpha1.HookPodExecutor{Selector: "app=db"}, want: "c"},
 		"a selector, all": {
 			pod: v1alpha1.HookPodExecutor{Selector: "app=db", Strategy: all}, want: "bc",
 		},
@@ -78,6 +85,10 @@ func TestAHookActsInTheApplicationAndNotInItsCronJob(t *testing.T) {
 			pod("b", true, "batch/v1", "Job", "shop-cron-29345610")
 			if !tt.alone {
 				pod("c", !tt.unready, "apps/v1", "ReplicaSet", "shop-d7c9bd6f4")
+				if tt.phase != "" {
+					p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "c"}}
+					bed.EditStatus(t, p, func() { p.Status.Phase = tt.phase })
+				}
 			}
 			run := operator(v1alpha1.HookAction{
 				ContainerName: "db", HTTPGet: &v1alpha1.HookHTTPGetAction{Port: intstr.FromString("admin")},
