@@ -47,7 +47,7 @@ type Round struct {
 	Summary func() hook.Summary
 	// ScaledUp tells the post hooks about the workloads that the owner scaled up: see hookstage.Hooks. Nil means that
 	// it scales none.
-	ScaledUp func(*v1alpha1.ResolvedHook) (some bool, unready string)
+	ScaledUp func(*v1alpha1.ResolvedHook) (workloads, unready []string)
 	// Deadline wakes the owner while its pre hooks run. Nil means that others do so.
 	Deadline *metav1.Time
 	// Report says where conditions tell about the hooks. Nil means that no condition does.

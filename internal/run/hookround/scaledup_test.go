@@ -1,6 +1,7 @@
 package hookround_test
 
 import (
+	"cmp"
 	"testing"
 	"time"
 
@@ -32,6 +33,12 @@ func (o *owner) after(phase v1alpha1.HookPhase, attempts int32, selector string)
 	o.status.PostHooks = append([]v1alpha1.HookStatus{{Name: "y", Phase: phase, Attempts: attempts}},
 		o.status.PostHooks...)
 	return o
+}
+
+// webStarts tells a hook that it acts in the pods of a workload that was just scaled up.
+func webStarts(*v1alpha1.ResolvedHook) (workloads, unready []string) {
+	web := []string{"Deployment/web"}
+	return web, web
 }
 
 // A restore has just scaled its workload up. A hook that acts in its pods is not made before they are ready.
@@ -83,11 +90,16 @@ func TestAPostHookWaitsForPodsThatAreScaledUp(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g, r := NewWithT(t), tt.owner.round()
-			r.ScaledUp = func(*v1alpha1.ResolvedHook) (bool, string) {
-				if tt.none || tt.ready {
-					return !tt.none, ""
+			web := []string{"Deployment/web"}
+			r.ScaledUp = func(*v1alpha1.ResolvedHook) (workloads, unready []string) {
+				switch {
+				case tt.none:
+					return nil, nil
+				case tt.ready:
+					return web, nil
+				default:
+					return web, web
 				}
-				return true, "Deployment/web"
 			}
 			state, _ := r.Post(hookround.WorkEnd{})
 			g.Expect(state).To(Equal(hookround.UnderWay))
@@ -108,7 +120,7 @@ func TestAnAttemptUnderWayDoesNotWaitForPodsThatAreScaledUp(t *testing.T) {
 	g, o := NewWithT(t), starting(time.Second)
 	o.results[hookstage.Attempt{Stage: hookstage.Post, Name: "z", Number: 1}] = &hookstage.Outcome{UnderWay: true}
 	r := o.round()
-	r.ScaledUp = func(*v1alpha1.ResolvedHook) (bool, string) { return true, "Deployment/web" }
+	r.ScaledUp = webStarts
 	_, _ = r.Post(hookround.WorkEnd{})
 	g.Expect(o.decision.Hooks).To(HaveLen(1))
 	g.Expect(o.condition(meta.ReadyCondition).Message).To(Equal("the postBackup hooks run"))
@@ -142,7 +154,9 @@ func TestAPostHookThatFoundNoPodThatIsScaledUpWaits(t *testing.T) {
 			}
 			o.hooks.Post[0].Action = &v1alpha1.HookAction{HTTPGet: &v1alpha1.HookHTTPGetAction{Host: tt.host}}
 			r := o.round()
-			r.ScaledUp = func(*v1alpha1.ResolvedHook) (bool, string) { return !tt.none, "" }
+			if !tt.none {
+				r.ScaledUp = webStarts
+			}
 			state, failure := r.Post(hookround.WorkEnd{})
 			if tt.waits {
 				g.Expect(state).To(Equal(hookround.UnderWay))
@@ -154,4 +168,57 @@ func TestAPostHookThatFoundNoPodThatIsScaledUpWaits(t *testing.T) {
 			g.Expect(failure).To(Equal("hook z: no pod runs"))
 		})
 	}
+}
+
+// With many hooks that would take hours.
+func TestAPostHookDoesNotWaitForPodsThatDidNotComeForAnEarlierOne(t *testing.T) {
+	s, other := time.Second, "app=web,tier=front"
+	for name, tt := range map[string]struct {
+		frozen   bool   // a hook before the work acted, and no workload was scaled up
+		selector string // of the earlier hook
+		reason   string
+		timeout  time.Duration
+		acts     []string // the workloads in whose pods the hook may act
+		waits    bool
+	}{
+		"the same pods":                         {},
+		"other pods of the workload":            {selector: other},
+		"it acts in others, too":                {acts: []string{"Deployment/web", "Deployment/b"}, waits: true},
+		"the other waited for less":             {timeout: 59 * s, waits: true},
+		"the other failed for another reason":   {reason: v1alpha1.ReasonCommandFailed, waits: true},
+		"a thaw, and the same pods":             {frozen: true},
+		"a thaw, and other pods":                {frozen: true, selector: other, waits: true},
+		"a thaw, and the other waited for less": {frozen: true, timeout: 59 * s, waits: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g, o := NewWithT(t), starting(40*s).after(v1alpha1.HookFailed, 1, tt.selector).finds(s, 40*s)
+			o.status.PostHooks[0].Reason = cmp.Or(tt.reason, v1alpha1.ReasonNoRunningPod)
+			o.hooks.Post[0].Timeout = &metav1.Duration{Duration: cmp.Or(tt.timeout, time.Minute)}
+			r := o.round()
+			if tt.frozen {
+				before := withHooks().are(v1alpha1.HookSucceeded, "")
+				o.hooks.Pre, o.status.PreHooks = before.hooks.Pre, before.status.PreHooks
+			} else {
+				r.ScaledUp = func(h *v1alpha1.ResolvedHook) (workloads, unready []string) {
+					if h.Name == "z" && tt.acts != nil {
+						return tt.acts, tt.acts
+					}
+					return webStarts(h)
+				}
+			}
+			want := map[bool]hookround.State{true: hookround.UnderWay, false: hookround.EndedNow}
+			state, _ := r.Post(hookround.WorkEnd{})
+			g.Expect(state).To(Equal(want[tt.waits]))
+		})
+	}
+}
+
+// It is made at once, and finds out whether they have come meanwhile.
+func TestAPostHookIsMadeWhereAnEarlierOneWaitedInVain(t *testing.T) {
+	g, o := NewWithT(t), starting(time.Second).after(v1alpha1.HookFailed, 1, "app=web,tier=front")
+	o.status.PostHooks[0].Reason = v1alpha1.ReasonNoRunningPod
+	r := o.round()
+	r.ScaledUp = webStarts
+	_, _ = r.Post(hookround.WorkEnd{})
+	g.Expect(o.decision.Hooks).To(ConsistOf(HaveField("Name", "z")))
 }

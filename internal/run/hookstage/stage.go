@@ -114,9 +114,9 @@ type Hooks struct {
 	// Earlier are the hooks of the stage before, with their status.
 	Earlier       []v1alpha1.ResolvedHook
 	EarlierStatus []v1alpha1.HookStatus
-	// ScaledUp tells about the workloads that the owner scaled up after the work and in whose pods a hook may act:
-	// whether there are some, and the names of those whose pods are not ready. Nil means that there are none.
-	ScaledUp func(h *v1alpha1.ResolvedHook) (some bool, unready string)
+	// ScaledUp returns the workloads that the owner scaled up after the work and in whose pods a hook may act, and
+	// those of them whose pods are not ready. Nil means that there are none.
+	ScaledUp func(h *v1alpha1.ResolvedHook) (workloads, unready []string)
 	Applies  func(*v1alpha1.ResolvedHook) bool
 	Stop     string    // why pre hooks must end; empty: they go on
 	Stopped  []Attempt // attempts that must not begin any more

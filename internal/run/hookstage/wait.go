@@ -21,7 +21,8 @@ const (
 // nobody else thaws what was frozen. So the attempt tries on until its timeout has passed since its start in the
 // status, which a restarted manager does not change. One in pods that the owner has just scaled up waits, too.
 func (s *Hooks) waits(h *v1alpha1.ResolvedHook, st *v1alpha1.HookStatus, out *Outcome) bool {
-	if s.Stage != Post || !out.Unbegun || s.hasWaited(st) || !s.owed(h) && !s.starts(h, out) {
+	if s.Stage != Post || !out.Unbegun || s.hasWaited(st) || !s.owed(h) && !s.starts(h, out) ||
+		out.Reason == v1alpha1.ReasonNoRunningPod && s.inVain(h) {
 		return false
 	}
 	pause, left := s.patience(st, h.Timeout.Duration)
@@ -43,15 +44,16 @@ func (s *Hooks) waits(h *v1alpha1.ResolvedHook, st *v1alpha1.HookStatus, out *Ou
 // same, because pods can need the hook to get ready. Only the first hook in these pods waits, with its first attempt:
 // it can have made them unready.
 func (s *Hooks) awaits(h *v1alpha1.ResolvedHook, st *v1alpha1.HookStatus) bool {
-	if s.ScaledUp == nil || st.Attempts != 1 || st.Pod != nil || s.Results(s.last(st)) != nil || !s.first(h) {
+	if s.ScaledUp == nil || st.Attempts != 1 || st.Pod != nil || s.Results(s.last(st)) != nil || !s.first(h) ||
+		s.inVain(h) {
 		return false
 	}
 	pause, left := s.patience(st, h.Timeout.Duration/2)
 	_, unready := s.ScaledUp(h)
-	if left <= 0 || unready == "" {
+	if left <= 0 || len(unready) == 0 {
 		return false
 	}
-	s.tell(st, v1alpha1.ReasonNoRunningPod, "the pods of "+unready+" are not ready")
+	s.tell(st, v1alpha1.ReasonNoRunningPod, "the pods of "+strings.Join(unready, ", ")+" are not ready")
 	s.After = max(min(pause, left), time.Second)
 	return true
 }
@@ -88,11 +90,38 @@ func (s *Hooks) first(h *v1alpha1.ResolvedHook) bool {
 // starts reports whether a hook that could not begin waits because the owner has just scaled up the pods in which it
 // acts. A server that it names can be anything: see owed.
 func (s *Hooks) starts(h *v1alpha1.ResolvedHook, out *Outcome) bool {
-	if s.ScaledUp == nil || hostOf(h) != "" && out.Reason != v1alpha1.ReasonNoRunningPod {
-		return false
+	return len(s.scaledUp(h)) > 0 && (hostOf(h) == "" || out.Reason == v1alpha1.ReasonNoRunningPod)
+}
+
+// scaledUp returns the workloads that the owner has just scaled up and in whose pods a hook may act.
+func (s *Hooks) scaledUp(h *v1alpha1.ResolvedHook) []string {
+	if s.ScaledUp == nil {
+		return nil
 	}
-	some, _ := s.ScaledUp(h)
-	return some
+	workloads, _ := s.ScaledUp(h)
+	return workloads
+}
+
+// inVain reports whether an earlier hook of the stage has waited at least as long for the pods of this one, and none
+// ran. Then this one does not wait for them again: with many hooks that would take hours.
+func (s *Hooks) inVain(h *v1alpha1.ResolvedHook) bool {
+	own := s.scaledUp(h)
+	for i := range s.Hooks {
+		e, st := &s.Hooks[i], &s.Status[i]
+		if e == h {
+			break
+		}
+		if st.Phase != v1alpha1.HookFailed || st.Reason != v1alpha1.ReasonNoRunningPod ||
+			e.Timeout.Duration < h.Timeout.Duration {
+			continue
+		}
+		theirs := s.scaledUp(e)
+		others := func(workload string) bool { return !slices.Contains(theirs, workload) }
+		if len(own) > 0 && !slices.ContainsFunc(own, others) || s.owed(e) && samePods(e, h, nil) {
+			return true
+		}
+	}
+	return false
 }
 
 // hasWaited reports whether the attempt before the last one waited in vain for the whole of its timeout. Then the next

@@ -2,7 +2,6 @@ package restorebatch
 
 import (
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -73,7 +72,7 @@ func (r *runner) postRestore() (failure string, ended bool) {
 
 // hookBegins reports whether a postRestore hook may wait for pods of workloads that were scaled up.
 func (r *runner) hookBegins() bool {
-	return r.ending() &&
+	return r.ending() && r.Batch.DeletionTimestamp == nil &&
 		slices.ContainsFunc(r.d.Status.ScaledDown, func(w v1alpha1.ScaledWorkload) bool {
 			return w.Phase == v1alpha1.ScaleUpDone
 		}) &&
@@ -82,11 +81,13 @@ func (r *runner) hookBegins() bool {
 		})
 }
 
-// scaledUp tells about the workloads that were scaled up and in whose pods a hook may act: whether there are any, and
-// which of them have no ready pod, or for a hook in all pods not all of them. Where nobody wants pods any more, none
-// will come.
-func (r *runner) scaledUp(h *v1alpha1.ResolvedHook) (some bool, unready string) {
-	var starting []string
+// scaledUp returns the workloads that were scaled up and in whose pods a hook may act, and those of them that have no
+// ready pod, or for a hook in all pods not all of them. Where nobody wants pods any more, none will come. Who deletes
+// the batch does not wait for them.
+func (r *runner) scaledUp(h *v1alpha1.ResolvedHook) (workloads, unready []string) {
+	if r.Batch.DeletionTimestamp != nil {
+		return nil, nil
+	}
 	for i := range r.d.Status.ScaledDown {
 		w := &r.d.Status.ScaledDown[i]
 		is := r.Workloads[w.String()]
@@ -94,12 +95,12 @@ func (r *runner) scaledUp(h *v1alpha1.ResolvedHook) (some bool, unready string) 
 			!hook.MayChoose(h, r.d.Status.Resolved.Hooks.Targets, is.PodLabels) {
 			continue
 		}
-		some = true
+		workloads = append(workloads, w.String())
 		if is.Ready == 0 || !hookstage.InOnePod(h) && is.Ready < int(is.Replicas) {
-			starting = append(starting, w.String())
+			unready = append(unready, w.String())
 		}
 	}
-	return some, strings.Join(starting, ", ")
+	return workloads, unready
 }
 
 // summary returns the batch as its hooks see it.

@@ -111,3 +111,21 @@ func TestAHookDoesNotWaitForAWorkloadThatStaysDown(t *testing.T) {
 		g.Expect(d.Hooks).To(HaveLen(1))
 	}
 }
+
+// Who deletes a RestoreBatch does not wait for its pods.
+func TestAHookOfADeletedBatchDoesNotWaitForTheWorkloadThatIsScaledUp(t *testing.T) {
+	for name, out := range map[string]*hookstage.Outcome{
+		"it was not made": nil,
+		"no pod ran":      {Reason: v1alpha1.ReasonNoRunningPod, Message: "no pod runs", Unbegun: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g, in := NewWithT(t), hookedBatch(v1alpha1.ScaleUpDone)
+			in.Batch.DeletionTimestamp = new(metav1.NewTime(time.Unix(55, 0)))
+			in.Hooks = func(hookstage.Attempt) *hookstage.Outcome { return out }
+			d := Next(in)
+			g.Expect(d.Look).To(BeFalse())
+			g.Expect(d.Status.Hooks.PostHooks[0].Message).NotTo(ContainSubstring("waiting"))
+			g.Expect(d.Hooks).To(HaveLen(map[bool]int{true: 1}[out == nil]))
+		})
+	}
+}
