@@ -2,7 +2,6 @@ package workload
 
 import (
 	appsv1 "k8s.io/api/apps/v1"
-	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -60,11 +59,11 @@ func (s Selection) Has(p *corev1.Pod) bool {
 	}
 }
 
-// OfJob reports whether a Job controls a pod, for example the Job of a CronJob. Such a pod comes and goes: it can use a
-// volume of an application, but is not the application.
-func OfJob(p *corev1.Pod) bool {
-	kind, _ := controllerOf(p)
-	return kind == schema.GroupKind{Group: batchv1.GroupName, Kind: "Job"}
+// Passes reports whether a pod comes and goes, as that of a CronJob, of a workflow, or one that somebody starts for a
+// single command: nothing starts it again when its work is done. It can use a volume of an application, but is not the
+// application, unless there is no other pod. Jobs have no other pods.
+func Passes(p *corev1.Pod) bool {
+	return p.Spec.RestartPolicy == corev1.RestartPolicyNever || p.Spec.RestartPolicy == corev1.RestartPolicyOnFailure
 }
 
 // controllerOf returns the kind and name of what controls a pod. They are empty if nothing does.

@@ -22,7 +22,15 @@ func controlled(p corev1.Pod, apiVersion, kind, name string) corev1.Pod {
 }
 
 // ofCronJob returns a pod of a CronJob to which a chart gave the labels of its workload.
-func ofCronJob(p corev1.Pod) corev1.Pod { return controlled(p, "batch/v1", "Job", "web-cron-29345610") }
+func ofCronJob(p corev1.Pod) corev1.Pod {
+	return controlled(once(p), "batch/v1", "Job", "web-cron-29345610")
+}
+
+// once returns a pod that is not started again when its work is done.
+func once(p corev1.Pod) corev1.Pod {
+	p.Spec.RestartPolicy = corev1.RestartPolicyNever
+	return p
+}
 
 // asUser returns a pod spec whose containers run as a user.
 func asUser(user int64, spec corev1.PodSpec) corev1.PodSpec {
@@ -75,13 +83,18 @@ func TestThePodsOfAWorkloadAreThoseItControls(t *testing.T) {
 	}
 }
 
-// The pods of a CronJob mount nothing of the application, or mount its volume as another user.
+// The pods of a CronJob mount nothing of the application, or mount its volume as another user. So do those of other
+// programs whose work ends, and those that a person or a script starts.
 func TestTheUserOfAMoverIsNotThatOfACronJob(t *testing.T) {
 	data := workloadtest.PodSpec(workloadtest.ClaimVolume("data", "web-data"))
 	claim := workloadtest.Claim("web-data")
 	app := workloadtest.Pod("web-d7c9bd6f4-x2x8z", "node-a", asUser(33, data))
 	beside := ofCronJob(workloadtest.Pod("web-cron-4qk9d", "node-a", asUser(100, workloadtest.PodSpec())))
 	mounts := ofCronJob(workloadtest.Pod("web-cron-4qk9d", "node-a", asUser(100, data)))
+	bare := once(workloadtest.Pod("shell", "node-a", asUser(100, data)))
+	workflow := controlled(bare, "argoproj.io/v1alpha1", "Workflow", "nightly-report")
+	task := controlled(bare, "tekton.dev/v1", "TaskRun", "nightly-report")
+	task.Spec.RestartPolicy = corev1.RestartPolicyOnFailure
 	web := workloadtest.Deployment(asUser(33, data))
 	for name, tt := range map[string]struct {
 		target workload.Target
@@ -93,6 +106,10 @@ func TestTheUserOfAMoverIsNotThatOfACronJob(t *testing.T) {
 		"a claim":                   {workload.Target{Claim: &claim}, []corev1.Pod{app, mounts}, 33},
 		"a claim whose pod leaves":  {workload.Target{Claim: &claim}, []corev1.Pod{deleted(app), mounts}, 33},
 		"a claim of a Job alone":    {workload.Target{Claim: &claim}, []corev1.Pod{mounts}, 100},
+		"a claim and a workflow":    {workload.Target{Claim: &claim}, []corev1.Pod{workflow, app}, 33},
+		"a claim and a task":        {workload.Target{Claim: &claim}, []corev1.Pod{task, app}, 33},
+		"a claim and a bare pod":    {workload.Target{Claim: &claim}, []corev1.Pod{bare, app}, 33},
+		"a claim of them alone":     {workload.Target{Claim: &claim}, []corev1.Pod{workflow, bare}, 100},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

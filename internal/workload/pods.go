@@ -107,20 +107,20 @@ func (r *Resolver) podsOf(workload metav1.Object) []*corev1.Pod {
 	return out
 }
 
-// mounter returns the pod that provides the user for backing up a claim, or nil. That of a Job does so only if there is
-// no other: its user need not be the one whose files they are.
+// mounter returns the pod that provides the user for backing up a claim, or nil. One that passes does so only if there
+// is no other: its user need not be the one whose files they are.
 func (r *Resolver) mounter(claim string) *corev1.Pod {
-	var ofJob *corev1.Pod
+	var passes *corev1.Pod
 	for i := range r.Pods {
 		switch p := &r.Pods[i]; {
 		case !keepsMounted(p) || IsMover(p) || !Mounts(p, claim):
-		case !OfJob(p):
+		case !Passes(p):
 			return p
-		case ofJob == nil:
-			ofJob = p
+		case passes == nil:
+			passes = p
 		}
 	}
-	return ofJob
+	return passes
 }
 
 // node returns the node on which all these volumes can be mounted, or "" for any node. A claim that only one node can

@@ -90,9 +90,7 @@ func TestTheStatusTellsSinceWhenNothingIsFrozenAnyMore(t *testing.T) {
 	}
 	fails := func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed }
 	waits := func(p *corev1.Pod) { p.Status.Phase = corev1.PodPending }
-	ofJob := func(p *corev1.Pod) {
-		p.OwnerReferences = []metav1.OwnerReference{{APIVersion: "batch/v1", Kind: "Job", Controller: new(true)}}
-	}
+	ofJob := func(p *corev1.Pod) { p.Spec.RestartPolicy = corev1.RestartPolicyNever }
 	frozen := func(id string) v1alpha1.HookPod {
 		return v1alpha1.HookPod{Name: "a", UID: "a", Container: "db", ContainerID: id}
 	}

@@ -27,6 +27,7 @@ func TestAHookActsInTheApplicationAndNotInItsCronJob(t *testing.T) {
 		unready  bool // the application starts
 		alone    bool // there is no pod of the application
 		phase    corev1.PodPhase
+		workflow bool // "b" is of a workflow
 		stage    hookstage.Stage
 		want     string
 		noneRuns bool
@@ -45,8 +46,10 @@ func TestAHookActsInTheApplicationAndNotInItsCronJob(t *testing.T) {
 		"a claim whose pod waits, after the work": {
 			target: claim, phase: corev1.PodPending, stage: hookstage.Post, noneRuns: true,
 		},
-		"a claim whose pod has ended": {target: claim, phase: corev1.PodFailed, want: "b"},
-		"a selector":                  {pod: v1alpha1.HookPodExecutor{Selector: "app=db"}, want: "c"},
+		"a claim, and a workflow":          {target: claim, workflow: true, want: "c"},
+		"a claim that only a workflow has": {target: claim, workflow: true, alone: true, want: "b"},
+		"a claim whose pod has ended":      {target: claim, phase: corev1.PodFailed, want: "b"},
+		"a selector":                       {pod: v1alpha1.HookPodExecutor{Selector: "app=db"}, want: "c"},
 		"a selector, all": {
 			pod: v1alpha1.HookPodExecutor{Selector: "app=db", Strategy: all}, want: "bc",
 		},
@@ -80,9 +83,16 @@ func TestAHookActsInTheApplicationAndNotInItsCronJob(t *testing.T) {
 					p.OwnerReferences = []metav1.OwnerReference{
 						{APIVersion: apiVersion, Kind: kind, Name: owner, UID: "u", Controller: new(true)},
 					}
+					if kind != "ReplicaSet" {
+						p.Spec.RestartPolicy = corev1.RestartPolicyNever
+					}
 				})
 			}
-			pod("b", true, "batch/v1", "Job", "shop-cron-29345610")
+			if tt.workflow {
+				pod("b", true, "argoproj.io/v1alpha1", "Workflow", "nightly-report")
+			} else {
+				pod("b", true, "batch/v1", "Job", "shop-cron-29345610")
+			}
 			if !tt.alone {
 				pod("c", !tt.unready, "apps/v1", "ReplicaSet", "shop-d7c9bd6f4")
 				if tt.phase != "" {
