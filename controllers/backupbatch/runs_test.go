@@ -100,7 +100,12 @@ func TestTheRunsOfABatch(t *testing.T) {
 	bed.Eventually(t, batch, func(g Gomega) {
 		g.Expect(conditions.IsTrue(batch, v1alpha1.ConditionProtected)).To(BeTrue())
 	}, "the success has all targets")
+	// Its user can have written it: then no label names the batch.
+	db := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: batch.Namespace, Name: "db"}}
+	bed.Edit(t, db, func() { db.Labels = nil })
 	bed.Quiet(t, batch.Namespace)
+	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(db), db)).To(Succeed())
+	g.Expect(db.Labels).To(BeEmpty())
 	holds("db", 0)
 	bed.Eventually(t, batch, func(g Gomega) {
 		g.Expect(conditions.GetReason(batch, v1alpha1.ConditionProtected)).To(Equal(v1alpha1.ReasonSnapshotNotFound))
@@ -109,5 +114,13 @@ func TestTheRunsOfABatch(t *testing.T) {
 	bed.Eventually(t, batch, func(g Gomega) {
 		g.Expect(conditions.IsTrue(batch, v1alpha1.ConditionProtected)).To(BeTrue())
 	}, "the Repository has a Snapshot again")
+	holds("web", 0) // One that names the batch.
+	bed.Eventually(t, batch, func(g Gomega) {
+		g.Expect(conditions.GetReason(batch, v1alpha1.ConditionProtected)).To(Equal(v1alpha1.ReasonSnapshotNotFound))
+	}, "the other Repository has lost its last Snapshot")
+	holds("web", 1)
+	bed.Eventually(t, batch, func(g Gomega) {
+		g.Expect(conditions.IsTrue(batch, v1alpha1.ConditionProtected)).To(BeTrue())
+	}, "the other Repository has a Snapshot again")
 	bed.NoOp(t, reconciler, &events, batch)
 }

@@ -81,8 +81,25 @@ var retainedChanged = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool
 		e.ObjectOld.GetUID() != e.ObjectNew.GetUID()
 }}
 
-// ofRepository returns a request for the batch that a Repository names.
+// ofRepository returns requests for the batch that a Repository names and for those whose BackupConfigurations use it.
+// A Repository that a person wrote names none.
 func (r *Reconciler) ofRepository(ctx context.Context, o client.Object) []reconcile.Request {
+	requests := r.named(ctx, o)
+	configurations, err := users.Of(ctx, r.Client, o.GetNamespace(), o.GetName())
+	if err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "list BackupConfigurations that use a Repository")
+		return requests
+	}
+	for _, c := range configurations {
+		if request, ok := ofOwner(c); ok && !slices.Contains(requests, request) {
+			requests = append(requests, request)
+		}
+	}
+	return requests
+}
+
+// named returns a request for the batch that a Repository names.
+func (r *Reconciler) named(ctx context.Context, o client.Object) []reconcile.Request {
 	if o.GetLabels()[v1alpha1.LabelInvokerKind] != v1alpha1.BackupBatchKind {
 		return nil
 	}

@@ -119,13 +119,21 @@ func registerIndexes(ctx context.Context, indexer client.FieldIndexer) error {
 	return nil
 }
 
+// ofOwner returns a request for the batch that owns a BackupConfiguration, if one does.
+func ofOwner(o client.Object) (request reconcile.Request, ok bool) {
+	owner := metav1.GetControllerOf(o)
+	if owner == nil || owner.Kind != v1alpha1.BackupBatchKind {
+		return reconcile.Request{}, false
+	}
+	return reconcile.Request{NamespacedName: client.ObjectKey{Namespace: o.GetNamespace(), Name: owner.Name}}, true
+}
+
 // ofConfiguration returns requests for the batch that owns a BackupConfiguration and for the batches that want its
 // name: the object can be an orphaned child, or a foreign object that is being deleted.
 func (r *Reconciler) ofConfiguration(ctx context.Context, o client.Object) []reconcile.Request {
 	var requests []reconcile.Request
-	if owner := metav1.GetControllerOf(o); owner != nil && owner.Kind == v1alpha1.BackupBatchKind {
-		requests = append(requests,
-			reconcile.Request{NamespacedName: client.ObjectKey{Namespace: o.GetNamespace(), Name: owner.Name}})
+	if request, ok := ofOwner(o); ok {
+		requests = append(requests, request)
 	}
 	var list v1alpha1.BackupBatchList
 	if err := r.List(ctx, &list, client.InNamespace(o.GetNamespace()),
