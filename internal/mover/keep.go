@@ -148,11 +148,9 @@ func (k *keeper) steps(ctx context.Context, storage repository.Storage, r *task.
 	}
 	if k.work.Maintain != "" {
 		err = cmp.Or(err, step(ctx, &r.Maintenance, func() error {
-			maintain := func() error { return k.maintain(ctx, maintainer, rep.Owner, r) }
-			if !k.engine.Lost() { // otherwise it collects nothing, and says which Snapshots are lost
-				return k.witnessed(ctx, maintain)
-			}
-			return maintain()
+			// Where descriptions are lost, it collects nothing, and says which Snapshots are lost with them.
+			k.seen = k.seen || k.engine.Lost()
+			return k.witnessed(ctx, func() error { return k.maintain(ctx, maintainer, rep.Owner, r) })
 		}))
 	}
 	if len(k.work.Check) == 0 {

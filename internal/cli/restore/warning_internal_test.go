@@ -17,9 +17,10 @@ func TestAWarningOfOwnersHidesNothingElse(t *testing.T) {
 		lost         v1alpha1.RestoredComponent
 		says, owners bool
 	}{
-		"owners and a root directory": {v1alpha1.RestoredComponent{OwnersNotRestored: 10, AttributesNotRestored: 2},
-			false, true},
-		"attributes": {v1alpha1.RestoredComponent{OwnersNotRestored: 10, AttributesNotRestored: 3}, true, true},
+		"a root": {v1alpha1.RestoredComponent{OwnersNotRestored: 10, AttributesNotRestored: 2}, false, true},
+		"attributes": {
+			v1alpha1.RestoredComponent{OwnersNotRestored: 10, AttributesNotRestored: 3}, true, true,
+		},
 		"hard links": {v1alpha1.RestoredComponent{OwnersNotRestored: 10, LinksNotRestored: 5}, true, true},
 		"kept files": {v1alpha1.RestoredComponent{OwnersNotRestored: 10, ExtraKept: 7}, true, true},
 		"no owners":  {v1alpha1.RestoredComponent{LinksNotRestored: 5}, true, false},
