@@ -1,6 +1,7 @@
 package mover_test
 
 import (
+	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -36,29 +37,100 @@ func TestOneDatabaseOfADumpOfAllOfMariaDB(t *testing.T) {
 	g.Expect(s.mariadb("SELECT n FROM blog.t")).To(Equal("2\n"))
 }
 
+// ofGuide returns the blocks of commands in a section of the guide to databases.
+func ofGuide(t *testing.T, section string) []string {
+	t.Helper()
+	text, err := os.ReadFile("../../docs/guides/databases.md")
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	_, text, _ = bytes.Cut(text, []byte("\n### "+section+"\n"))
+	text, _, _ = bytes.Cut(text, []byte("\n## "))
+	text, _, _ = bytes.Cut(text, []byte("\n### "))
+	var blocks []string
+	inside := false
+	for line := range strings.Lines(string(text)) {
+		command, indented := strings.CutPrefix(line, "    ")
+		switch {
+		case indented && inside:
+			blocks[len(blocks)-1] += command
+		case indented:
+			blocks = append(blocks, command)
+		}
+		inside = indented
+	}
+	return blocks
+}
+
+// run runs commands of the guide in a directory, as a user who has the clients and this server as their default. dump
+// is what the command cairn prints.
+func (s *databaseServer) run(dir, dump, commands string) (string, error) {
+	s.t.Helper()
+	NewWithT(s.t).Expect(os.WriteFile(filepath.Join(dir, "dump"), []byte(dump), 0o644)).To(Succeed())
+	cmd := exec.Command("sh", "-ec", "cairn() { cat dump; }\n"+commands)
+	cmd.Dir = dir
+	// Both clients of MariaDB and of PostgreSQL read an account and a server from the environment.
+	cmd.Env = []string{
+		"PATH=" + filepath.Dir(databaseProgram(s.t, "psql")) + ":" + os.Getenv("PATH"), "HOME=" + s.dir, "LC_ALL=C",
+		"PGHOST=127.0.0.1", "PGPORT=" + s.port, "PGUSER=" + account, "PGPASSWORD=" + s.password,
+	}
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
 // The guide says how to get the rows of one table back: pg_restore would drop all of the table, and bring back a part.
 func TestTheRowsOfOneTableOfPostgreSQL(t *testing.T) {
 	t.Parallel()
-	g, s, p := NewWithT(t), startPostgreSQL(t), withSecret(t)
-	s.must(s.psql("postgres", "CREATE DATABASE shop"))
-	s.must(s.psql("shop", `CREATE TABLE items (id serial PRIMARY KEY, name text UNIQUE); CREATE ROLE clerk;
+	g, s, p, dir := NewWithT(t), startPostgreSQL(t), withSecret(t), t.TempDir()
+	s.must(s.psql("postgres", "CREATE DATABASE orders"))
+	s.must(s.psql("orders", `CREATE TABLE items (id serial PRIMARY KEY, name text UNIQUE); CREATE ROLE clerk;
 		INSERT INTO items (name) VALUES ('a'), ('b'); ALTER TABLE items ENABLE ROW LEVEL SECURITY;
-		GRANT SELECT ON items TO clerk`))
-	made := catalogTask{addon: "postgres-addon", server: s}.with("databases", "shop").backedUp(p, "one")
-	s.must(s.psql("shop", "DELETE FROM items WHERE id = 1; UPDATE items SET name = 'oops'"))
-	s.must(s.psql("postgres", "CREATE DATABASE shop_before TEMPLATE template0"))
-	client := func(stdin, name string, args ...string) string {
-		return s.must(s.client([]string{"PGPASSWORD=" + s.password}, stdin, name, append([]string{
-			"--host=127.0.0.1", "--port=" + s.port, "--username=" + account,
-		}, args...)...))
+		GRANT SELECT ON items TO clerk; CREATE TABLE "Items" AS SELECT * FROM items;
+		CREATE TABLE changed AS SELECT * FROM items; CREATE TABLE child () INHERITS (items);
+		CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.name := ''f''; RETURN NEW; END';
+		CREATE TRIGGER f BEFORE INSERT ON changed FOR EACH ROW EXECUTE FUNCTION f();
+		CREATE TABLE parts (id int, name text) PARTITION BY LIST (name);
+		CREATE TABLE part PARTITION OF parts DEFAULT; INSERT INTO parts SELECT * FROM items`))
+	made := catalogTask{addon: "postgres-addon", server: s}.with("databases", "orders").backedUp(p, "one")
+	s.must(s.psql("orders", `INSERT INTO child VALUES (7, 'child');
+		UPDATE ONLY items SET name = name || '!'; UPDATE "Items" SET name = name || '!';
+		UPDATE changed SET name = name || '!'; UPDATE parts SET name = name || '!'`))
+	blocks := ofGuide(t, "One table")
+	g.Expect(blocks).To(HaveLen(2))
+	const loads = "--dbname=orders_before orders.dump\n"
+	load, rows, found := strings.Cut(blocks[0], loads)
+	g.Expect(found).To(BeTrue())
+	out, err := s.run(dir, p.content(made.Components[0].ID), load+loads)
+	g.Expect(err).NotTo(HaveOccurred(), out)
+	of := func(commands, table string) (string, error) {
+		return s.run(dir, "", strings.NewReplacer("--table=items ", "--table='"+table+"' ",
+			"ONLY items;", "ONLY "+table+";").Replace(commands))
 	}
-	client(p.content(made.Components[0].ID), "pg_restore", "--exit-on-error", "--dbname=shop_before")
-	s.must(s.psql("shop", "BEGIN; TRUNCATE items;\n"+client("", "pg_dump", "--data-only", "--table=items",
-		"--dbname=shop_before")+"COMMIT;"))
-	g.Expect(s.psql("shop", "INSERT INTO items (name) VALUES ('c') RETURNING id")).To(Equal("3\n"))
-	g.Expect(s.psql("shop", `SELECT string_agg(name, ',' ORDER BY id), (SELECT relrowsecurity FROM pg_class
-		WHERE relname = 'items'), has_table_privilege('clerk', 'items', 'SELECT') FROM items`)).
-		To(Equal("a,b,c|t|t\n"))
+	names := func(table string) string {
+		return s.must(s.psql("orders", "SELECT string_agg(name, ',' ORDER BY id) FROM ONLY "+table))
+	}
+	for _, table := range []string{"items", `"Items"`, "changed", "part"} {
+		out, err := of(strings.ReplaceAll(rows, " orders_before", " orders_befor"), table)
+		g.Expect(err).To(HaveOccurred(), out)
+		g.Expect(names(table)).To(Equal("a!,b!\n"), "without a dump: %s", out)
+		out, err = of(rows, table)
+		g.Expect(err).NotTo(HaveOccurred(), out)
+		g.Expect(names(table)).To(Equal("a,b\n"), out)
+	}
+	g.Expect(s.psql("orders", "INSERT INTO items (name) VALUES ('c') RETURNING id")).To(Equal("3\n"))
+	g.Expect(s.psql("orders", `SELECT relrowsecurity, has_table_privilege('clerk', 'items', 'SELECT'), (SELECT name FROM child)
+		FROM pg_class WHERE relname = 'items'`)).To(Equal("t|t|child\n"))
+	out, err = s.run(dir, "", strings.NewReplacer("=items", "=parts", "ONLY items", "parts").Replace(rows))
+	g.Expect(err).To(HaveOccurred(), out)
+	g.Expect(names("part")).To(Equal("a,b\n"), "its rows are not those of parts: %s", out)
+
+	s.must(s.psql("orders", `DROP TABLE "Items", parts`))
+	for table, more := range map[string]string{`"Items"`: "", "parts": "--table=part "} {
+		gone := strings.ReplaceAll(blocks[1], "orders_before", more+"orders_before")
+		out, err := of(strings.ReplaceAll(gone, " orders_before", " orders_befor"), table)
+		g.Expect(err).To(HaveOccurred(), out)
+		out, err = of(gone, table)
+		g.Expect(err).NotTo(HaveOccurred(), out)
+		g.Expect(s.psql("orders", "SELECT string_agg(name, ',' ORDER BY id) FROM "+table)).To(Equal("a,b\n"), out)
+	}
 }
 
 // An argument can name another database than the component does.
