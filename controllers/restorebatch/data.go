@@ -36,9 +36,9 @@ type repository struct {
 }
 
 // awaitData makes a RestoreBatch wait until it can read the data of all targets, as the RestoreSession of a target
-// would, or refuses it. The RestoreSession asks only when the preRestore hooks have run, workloads have lost their
-// pods, and other targets are overwritten. A target that has what an identical restore filled needs no data: it is
-// skipped.
+// would, or refuses it: also because of what the task of a target is told to do with the data. The RestoreSession asks
+// only when the preRestore hooks have run, workloads have lost their pods, and other targets are overwritten. A target
+// that has what an identical restore filled needs no data: it is skipped.
 func (r *Reconciler) awaitData(
 	ctx context.Context, b *v1alpha1.RestoreBatch, start *restorebatch.Start, chosen map[string]*v1alpha1.Snapshot,
 ) error {
@@ -48,6 +48,7 @@ func (r *Reconciler) awaitData(
 	filledBefore := r.filledBefore(ctx, b)
 	for i := range start.Resolved.Targets {
 		t := b.Spec.Targets[i]
+		t.Target = start.Resolved.Targets[i].Target
 		found, err := from.obstacle(ctx, &t, chosen[t.Name])
 		if err != nil {
 			return err
@@ -55,7 +56,6 @@ func (r *Reconciler) awaitData(
 		if found.refusal == nil || start.Error != nil && found.wait > 0 && found.wait <= start.Wait {
 			continue
 		}
-		t.Target = start.Resolved.Targets[i].Target
 		filled, err := filledBefore(&t)
 		if err != nil {
 			return err
@@ -77,6 +77,9 @@ func (d *data) obstacle(
 ) (obstacle, error) {
 	if refusal := restorebatch.ComponentRefusal(t, s); refusal != nil {
 		return obstacle{refusal: refusal}, nil
+	}
+	if found, err := d.task(ctx, t, s); found.refusal != nil || err != nil {
+		return found, err
 	}
 	repo, err := d.repository(ctx, s.Spec.Repository)
 	if err != nil || repo.refusal != nil {

@@ -105,10 +105,28 @@ func streamMistake(f *v1alpha1.Function, values variables.Values, restore bool) 
 			}
 		}
 	}
-	if _, err := values.Stream(f.Spec.Stream, ""); err != nil {
+	whole, err := values.Stream(f.Spec.Stream, "")
+	if err == nil && restore {
+		err = restoreMistakes(f.Spec.Stream, values, whole)
+	}
+	if err != nil {
 		return wrong(err)
 	}
 	return nil
+}
+
+// restoreMistakes returns what is wrong with a restore whatever the components of the Snapshot are, which only the
+// cluster knows: an argument can be wrong for a dump of everything alone, or for one of a part alone.
+func restoreMistakes(s *v1alpha1.FunctionStream, values variables.Values, whole *v1alpha1.ResolvedStream) error {
+	mistake := restoreMistake(whole)
+	if mistake == nil || len(s.EachCommand) == 0 {
+		return mistake
+	}
+	part, err := values.Stream(s, known)
+	if err != nil {
+		return err
+	}
+	return restoreMistake(part)
 }
 
 // known stands for the value of a variable that is known only when the task runs.

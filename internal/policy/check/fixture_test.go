@@ -87,7 +87,9 @@ func objectsOf(t testing.TB, manifests string) []Object {
 func shippedCatalog(t testing.TB) Lookup {
 	t.Helper()
 	built := map[Reference]*unstructured.Unstructured{}
-	for _, name := range []string{"functions.yaml", "pvc-addon.yaml", "workload-addon.yaml"} {
+	for _, name := range []string{
+		"functions.yaml", "pvc-addon.yaml", "workload-addon.yaml", "postgres-addon.yaml", "postgres-functions.yaml",
+	} {
 		content, err := policies.Catalog.ReadFile("catalog/" + name)
 		if err != nil {
 			t.Fatal(err)

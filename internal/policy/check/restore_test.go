@@ -136,6 +136,34 @@ func TestCheckObjectsLooksForTheTargetOfARestore(t *testing.T) {
 	g.Expect(findings[0].Message).To(ContainSubstring("PersistentVolumeClaim shop/empty"))
 }
 
+// What a restore would refuse only when it starts, and a RestoreBatch when it looks at its targets.
+func TestCheckObjectsLooksAtTheArgumentsOfARestore(t *testing.T) {
+	const server = `
+---
+apiVersion: v1
+kind: Service
+metadata: {name: db, namespace: shop}
+`
+	for args, message := range map[string]string{
+		"--list":     "with the argument \"--list\", pg_restore would load nothing",
+		"--no-owner": "", "-t items": "", // in a dump of everything -t does no harm
+	} {
+		g := NewWithT(t)
+		restore := strings.Replace(restoreOf("  dataSource: {repository: web, snapshot: latest}\n  addon: {name: "+
+			"postgres-addon, tasks: [{name: logical-backup-restore, params: {secretName: db, args: "+args+"}}]}\n"),
+			"{kind: PersistentVolumeClaim, name: uploads}", "{kind: Service, name: db}", 1)
+		findings := Objects(objectsOf(t, goodSet+restore+server), "default", cluster(t))
+		if message == "" {
+			g.Expect(findings).To(BeEmpty(), args)
+			continue
+		}
+		g.Expect(findings).To(HaveLen(1), "%+v", findings)
+		g.Expect(findings[0].Severity).To(Equal(SeverityError))
+		g.Expect(findings[0].Field).To(Equal("spec.addon.tasks[0]"))
+		g.Expect(findings[0].Message).To(ContainSubstring(message))
+	}
+}
+
 func TestCheckObjectsTakesTheNamespaceOfARestoresTarget(t *testing.T) {
 	g := NewWithT(t)
 	restore := restoreOf("  dataSource: {repository: web, snapshot: latest}")

@@ -1,0 +1,62 @@
+package restorebatch
+
+import (
+	"context"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/catalog"
+	"github.com/cairn-backup/cairn/internal/database"
+	"github.com/cairn-backup/cairn/internal/kube/read"
+	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/run/restore"
+)
+
+// task returns what the RestoreSession of a target would find wrong with its Addon, its task and their parameters. What
+// only a running database tells is left to the RestoreSession, which waits for it.
+func (d *data) task(ctx context.Context, t *v1alpha1.RestoreBatchTarget, s *v1alpha1.Snapshot) (obstacle, error) {
+	info := catalog.AddonOfRestore(t.Target, t.Addon)
+	if info.Name == "" {
+		of, err := read.DatabaseTypeOf(ctx, d.APIReader, d.batch.Namespace, *t.Target)
+		if err != nil || !of.Found {
+			return obstacle{}, err
+		}
+		var refusal *v1alpha1.ResolvedError
+		info.Name, refusal = catalog.AddonOf(*t.Target, func() catalog.DatabaseInfo { return of })
+		if refusal != nil {
+			return obstacle{refusal: refusal}, nil
+		}
+	}
+	vars := catalog.PlaceholdersOfRestore(t.Target)
+	vars.MoverImage, vars.Namespace, vars.Snapshot, vars.Confirm = d.MoverImage, d.batch.Namespace, s.Name, t.Confirm
+	vars.RestoreSession = policy.RestoreSessionName(d.batch.Name, t.Name)
+	refusal, err := d.resolve(ctx, t, s, info, vars)
+	found := obstacle{refusal: refusal}
+	if refusal != nil &&
+		(refusal.Reason == v1alpha1.ReasonAddonNotFound || refusal.Reason == v1alpha1.ReasonFunctionNotFound) {
+		found.wait = run.WaitForChild // a GitOps tool can have applied it at the same moment
+	}
+	return found, err
+}
+
+// resolve resolves the task of a target, as its RestoreSession does.
+func (d *data) resolve(
+	ctx context.Context, t *v1alpha1.RestoreBatchTarget, s *v1alpha1.Snapshot, info v1alpha1.AddonInfo,
+	vars catalog.Variables,
+) (*v1alpha1.ResolvedError, error) {
+	from := read.FallbackReader{Reader: d.Client, Live: d.APIReader}
+	if t.Target == nil || !t.Target.IsDatabase() || len(info.Tasks) != 1 {
+		_, _, refusal, err := read.RestoreTask(ctx, from, info, vars)
+		return refusal, err
+	}
+	components, refusal := restore.ChooseComponents(s, t.Components)
+	if refusal != nil {
+		return refusal, nil
+	}
+	later := &read.Database{
+		Binding:  database.Binding{Database: vars.TargetDatabase},
+		Location: database.Location{Host: vars.TargetHost, Port: vars.TargetPort, Image: vars.TargetImage},
+	}
+	_, _, refusal, err := read.DatabaseTask(ctx, from, info, true, vars, later, components)
+	return refusal, err
+}

@@ -1,0 +1,65 @@
+package restorebatch
+
+import (
+	"testing"
+
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/catalog"
+	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
+)
+
+// The RestoreSession of a target refuses what is wrong with its task. By then the application has lost its pods, hooks
+// have run, and other targets are overwritten.
+func TestATaskThatIsRefusedIsFoundBeforeAnythingIsTouched(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		edit   func(w *world, db *v1alpha1.RestoreBatchTarget)
+		reason string
+		says   string
+	}{
+		"an argument": {func(_ *world, db *v1alpha1.RestoreBatchTarget) {
+			args(db, "--list")
+		}, v1alpha1.ReasonInvalidParameters, "pg_restore would load nothing"},
+		"an argument beside a confirmation": {func(w *world, db *v1alpha1.RestoreBatchTarget) {
+			args(db, "--table=items")
+			service := &corev1.Service{}
+			w.Get("db", service)
+			db.Confirm = string(service.UID)
+		}, v1alpha1.ReasonInvalidParameters, "would drop more than it brings back"},
+		"a task for volumes": {func(_ *world, db *v1alpha1.RestoreBatchTarget) {
+			db.Addon = &v1alpha1.AddonInfo{
+				Name: catalog.VolumeAddon, Tasks: []v1alpha1.TaskReference{{Name: catalog.RestoreTask}},
+			}
+		}, v1alpha1.ReasonInvalidTask, "is for volumes"},
+		"an Addon that never comes": {func(_ *world, db *v1alpha1.RestoreBatchTarget) {
+			db.Addon.Name = "postgre-addon"
+		}, v1alpha1.ReasonAddonNotFound, `there is no Addon "postgre-addon"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.gone(w.deployment("kubectl"))
+			l, before := sessiontest.Listen(t), w.generation()
+			w.hooked(l, w.database(), scalesWeb, func(b *v1alpha1.RestoreBatch) { tc.edit(w, &b.Spec.Targets[1]) })
+			w.Reconcile("back")
+			w.Clock.SetTime(w.Clock.Now().Add(2 * run.WaitForChild))
+			b := w.drive()
+			w.Expect(b.Status.Reason).To(Equal(tc.reason), "%v", summary(b))
+			w.Expect(apimeta.FindStatusCondition(b.Status.Conditions, "Ready").Message).To(And(
+				HavePrefix("target db: "), ContainSubstring(tc.says)))
+			w.Expect(w.children()).To(BeEmpty())
+			w.Expect(l.Heard()).NotTo(ContainElement(HavePrefix("stop")))
+			w.Expect(w.generation()).To(Equal(before))
+		})
+	}
+}
+
+// args adds arguments of the program to the parameters of a database.
+func args(t *v1alpha1.RestoreBatchTarget, args string) {
+	t.Addon.Tasks[0].Params = catalog.NewParams(map[string]string{"secretName": "db-auth", "args": args})
+}
