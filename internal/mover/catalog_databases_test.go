@@ -23,17 +23,25 @@ const twoDatabases = `CREATE DATABASE shop; CREATE TABLE shop.t (n int); INSERT 
 func TestOneDatabaseOfADumpOfAllOfMariaDB(t *testing.T) {
 	t.Parallel()
 	g, s, p := NewWithT(t), startMariaDB(t), withSecret(t)
-	s.must(s.mariadb(twoDatabases))
+	s.must(s.mariadb(twoDatabases + `CREATE USER web; GRANT EXECUTE ON FUNCTION shop.f TO web;
+		CREATE SEQUENCE shop.seq; CREATE TABLE shop.a (n int DEFAULT NEXT VALUE FOR shop.seq, s text, ` + "`LOCK\n" +
+		"LOCK TABLES `` WRITE;` int); INSERT INTO shop.a (s) VALUES ('\nLOCK TABLES `t` WRITE;\n');" +
+		"CREATE FUNCTION shop.g() RETURNS text RETURN '\nLOCK TABLES `t` WRITE;\n'"))
 	made := catalogTask{addon: "mariadb-addon", server: s}.backedUp(p, "all")
-	s.must(s.mariadb("DROP VIEW shop.v; DROP FUNCTION shop.f; UPDATE shop.t SET n = 2; UPDATE blog.t SET n = 2"))
-	dump, content := filepath.Join(t.TempDir(), "dump.sql"), p.content(made.Components[0].ID)
+	blocks, dir, content := ofGuide(t, "One database of a dump of everything"), t.TempDir(),
+		p.content(made.Components[0].ID)
+	g.Expect(blocks).To(HaveLen(2))
 	g.Expect(strings.Count(content, "\n-- Current Database: `shop`\n")).To(Equal(2), "tables, then views")
-	g.Expect(os.WriteFile(dump, []byte(content), 0o644)).To(Succeed())
-	part, err := exec.Command("awk",
-		"/^-- Current Database: /{other = $0 != \"-- Current Database: `shop`\"} !other", dump).Output()
-	g.Expect(err).NotTo(HaveOccurred())
-	s.must(s.mariadb(string(part)))
+	g.Expect(strings.Count(content, "\nLOCK TABLES `t` WRITE;\n")).To(Equal(3), "one is of a routine")
+	g.Expect(s.run(dir, "", blocks[1])).To(BeEmpty(), "it is about another database")
+	g.Expect(s.run(dir, "", strings.ReplaceAll(blocks[1], "blog", "shop"))).To(ContainSubstring("\tweb\tf\tFUNCTION\t"))
+	s.must(s.mariadb("DROP VIEW shop.v; DROP FUNCTION shop.f; UPDATE shop.t SET n = 2; UPDATE blog.t SET n = 2; " +
+		"DELETE FROM shop.a"))
+	out, err := s.run(dir, content, strings.ReplaceAll(blocks[0], "blog", "shop"))
+	g.Expect(err).NotTo(HaveOccurred(), out)
 	g.Expect(s.mariadb("SELECT n, shop.f() FROM shop.v")).To(Equal("1\t1\n"))
+	g.Expect(s.mariadb("SELECT n, s = shop.g(), s = '\nLOCK TABLES `t` WRITE;\n' FROM shop.a")).To(Equal("1\t1\t1\n"))
+	g.Expect(s.mariadb("INSERT INTO shop.a (s) VALUES ('') RETURNING n > 1")).To(Equal("1\n"))
 	g.Expect(s.mariadb("SELECT n FROM blog.t")).To(Equal("2\n"))
 }
 
@@ -65,12 +73,14 @@ func ofGuide(t *testing.T, section string) []string {
 func (s *databaseServer) run(dir, dump, commands string) (string, error) {
 	s.t.Helper()
 	NewWithT(s.t).Expect(os.WriteFile(filepath.Join(dir, "dump"), []byte(dump), 0o644)).To(Succeed())
+	NewWithT(s.t).Expect(os.WriteFile(filepath.Join(dir, ".my.cnf"), []byte("[client]\nuser="+account+"\n"), 0o644)).
+		To(Succeed())
 	cmd := exec.Command("sh", "-ec", "cairn() { cat dump; }\n"+commands)
 	cmd.Dir = dir
-	// Both clients of MariaDB and of PostgreSQL read an account and a server from the environment.
 	cmd.Env = []string{
-		"PATH=" + filepath.Dir(databaseProgram(s.t, "psql")) + ":" + os.Getenv("PATH"), "HOME=" + s.dir, "LC_ALL=C",
+		"PATH=" + filepath.Dir(databaseProgram(s.t, "psql")) + ":" + os.Getenv("PATH"), "HOME=" + dir, "LC_ALL=C",
 		"PGHOST=127.0.0.1", "PGPORT=" + s.port, "PGUSER=" + account, "PGPASSWORD=" + s.password,
+		"MYSQL_HOST=127.0.0.1", "MYSQL_TCP_PORT=" + s.port, "MYSQL_PWD=" + s.password,
 	}
 	out, err := cmd.CombinedOutput()
 	return string(out), err
