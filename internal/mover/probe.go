@@ -145,6 +145,13 @@ func (r *refusedLines) failure(program, reason string) *failure.Failure {
 	return failure.New(reason, fmt.Sprintf("%s; %s said: %s", r.message, program, said))
 }
 
+// noData is the line with which a probe says that a database holds no data, whatever else is printed: arguments of a
+// client can make it repeat the question, or describe the answer.
+const noData = "# holds no data"
+
+// maxData is how many lines of data are read at most.
+const maxData = 1000
+
 // probe returns a failure if a database holds data that nobody allowed to overwrite, or if that can't be found out.
 // Data that an earlier attempt wrote into an empty database is no obstacle. Without a probe, the manager asks for a
 // confirmation. limit is the longest statement that the database takes, 0 if nobody said.
@@ -171,12 +178,20 @@ func (m *Mover) probe(ctx context.Context, t task.Task, c task.Component) (limit
 		return 0, failure.New(v1alpha1.ReasonVolumeNotEmpty, message)
 	}
 	lines := bufio.NewScanner(out)
-	for lines.Scan() {
+	data, none := 0, false
+	for data < maxData && lines.Scan() {
 		line := strings.TrimSpace(lines.Text())
-		if line != "" && !strings.HasPrefix(line, "#") {
-			return full()
+		cell := strings.Trim(line, "| ") // of a table, which a client draws with -vvv
+		switch {
+		case cell == noData:
+			none = true
+		case line != "" && !strings.HasPrefix(line, "#"):
+			data++
 		}
-		limit = max(limit, statement.Limit(line))
+		limit = max(limit, statement.Limit(cell))
+	}
+	if data > 0 && !none || data == maxData {
+		return full()
 	}
 	var bad *program.Error
 	switch err := lines.Err(); {
