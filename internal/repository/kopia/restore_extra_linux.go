@@ -168,8 +168,9 @@ func (r *restorer) removeAll(dfd int, rel, name string, replaced bool) bool {
 
 // A database of SQLite is one with the files beside it: whoever opens it next plays back what they hold. Beside a file
 // of another state they make it that newer state again, or malformed. So those that are beside a database which a
-// restore writes go, unless the restore writes them, too. They go first: a restore that is killed in between has not
-// written the database, and the next one comes here again, whatever it keeps.
+// restore writes go, unless the restore writes them, too. They lose their names first: a restore that is killed in
+// between has not written the database, and the next one comes here again, whatever it keeps. Where the database can't
+// be replaced, they get their names back: it would lack what they hold.
 
 // suffixes are what SQLite adds to the name of a database for the files beside it.
 var suffixes = []string{"-wal", "-shm", "-journal"}
@@ -207,23 +208,54 @@ func (r *restorer) stale(dfd int, rel, name string) (out []string) {
 	return out
 }
 
-// dropCompanions removes the files of another state of a database just before the database gets its name.
-func (r *restorer) dropCompanions(dfd int, rel, name string, replaces bool) error {
+// companion is a file beside a database that has lost its name.
+type companion struct{ suffix, now string }
+
+// setAside takes the names of the files of another state of a database away, just before the database gets its name.
+// The caller passes them to putBack or to dropCompanions. If it returns an error, they have their names.
+func (r *restorer) setAside(dfd int, rel, name string, replaces bool) (aside []companion, _ error) {
 	if _, is := r.databases.Load(rel); !is || r.opt.OnConflict == repository.ConflictFail {
-		return nil
+		return nil, nil
 	}
 	if !replaces && unix.Fstatat(dfd, name, &unix.Stat_t{}, unix.AT_SYMLINK_NOFOLLOW) == nil {
-		return nil // somebody made a database just now, and it stays
+		return nil, nil // somebody made a database just now, and it stays
 	}
 	for _, suffix := range r.stale(dfd, rel, name) {
+		now := r.newName()
 		r.step()
-		if err := r.did(unix.Unlinkat(dfd, name+suffix, 0)); err != nil && err != unix.ENOENT {
-			return fmt.Errorf("remove %s of the replaced database: %w", suffix, err)
+		switch err := r.did(unix.Renameat(dfd, name+suffix, dfd, now)); err {
+		case nil:
+			aside = append(aside, companion{suffix, now})
+		case unix.ENOENT:
+			r.inUse.Delete(now)
+		default:
+			r.inUse.Delete(now)
+			return nil, r.putBack(dfd, name, aside, fmt.Errorf("remove %s of the replaced database: %w", suffix, err))
 		}
-		r.deleted.Add(1)
-		r.say(rel+suffix, "removed, because it belongs to the database that the restore replaced")
 	}
-	return nil
+	return aside, nil
+}
+
+// putBack gives the files beside a database that was not replaced their names back. It returns why it was not.
+func (r *restorer) putBack(dfd int, name string, aside []companion, why error) error {
+	for _, c := range slices.Backward(aside) {
+		if err := r.rename(dfd, c.now, name+c.suffix, false); err != nil {
+			why = fmt.Errorf("%w; %s of the database is now %s: %w", why, c.suffix, c.now, err)
+		}
+		r.inUse.Delete(c.now)
+	}
+	return why
+}
+
+// dropCompanions removes the files beside a database that was replaced. The next restore removes what can't be removed.
+func (r *restorer) dropCompanions(dfd int, rel string, aside []companion) {
+	for _, c := range aside {
+		r.step()
+		_ = unix.Unlinkat(dfd, c.now, 0)
+		r.inUse.Delete(c.now)
+		r.deleted.Add(1)
+		r.say(rel+c.suffix, "removed, because it belongs to the database that the restore replaced")
+	}
 }
 
 // tellProgress reports progress at intervals until the returned function is called.

@@ -110,7 +110,7 @@ type restorer struct {
 	// shared is set once a file that has other names is to be replaced.
 	shared atomic.Bool
 
-	databases, companions sync.Map // see expect and dropCompanions
+	databases, companions sync.Map // see expect and setAside
 
 	waiting waiting
 	inUse   sync.Map     // names of NewUnfinishedName

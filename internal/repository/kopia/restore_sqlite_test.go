@@ -204,3 +204,26 @@ func TestAKilledRestoreOfADatabaseLeavesNoLogOfAnotherState(t *testing.T) {
 		g.Expect(n).To(BeNumerically(">", 8), "so few changes cannot be all")
 	}
 }
+
+// TestADatabaseThatCannotBeReplacedKeepsItsLog checks that a database which stays is still one with its log: without it
+// the database is an older state of itself.
+func TestADatabaseThatCannotBeReplacedKeepsItsLog(t *testing.T) {
+	t.Parallel()
+	all := []string{"app.db", "app.db-journal", "app.db-shm", "app.db-wal"}
+	for _, busy := range []string{"app.db", "app.db-journal"} { // a mount keeps its name
+		g, src, out := NewWithT(t), t.TempDir(), t.TempDir()
+		writeState(t, src, "backup", 5, "app.db")
+		writeState(t, out, "volume", 4, all...)
+		mountOver(t, filepath.Join(out, busy), filepath.Join(out, busy), false)
+		e := enginetest.Open(t, kopia.Driver{}, initialized(t))
+		s, err := e.Backup(t.Context(), repository.Source{Name: "d", Dir: src}, repository.BackupOptions{})
+		g.Expect(err).NotTo(HaveOccurred())
+		res, err := e.Restore(t.Context(), s.ID, out, restoring(repository.ConflictReplace))
+		g.Expect(err).To(MatchError(repository.ErrTarget))
+		g.Expect(pathsIn(t, out)).To(ConsistOf(all))
+		for _, name := range all {
+			g.Expect(os.ReadFile(filepath.Join(out, name))).To(BeEquivalentTo(contentOf(name, "volume")), name)
+		}
+		g.Expect(res.Deleted).To(BeZero())
+	}
+}

@@ -148,10 +148,7 @@ func (r *restorer) make(
 			err = errSkipped
 		}
 		if err == nil {
-			err = r.dropCompanions(dfd, rel, name, replaces)
-		}
-		if err == nil {
-			err = r.rename(dfd, tmp, name, replaces)
+			err = r.placeWithout(dfd, rel, tmp, name, replaces)
 		}
 		if err != nil || replaces { // after a success it exists only where both names were the same file
 			_ = unix.Unlinkat(dfd, tmp, 0)
@@ -165,6 +162,19 @@ func (r *restorer) make(
 		}
 		return err
 	}, nil
+}
+
+// placeWithout gives an entry its name, without what lies beside a database of another state.
+func (r *restorer) placeWithout(dfd int, rel, tmp, name string, replaces bool) error {
+	aside, err := r.setAside(dfd, rel, name, replaces)
+	if err != nil {
+		return err
+	}
+	if err := r.rename(dfd, tmp, name, replaces); err != nil {
+		return r.putBack(dfd, name, aside, err)
+	}
+	r.dropCompanions(dfd, rel, aside)
+	return nil
 }
 
 // keepsNow reports whether what has the name stays. An entry waits long for the disk: an application may have written
