@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"cmp"
 	"fmt"
 	"path"
 	"slices"
@@ -100,17 +101,25 @@ func restoreMistake(s *v1alpha1.ResolvedStream) error {
 	return barredArgument(s)
 }
 
-// barredArgument returns an error if an argument makes the client of a database end well without what the dump has.
+// barredArgument returns an error if an argument makes the client of a database end well without what the dump has, or
+// load it elsewhere.
 func barredArgument(s *v1alpha1.ResolvedStream) error {
 	client := path.Base(s.Command[0])
-	options := clients[client]
-	replaces := slices.ContainsFunc(s.Args, func(a v1alpha1.ResolvedStreamArgument) bool {
-		return a.Value == "--clean"
-	})
+	options, set := clients[client], slices.Clone(s.Command)
 	for _, a := range s.Args {
-		name, _, _ := strings.Cut(a.Value, "=")
+		set = append(set, a.Value)
+	}
+	into := ""
+	for _, a := range s.Args {
+		name, value, _ := strings.Cut(a.Value, "=")
+		if a.IfKey == "" && options.database.is(name, a.Value, options.flags) {
+			if of := databaseOf(value); into != "" && into != of {
+				return fmt.Errorf("with the argument %q, %s %s", name, client, options.database.why)
+			}
+			into = cmp.Or(into, databaseOf(value), noDatabase)
+		}
 		for _, b := range options.barred {
-			if (!b.replacing || replaces) && b.is(name, a.Value, options.flags) {
+			if (b.beside == "" || slices.Contains(set, b.beside)) && b.is(name, a.Value, options.flags) {
 				return fmt.Errorf("with the argument %q, %s %s", name, client, b.why)
 			}
 		}
@@ -118,12 +127,25 @@ func barredArgument(s *v1alpha1.ResolvedStream) error {
 	return nil
 }
 
+// noDatabase stands for a database whose name is in another word. No database has this name.
+const noDatabase = "\x00"
+
+// databaseOf returns the database that a connection string of PostgreSQL names: all of it, or the value of dbname.
+func databaseOf(connection string) string {
+	for _, setting := range strings.Fields(connection) {
+		if name, found := strings.CutPrefix(setting, "dbname="); found {
+			return name
+		}
+	}
+	return connection
+}
+
 // barred are options with which a client loads less, or more, than whoever sets them can mean.
 type barred struct {
-	long      []string
-	short     string
-	why       string
-	replacing bool // bars them only where the client drops what it loads
+	long   []string
+	short  string
+	why    string
+	beside string // bars them only where the client has this argument, too
 }
 
 // is reports whether an argument has one of these options. name is what stands before an equals sign. flags are the
@@ -164,32 +186,38 @@ const (
 	dropsMore = "would drop more than it brings back: indexes, keys, defaults, triggers, policies and grants of what " +
 		"it names can stay away. Restore all of the database into an empty one of another name, and copy what you " +
 		"need from there: the guide to databases shows how"
+	loadsElsewhere = "would load the dump into another database than the one that the restore looks at, whatever it " +
+		"holds: leave it out. To load it into a database of another name, print it with cairn snapshot cat"
 )
 
-// clients are the options of the clients that a restore must not set.
+// clients are the options of the clients that a restore must not set. database is the one that names the database: a
+// restore must not set it again.
 var clients = map[string]struct {
-	flags  string
-	barred []barred
+	flags    string
+	barred   []barred
+	database barred
 }{
-	"psql": {"aAbeEnqsStwWxXz01", []barred{
+	"psql": {flags: "aAbeEnqsStwWxXz01", database: databaseOfPostgres, barred: []barred{
 		{long: []string{"--list", "--version", "--help"}, short: "lV?", why: loadsNothing},
 	}},
-	"pg_restore": {"acCeEORsvwWx1", []barred{
+	"pg_restore": {flags: "acCeEORsvwWx1", database: databaseOfPostgres, barred: []barred{
 		{long: []string{"--list"}, short: "l", why: loadsNothing},
 		{
 			long: []string{"--table", "--index", "--function", "--trigger"}, short: "tIPT", why: dropsMore,
-			replacing: true,
+			beside: "--clean",
 		},
 	}},
-	"mariadb": {flagsOfMySQL, barredOfMySQL},
-	"mysql":   {flagsOfMySQL, barredOfMySQL},
+	"mariadb": {flags: flagsOfMySQL, barred: barredOfMySQL},
+	"mysql":   {flags: flagsOfMySQL, barred: barredOfMySQL},
 }
 
-const flagsOfMySQL = "ABCEGHLNUXbcfijnoqrstvw"
+var databaseOfPostgres = barred{long: []string{"--dbname"}, short: "d", why: loadsElsewhere}
+
+const flagsOfMySQL = "ABCEGHLNTUXbcfijnoqrstvw"
 
 var barredOfMySQL = []barred{
 	{long: []string{"--execute", "--version", "--help"}, short: "eV?I", why: loadsNothing},
-	{long: []string{"--one-database"}, short: "o", why: loadsAnyDatabase},
+	{long: []string{"--one-database"}, short: "o", why: loadsAnyDatabase, beside: "--binary-mode"},
 }
 
 // Unpacker returns the program that turns restored data into files of a volume; nil if the task's mover does that

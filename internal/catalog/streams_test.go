@@ -48,6 +48,9 @@ func TestArgumentsWithWhichARestoreWouldNotBringBackTheDump(t *testing.T) {
 		all := map[string]bool{
 			"--list": true, "-l": true, "--lis": true, "-xl": true, "-1 -l": true, "--no-owner": false,
 			"--table=list": false, "-nl": false, "-tl": false, "--index=i": false, "-Pf": false,
+			"--dbname=other": true, "-d other": true, "-dother": true, "-xd other": true, "--dbn other": true,
+			"'--dbname=dbname=other sslmode=require'": true, "'--dbname=dbname=shop sslmode=require'": false,
+			"--dbname=shop": false, "-1d": true, "-nd": false,
 		}
 		confirmed := map[string]bool{
 			"--table=items": true, "--tab items": true, "-t items": true, "-Ot items": true, "-xTtr": true,
@@ -66,6 +69,7 @@ func TestArgumentsWithWhichARestoreWouldNotBringBackTheDump(t *testing.T) {
 				"--skip-force":   false,
 				"--one-database": true, "--one_data shop": true, "-o": true, "-o shop": true, "-vqo shop": true,
 				"-oDshop": true, "--enable-one-database": true, "--loose-one-database=1": true, "-Do": false,
+				"-To shop": true, "-Te x": true,
 			}
 			confirmed = nil
 			maps.Copy(all, client)
@@ -85,7 +89,8 @@ func TestArgumentsWithWhichARestoreWouldNotBringBackTheDump(t *testing.T) {
 			NewWithT(t).Expect(refusal).To(And(HaveField("Reason", v1alpha1.ReasonInvalidParameters),
 				HaveField("Message", Or(ContainSubstring("would load nothing: leave it out"),
 					ContainSubstring("would load all databases of the dump, or none"),
-					ContainSubstring("would drop more than it brings back")))))
+					ContainSubstring("would drop more than it brings back"),
+					ContainSubstring("would load the dump into another database")))))
 			return true
 		}
 		for args, want := range all {
@@ -98,5 +103,36 @@ func TestArgumentsWithWhichARestoreWouldNotBringBackTheDump(t *testing.T) {
 		for args := range client {
 			NewWithT(t).Expect(refused(args, "dump", "")).To(BeTrue(), "%s %s", addon.Name, args)
 		}
+	}
+}
+
+// A Function of a user need not have what makes an argument of the client harmful.
+func TestArgumentsThatHarmOnlyBesideOthers(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		command []string
+		args    string
+		refused bool
+	}{
+		"one database":                       {[]string{"mariadb"}, "--one-database shop", false},
+		"one database of a dump in binary":   {[]string{"mariadb", "--binary-mode"}, "--one-database shop", true},
+		"one database, named by nobody else": {[]string{"pg_restore"}, "--dbname=shop", false},
+		"two databases":                      {[]string{"psql"}, "--dbname=shop -d blog", true},
+		"the same database twice":            {[]string{"psql"}, "--dbname=shop '--dbname=dbname=shop port=1'", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := &v1alpha1.Function{Spec: v1alpha1.FunctionSpec{Image: "database", Stream: &v1alpha1.FunctionStream{
+				Command: tc.command, Args: []v1alpha1.StreamArgument{{Value: tc.args, Words: true}}, FileName: "dump",
+			}}}
+			f.Name = "load"
+			addon := &v1alpha1.Addon{Spec: v1alpha1.AddonSpec{RestoreTasks: []v1alpha1.Task{{
+				Name: "load", Function: "load",
+			}}}}
+			_, refusal := catalog.Streams(addon, func(string) *v1alpha1.Function { return f },
+				v1alpha1.AddonInfo{Tasks: []v1alpha1.TaskReference{{Name: "load"}}}, true,
+				catalogtest.CatalogVariables("postgres-addon"), []string{"dump"})
+			NewWithT(t).Expect(refusal != nil).To(Equal(tc.refused), "%+v", refusal)
+		})
 	}
 }
