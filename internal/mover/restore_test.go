@@ -262,6 +262,31 @@ func TestAReadOnlyDirectoryOfTheTarget(t *testing.T) {
 	g.Expect(p.log.String()).To(ContainSubstring(`\".snapshot/nightly\": read-only file system`))
 }
 
+// TestAReadOnlyVolume says nothing of directories and of a log: the restore begins with none.
+func TestAReadOnlyVolume(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	p := initialised(t)
+	p.write("cairn/volumes/pvc/a", "new")
+	c := p.backs("snap-1", nil, "")
+	out := filepath.Join(p.root, "cairn/volumes/new")
+	g.Expect(os.Mkdir(out, 0o755)).To(Succeed())
+	if err := unix.Mount(out, out, "", unix.MS_BIND, ""); err != nil {
+		t.Skipf("needs the right to mount: %v", err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(out, unix.MNT_DETACH) })
+	g.Expect(unix.Mount("", out, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, "")).To(Succeed())
+	for path, says := range map[string]string{
+		"": "the volume can't be written to: it is read-only: mount it", "data": "it is read-only: mount it",
+	} {
+		in := restoreTask(c.ID)
+		in.Components[0].Path = path
+		code, result := p.run(t.Context(), in)
+		g.Expect(code).To(Equal(task.ExitTarget))
+		g.Expect(result.Components[0].Error).To(And(ContainSubstring(says), Not(ContainSubstring("the log"))))
+	}
+}
+
 // files returns the files below a directory.
 func files(t *testing.T, dir string) map[string]string {
 	t.Helper()

@@ -84,14 +84,17 @@ var kinds = []struct {
 const AsWriter = "run as a user who is allowed to write to it (cairn restore --run-as-user, or " +
 	"jobTemplate.spec.securityContext)"
 
-// ToWrite says what to do about a volume that could not be written to.
+// ToWrite says what to do about a place in a volume that could not be written to.
 func ToWrite(err error) string {
 	if errors.Is(err, syscall.EROFS) {
-		return "it is read-only, or shows a directory that is, such as the snapshots of a file server. Leave such a " +
-			"directory out with the parameter exclude: the log of the mover names it"
+		return "it is read-only: mount it to be written to, or restore into another volume"
 	}
 	return AsWriter
 }
+
+// partlyReadOnly says what to do about a volume of which a part could not be written. The engine logs which.
+const partlyReadOnly = "it is read-only, or shows a directory that is, such as the snapshots of a file server. Leave " +
+	"such a directory out with the parameter exclude: the log of the mover names it"
 
 // Unreadable is the message of a backup that could not read all files.
 const Unreadable = "some files could not be read: run as a user who is allowed to read them " +
@@ -122,7 +125,7 @@ func ClassifyMove(err error) *Failure {
 		}
 		if errors.Is(err, repository.ErrTarget) && number == syscall.EROFS {
 			return New(v1alpha1.ReasonTargetUnwritable,
-				withCause("the volume could not be written: "+ToWrite(number), nil, number))
+				withCause("the volume could not be written: "+partlyReadOnly, nil, number))
 		}
 		return classify(err, number)
 	}
