@@ -3,6 +3,7 @@ package hook
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -102,6 +103,28 @@ func MayChoose(
 	}
 	selector, known := selectorOf(h)
 	return !known || !labels.Conflicts(selector, template)
+}
+
+// ofPod are labels that controllers give to a pod, beside those of its template.
+var ofPod = []string{
+	"statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index", "pod-template-hash", "controller-revision-hash",
+}
+
+// Chooses reports whether a frozen hook chooses pods that are made from a template with these labels. MayChoose is
+// wider: it also counts selectors with labels that the template lacks.
+func Chooses(
+	h *v1alpha1.ResolvedHook, targets []v1alpha1.TypedObjectReference, template map[string]string,
+) bool {
+	if !MayChoose(h, targets, template) {
+		return false
+	}
+	selector, _ := selectorOf(h)
+	for key := range selector {
+		if _, has := template[key]; !has && !slices.Contains(ofPod, key) {
+			return false
+		}
+	}
+	return true
 }
 
 // selectorOf returns the selector of the pods of a frozen hook. It is not known if it needs values that are read when

@@ -2,6 +2,7 @@ package workload
 
 import (
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -59,11 +60,22 @@ func (s Selection) Has(p *corev1.Pod) bool {
 	}
 }
 
+// works are the kinds whose pods do a piece of work and end.
+var works = map[schema.GroupKind]bool{
+	{Group: batchv1.GroupName, Kind: "Job"}:  true,
+	{Group: "argoproj.io", Kind: "Workflow"}: true,
+	{Group: "tekton.dev", Kind: "TaskRun"}:   true,
+}
+
 // Passes reports whether a pod comes and goes, as that of a CronJob, of a workflow, or one that somebody starts for a
-// single command: nothing starts it again when its work is done. It can use a volume of an application, but is not the
-// application, unless there is no other pod. Jobs have no other pods.
+// single command. It can use a volume of an application, but is not the application, unless there is no other pod. The
+// pods of other controllers are applications, also where nothing restarts them: a virtual machine of KubeVirt is one.
 func Passes(p *corev1.Pod) bool {
-	return p.Spec.RestartPolicy == corev1.RestartPolicyNever || p.Spec.RestartPolicy == corev1.RestartPolicyOnFailure
+	kind, name := controllerOf(p)
+	if name == "" {
+		return p.Spec.RestartPolicy == corev1.RestartPolicyNever
+	}
+	return works[kind]
 }
 
 // controllerOf returns the kind and name of what controls a pod. They are empty if nothing does.

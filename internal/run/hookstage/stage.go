@@ -115,7 +115,7 @@ type Hooks struct {
 	Earlier       []v1alpha1.ResolvedHook
 	EarlierStatus []v1alpha1.HookStatus
 	// ScaledUp returns the workloads that the owner scaled up after the work and in whose pods a hook may act, and
-	// those of them whose pods are not ready. Nil means that there are none.
+	// those of them in whose pods it certainly does and whose pods are not ready. Nil means that there are none.
 	ScaledUp func(h *v1alpha1.ResolvedHook) (workloads, unready []string)
 	Applies  func(*v1alpha1.ResolvedHook) bool
 	Stop     string    // why pre hooks must end; empty: they go on

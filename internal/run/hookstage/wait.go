@@ -117,7 +117,7 @@ func (s *Hooks) inVain(h *v1alpha1.ResolvedHook) bool {
 		}
 		theirs := s.scaledUp(e)
 		others := func(workload string) bool { return !slices.Contains(theirs, workload) }
-		if len(own) > 0 && !slices.ContainsFunc(own, others) || s.owed(e) && samePods(e, h, nil) {
+		if !s.owed(h) && len(own) > 0 && !slices.ContainsFunc(own, others) || s.owed(e) && samePods(e, h, nil) {
 			return true
 		}
 	}

@@ -81,22 +81,24 @@ func (r *runner) hookBegins() bool {
 		})
 }
 
-// scaledUp returns the workloads that were scaled up and in whose pods a hook may act, and those of them that have no
-// ready pod, or for a hook in all pods not all of them. Where nobody wants pods any more, none will come. Who deletes
+// scaledUp returns the workloads that were scaled up and in whose pods a hook may act, and those of them in whose pods
+// it certainly does and that have no ready pod, or for a hook in all pods not all of them. Where nobody wants pods any more, none will come. Who deletes
 // the batch does not wait for them.
 func (r *runner) scaledUp(h *v1alpha1.ResolvedHook) (workloads, unready []string) {
 	if r.Batch.DeletionTimestamp != nil {
 		return nil, nil
 	}
+	targets := r.d.Status.Resolved.Hooks.Targets
 	for i := range r.d.Status.ScaledDown {
 		w := &r.d.Status.ScaledDown[i]
 		is := r.Workloads[w.String()]
 		if w.Phase != v1alpha1.ScaleUpDone || is.UID != w.UID || is.Replicas == 0 ||
-			!hook.MayChoose(h, r.d.Status.Resolved.Hooks.Targets, is.PodLabels) {
+			!hook.MayChoose(h, targets, is.PodLabels) {
 			continue
 		}
 		workloads = append(workloads, w.String())
-		if is.Ready == 0 || !hookstage.InOnePod(h) && is.Ready < int(is.Replicas) {
+		if hook.Chooses(h, targets, is.PodLabels) &&
+			(is.Ready == 0 || !hookstage.InOnePod(h) && is.Ready < int(is.Replicas)) {
 			unready = append(unready, w.String())
 		}
 	}

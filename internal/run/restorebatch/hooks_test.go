@@ -65,14 +65,21 @@ func TestAHookWaitsForTheWorkloadThatIsScaledUp(t *testing.T) {
 			is:   Workload{UID: "u", Replicas: 2, PodLabels: web},
 			edit: func(h *v1alpha1.ResolvedHook) { h.Executor.Pod.Selector = "app=${APP}" }, waits: true,
 		},
-		// Of the StatefulSet controller, or of Patroni.
+		"a label that the StatefulSet controller gives": {
+			is: Workload{UID: "u", Replicas: 2, PodLabels: web},
+			edit: func(h *v1alpha1.ResolvedHook) {
+				h.Executor.Pod.Selector = "app=web,statefulset.kubernetes.io/pod-name=web-0"
+			},
+			waits: true,
+		},
+		// Of Patroni, or of an application that was not scaled: if no pod has it, the hook waits then.
 		"only pods have the label": {
 			is:   Workload{UID: "u", Replicas: 2, PodLabels: web},
-			edit: func(h *v1alpha1.ResolvedHook) { h.Executor.Pod.Selector = "role=master" }, waits: true,
+			edit: func(h *v1alpha1.ResolvedHook) { h.Executor.Pod.Selector = "role=master" },
 		},
 		"only pods have one of the labels": {
 			is:   Workload{UID: "u", Replicas: 2, PodLabels: web},
-			edit: func(h *v1alpha1.ResolvedHook) { h.Executor.Pod.Selector = "role=master,app=web" }, waits: true,
+			edit: func(h *v1alpha1.ResolvedHook) { h.Executor.Pod.Selector = "role=master,app=web" },
 		},
 		"only pods have one of the labels, and others the other": {
 			is:   Workload{UID: "u", Replicas: 2, PodLabels: web},
