@@ -119,9 +119,9 @@ var whyMistaken = hold{v1alpha1.ReasonRepositoryDamaged, "retention has let this
 	"has found some of those damaged since the repository moved or came back: it is not removed before a check finds " +
 	"them intact, or they are removed, for at most four weeks after status.movedTime of the Repository"}
 
-// whyLast is why a whole Snapshot stays for which retention has kept others that are damaged or deleted by now.
-var whyLast = hold{v1alpha1.ReasonLastSuccess, "retention has let this Snapshot go for others, and none of those is " +
-	"left whole: its data is not removed before the Repository has another whole Snapshot"}
+// whyLast says why a whole Snapshot stays for which retention has kept others that are damaged or deleted by now.
+const whyLast = "retention has let this Snapshot go for others, and none of those is left whole: its data stays " +
+	"until another backup of its session has succeeded. To restore it before that, name it"
 
 // toRemove returns the deleted Snapshots whose data is to be removed. held reports that some have to wait: a restore
 // reads them, their backup has not ended, or retention has let them go and why is not empty. The latter say so. What a
@@ -134,7 +134,7 @@ func (r *Reconciler) toRemove(
 		client.MatchingFields{indexWipe: repository.Name}); err != nil {
 		return nil, false, fmt.Errorf("list Snapshots of %s: %w", repository.Name, err)
 	}
-	others := sync.OnceValues(func() (bool, error) { return r.keepsWhole(ctx, repository) })
+	whole := sync.OnceValues(func() (map[retention.Session]bool, error) { return r.keepsWhole(ctx, repository) })
 	now := r.Clock.Now()
 	left := map[hold][]*v1alpha1.Snapshot{}
 	for i := range list.Items {
@@ -142,7 +142,7 @@ func (r *Reconciler) toRemove(
 		if !retention.Owns(repository, s) {
 			continue
 		}
-		stays, err := whyStays(repository, s, why, others, now)
+		stays, err := whyStays(repository, s, why, whole, now)
 		if err != nil {
 			return nil, false, err
 		}
@@ -160,10 +160,7 @@ func (r *Reconciler) toRemove(
 		}
 		out = append(out, s)
 	}
-	for _, why := range []hold{why, whyMistaken, whyLast} {
-		if len(left[why]) == 0 {
-			continue
-		}
+	for why := range left {
 		held = true
 		logf.FromContext(ctx).V(1).Info("leaves work out", "repository", klog.KObj(repository),
 			"snapshots", len(left[why]), "reason", why.reason, "message", why.message)
@@ -176,9 +173,10 @@ func (r *Reconciler) toRemove(
 }
 
 // whyStays returns why a Snapshot that retention has let go stays; an empty reason means that it goes. why holds for
-// all of them. others reports whether the Repository keeps a whole Snapshot.
+// all of them. whole returns the sessions of which the Repository keeps a whole Snapshot.
 func whyStays(
-	repository *v1alpha1.Repository, s *v1alpha1.Snapshot, why hold, others func() (bool, error), now time.Time,
+	repository *v1alpha1.Repository, s *v1alpha1.Snapshot, why hold,
+	whole func() (map[retention.Session]bool, error), now time.Time,
 ) (hold, error) {
 	if !retention.Marked(s) {
 		return hold{}, nil
@@ -190,20 +188,28 @@ func whyStays(
 		return whyMistaken, nil
 	}
 	if retention.Whole(s) {
-		if others, err := others(); err != nil || !others {
-			return whyLast, err
+		if whole, err := whole(); err != nil || !whole[retention.SessionOf(s)] {
+			return hold{v1alpha1.ReasonLastSuccess, retention.Partly(whyLast, s.Status.Conditions)}, err
 		}
 	}
 	return hold{}, nil
 }
 
-// keepsWhole reports whether a Repository keeps a whole Snapshot.
-func (r *Reconciler) keepsWhole(ctx context.Context, repository *v1alpha1.Repository) (bool, error) {
+// keepsWhole returns the sessions of which a Repository keeps a whole Snapshot. For a Snapshot that a scan made and of
+// which nobody knows the BackupConfiguration, each session of the name counts.
+func (r *Reconciler) keepsWhole(
+	ctx context.Context, repository *v1alpha1.Repository,
+) (map[retention.Session]bool, error) {
 	all, err := snapshotsByRepository.Of(ctx, r.Client, repository.Namespace, repository.Name,
 		client.UnsafeDisableDeepCopy)
-	return slices.ContainsFunc(all, func(s *v1alpha1.Snapshot) bool {
-		return s.DeletionTimestamp.IsZero() && retention.Whole(s) && retention.Owns(repository, s)
-	}), err
+	out := map[retention.Session]bool{}
+	for _, s := range all {
+		if s.DeletionTimestamp.IsZero() && retention.Whole(s) && retention.Owns(repository, s) {
+			session := retention.SessionOf(s)
+			out[session], out[retention.Session{Name: session.Name}] = true, true
+		}
+	}
+	return out, err
 }
 
 // idle leaves out the wipes of Repositories that something works with, and reports that on these. It leaves out the

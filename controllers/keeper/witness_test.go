@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/retention"
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
@@ -51,11 +52,12 @@ func TestAKeeperThatMissesASnapshotMakesTheRepositoryLook(t *testing.T) {
 }
 
 // The newest Snapshots are damaged, and somebody deletes them, as the guide says. What retention had let go for them is
-// all that is left.
+// all that is left. Another session shares the Repository, and backs up something else.
 func TestTheLastWholeSnapshotStaysThatRetentionLetGo(t *testing.T) {
 	t.Parallel()
 	g, s := NewWithT(t), newShop(t)
 	bed.EditStatus(t, s.repository, func() { s.repository.Status.LastBackupTime = &metav1.Time{Time: now.Now()} })
+	s.snapshot(s.repository, 1, good, func(x *v1alpha1.Snapshot) { x.Spec.Session = "hourly" })
 	newest := s.snapshot(s.repository, 2, good)
 	older := s.snapshot(s.repository, 3, good)
 	s.policy("c", last(1), "web")
@@ -70,9 +72,10 @@ func TestTheLastWholeSnapshotStaysThatRetentionLetGo(t *testing.T) {
 	g.Expect(keep.Keep[0].Remove).To(BeEmpty())
 	s.did(next, "")
 	gone(t, next, "its result is written")
-	s.expectHeld(older, v1alpha1.ReasonLastSuccess, "none of those is left whole")
+	s.expectHeld(older, v1alpha1.ReasonLastSuccess, "its removal had begun, and a part of it can be gone")
+	g.Expect(retention.Waits(v1alpha1.ReasonLastSuccess)).To(BeTrue(), "nothing has failed")
 
-	s.snapshot(s.repository, 1, good)
+	s.snapshot(s.repository, 0, good)
 	s.again(job)
 	last, keep := s.job(job, next)
 	g.Expect(keep.Keep[0].Remove).To(HaveExactElements(HaveField("Name", older.Name)), "there is another one")

@@ -107,7 +107,8 @@ func MayChoose(
 
 // ofPod are labels that controllers give to a pod, beside those of its template.
 var ofPod = []string{
-	"statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index", "pod-template-hash", "controller-revision-hash",
+	"statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index", "pod-template-hash",
+	"controller-revision-hash",
 }
 
 // Chooses reports whether a frozen hook chooses pods that are made from a template with these labels. MayChoose is

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -65,8 +66,8 @@ type keeper struct {
 	directory string
 	engine    repository.Engine
 	removals  removal.Repository
-	late      bool // see task.Step
-	seen      bool // all witnesses
+	late      bool                           // see task.Step
+	lacking   func() ([]task.Witness, error) // what the repository must hold, and does not
 }
 
 func (k *keeper) do(ctx context.Context, storage repository.Storage, r *task.ComponentResult) (err error) {
@@ -140,17 +141,17 @@ func (k *keeper) steps(ctx context.Context, storage repository.Storage, r *task.
 	k.removals = removal.Repository{
 		Engine: k.engine, Store: k.store, Directory: k.directory, UID: string(k.work.Repository.UID), Now: k.now,
 	}
+	k.lacking = sync.OnceValues(func() ([]task.Witness, error) { return k.removals.Lacking(ctx, k.work.Witnesses) })
 	err = step(ctx, &r.Removal, func() error {
-		return k.witnessed(ctx, func() error { return k.removals.Remove(ctx, k.work.Remove) })
+		return k.witnessed(false, func() error { return k.removals.Remove(ctx, k.work.Remove) })
 	})
 	if k.work.Scan != "" {
 		err = cmp.Or(err, step(ctx, &r.Scanning, func() error { return k.scan(ctx, r) }))
 	}
 	if k.work.Maintain != "" {
 		err = cmp.Or(err, step(ctx, &r.Maintenance, func() error {
-			// Where descriptions are lost, it collects nothing, and says which Snapshots are lost with them.
-			k.seen = k.seen || k.engine.Lost()
-			return k.witnessed(ctx, func() error { return k.maintain(ctx, maintainer, rep.Owner, r) })
+			// Where descriptions are lost, it collects nothing that a Snapshot needs, and says which are lost.
+			return k.witnessed(k.engine.Lost(), func() error { return k.maintain(ctx, maintainer, rep.Owner, r) })
 		}))
 	}
 	if len(k.work.Check) == 0 {
@@ -199,7 +200,7 @@ func (k *keeper) maintain(ctx context.Context, maintainer, own string, r *task.C
 	}
 	opt := repository.MaintainOptions{
 		Full:   k.work.Maintain == task.MaintainFull,
-		Needed: func(ctx context.Context) (map[string]string, error) { return scan.Needed(ctx, k.store, k.directory) },
+		Needed: k.needed,
 	}
 	k.keepStorageMetadata(ctx)
 	if opt.Full {

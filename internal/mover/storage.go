@@ -5,15 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/backend"
 	"github.com/cairn-backup/cairn/internal/backend/layout"
 	"github.com/cairn-backup/cairn/internal/mover/failure"
+	"github.com/cairn-backup/cairn/internal/mover/scan"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/repository"
 	"github.com/cairn-backup/cairn/internal/task"
@@ -243,53 +244,44 @@ func ownerOf(ctx context.Context, engine repository.Engine, directory string) (s
 
 // witnessed does what removes or maintains, unless the repository lacks one of the witnesses. The Snapshots for which
 // retention lets others go can be lost, and what keepers wrote since: the storage has gone back in time, or somebody is
-// copying it back. It is for a check to find out which are.
-func (k *keeper) witnessed(ctx context.Context, do func() error) error {
-	if k.seen || len(k.work.Witnesses) == 0 {
-		return do()
-	}
-	all, err := k.engine.List(ctx, "")
-	if err != nil {
-		return err
-	}
-	there := make(map[string]bool, len(all))
-	for _, s := range all {
-		there[s.ID] = true
-	}
-	lacks := slices.DeleteFunc(slices.Clone(k.work.Witnesses), func(w task.Witness) bool { return there[w.ID] })
-	if len(lacks) > 0 {
-		if lacks, err = k.notRemoved(ctx, lacks); err != nil {
-			return err
-		}
-	}
+// copying it back. It is for a check to find out which are. What is careful looks for them itself.
+func (k *keeper) witnessed(careful bool, do func() error) error {
+	lacking, err := k.lacking()
 	switch {
-	case len(lacks) == 0:
+	case err != nil:
+		return err
+	case len(lacking) == 0, careful:
+		return do()
 	case k.engine.Lost():
 		return failure.New(v1alpha1.ReasonRepositoryDamaged, fmt.Sprintf("the repository in directory %s has lost "+
 			"descriptions of data, and Snapshot %s with them: nothing is removed there before a check has looked at "+
-			"each Snapshot", k.directory, lacks[0].Snapshot))
-	default:
-		return failure.New(v1alpha1.ReasonRepositoryNotFound, fmt.Sprintf("the repository in directory %s lacks "+
-			"Snapshot %s: the storage has gone back in time, a part of it is missing, or the objects in the cluster "+
-			"come from an old copy. Nothing is removed or maintained there before a check has looked at each Snapshot",
-			k.directory, lacks[0].Snapshot))
+			"each Snapshot", k.directory, lacking[0].Snapshot))
 	}
-	k.seen = true
-	return do()
+	return failure.New(v1alpha1.ReasonRepositoryNotFound, fmt.Sprintf("the repository in directory %s lacks Snapshot "+
+		"%s: the storage has gone back in time, a part of it is missing, or the objects in the cluster come from an "+
+		"old copy. Nothing is removed or maintained there before a check has looked at each Snapshot",
+		k.directory, lacking[0].Snapshot))
 }
 
-// notRemoved leaves out the witnesses that a keeper has removed from the repository: a copy of etcd from before that
-// brings their objects back.
-func (k *keeper) notRemoved(ctx context.Context, all []task.Witness) ([]task.Witness, error) {
-	removals, err := k.removals.Remembered(ctx)
-	return slices.DeleteFunc(all, func(w task.Witness) bool {
-		for _, r := range removals {
-			if slices.Contains(r.IDs, w.ID) {
-				return true
-			}
-		}
-		return false
-	}), err
+// needed returns the names of the Snapshots that must be described before anything is collected, by the IDs of their
+// data. The results of their components can be lost, too: the witnesses are what the cluster knows.
+func (k *keeper) needed(ctx context.Context) (map[string]string, error) {
+	lacking, err := k.lacking()
+	if err != nil {
+		return nil, err
+	}
+	names, err := scan.Needed(ctx, k.store, k.directory)
+	if err != nil || len(lacking) == 0 {
+		return names, err
+	}
+	names = maps.Clone(names)
+	if names == nil {
+		names = map[string]string{}
+	}
+	for _, w := range lacking {
+		names[w.ID] = w.Snapshot
+	}
+	return names, nil
 }
 
 // taken is the failure of a mover whose directory somebody else owns by now. undone is what it has not done.

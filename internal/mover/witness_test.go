@@ -112,3 +112,38 @@ func TestALostPackIsNoStorageThatHasGoneBack(t *testing.T) {
 	g.Expect(c.Maintenance.Error).To(ContainSubstring("Lost with them"))
 	g.Expect(p.held()).To(ContainElement("uid-one"))
 }
+
+// A part of a directory is away: the pack that describes Snapshot two, and the results of its components. The cluster
+// keeps Snapshot two, and later all of it is back.
+func TestAWitnessCountsWhereDescriptionsAreLost(t *testing.T) {
+	t.Parallel()
+	for _, how := range []task.Maintenance{task.MaintainQuick, task.MaintainFull} {
+		t.Run(string(how), func(t *testing.T) {
+			t.Parallel()
+			g, p := NewWithT(t), backedUp(t, "zero", "one")
+			before := p.packs()
+			code, r := p.run(t.Context(), backupTask("two", task.Component{Name: "pvc"}, task.Component{Name: "logs"}))
+			g.Expect(code).To(BeZero(), "%+v", r)
+			results, aside := filepath.Join(p.root, "cairn/storage/backups/shop/web/snapshots/two"), t.TempDir()
+			away := map[string]string{results: filepath.Join(aside, "results")}
+			for file := range p.packs() {
+				if !before[file] {
+					away[file] = filepath.Join(aside, filepath.Base(file))
+				}
+			}
+			for from, to := range away {
+				g.Expect(os.Rename(from, to)).To(Succeed())
+			}
+			work := keepTask()
+			work.Keep[0].Maintain = how
+			work.Keep[0].Witnesses = []task.Witness{{Snapshot: "two", ID: r.Components[0].ID}}
+			code, r = p.run(t.Context(), work)
+			g.Expect(code).NotTo(BeZero(), "a Snapshot that is kept is missing")
+			g.Expect(r.Components[0].Maintenance.Error).To(ContainSubstring("1 Snapshot (two)"))
+			for from, to := range away {
+				g.Expect(os.Rename(to, from)).To(Succeed())
+			}
+			g.Expect(p.held()).To(ContainElement("uid-two"), "it counts again once it is back")
+		})
+	}
+}

@@ -10,7 +10,7 @@ import (
 func Waits(reason string) bool {
 	switch reason {
 	case v1alpha1.ReasonInUse, v1alpha1.ReasonRemovalPending, v1alpha1.ReasonRemovalHeld,
-		v1alpha1.ReasonNotChecked:
+		v1alpha1.ReasonNotChecked, v1alpha1.ReasonLastSuccess:
 		return true
 	}
 	return false

@@ -19,7 +19,8 @@ func machine(name string, made time.Time, phase corev1.PodPhase) corev1.Pod {
 		ObjectMeta: metav1.ObjectMeta{
 			Name: name, UID: types.UID(name), CreationTimestamp: metav1.NewTime(made),
 			OwnerReferences: []metav1.OwnerReference{{
-				APIVersion: "kubevirt.io/v1", Kind: "VirtualMachineInstance", Name: "vm", UID: "u", Controller: new(true),
+				APIVersion: "kubevirt.io/v1", Kind: "VirtualMachineInstance", Name: "vm", UID: "u",
+				Controller: new(true),
 			}},
 		},
 		Spec: corev1.PodSpec{
@@ -54,7 +55,10 @@ func TestAMachineThatMovesIsLostWhenItMoves(t *testing.T) {
 			run := &hookstage.Run{
 				Attempt: hookstage.Attempt{Stage: hookstage.Post}, Since: began, Hook: &v1alpha1.ResolvedHook{},
 				Former: []v1alpha1.HookPod{
-					{Name: "virt-launcher-a", UID: "virt-launcher-a", Container: "compute", ContainerID: "virt-launcher-a"},
+					{
+						Name: "virt-launcher-a", UID: "virt-launcher-a", Container: "compute",
+						ContainerID: "virt-launcher-a",
+					},
 				},
 			}
 			action := &v1alpha1.HookAction{Exec: &v1alpha1.HookExecAction{}}

@@ -82,8 +82,8 @@ func (r *runner) hookBegins() bool {
 }
 
 // scaledUp returns the workloads that were scaled up and in whose pods a hook may act, and those of them in whose pods
-// it certainly does and that have no ready pod, or for a hook in all pods not all of them. Where nobody wants pods any more, none will come. Who deletes
-// the batch does not wait for them.
+// it certainly does and that have no ready pod, or for a hook in all pods not all of them. Where nobody wants pods any
+// more, none will come. Who deletes the batch does not wait for them.
 func (r *runner) scaledUp(h *v1alpha1.ResolvedHook) (workloads, unready []string) {
 	if r.Batch.DeletionTimestamp != nil {
 		return nil, nil
