@@ -135,6 +135,10 @@ type RepositoryStatus struct {
 	// +optional
 	SnapshotCount *int32 `json:"snapshotCount,omitempty"`
 
+	// DamagedCount is how many of these lack data, as the last check of each says.
+	// +optional
+	DamagedCount int32 `json:"damagedCount,omitempty"`
+
 	// Size of the data in the backend at the last maintenance, for example "12.222 MiB". Before the first maintenance
 	// it is the size that the newest successful Snapshot restores to.
 	// +optional

@@ -46,6 +46,27 @@ func TestTheLastBackupIsNoneThatIsStillToCome(t *testing.T) {
 	g.Expect(status.LastBackupTime).To(BeNil(), "a clock that was ahead has told it")
 }
 
+// What no check has looked at is not known to be damaged, and what failed is no backup.
+func TestDamagedSnapshotsAreCounted(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	snapshot := func(phase v1alpha1.SnapshotPhase, whole *bool) *v1alpha1.Snapshot {
+		s := &v1alpha1.Snapshot{}
+		s.Status.Phase, s.Status.Integrity = phase, whole
+		return s
+	}
+	ok, failed := v1alpha1.SnapshotSucceeded, v1alpha1.SnapshotFailed
+	var status v1alpha1.RepositoryStatus
+	now := time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
+	summarize(&status, []*v1alpha1.Snapshot{
+		snapshot(ok, nil), snapshot(ok, new(true)), snapshot(ok, new(false)), snapshot(failed, new(false)),
+	}, now, true)
+	g.Expect(*status.SnapshotCount).To(Equal(int32(3)))
+	g.Expect(status.DamagedCount).To(Equal(int32(1)))
+	summarize(&status, []*v1alpha1.Snapshot{snapshot(ok, nil)}, now, true)
+	g.Expect(status.DamagedCount).To(BeZero(), "it was removed")
+}
+
 // Both clocks were a year ahead when the Snapshots of a Repository were made. Its data is still maintained and checked.
 func TestWhatAClockThatWasAheadMadeIsMaintained(t *testing.T) {
 	t.Parallel()

@@ -117,8 +117,32 @@ func Emptied(r *v1alpha1.Repository, success time.Time) bool {
 	return !HoldsBackup(r) && (r.CreationTimestamp.After(success) || n != nil && r.Status.LastBackupTime != nil)
 }
 
+// Holding is what a Repository holds, as far as it has counted its Snapshots.
+type Holding string
+
+// The values of Holding.
+const (
+	// HoldsNothing means that it has counted no Snapshot that succeeded.
+	HoldsNothing Holding = ""
+	// HoldsDamaged means that all of these are known to lack data.
+	HoldsDamaged Holding = "Damaged"
+	// HoldsBackups means that one of them is not known to lack data.
+	HoldsBackups Holding = "Backups"
+)
+
+// Holds returns what a Repository holds.
+func Holds(r *v1alpha1.Repository) Holding {
+	switch n := ptr.Deref(r.Status.SnapshotCount, 0); {
+	case n <= 0:
+		return HoldsNothing
+	case r.Status.DamagedCount >= n:
+		return HoldsDamaged
+	}
+	return HoldsBackups
+}
+
 // HoldsBackup reports whether a Repository has counted a Snapshot that succeeded.
-func HoldsBackup(r *v1alpha1.Repository) bool { return ptr.Deref(r.Status.SnapshotCount, 0) > 0 }
+func HoldsBackup(r *v1alpha1.Repository) bool { return Holds(r) != HoldsNothing }
 
 // HoldsVolumeSnapshots reports whether a Repository has the driver VolumeSnapshotter: it has no storage, no directory
 // and no password, and its data are VolumeSnapshots in its namespace.

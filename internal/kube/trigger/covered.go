@@ -97,10 +97,18 @@ func partsOf(
 type coverage struct {
 	// uncovered names what neither it nor a later run has backed up; "" if nothing, or if nobody knows.
 	uncovered string
-	// emptied names what was backed up into a Repository that holds no backup any more; "" if nothing.
-	emptied string
+	losses
 	// digest of what was backed up.
 	digest string
+}
+
+// losses are the parts that were backed up into Repositories of which nothing can be restored any more, as messages
+// name them; "" if there are none.
+type losses struct {
+	// emptied are those whose Repository holds no backup.
+	emptied string
+	// damaged are those of whose Repository a check has found every backup damaged.
+	damaged string
 }
 
 // covered compares what policy asks with what the last success, and the runs after it, have backed up. If the run of
@@ -114,7 +122,7 @@ func (b *sessionFacts) covered(last backup.Success) coverage {
 		case c.digest != digestOf(b.asked):
 			c.uncovered = "the targets or repositories have changed"
 		case known != nil:
-			c.emptied = b.emptied(b.asked, func(part) time.Time { return known.Time })
+			c.losses = b.lost(b.asked, func(part) time.Time { return known.Time })
 		}
 		return c
 	}
@@ -134,21 +142,25 @@ func (b *sessionFacts) covered(last backup.Success) coverage {
 			has = append(has, p)
 		}
 	}
-	return coverage{text.FirstFew(none), b.emptied(has, when), digestOf(has)}
+	return coverage{text.FirstFew(none), b.lost(has, when), digestOf(has)}
 }
 
-// emptied names the parts whose Repositories hold no backup, although they were backed up at a time.
-func (b *sessionFacts) emptied(parts []part, when func(part) time.Time) string {
+// lost looks what the Repositories of parts that were backed up at a time still hold.
+func (b *sessionFacts) lost(parts []part, when func(part) time.Time) losses {
 	if b.repositories == nil {
-		return ""
+		return losses{}
 	}
-	var names []string
+	var emptied, damaged []string
 	for _, p := range parts {
-		if policy.Emptied(b.repositories[p.Repository], when(p)) {
-			names = append(names, p.String())
+		r := b.repositories[p.Repository]
+		switch {
+		case policy.Emptied(r, when(p)):
+			emptied = append(emptied, p.String())
+		case policy.Holds(r) == policy.HoldsDamaged:
+			damaged = append(damaged, p.String())
 		}
 	}
-	return text.FirstFew(names)
+	return losses{text.FirstFew(emptied), text.FirstFew(damaged)}
 }
 
 // begun returns the runs of the last success, of which the second began the restore point if the first is a retry. It

@@ -109,7 +109,57 @@ func TestAnEmptyRepositoryProtectsNothing(t *testing.T) {
 	}
 }
 
-// Only a Repository that is emptied, or holds something again, is worth another look.
+// A check has found each backup of a Repository damaged. The run of the last success has ended at 8:27.
+func TestARepositoryOfDamagedBackupsProtectsNothing(t *testing.T) {
+	t.Parallel()
+	const lost = "hourly: PersistentVolumeClaim/a in Repository r"
+	for name, tt := range map[string]struct {
+		count, damaged int32
+		none           bool
+	}{
+		"nobody has looked":   {count: 3},
+		"one is intact":       {count: 3, damaged: 2},
+		"all are damaged":     {count: 3, damaged: 3, none: true},
+		"a new backup":        {count: 4, damaged: 3},
+		"the intact one goes": {count: 1, damaged: 1, none: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g, policy := NewWithT(t), asks("a", "near", "r")
+			b := hourly(t, "11-20T08:50:00")
+			holds := func(count, damaged int32) *v1alpha1.Repository {
+				r := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{
+					CreationTimestamp: metav1.NewTime(at(t, "11-19T00:00:00")),
+				}}
+				r.Status.SnapshotCount, r.Status.DamagedCount = &count, damaged
+				r.Status.LastBackupTime = new(metav1.NewTime(at(t, "11-20T08:26:00")))
+				return r
+			}
+			b.asked = asked(policy, "hourly")
+			b.repositories = map[string]*v1alpha1.Repository{"near": holds(1, 0), "r": holds(tt.count, tt.damaged)}
+			b.runs = []*v1alpha1.BackupSession{
+				freeze(runOf(t, "11-20T08:17:00", v1alpha1.BackupSessionSucceeded), policy, nil),
+			}
+			for _, runs := range []string{"all runs are there", "the runs are gone"} {
+				j := judge(b)
+				c := &v1alpha1.BackupConfiguration{}
+				protected(c, []*protection{j.protection})
+				got := conditions.Get(c, v1alpha1.ConditionProtected)
+				if tt.none {
+					g.Expect(got).To(HaveValue(And(HaveField("Status", metav1.ConditionFalse),
+						HaveField("Reason", v1alpha1.ReasonRepositoryDamaged),
+						HaveField("Message", And(ContainSubstring(lost), ContainSubstring("cairn get snapshots"),
+							Not(ContainSubstring("near")))))), runs)
+				} else {
+					g.Expect(got.Status).To(Equal(metav1.ConditionTrue), "%s: %s", runs, got.Message)
+				}
+				b.runs, b.previous = nil, j.status
+			}
+		})
+	}
+}
+
+// Only a Repository that is emptied, or holds something whole no more or again, is worth another look.
 func TestBackupsThatChangeProtection(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
@@ -125,6 +175,14 @@ func TestBackupsThatChangeProtection(t *testing.T) {
 	g.Expect(passes(nil, new(int32(1)))).To(BeTrue())
 	g.Expect(passes(nil, new(int32(0)))).To(BeFalse())
 	g.Expect(passes(new(int32(7)), new(int32(8)))).To(BeFalse())
+	damaged := func(before, after int32) bool {
+		was, is := of(new(int32(3))), of(new(int32(3)))
+		was.Status.DamagedCount, is.Status.DamagedCount = before, after
+		return HoldsBackupChanged.Update(event.UpdateEvent{ObjectOld: was, ObjectNew: is})
+	}
+	g.Expect(damaged(0, 2)).To(BeFalse(), "one is still whole")
+	g.Expect(damaged(2, 3)).To(BeTrue())
+	g.Expect(damaged(3, 2)).To(BeTrue(), "a check has found one intact")
 }
 
 // A session that nobody has ever started says why there is no backup yet.

@@ -25,8 +25,8 @@ type protection struct {
 	none bool
 	// uncovered names what policy asks for and the last success has not backed up; "" if nothing.
 	uncovered string
-	// emptied names what the last success has backed up into Repositories that hold no backup any more; "" if nothing.
-	emptied string
+	// losses are of what the last success has backed up.
+	losses
 	// empty are the targets of the session whose selectors find nothing.
 	empty []string
 	// unfinished names the oldest run that has not ended. A run without a timeout can hang, and Forbid then holds up
@@ -44,7 +44,7 @@ func protect(
 		return times.Next(from), nil
 	})
 	c := b.covered(last)
-	p.uncovered, p.emptied, status.LastSuccessOf = c.uncovered, c.emptied, c.digest
+	p.uncovered, p.losses, status.LastSuccessOf = c.uncovered, c.losses, c.digest
 	if p.late = b.now.After(p.due); p.late {
 		p.unfinished = unfinished(b.runs)
 	}
@@ -76,7 +76,7 @@ func unfinished(runs []*v1alpha1.BackupSession) string {
 // protected sets the condition Protected from the protections of all sessions with a schedule. Without such a session
 // it removes the condition: nobody promised a backup.
 func protected(o conditions.Setter, all []*protection) {
-	var late, none, emptied, uncovered, empty []string
+	var late, none, emptied, damaged, uncovered, empty []string
 	suspended := true
 	for _, p := range all {
 		switch {
@@ -93,6 +93,8 @@ func protected(o conditions.Setter, all []*protection) {
 			none = append(none, p.session)
 		case p.emptied != "":
 			emptied = append(emptied, p.session+": "+p.emptied)
+		case p.damaged != "":
+			damaged = append(damaged, p.session+": "+p.damaged)
 		case p.uncovered != "":
 			uncovered = append(uncovered, p.session+": "+p.uncovered)
 		case len(p.empty) > 0:
@@ -112,6 +114,10 @@ func protected(o conditions.Setter, all []*protection) {
 	case len(emptied) > 0:
 		conditions.MarkFalse(o, v1alpha1.ConditionProtected, v1alpha1.ReasonSnapshotNotFound,
 			"no backup is left of what the last success has backed up: %s", text.Join(emptied))
+	case len(damaged) > 0:
+		conditions.MarkFalse(o, v1alpha1.ConditionProtected, v1alpha1.ReasonRepositoryDamaged,
+			"a check has found every backup damaged of what the last success has backed up: %s. Start a run: it backs "+
+				"up all data again. cairn get snapshots shows which backups are damaged", text.Join(damaged))
 	case len(none) > 0:
 		conditions.MarkUnknown(o, v1alpha1.ConditionProtected, v1alpha1.ReasonNoBackupYet,
 			"no run has succeeded yet: %s", strings.Join(none, ", "))

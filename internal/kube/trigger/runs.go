@@ -75,12 +75,12 @@ func RunChanges() predicate.Predicate {
 	}}
 }
 
-// HoldsBackupChanged lets through that a Repository comes or goes, gets its first backup or loses its last one: that
-// changes the condition Protected.
+// HoldsBackupChanged lets through that a Repository comes or goes, gets its first backup or loses its last one, or that
+// its last one which was not damaged is, or is not any more: that changes the condition Protected.
 var HoldsBackupChanged = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 	before, ok := e.ObjectOld.(*v1alpha1.Repository)
 	after, also := e.ObjectNew.(*v1alpha1.Repository)
-	return ok && also && (policy.HoldsBackup(before) != policy.HoldsBackup(after) || before.UID != after.UID)
+	return ok && also && (policy.Holds(before) != policy.Holds(after) || before.UID != after.UID)
 }}
 
 // runs lists the runs of an invoker by session. The objects belong to the cache and must not be changed.
