@@ -139,6 +139,10 @@ type RepositoryStatus struct {
 	// +optional
 	DamagedCount int32 `json:"damagedCount,omitempty"`
 
+	// UncheckedCount is how many of these a scan has made and no check has looked at: data of them can be missing.
+	// +optional
+	UncheckedCount int32 `json:"uncheckedCount,omitempty"`
+
 	// Size of the data in the backend at the last maintenance, for example "12.222 MiB". Before the first maintenance
 	// it is the size that the newest successful Snapshot restores to.
 	// +optional

@@ -115,7 +115,7 @@ func doubting(snapshots []*v1alpha1.Snapshot, moved *metav1.Time, now time.Time)
 func summarize(
 	status *v1alpha1.RepositoryStatus, snapshots []*v1alpha1.Snapshot, now time.Time, settled bool,
 ) (again time.Duration) {
-	var succeeded, damaged int32
+	var succeeded, damaged, unchecked int32
 	var last *metav1.Time
 	size := ""
 	var infos []v1alpha1.SnapshotInfo
@@ -130,15 +130,19 @@ func summarize(
 			continue
 		}
 		succeeded++
-		if v1alpha1.Damaged(s.Status.Integrity) {
+		switch {
+		case v1alpha1.Damaged(s.Status.Integrity):
 			damaged++
+		case s.Status.Integrity == nil && s.Annotations[v1alpha1.AnnotationRebuilt] != "":
+			unchecked++
 		}
 		if at := s.PassedBy(now); at != nil && (last == nil || last.Before(at)) {
 			last, size = at, s.Status.Size
 		}
 		again = run.EarlierOf(again, toCome(s.MadeAt(), now))
 	}
-	status.SnapshotCount, status.DamagedCount, status.RecentSnapshots = &succeeded, damaged, infos
+	status.SnapshotCount, status.RecentSnapshots = &succeeded, infos
+	status.DamagedCount, status.UncheckedCount = damaged, unchecked
 	// The time of the last backup stays when its Snapshot goes, unless a clock that was ahead has told it.
 	// Then a clock that has just started or jumped must not forget it: it can be behind.
 	if left := toCome(status.LastBackupTime, now); left > 0 && settled {

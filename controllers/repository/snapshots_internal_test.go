@@ -65,6 +65,13 @@ func TestDamagedSnapshotsAreCounted(t *testing.T) {
 	g.Expect(status.DamagedCount).To(Equal(int32(1)))
 	summarize(&status, []*v1alpha1.Snapshot{snapshot(ok, nil)}, now, true)
 	g.Expect(status.DamagedCount).To(BeZero(), "it was removed")
+	g.Expect(status.UncheckedCount).To(BeZero(), "a run has made it")
+	all := []*v1alpha1.Snapshot{snapshot(ok, nil), snapshot(ok, new(true)), snapshot(ok, new(false))}
+	for _, s := range all {
+		s.Annotations = map[string]string{v1alpha1.AnnotationRebuilt: "uid"}
+	}
+	summarize(&status, all, now, true)
+	g.Expect(status.UncheckedCount).To(Equal(int32(1)))
 }
 
 // Both clocks were a year ahead when the Snapshots of a Repository were made. Its data is still maintained and checked.

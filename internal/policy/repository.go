@@ -126,7 +126,9 @@ const (
 	HoldsNothing Holding = ""
 	// HoldsDamaged means that all of these are known to lack data.
 	HoldsDamaged Holding = "Damaged"
-	// HoldsBackups means that one of them is not known to lack data.
+	// HoldsUnchecked means that a scan has made all others, and no check has looked at them since.
+	HoldsUnchecked Holding = "Unchecked"
+	// HoldsBackups means that a run has made one of them, or a check found it intact, and it is not known to lack data.
 	HoldsBackups Holding = "Backups"
 )
 
@@ -137,6 +139,8 @@ func Holds(r *v1alpha1.Repository) Holding {
 		return HoldsNothing
 	case r.Status.DamagedCount >= n:
 		return HoldsDamaged
+	case r.Status.DamagedCount+r.Status.UncheckedCount >= n:
+		return HoldsUnchecked
 	}
 	return HoldsBackups
 }

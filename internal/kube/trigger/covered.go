@@ -102,13 +102,26 @@ type coverage struct {
 	digest string
 }
 
-// losses are the parts that were backed up into Repositories of which nothing can be restored any more, as messages
-// name them; "" if there are none.
+// losses are the parts that were backed up into Repositories of which perhaps nothing can be restored any more, as
+// messages name them; "" if there are none.
 type losses struct {
 	// emptied are those whose Repository holds no backup.
 	emptied string
 	// damaged are those of whose Repository a check has found every backup damaged.
 	damaged string
+	// unchecked are those whose Repository has nothing else left than what a scan has found and nobody has checked.
+	unchecked string
+}
+
+// worst returns the reason of the worst losses, and their names.
+func (l losses) worst() (reason, names string) {
+	switch {
+	case l.emptied != "":
+		return v1alpha1.ReasonSnapshotNotFound, l.emptied
+	case l.damaged != "":
+		return v1alpha1.ReasonRepositoryDamaged, l.damaged
+	}
+	return v1alpha1.ReasonNotChecked, l.unchecked
 }
 
 // covered compares what policy asks with what the last success, and the runs after it, have backed up. If the run of
@@ -150,7 +163,7 @@ func (b *sessionFacts) lost(parts []part, when func(part) time.Time) losses {
 	if b.repositories == nil {
 		return losses{}
 	}
-	var emptied, damaged []string
+	var emptied, damaged, unchecked []string
 	for _, p := range parts {
 		r := b.repositories[p.Repository]
 		switch {
@@ -158,9 +171,11 @@ func (b *sessionFacts) lost(parts []part, when func(part) time.Time) losses {
 			emptied = append(emptied, p.String())
 		case policy.Holds(r) == policy.HoldsDamaged:
 			damaged = append(damaged, p.String())
+		case policy.Holds(r) == policy.HoldsUnchecked:
+			unchecked = append(unchecked, p.String())
 		}
 	}
-	return losses{text.FirstFew(emptied), text.FirstFew(damaged)}
+	return losses{text.FirstFew(emptied), text.FirstFew(damaged), text.FirstFew(unchecked)}
 }
 
 // begun returns the runs of the last success, of which the second began the restore point if the first is a retry. It

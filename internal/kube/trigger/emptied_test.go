@@ -109,34 +109,41 @@ func TestAnEmptyRepositoryProtectsNothing(t *testing.T) {
 	}
 }
 
-// A check has found each backup of a Repository damaged. The run of the last success has ended at 8:27.
-func TestARepositoryOfDamagedBackupsProtectsNothing(t *testing.T) {
+// A check has found each backup of a Repository damaged, or none has looked at what a scan found there. The run of the
+// last success has ended at 8:27.
+func TestARepositoryWithoutAWholeBackupProtectsNothing(t *testing.T) {
 	t.Parallel()
 	const lost = "hourly: PersistentVolumeClaim/a in Repository r"
 	for name, tt := range map[string]struct {
-		count, damaged int32
-		none           bool
+		count, damaged, unchecked int32
+		none                      string // the reason; empty if all is protected
 	}{
-		"nobody has looked":   {count: 3},
-		"one is intact":       {count: 3, damaged: 2},
-		"all are damaged":     {count: 3, damaged: 3, none: true},
-		"a new backup":        {count: 4, damaged: 3},
-		"the intact one goes": {count: 1, damaged: 1, none: true},
+		"nobody has looked":               {count: 3},
+		"one is intact":                   {count: 3, damaged: 2},
+		"all are damaged":                 {count: 3, damaged: 3, none: v1alpha1.ReasonRepositoryDamaged},
+		"a new backup":                    {count: 4, damaged: 3},
+		"the intact one goes":             {count: 1, damaged: 1, none: v1alpha1.ReasonRepositoryDamaged},
+		"a scan has found all":            {count: 3, unchecked: 3, none: v1alpha1.ReasonNotChecked},
+		"and a check has found some gone": {count: 3, damaged: 2, unchecked: 1, none: v1alpha1.ReasonNotChecked},
+		"and a check has found one":       {count: 3, unchecked: 2},
+		"and a run has made one":          {count: 4, unchecked: 3},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g, policy := NewWithT(t), asks("a", "near", "r")
 			b := hourly(t, "11-20T08:50:00")
-			holds := func(count, damaged int32) *v1alpha1.Repository {
+			holds := func(count, damaged, unchecked int32) *v1alpha1.Repository {
 				r := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{
 					CreationTimestamp: metav1.NewTime(at(t, "11-19T00:00:00")),
 				}}
-				r.Status.SnapshotCount, r.Status.DamagedCount = &count, damaged
+				r.Status.SnapshotCount, r.Status.DamagedCount, r.Status.UncheckedCount = &count, damaged, unchecked
 				r.Status.LastBackupTime = new(metav1.NewTime(at(t, "11-20T08:26:00")))
 				return r
 			}
 			b.asked = asked(policy, "hourly")
-			b.repositories = map[string]*v1alpha1.Repository{"near": holds(1, 0), "r": holds(tt.count, tt.damaged)}
+			b.repositories = map[string]*v1alpha1.Repository{
+				"near": holds(1, 0, 0), "r": holds(tt.count, tt.damaged, tt.unchecked),
+			}
 			b.runs = []*v1alpha1.BackupSession{
 				freeze(runOf(t, "11-20T08:17:00", v1alpha1.BackupSessionSucceeded), policy, nil),
 			}
@@ -145,10 +152,10 @@ func TestARepositoryOfDamagedBackupsProtectsNothing(t *testing.T) {
 				c := &v1alpha1.BackupConfiguration{}
 				protected(c, []*protection{j.protection})
 				got := conditions.Get(c, v1alpha1.ConditionProtected)
-				if tt.none {
+				if tt.none != "" {
 					g.Expect(got).To(HaveValue(And(HaveField("Status", metav1.ConditionFalse),
-						HaveField("Reason", v1alpha1.ReasonRepositoryDamaged),
-						HaveField("Message", And(ContainSubstring(lost), ContainSubstring("cairn get snapshots"),
+						HaveField("Reason", tt.none),
+						HaveField("Message", And(ContainSubstring(lost), ContainSubstring("Start a run"),
 							Not(ContainSubstring("near")))))), runs)
 				} else {
 					g.Expect(got.Status).To(Equal(metav1.ConditionTrue), "%s: %s", runs, got.Message)

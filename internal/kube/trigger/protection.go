@@ -73,10 +73,20 @@ func unfinished(runs []*v1alpha1.BackupSession) string {
 	return oldest.Name
 }
 
+// losing are the messages about losses, the worst first.
+var losing = []struct{ reason, message string }{
+	{v1alpha1.ReasonSnapshotNotFound, "no backup is left of what the last success has backed up: %s"},
+	{v1alpha1.ReasonRepositoryDamaged, "a check has found every backup damaged of what the last success has backed " +
+		"up: %s. Start a run: it backs up all data again. cairn get snapshots shows which backups are damaged"},
+	{v1alpha1.ReasonNotChecked, "a scan has found all that is left of what the last success has backed up, and no " +
+		"check has looked at it: %s. Start a run, or wait for the check"},
+}
+
 // protected sets the condition Protected from the protections of all sessions with a schedule. Without such a session
 // it removes the condition: nobody promised a backup.
 func protected(o conditions.Setter, all []*protection) {
-	var late, none, emptied, damaged, uncovered, empty []string
+	var late, none, uncovered, empty []string
+	lost := map[string][]string{}
 	suspended := true
 	for _, p := range all {
 		switch {
@@ -91,10 +101,9 @@ func protected(o conditions.Setter, all []*protection) {
 			none = append(none, p.session+" (its schedule is suspended)")
 		case p.none:
 			none = append(none, p.session)
-		case p.emptied != "":
-			emptied = append(emptied, p.session+": "+p.emptied)
-		case p.damaged != "":
-			damaged = append(damaged, p.session+": "+p.damaged)
+		case p.losses != (losses{}):
+			reason, names := p.worst()
+			lost[reason] = append(lost[reason], p.session+": "+names)
 		case p.uncovered != "":
 			uncovered = append(uncovered, p.session+": "+p.uncovered)
 		case len(p.empty) > 0:
@@ -111,13 +120,13 @@ func protected(o conditions.Setter, all []*protection) {
 		conditions.MarkFalse(o, v1alpha1.ConditionProtected, v1alpha1.ReasonLate,
 			"a run that was due has not succeeded within its time: %s. See the BackupSessions of the session",
 			strings.Join(late, ", "))
-	case len(emptied) > 0:
-		conditions.MarkFalse(o, v1alpha1.ConditionProtected, v1alpha1.ReasonSnapshotNotFound,
-			"no backup is left of what the last success has backed up: %s", text.Join(emptied))
-	case len(damaged) > 0:
-		conditions.MarkFalse(o, v1alpha1.ConditionProtected, v1alpha1.ReasonRepositoryDamaged,
-			"a check has found every backup damaged of what the last success has backed up: %s. Start a run: it backs "+
-				"up all data again. cairn get snapshots shows which backups are damaged", text.Join(damaged))
+	case len(lost) > 0:
+		for _, l := range losing {
+			if parts := lost[l.reason]; parts != nil {
+				conditions.MarkFalse(o, v1alpha1.ConditionProtected, l.reason, l.message, text.Join(parts))
+				return
+			}
+		}
 	case len(none) > 0:
 		conditions.MarkUnknown(o, v1alpha1.ConditionProtected, v1alpha1.ReasonNoBackupYet,
 			"no run has succeeded yet: %s", strings.Join(none, ", "))

@@ -76,7 +76,7 @@ func RunChanges() predicate.Predicate {
 }
 
 // HoldsBackupChanged lets through that a Repository comes or goes, gets its first backup or loses its last one, or that
-// its last one which was not damaged is, or is not any more: that changes the condition Protected.
+// a check finds the last whole one damaged, or one of those that are left intact: that changes the condition Protected.
 var HoldsBackupChanged = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 	before, ok := e.ObjectOld.(*v1alpha1.Repository)
 	after, also := e.ObjectNew.(*v1alpha1.Repository)
