@@ -101,6 +101,11 @@ type BackupStorageStatus struct {
 	// +optional
 	InitializedSpec string `json:"initializedSpec,omitempty"`
 
+	// InitializedPlace is the digest of the place where metadata.yaml was last seen. While the spec names that place,
+	// the file is written there again only beside a repository of this storage: a disk that is not mounted is empty.
+	// +optional
+	InitializedPlace string `json:"initializedPlace,omitempty"`
+
 	// TotalSize of all its Repositories, for example "12.222 MiB".
 	// +optional
 	TotalSize string `json:"totalSize,omitempty"`

@@ -129,6 +129,7 @@ const (
 	ReasonRepositoryInitializationSucceeded = "RepositoryInitializationSucceeded"
 	ReasonRepositoryInitializationFailed    = "RepositoryInitializationFailed"
 	ReasonBucketNotFound                    = "BucketNotFound"
+	ReasonMetadataNotFound                  = "MetadataNotFound"
 	ReasonAccessDenied                      = "AccessDenied"
 	ReasonBadCredentials                    = "BadCredentials"
 	ReasonStorageFull                       = "StorageFull"

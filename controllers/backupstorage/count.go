@@ -10,6 +10,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/initjob"
+	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/task"
 )
@@ -74,6 +75,33 @@ func (r *Reconciler) doubted(storage *v1alpha1.BackupStorage, blamedAt time.Time
 	}
 	again = run.Left(proved.LastTransitionTime.Add(credentialInterval), credentialInterval, r.Clock.Now())
 	return again == 0, again
+}
+
+// told is how many directories an init Job gets to know.
+const told = 64
+
+// mustExist reports whether a storage was initialised before in the place that it names now, and the directories of
+// some of its Repositories there, first of those that are ready: one of them proves that it is the right storage.
+func (r *Reconciler) mustExist(ctx context.Context, storage *v1alpha1.BackupStorage) (bool, []string, error) {
+	if storage.Status.InitializedPlace != policy.Digest([]string{placeOf(storage)}) {
+		return false, nil, nil
+	}
+	repositories, err := r.repositories(ctx, storage)
+	if err != nil {
+		return false, nil, err
+	}
+	var ready, rest []string
+	for i := range repositories {
+		switch o := &repositories[i]; {
+		case !policy.KeepsIn(o, storage):
+		case conditions.IsTrue(o, meta.ReadyCondition):
+			ready = append(ready, policy.NormalizeDirectory(o.Spec.Path))
+		default:
+			rest = append(rest, policy.NormalizeDirectory(o.Spec.Path))
+		}
+	}
+	all := append(ready, rest...)
+	return true, all[:min(len(all), told)], nil
 }
 
 // short cuts a message to its limit, at the end of a character.

@@ -142,7 +142,10 @@ func (r *Reconciler) initialise(
 	}
 	runner := initjob.Runner{Client: r.Client, Reader: r.APIReader, Clock: r.Clock, FieldManager: r.FieldManager}
 	doubted, again := r.doubted(storage, blamedAt)
-	proved := storage.Status.InitializedSpec == digest
+	proved, place := storage.Status.InitializedSpec == digest, policy.Digest([]string{placeOf(storage)})
+	if proved { // an earlier version has not noted it
+		storage.Status.InitializedPlace = place
+	}
 	if proved && !doubted {
 		if err := runner.Clean(ctx, request); err != nil {
 			return ctrl.Result{}, err
@@ -167,7 +170,7 @@ func (r *Reconciler) initialise(
 	}
 	statusOf(storage).Follow(progress, r.Clock.Now())
 	if progress.State == observe.StateSucceeded {
-		storage.Status.InitializedSpec = digest
+		storage.Status.InitializedSpec, storage.Status.InitializedPlace = digest, place
 		return r.later(storage), nil
 	}
 	return ctrl.Result{RequeueAfter: statusOf(storage).Again(progress, r.Clock.Now())}, nil
@@ -188,8 +191,13 @@ func (r *Reconciler) job(ctx context.Context, storage *v1alpha1.BackupStorage, d
 	if err != nil {
 		return nil, err
 	}
+	must, directories, err := r.mustExist(ctx, storage)
+	if err != nil {
+		return nil, err
+	}
 	job, err := moverjob.InitStorageJob(moverjob.InitStorageJobInput{
-		Storage: storage, Credentials: credentials, Digest: digest, Image: r.MoverImage, Privileged: privileged,
+		Storage: storage, MustExist: must, Directories: directories,
+		Credentials: credentials, Digest: digest, Image: r.MoverImage, Privileged: privileged,
 		ClusterUID: r.ClusterUID,
 	})
 	return job, access.Privilege(err)

@@ -7,21 +7,31 @@ import (
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
+	batchv1 "k8s.io/api/batch/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 )
 
 // Somebody has revoked the key, or deleted the bucket: the Secret has not changed, and only movers notice.
 func TestAStorageThatRepositoriesCannotUseIsProvedAgain(t *testing.T) {
 	t.Parallel()
-	for _, reason := range []string{v1alpha1.ReasonBadCredentials, v1alpha1.ReasonBucketNotFound} {
-		t.Run(reason, func(t *testing.T) {
+	for blames, reason := range map[string]string{
+		v1alpha1.ReasonBadCredentials:     v1alpha1.ReasonBadCredentials,
+		v1alpha1.ReasonBucketNotFound:     v1alpha1.ReasonBucketNotFound,
+		v1alpha1.ReasonRepositoryNotFound: v1alpha1.ReasonMetadataNotFound,
+		v1alpha1.ReasonMetadataNotFound:   v1alpha1.ReasonMetadataNotFound,
+	} {
+		t.Run(blames, func(t *testing.T) {
 			t.Parallel()
 			s := storageOf(t)
+			g := NewWithT(t)
 			first := kubelet.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage)
+			g.Expect(storageIn(t, first).MustExist).To(BeFalse())
 			kubelet.Finish(t, bed.Client, first, kubelet.Report(success()), now.Now())
 			expect(t, s, v1alpha1.ReasonReady)
 			noJobs(t, s.Namespace)
@@ -41,7 +51,8 @@ func TestAStorageThatRepositoriesCannotUseIsProvedAgain(t *testing.T) {
 			bed.Create(t, r)
 			bed.EditStatus(t, r, func() {
 				r.Status.Phase = v1alpha1.PhaseNotReady
-				conditions.MarkFalse(r, meta.ReadyCondition, reason, "refused")
+				r.Status.InitializedSpec = policy.RepositoryPlace(s.Namespace, s.Spec.Storage, r.Spec.Path)
+				conditions.MarkFalse(r, meta.ReadyCondition, blames, "refused")
 			})
 			past := now.Now().Add(-time.Hour)
 			proof := kubelet.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage, first)
@@ -52,11 +63,36 @@ func TestAStorageThatRepositoriesCannotUseIsProvedAgain(t *testing.T) {
 			kubelet.Finish(t, bed.Client, proof, kubelet.Report(failure(reason)), past)
 			expect(t, s, reason)
 
-			kubelet.Finish(t, bed.Client, kubelet.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage, first, proof),
-				kubelet.Report(success()), now.Now())
+			last := kubelet.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage, first, proof)
+			for _, job := range []*batchv1.Job{proof, last} {
+				g.Expect(storageIn(t, job)).To(And(HaveField("MustExist", true),
+					HaveField("Directories", Equal([]string{"shop/web"}))), "an empty place is the wrong one")
+			}
+			kubelet.Finish(t, bed.Client, last, kubelet.Report(success()), now.Now())
 			expect(t, s, v1alpha1.ReasonReady) // by itself
 		})
 	}
+}
+
+// storageIn returns what the task of an init Job says of the storage.
+func storageIn(t *testing.T, job *batchv1.Job) task.Storage {
+	t.Helper()
+	in, err := task.Decode([]byte(job.Spec.Template.Annotations[v1alpha1.AnnotationTask]), task.KindInitStorage)
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	return in.Storage
+}
+
+// Who names another place in the BackupStorage begins anew there.
+func TestAStorageInAnotherPlaceIsInitialised(t *testing.T) {
+	t.Parallel()
+	g, s := NewWithT(t), storageOf(t)
+	first := kubelet.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage)
+	kubelet.Finish(t, bed.Client, first, kubelet.Report(success()), now.Now())
+	expect(t, s, v1alpha1.ReasonReady)
+	noJobs(t, s.Namespace)
+	bed.Edit(t, s, func() { s.Spec.Storage.S3.Prefix += "-other" })
+	g.Expect(storageIn(t, kubelet.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage, first)).MustExist).
+		To(BeFalse())
 }
 
 // A Repository can lack a right that the storage itself has. It must not have the storage proved without end.

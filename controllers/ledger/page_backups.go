@@ -211,7 +211,7 @@ func (b *backups) readLost(ctx context.Context, selected func(namespace string) 
 }
 
 // whyLost returns the reason why the data of a Repository is not where it was, or can't be opened there; "" if nobody
-// knows that. A Repository only says of a bucket that is gone that its BackupStorage is not ready.
+// knows that. A Repository only says of a bucket that is gone or emptied that its BackupStorage is not ready.
 func (b *backups) whyLost(ctx context.Context, r *v1alpha1.Repository) (string, error) {
 	switch reason := notReady(r); reason {
 	case v1alpha1.ReasonRepositoryNotFound, v1alpha1.ReasonRepositoryDamaged, v1alpha1.ReasonBucketNotFound:
@@ -222,7 +222,8 @@ func (b *backups) whyLost(ctx context.Context, r *v1alpha1.Repository) (string, 
 		if err := b.cache.Get(ctx, key, &s); client.IgnoreNotFound(err) != nil {
 			return "", fmt.Errorf("get BackupStorage %s: %w", key, err)
 		}
-		if reason := notReady(&s); reason == v1alpha1.ReasonBucketNotFound {
+		switch reason := notReady(&s); reason {
+		case v1alpha1.ReasonBucketNotFound, v1alpha1.ReasonMetadataNotFound:
 			return reason, nil
 		}
 	}

@@ -126,6 +126,10 @@ func TestThePageNamesTargetsWhoseRepositoryCantBeOpened(t *testing.T) {
 			repository: v1alpha1.ReasonStorageNotReady, storage: v1alpha1.ReasonBucketNotFound,
 			want: v1alpha1.ReasonBucketNotFound,
 		},
+		"a disk that its storage misses": {
+			repository: v1alpha1.ReasonStorageNotReady, storage: v1alpha1.ReasonMetadataNotFound,
+			want: v1alpha1.ReasonMetadataNotFound,
+		},
 		"another fault of the storage": {
 			repository: v1alpha1.ReasonStorageNotReady, storage: v1alpha1.ReasonAccessDenied,
 		},

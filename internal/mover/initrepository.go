@@ -10,7 +10,6 @@ import (
 	"github.com/cairn-backup/cairn/internal/backend"
 	"github.com/cairn-backup/cairn/internal/backend/layout"
 	"github.com/cairn-backup/cairn/internal/mover/failure"
-	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/repository"
 	"github.com/cairn-backup/cairn/internal/task"
 )
@@ -237,11 +236,7 @@ func (i initialisation) writeLostMetadata(ctx context.Context, spare *layout.Rep
 		return i.takeOwnerless(ctx, engine)
 	})
 	if errors.Is(err, repository.ErrNotInitialized) {
-		return failure.New(v1alpha1.ReasonRepositoryNotFound,
-			fmt.Sprintf("directory %s no longer holds its repository (%s). If BackupStorage %s/%s was changed, "+
-				"change it back; else pause what backs up there, bring all data of the directory back, with its "+
-				"repository.yaml, and go on; or create a new Repository with another directory", i.directory,
-				policy.DescribePlace(i.t.Storage.Spec), i.t.Storage.Namespace, i.t.Storage.Name))
+		return i.goneFrom(ctx)
 	}
 	if err != nil {
 		return err

@@ -33,12 +33,19 @@ func (m *Mover) initStorage(ctx context.Context, t task.Task) (string, error) {
 		if !errors.Is(err, backend.ErrNotFound) {
 			return "", err
 		}
-		if err := freeForStorage(ctx, storage); err != nil {
+		message := "the storage was initialised"
+		if t.Storage.MustExist {
+			message = "metadata.yaml was lost, and written again"
+			err = known(ctx, store, t)
+		} else {
+			err = freeForStorage(ctx, storage)
+		}
+		if err != nil {
 			return "", err
 		}
 		err = m.writeStorageMetadata(ctx, store, t)
 		if err == nil {
-			return "the storage was initialised", nil
+			return message, nil
 		}
 		if !errors.Is(err, backend.ErrExists) {
 			return "", err
@@ -59,6 +66,33 @@ func (m *Mover) writeStorageMetadata(ctx context.Context, store backend.Store, t
 	}
 	return store.PutIfAbsent(ctx, layout.StorageMetadataPath(), text)
 }
+
+// known refuses a storage that has lost its metadata.yaml, unless it is the right one: it holds a repository of this
+// cluster. A disk that is not mounted looks like an empty storage.
+func known(ctx context.Context, store backend.Store, t task.Task) error {
+	for _, directory := range t.Storage.Directories {
+		text, err := store.Get(ctx, layout.RepositoryPath(directory))
+		if errors.Is(err, backend.ErrNotFound) {
+			text, err = store.Get(ctx, layout.SpareOwnerPath(directory)) // a rule can have taken both old files
+		}
+		if errors.Is(err, backend.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if meta, err := layout.ParseRepositoryMetadata(text); err == nil && meta.ClusterUID == t.Cluster {
+			return nil
+		}
+	}
+	return failure.New(v1alpha1.ReasonMetadataNotFound, fmt.Sprintf("the storage (%s) no longer holds its "+
+		"metadata.yaml: %s. Nothing was written. Bring the storage back; if everything in it is lost for good, make a "+
+		"BackupStorage with another prefix, or delete this one and make it again", policy.DescribePlace(t.Storage.Spec),
+		notMounted))
+}
+
+// notMounted is why a storage can lack its metadata.yaml.
+const notMounted = "it is not mounted, was emptied, or is another one"
 
 // keepStorageMetadata writes metadata.yaml again if it is lost. The storage is the right one: it holds the repository.
 // It is no part of the maintenance: the next one tries again. Without the file, no new repository is created.
@@ -113,17 +147,32 @@ func sameStorage(meta layout.StorageMetadata, t task.Task) bool {
 }
 
 // mounted refuses a storage without its metadata.yaml, which the init of the storage has left there: a disk that is not
-// mounted looks like an empty storage, and backups on the wrong disk are out of reach after the mount. The reason is
-// none that blames the storage: its init would write the file there.
+// mounted looks like an empty storage, and backups on the wrong disk are out of reach after the mount.
 func (i initialisation) mounted(ctx context.Context) error {
 	_, err := i.store.Get(ctx, layout.StorageMetadataPath())
 	if !errors.Is(err, backend.ErrNotFound) {
 		return err
 	}
 	s := i.t.Storage
-	return failure.New(v1alpha1.ReasonRepositoryInitializationFailed, fmt.Sprintf("the storage (%s) holds no "+
-		"metadata.yaml: it is not mounted, or another one, and no new repository is created there. Bring the storage "+
-		"of BackupStorage %s/%s back. If only that file is lost, the next maintenance of a Repository in the storage "+
-		"writes it again; if everything is lost, make a BackupStorage with another prefix",
-		policy.DescribePlace(s.Spec), s.Namespace, s.Name))
+	return failure.New(v1alpha1.ReasonMetadataNotFound, fmt.Sprintf("the storage (%s) holds no metadata.yaml: %s, and "+
+		"no new repository is created there. Bring the storage of BackupStorage %s/%s back. If only that file is "+
+		"lost, Cairn writes it again, beside a Repository of the storage; if everything is lost, make a "+
+		"BackupStorage with another prefix", policy.DescribePlace(s.Spec), notMounted, s.Namespace, s.Name))
+}
+
+// goneFrom says that the directory no longer holds its repository, and what to do, by what the storage still holds.
+func (i initialisation) goneFrom(ctx context.Context) error {
+	s := i.t.Storage
+	if _, err := i.store.Get(ctx, layout.StorageMetadataPath()); errors.Is(err, backend.ErrNotFound) {
+		return failure.New(v1alpha1.ReasonRepositoryNotFound, fmt.Sprintf("directory %s no longer holds its "+
+			"repository, and the storage (%s) no metadata.yaml. If BackupStorage %s/%s was changed, change it back; "+
+			"else it is not mounted, or was emptied: bring it back. If everything is lost for good, make a "+
+			"BackupStorage with another prefix, and name it in the policy with other repositories", i.directory,
+			policy.DescribePlace(s.Spec), s.Namespace, s.Name))
+	}
+	return failure.New(v1alpha1.ReasonRepositoryNotFound, fmt.Sprintf("directory %s no longer holds its "+
+		"repository (%s). If BackupStorage %s/%s was changed, change it back; else pause what backs up there, bring "+
+		"all data of the directory back, with its repository.yaml, and go on; or create a new Repository with another "+
+		"directory",
+		i.directory, policy.DescribePlace(s.Spec), s.Namespace, s.Name))
 }

@@ -31,16 +31,43 @@ func (p *pod) unmount() (mount func()) {
 	}
 }
 
-// notMounted expects that an init has refused the storage, and that Cairn tries again without a change of policy. An
-// init of the storage would write its metadata.yaml to the wrong disk.
+// notMounted expects that an init has refused the storage, and that the storage looks itself.
 func notMounted(t *testing.T, r *task.Result) {
 	t.Helper()
 	g := NewWithT(t)
-	g.Expect(r.Reason).To(Equal(v1alpha1.ReasonRepositoryInitializationFailed), "%+v", r)
+	g.Expect(r.Reason).To(Equal(v1alpha1.ReasonMetadataNotFound), "%+v", r)
 	g.Expect(r.Message).To(And(ContainSubstring("(subPath backups) holds no metadata.yaml: it is not mounted"),
 		ContainSubstring("BackupStorage shop/disk")))
-	g.Expect(initjob.Progress{State: observe.StateFailed, Reason: r.Reason}.Disproves()).To(BeFalse())
-	g.Expect(initjob.BlamesStorage(r.Reason)).To(BeFalse())
+	g.Expect(initjob.BlamesStorage(r.Reason)).To(BeTrue())
+}
+
+// The init of a storage that was initialised before must not make a new one of the disk below a mount point. Only a
+// repository of this cluster proves that nothing but the file is lost.
+func TestAStorageIsNotInitialisedAgainOnAnotherDisk(t *testing.T) {
+	t.Parallel()
+	g, p := NewWithT(t), initialised(t)
+	again := storageTask()
+	again.Storage.MustExist, again.Storage.Directories = true, []string{"shop/gone", "shop/web"}
+	mount := p.unmount()
+	code, r := p.run(t.Context(), again)
+	g.Expect(code).To(Equal(task.ExitStorage))
+	g.Expect(r.Reason).To(Equal(v1alpha1.ReasonMetadataNotFound), "%+v", r)
+	g.Expect(r.Message).To(And(ContainSubstring("(subPath backups) no longer holds its metadata.yaml"),
+		ContainSubstring("delete this one and make it again")))
+	g.Expect(initjob.Progress{State: observe.StateFailed, Reason: r.Reason}.Disproves()).To(BeTrue())
+	mount() // which expects that nothing was written
+	code, r = p.run(t.Context(), again)
+	g.Expect(code).To(BeZero(), "%+v", r)
+
+	p.remove(metadataYAML)
+	other := again
+	other.Cluster = "cluster-2"
+	_, r = p.run(t.Context(), other)
+	g.Expect(r.Reason).To(Equal(v1alpha1.ReasonMetadataNotFound), "the repository is that of another cluster")
+	code, r = p.run(t.Context(), again)
+	g.Expect(code).To(BeZero(), "%+v", r)
+	g.Expect(r.Message).To(ContainSubstring("written again"))
+	g.Expect(os.ReadFile(filepath.Join(p.root, metadataYAML))).To(ContainSubstring("uid-storage"))
 }
 
 // Backups to the disk below a mount point would succeed, and be out of reach once the right disk is mounted.

@@ -57,6 +57,12 @@ func TestALostRepositorySaysWhereItWasLookedFor(t *testing.T) {
 	p.write("cairn/storage/backup/other", "")
 	_, result := p.run(t.Context(), again)
 	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonRepositoryNotFound))
+	g.Expect(result.Message).To(And(HavePrefix("directory shop/web no longer holds its repository, and the storage "+
+		"(subPath backup) no metadata.yaml. If BackupStorage shop/disk was changed, change it back; else it is not "+
+		"mounted"), ContainSubstring("another prefix"), Not(ContainSubstring("another directory"))))
+	p.write("cairn/storage/backup/metadata.yaml", "x")
+	_, result = p.run(t.Context(), again)
+	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonRepositoryNotFound))
 	g.Expect(result.Message).To(HavePrefix("directory shop/web no longer holds its repository (subPath backup). If " +
 		"BackupStorage shop/disk was changed, change it back; else pause what backs up there"))
 }

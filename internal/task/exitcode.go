@@ -39,6 +39,7 @@ var exitCodes = map[string]int{
 	v1alpha1.ReasonUnreachable:                  ExitStorage,
 	v1alpha1.ReasonStorageFull:                  ExitStorage,
 	v1alpha1.ReasonBucketNotFound:               ExitStorage,
+	v1alpha1.ReasonMetadataNotFound:             ExitStorage,
 	v1alpha1.ReasonArchived:                     ExitStorage,
 	v1alpha1.ReasonStorageTaken:                 ExitStorage,
 	v1alpha1.ReasonStorageNotTrusted:            ExitCredentials,

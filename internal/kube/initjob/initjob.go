@@ -96,6 +96,7 @@ var disproving = []string{
 	v1alpha1.ReasonBadCredentials, v1alpha1.ReasonAccessDenied, v1alpha1.ReasonBucketNotFound,
 	v1alpha1.ReasonStorageTaken, v1alpha1.ReasonDirectoryTaken, v1alpha1.ReasonRepositoryNotFound,
 	v1alpha1.ReasonRepositoryDamaged, v1alpha1.ReasonPasswordChanged, v1alpha1.ReasonWrongPassword,
+	v1alpha1.ReasonMetadataNotFound,
 }
 
 // Disproves reports whether the Job says that its owner, which an earlier Job has proved, can't be used any more. A Job
@@ -104,11 +105,12 @@ func (p Progress) Disproves() bool {
 	return p.State == observe.StateFailed && slices.Contains(disproving, p.Reason)
 }
 
-// BlamesStorage reports whether a reason says that a storage can't be used as it is: it does not take the credential,
-// or its bucket or volume is gone.
+// BlamesStorage reports whether a reason says that a storage perhaps can't be used as it is: it does not take the
+// credential, its bucket or volume is gone, or a disk is not mounted and looks empty.
 func BlamesStorage(reason string) bool {
 	switch reason {
-	case v1alpha1.ReasonBadCredentials, v1alpha1.ReasonAccessDenied, v1alpha1.ReasonBucketNotFound:
+	case v1alpha1.ReasonBadCredentials, v1alpha1.ReasonAccessDenied, v1alpha1.ReasonBucketNotFound,
+		v1alpha1.ReasonMetadataNotFound, v1alpha1.ReasonRepositoryNotFound:
 		return true
 	}
 	return false

@@ -19,6 +19,10 @@ const initTimeout = 5 * time.Minute
 type InitStorageJobInput struct {
 	// Storage that is initialised and owns the Job.
 	Storage *v1alpha1.BackupStorage
+	// MustExist forbids initialising the storage, because it was initialised before, unless one of the Directories of
+	// its Repositories is there.
+	MustExist   bool
+	Directories []string
 	// Credentials in the storage's own namespace.
 	Credentials Credentials
 	// Digest of spec and credential. Another digest gives another Job.
@@ -38,6 +42,8 @@ func InitStorageJobName(storage, digest string) string {
 
 // InitStorageJob builds the Job that writes metadata.yaml.
 func InitStorageJob(in InitStorageJobInput) (*batchv1.Job, error) {
+	storage := storageOf(in.Storage)
+	storage.MustExist, storage.Directories = in.MustExist, in.Directories
 	return blueprint{
 		name:         InitStorageJobName(in.Storage.Name, in.Digest),
 		namespace:    in.Storage.Namespace,
@@ -52,7 +58,7 @@ func InitStorageJob(in InitStorageJobInput) (*batchv1.Job, error) {
 		labels:       map[string]string{v1alpha1.LabelStorage: policy.LabelValue(in.Storage.Name)},
 		task: task.Task{
 			Kind: task.KindInitStorage, Cluster: in.ClusterUID, Namespace: in.Storage.Namespace,
-			Storage: storageOf(in.Storage),
+			Storage: storage,
 		},
 	}.job()
 }
