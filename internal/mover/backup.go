@@ -93,7 +93,7 @@ func (b *backup) open(ctx context.Context) *failure.Failure {
 	}
 	if b.engine, err = b.m.open(ctx, rep, b.t.Repository.Name); err != nil {
 		b.engine = nil
-		return failure.ClassifyOpen(err, "")
+		return failure.ClassifyOpen(orGone(err, named, b.t), "")
 	}
 	if !named {
 		err = b.ownNameless(ctx, rep.Owner)

@@ -85,6 +85,26 @@ func TestADiskThatIsNotMountedGetsNoRepository(t *testing.T) {
 	g.Expect(p.files("")).To(ContainElement("repository.yaml"))
 }
 
+// The first mover that meets a disk which is not mounted says what an init Job will say. One that meets a repository
+// without its keys says that.
+func TestAMoverTellsAnEmptyDiskFromALostKey(t *testing.T) {
+	t.Parallel()
+	g, p := NewWithT(t), backedUp(t, "one")
+	restore := restoreTask("gone")
+	mount := p.unmount()
+	for _, work := range []task.Task{backupTask("two"), restore} {
+		_, r := p.run(t.Context(), work)
+		g.Expect(r.Reason).To(Equal(v1alpha1.ReasonRepositoryNotFound), "%s: %+v", work.Kind, r)
+		g.Expect(r.Message).To(And(ContainSubstring("(subPath backups)"), ContainSubstring("not mounted")))
+	}
+	mount()
+	p.remove("cairn/storage/backups/shop/web/kopia/kopia.repository.f")
+	for _, work := range []task.Task{backupTask("two"), restore} {
+		_, r := p.run(t.Context(), work)
+		g.Expect(r.Reason).To(Equal(v1alpha1.ReasonRepositoryDamaged), "%s: %+v", work.Kind, r)
+	}
+}
+
 // Only a repository in the storage proves that it is the right one.
 func TestALostMetadataYAMLComesBackForANewRepository(t *testing.T) {
 	t.Parallel()

@@ -307,7 +307,7 @@ func TestABackupNeverCreatesARepository(t *testing.T) {
 	p.write("cairn/volumes/pvc/f", "1")
 	code, result := p.run(t.Context(), backupTask("snap-1"))
 	g.Expect(code).To(Equal(task.ExitRepository))
-	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonRepositoryDamaged))
+	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonRepositoryNotFound))
 	entries, err := os.ReadDir(filepath.Join(p.root, "cairn/storage"))
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(entries).To(BeEmpty())

@@ -82,7 +82,7 @@ func (s *restoreSource) open(ctx context.Context, t task.Task, flags Flags) *fai
 	}
 	if s.engine, err = s.m.open(ctx, s.at, t.Repository.Name); err != nil {
 		s.engine = nil
-		return failure.ClassifyOpen(err, rulesOf(t).EncryptionSecret)
+		return failure.ClassifyOpen(orGone(err, metadata != nil, t), rulesOf(t).EncryptionSecret)
 	}
 	return nil
 }

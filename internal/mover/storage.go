@@ -218,6 +218,19 @@ func spareOwner(ctx context.Context, store backend.Store, directory string) (*la
 	return &meta, nil
 }
 
+// orGone tells a repository that has lost its keys from a directory that holds none any more, such as on a disk that is
+// not mounted: there repository.yaml, which names it, is missing too.
+func orGone(err error, named bool, t task.Task) error {
+	if named || !errors.Is(err, repository.ErrNotInitialized) {
+		return err
+	}
+	s := t.Storage
+	return failure.New(v1alpha1.ReasonRepositoryNotFound, fmt.Sprintf("directory %s holds no repository (%s): the "+
+		"storage of BackupStorage %s/%s is not mounted or was changed, or the directory was emptied. The condition "+
+		"Ready of the Repository will say what to do", t.Repository.Directory, policy.DescribePlace(s.Spec),
+		s.Namespace, s.Name))
+}
+
 // open opens a repository. It tells of a lost key.
 func (m *Mover) open(ctx context.Context, at repository.Repository, name string) (repository.Engine, error) {
 	engine, err := m.Driver.Open(ctx, at)
