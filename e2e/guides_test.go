@@ -22,7 +22,7 @@ func TestGuides(t *testing.T) {
 	for name, namespace := range map[string]string{
 		"stand-alone-volume.md": "photos", "application.md": "blog", "functions-and-addons.md": "notes",
 		"restore.md": "albums", "retention.md": "keeping", "hooks.md": "till", "sidecar.md": "notebook",
-		"databases.md": "shop", "physical-backups.md": "register", "volume-snapshots.md": "gallery",
+		"databases.md": "wares", "physical-backups.md": "register", "volume-snapshots.md": "gallery",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
