@@ -287,14 +287,12 @@ func (k *keeper) needed(ctx context.Context) (map[string]string, error) {
 	if err != nil || len(lacking) == 0 {
 		return names, err
 	}
-	names = maps.Clone(names)
-	if names == nil {
-		names = map[string]string{}
-	}
+	out := map[string]string{}
+	maps.Copy(out, names)
 	for _, w := range lacking {
-		names[w.ID] = w.Snapshot
+		out[w.ID] = w.Snapshot
 	}
-	return names, nil
+	return out, nil
 }
 
 // taken is the failure of a mover whose directory somebody else owns by now. undone is what it has not done.

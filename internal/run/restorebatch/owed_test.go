@@ -27,7 +27,7 @@ func TestAThawWaitsWhateverKeptAnEarlierHookWaiting(t *testing.T) {
 	t.Parallel()
 	for name, selector := range map[string]string{
 		"the pods of web did not come": "name=web",
-		"a mistake in a selector":      "nmae=web",
+		"a mistake in a selector":      "app=wep",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
