@@ -92,7 +92,7 @@ func (b *backups) enter(s *v1alpha1.BackupSession) {
 	})
 }
 
-// readRepositories knows all Repositories.
+// readRepositories reads all Repositories.
 func (b *backups) readRepositories(ctx context.Context) error {
 	var all v1alpha1.RepositoryList
 	if err := b.cache.List(ctx, &all, client.UnsafeDisableDeepCopy); err != nil {

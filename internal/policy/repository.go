@@ -106,8 +106,8 @@ func SameKindAndName(a, b v1alpha1.TypedObjectReference) bool {
 	return a.Kind == b.Kind && a.Name == b.Name
 }
 
-// Emptied reports whether a Repository holds no backup although a success that ended at a time claims one in it. One
-// that is gone, nil, holds none, and one that was created since is another one. Until a Repository has counted its
+// Emptied reports whether a Repository holds no backup although a success that ended at a time claims one in it. Nil is
+// a Repository that is gone. One created after that success cannot hold its backup. Until a Repository has counted its
 // first backup it is not emptied: it writes the time of the last backup together with the count, and keeps that time.
 func Emptied(r *v1alpha1.Repository, success time.Time) bool {
 	if r == nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/fluxcd/pkg/runtime/conditions"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -158,16 +159,25 @@ func (k *Scheduler) judge(
 	return look, errors.Join(append(failed, k.forget(ctx, v, runs, counted, now))...)
 }
 
-// repositories returns the Repositories of the invoker's namespace. They belong to the cache and must not be changed.
+// repositories returns the Repositories that the sessions ask for. They belong to the cache and must not be changed.
 func (k *Scheduler) repositories(ctx context.Context, v view) (map[string]*v1alpha1.Repository, error) {
-	var list v1alpha1.RepositoryList
-	err := k.Client.List(ctx, &list, client.InNamespace(v.object.GetNamespace()), client.UnsafeDisableDeepCopy)
-	if err != nil {
-		return nil, fmt.Errorf("list Repositories: %w", err)
-	}
-	out := make(map[string]*v1alpha1.Repository, len(list.Items))
-	for i := range list.Items {
-		out[list.Items[i].Name] = &list.Items[i]
+	out := map[string]*v1alpha1.Repository{}
+	for i := range v.sessions {
+		for _, p := range asked(v.object, v.sessions[i].Name) {
+			if _, known := out[p.Repository]; known {
+				continue
+			}
+			var r v1alpha1.Repository
+			key := client.ObjectKey{Namespace: v.object.GetNamespace(), Name: p.Repository}
+			switch err := k.Client.Get(ctx, key, &r, client.UnsafeDisableDeepCopy); {
+			case apierrors.IsNotFound(err):
+				out[p.Repository] = nil
+			case err != nil:
+				return nil, fmt.Errorf("get Repository %s: %w", key, err)
+			default:
+				out[p.Repository] = &r
+			}
+		}
 	}
 	return out, nil
 }

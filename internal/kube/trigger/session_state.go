@@ -31,7 +31,7 @@ type sessionFacts struct {
 	runs []*v1alpha1.BackupSession
 	// asked is what policy asks the session to back up, as far as known.
 	asked []part
-	// repositories of the namespace, by name. Nil means that nobody knows them.
+	// repositories that the session asks for, by name; nil is one that does not exist. Without a map, nobody knows.
 	repositories map[string]*v1alpha1.Repository
 	// empty are the targets of the session whose selectors find nothing, as far as known.
 	empty []string
