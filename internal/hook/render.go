@@ -3,7 +3,6 @@ package hook
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -105,14 +104,8 @@ func MayChoose(
 	return !known || !labels.Conflicts(selector, template)
 }
 
-// ofPod are labels that controllers give to a pod, beside those of its template.
-var ofPod = []string{
-	"statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index", "pod-template-hash",
-	"controller-revision-hash",
-}
-
-// Chooses reports whether a frozen hook chooses pods that are made from a template with these labels. MayChoose is
-// wider: it also counts selectors with labels that the template lacks.
+// Chooses reports whether a frozen hook is meant for pods that are made from a template with these labels: its selector
+// has one of them. MayChoose is wider: a selector of labels that the template lacks can be for other pods.
 func Chooses(
 	h *v1alpha1.ResolvedHook, targets []v1alpha1.TypedObjectReference, template map[string]string,
 ) bool {
@@ -121,11 +114,11 @@ func Chooses(
 	}
 	selector, _ := selectorOf(h)
 	for key := range selector {
-		if _, has := template[key]; !has && !slices.Contains(ofPod, key) {
-			return false
+		if _, has := template[key]; has {
+			return true
 		}
 	}
-	return true
+	return len(selector) == 0
 }
 
 // selectorOf returns the selector of the pods of a frozen hook. It is not known if it needs values that are read when

@@ -79,7 +79,7 @@ func TestAHookWaitsForTheWorkloadThatIsScaledUp(t *testing.T) {
 		},
 		"only pods have one of the labels": {
 			is:   Workload{UID: "u", Replicas: 2, PodLabels: web},
-			edit: func(h *v1alpha1.ResolvedHook) { h.Executor.Pod.Selector = "role=master,app=web" },
+			edit: func(h *v1alpha1.ResolvedHook) { h.Executor.Pod.Selector = "role=master,app=web" }, waits: true,
 		},
 		"only pods have one of the labels, and others the other": {
 			is:   Workload{UID: "u", Replicas: 2, PodLabels: web},
