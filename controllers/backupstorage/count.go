@@ -83,7 +83,7 @@ const told = 64
 // mustExist reports whether a storage was initialised before in the place that it names now, and the directories of
 // some of its Repositories there, first of those that are ready: one of them proves that it is the right storage.
 func (r *Reconciler) mustExist(ctx context.Context, storage *v1alpha1.BackupStorage) (bool, []string, error) {
-	if storage.Status.InitializedPlace != policy.Digest([]string{placeOf(storage)}) {
+	if storage.Status.InitializedPlace != placeDigest(storage) {
 		return false, nil, nil
 	}
 	repositories, err := r.repositories(ctx, storage)

@@ -142,7 +142,7 @@ func (r *Reconciler) initialise(
 	}
 	runner := initjob.Runner{Client: r.Client, Reader: r.APIReader, Clock: r.Clock, FieldManager: r.FieldManager}
 	doubted, again := r.doubted(storage, blamedAt)
-	proved, place := storage.Status.InitializedSpec == digest, policy.Digest([]string{placeOf(storage)})
+	proved, place := storage.Status.InitializedSpec == digest, placeDigest(storage)
 	if proved { // an earlier version has not noted it
 		storage.Status.InitializedPlace = place
 	}

@@ -174,3 +174,6 @@ func (r *Reconciler) neighbours(ctx context.Context, o client.Object) []reconcil
 
 // placeOf identifies where a storage keeps its data.
 func placeOf(s *v1alpha1.BackupStorage) string { return policy.Place(s.Namespace, s.Spec.Storage) }
+
+// placeDigest returns the digest of that place, for status.initializedPlace.
+func placeDigest(s *v1alpha1.BackupStorage) string { return policy.Digest([]string{placeOf(s)}) }

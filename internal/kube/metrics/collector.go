@@ -150,12 +150,11 @@ func (s *scrape) next(line string, from time.Time) (time.Time, error) {
 	if slot, ok := s.slots[key]; ok {
 		return slot, nil
 	}
-	times, err := schedule.Read(line)
-	if err != nil {
-		return time.Time{}, err
+	slot, err := schedule.Next(line, from)
+	if err == nil {
+		s.slots[key] = slot
 	}
-	s.slots[key] = times.Next(from)
-	return s.slots[key], nil
+	return slot, err
 }
 
 // newest holds for each key the value of the last Moment.
