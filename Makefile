@@ -108,7 +108,7 @@ TESTED := {{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}
 # The packages that only "make e2e" and "make bench" run: elsewhere all of their tests are skipped.
 ON_CLUSTER := /e2e$$|/e2e/faults$$|/e2e/overhead$$
 
-# As many as CI has processors: more of them beside the scenarios make both slower, and waits of tests run out.
+# As many as CI has processors: more of them make each other slower, and waits of tests run out.
 TEST_PACKAGES ?= 2
 
 # Further packages that "make test" leaves out, as a regexp; ^$ is none.
