@@ -121,7 +121,7 @@ var whyMistaken = hold{v1alpha1.ReasonRepositoryDamaged, "retention has let this
 
 // whyLast says why a whole Snapshot stays for which retention has kept others that are damaged or deleted by now.
 const whyLast = "retention has let this Snapshot go for others, and none of those is left whole: its data stays " +
-	"until another backup of its session has succeeded. To restore it before that, name it"
+	"until the Repository has another whole Snapshot of its session. To restore it before that, name it"
 
 // toRemove returns the deleted Snapshots whose data is to be removed. held reports that some have to wait: a restore
 // reads them, their backup has not ended, or retention has let them go and why is not empty. The latter say so. What a
@@ -160,12 +160,13 @@ func (r *Reconciler) toRemove(
 		}
 		out = append(out, s)
 	}
-	for why := range left {
-		held = true
+	for stays := range left {
+		// What makes another Snapshot whole changes the Repository: nobody has to look for it.
+		held = held || stays.reason != v1alpha1.ReasonLastSuccess
 		logf.FromContext(ctx).V(1).Info("leaves work out", "repository", klog.KObj(repository),
-			"snapshots", len(left[why]), "reason", why.reason, "message", why.message)
-		if err := r.fail(ctx, &keeper.Work{Repository: repository, Snapshots: left[why]}, why.reason,
-			why.message); err != nil {
+			"snapshots", len(left[stays]), "reason", stays.reason, "message", stays.message)
+		if err := r.fail(ctx, &keeper.Work{Repository: repository, Snapshots: left[stays]}, stays.reason,
+			stays.message); err != nil {
 			return nil, false, err
 		}
 	}
@@ -187,8 +188,8 @@ func whyStays(
 	if retention.Mistaken(repository, s, now) {
 		return whyMistaken, nil
 	}
-	if retention.Whole(s) {
-		if whole, err := whole(); err != nil || !whole[retention.SessionOf(s)] {
+	if retention.Undamaged(s) {
+		if sessions, err := whole(); err != nil || !sessions[retention.SessionOf(s)] {
 			return hold{v1alpha1.ReasonLastSuccess, retention.Partly(whyLast, s.Status.Conditions)}, err
 		}
 	}
@@ -204,7 +205,7 @@ func (r *Reconciler) keepsWhole(
 		client.UnsafeDisableDeepCopy)
 	out := map[retention.Session]bool{}
 	for _, s := range all {
-		if s.DeletionTimestamp.IsZero() && retention.Whole(s) && retention.Owns(repository, s) {
+		if s.DeletionTimestamp.IsZero() && retention.Undamaged(s) && retention.Owns(repository, s) {
 			session := retention.SessionOf(s)
 			out[session], out[retention.Session{Name: session.Name}] = true, true
 		}

@@ -15,9 +15,11 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// existing returns the Repository's Snapshots that are not being deleted.
+// existing returns the Repository's Snapshots that are not being deleted. They are those of the cache: nobody may change
+// them.
 func (r *Reconciler) existing(ctx context.Context, repository *v1alpha1.Repository) ([]*v1alpha1.Snapshot, error) {
-	all, err := snapshotsByRepository.Of(ctx, r.Client, repository.Namespace, repository.Name)
+	all, err := snapshotsByRepository.Of(ctx, r.Client, repository.Namespace, repository.Name,
+		client.UnsafeDisableDeepCopy)
 	return slices.DeleteFunc(all, func(s *v1alpha1.Snapshot) bool { return !s.DeletionTimestamp.IsZero() }), err
 }
 

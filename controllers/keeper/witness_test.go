@@ -7,6 +7,8 @@ import (
 	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/retention"
@@ -74,6 +76,13 @@ func TestTheLastWholeSnapshotStaysThatRetentionLetGo(t *testing.T) {
 	gone(t, next, "its result is written")
 	s.expectHeld(older, v1alpha1.ReasonLastSuccess, "its removal had begun, and a part of it can be gone")
 	g.Expect(retention.Waits(v1alpha1.ReasonLastSuccess)).To(BeTrue(), "nothing has failed")
+	bed.Quiet(t, s.namespace)
+	keepers := newKeepers(bed.Manager.GetClient(), bed.Manager.GetAPIReader(), now)
+	result, err := keepers.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKey{
+		Namespace: s.namespace, Name: s.storage.Namespace + "/" + s.storage.Name,
+	}})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(result.RequeueAfter).To(BeNumerically(">", time.Hour), "another backup wakes the keeper")
 
 	s.snapshot(s.repository, 0, good)
 	s.again(job)
