@@ -27,6 +27,9 @@ func (d *data) task(ctx context.Context, t *v1alpha1.RestoreBatchTarget, s *v1al
 			return obstacle{refusal: refusal}, nil
 		}
 	}
+	if refusal := restore.DumpRefusal(s, t.Target, t.Addon); refusal != nil {
+		return obstacle{refusal: refusal}, nil
+	}
 	vars := catalog.PlaceholdersOfRestore(t.Target)
 	vars.MoverImage, vars.Namespace, vars.Snapshot, vars.Confirm = d.MoverImage, d.batch.Namespace, s.Name, t.Confirm
 	vars.RestoreSession = policy.RestoreSessionName(d.batch.Name, t.Name)
@@ -53,10 +56,10 @@ func (d *data) resolve(
 	if refusal != nil {
 		return refusal, nil
 	}
-	later := &read.Database{
+	unreached := &read.Database{
 		Binding:  database.Binding{Database: vars.TargetDatabase},
 		Location: database.Location{Host: vars.TargetHost, Port: vars.TargetPort, Image: vars.TargetImage},
 	}
-	_, _, refusal, err := read.DatabaseTask(ctx, from, info, true, vars, later, components)
+	_, _, refusal, err := read.DatabaseTask(ctx, from, info, true, vars, unreached, components)
 	return refusal, err
 }

@@ -36,6 +36,15 @@ func TestATaskThatIsRefusedIsFoundBeforeAnythingIsTouched(t *testing.T) {
 				Name: catalog.VolumeAddon, Tasks: []v1alpha1.TaskReference{{Name: catalog.RestoreTask}},
 			}
 		}, v1alpha1.ReasonInvalidTask, "is for volumes"},
+		"a dump into a volume": {func(w *world, db *v1alpha1.RestoreBatchTarget) {
+			db.Target = &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "db"}
+			db.Addon = nil
+			dump := &v1alpha1.Snapshot{}
+			w.Get("shop-db-fourth", dump)
+			w.Expect(w.Client.Delete(w.T.Context(), dump)).To(Succeed())
+			dump.ResourceVersion, dump.UID, dump.Spec.AppRef.Kind = "", "", v1alpha1.KindService
+			sessiontest.Create(w.T, w.Client, dump)
+		}, v1alpha1.ReasonAddonNotFound, "the target is a volume"},
 		"an Addon that never comes": {func(_ *world, db *v1alpha1.RestoreBatchTarget) {
 			db.Addon.Name = "postgre-addon"
 		}, v1alpha1.ReasonAddonNotFound, `there is no Addon "postgre-addon"`},

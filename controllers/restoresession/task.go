@@ -32,13 +32,7 @@ func (r *Reconciler) resolveTask(ctx context.Context, look *lookup) error {
 			return nil
 		}
 	}
-	if s.Spec.Addon == nil && look.database == nil && look.snapshot.Spec.AppRef.IsDatabase() {
-		of := look.snapshot.Spec.AppRef
-		look.refuse(0, v1alpha1.ReasonAddonNotFound,
-			"Snapshot %s is a backup of %s, and the target is a volume: name the Addon and the task, "+
-				"physical-backup-restore "+
-				"of the database's Addon for a physical backup, or %s of %s to restore a dump as a file",
-			look.snapshot.Name, of, catalog.RestoreTask, catalog.VolumeAddon)
+	if look.Error = restore.DumpRefusal(look.snapshot, s.Spec.Target, s.Spec.Addon); look.Error != nil {
 		return nil
 	}
 	resolved, refusal, err := r.resolved(ctx, look, info, vars)

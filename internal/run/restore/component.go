@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/catalog"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/retention"
 	"github.com/cairn-backup/cairn/internal/run"
@@ -40,6 +41,20 @@ func ChooseComponents(s *v1alpha1.Snapshot, asked []string) ([]string, *v1alpha1
 		}
 	}
 	return chosen, nil
+}
+
+// DumpRefusal refuses a Snapshot of a database for a target that is none, unless an Addon is named: nobody knows whether
+// the volume is to get the dump as a file or the files of the server.
+func DumpRefusal(
+	s *v1alpha1.Snapshot, target *v1alpha1.TypedObjectReference, addon *v1alpha1.AddonInfo,
+) *v1alpha1.ResolvedError {
+	if addon != nil || target != nil && target.IsDatabase() || !s.Spec.AppRef.IsDatabase() {
+		return nil
+	}
+	return workload.Fail(v1alpha1.ReasonAddonNotFound,
+		"Snapshot %s is a backup of %s, and the target is a volume: name the Addon and the task, "+
+			"physical-backup-restore of the database's Addon for a physical backup, or %s of %s to restore a dump as a "+
+			"file", s.Name, s.Spec.AppRef, catalog.RestoreTask, catalog.VolumeAddon)
 }
 
 // Before limits the time of a Snapshot. The zero value allows any time.

@@ -51,8 +51,8 @@ func DamageRefusal(s *v1alpha1.Snapshot, source *v1alpha1.RestoreDataSource) *v1
 
 // DeletionRefusal explains why a Snapshot that is being deleted must not be restored without consent: its data can be
 // gone before the restore ends. With held, the data has been kept for the restore since before the deletion: then only
-// a removal that has begun all the same counts. So it is with the last whole Snapshot that retention let go: its data
-// stays, and from now on for the restore, too. It returns nil for any other Snapshot, or if source consents.
+// a removal that has begun all the same counts. The last whole Snapshot that retention let go (LastSuccess) counts
+// as held. It returns nil for any other Snapshot, or if source consents.
 func DeletionRefusal(s *v1alpha1.Snapshot, source *v1alpha1.RestoreDataSource, held bool) *v1alpha1.ResolvedError {
 	began := retention.RemovalBegan(s.Status.Conditions)
 	held = held || conditions.GetReason(s, v1alpha1.ConditionWiped) == v1alpha1.ReasonLastSuccess
