@@ -20,7 +20,7 @@ type InitStorageJobInput struct {
 	// Storage that is initialised and owns the Job.
 	Storage *v1alpha1.BackupStorage
 	// MustExist forbids initialising the storage, because it was initialised before, unless one of the Directories of
-	// its Repositories is there.
+	// its Repositories still holds a repository of this cluster.
 	MustExist   bool
 	Directories []string
 	// Credentials in the storage's own namespace.
