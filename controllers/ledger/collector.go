@@ -26,8 +26,8 @@ import (
 const (
 	// batchSize is the number of ended objects at which the batch window ends early.
 	batchSize = 200
-	// fullRetry is the delay after which objects look again for room in an outbox that was full or refused, and after
-	// which one is released again that the API server has refused to release while others wait.
+	// fullRetry is the delay after which objects look again for room in an outbox that was full or refused. After it, a
+	// failed release is tried again while others wait.
 	fullRetry = 30 * time.Second
 )
 
@@ -134,14 +134,18 @@ func (c *Collector) collect(
 	return ctrl.Result{}, kerrors.NewAggregate(errs)
 }
 
-// logFaults logs what failed beside objects that wait, and reports whether anything did. Beside an error a delay does
-// not count, and the backoff of an object that can't be released or stored must not hold up the others.
+// logFaults logs what failed beside objects that wait, and reports whether anything did. controller-runtime ignores
+// RequeueAfter beside an error, and the backoff of an object that can't be released or stored must not hold up the
+// others.
 func logFaults(ctx context.Context, errs []error) bool {
-	err := kerrors.NewAggregate(errs)
-	if err != nil {
-		logf.FromContext(ctx).Error(err, "store or release records")
+	errs = slices.DeleteFunc(errs, func(err error) bool { return err == nil })
+	if len(errs) == 0 {
+		return false
 	}
-	return err != nil
+	const shown = 3
+	logf.FromContext(ctx).Error(kerrors.NewAggregate(errs[:min(len(errs), shown)]), "store or release records",
+		"faults", len(errs))
+	return true
 }
 
 // noLedgers reports whether Ledgers can't be listed because their kind is gone: then nothing is to be recorded. What is
