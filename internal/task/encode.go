@@ -71,9 +71,12 @@ func unpack(b []byte) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("unpack: %w", err)
 	}
-	out, err := io.ReadAll(io.LimitReader(zip, maxTask))
+	out, err := io.ReadAll(io.LimitReader(zip, maxTask+1))
 	if err != nil {
 		return nil, fmt.Errorf("unpack: %w", err)
+	}
+	if len(out) > maxTask {
+		return nil, fmt.Errorf("unpack: more than %d bytes", maxTask)
 	}
 	return out, nil
 }

@@ -56,3 +56,12 @@ func TestTextThatIsNoTask(t *testing.T) {
 		})
 	}
 }
+
+func TestAPackedTaskHasALimit(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	text, err := task.Encode(initOf(16 << 20))
+	g.Expect(err).NotTo(HaveOccurred())
+	_, err = task.Decode([]byte(text), task.KindInitStorage)
+	g.Expect(err).To(MatchError(ContainSubstring("unpack: more than 16777216 bytes")))
+}
