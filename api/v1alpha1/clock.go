@@ -9,6 +9,14 @@ const ClockTolerance = 5 * time.Minute
 // waited for such a time would wait for years.
 func Ahead(t, now time.Time) bool { return t.Sub(now) > ClockTolerance }
 
+// Later returns the later of two times.
+func Later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
 // Happened returns a time of an object, or when the API server created the object if that time is still to come, or the
 // zero time if both are. Whoever looks for the last of several must compare these times: otherwise one that a clock of
 // the future wrote stays the last until then.

@@ -98,7 +98,7 @@ type SessionStatus struct {
 	ScheduledSince *metav1.Time `json:"scheduledSince,omitempty"`
 
 	// OwedSlot is the first slot of an earlier schedule after the last success that had passed as the schedule changed.
-	// The next success ends it. Until then the session is late once that success is older than one period of the
+	// The next success ends it. Until then the session is late once the last success is older than one period of the
 	// present schedule.
 	// +optional
 	OwedSlot *metav1.Time `json:"owedSlot,omitempty"`

@@ -19,7 +19,7 @@ func (s *Snapshot) MadeAt() *metav1.Time {
 	}
 	earliest, latest := s.began(), s.completed()
 	created := s.CreationTimestamp.Time
-	if slot, ok := SnapshotIDTime(s.Spec.SnapshotID); ok && !s.rebuilt() && contradicts(created, slot, latest) {
+	if slot, ok := SnapshotIDTime(s.Spec.SnapshotID); ok && !s.Rebuilt() && contradicts(created, slot, latest) {
 		if at, decides := ByServer(s.said(), slot, latest, created); decides {
 			return &metav1.Time{Time: at}
 		}
@@ -104,8 +104,8 @@ func (s *Snapshot) said() time.Time {
 	return last
 }
 
-// rebuilt reports whether a scan made the object: its creationTimestamp is that of the scan.
-func (s *Snapshot) rebuilt() bool { return s.Annotations[AnnotationRebuilt] != "" }
+// Rebuilt reports whether a scan made the object: its creationTimestamp is that of the scan.
+func (s *Snapshot) Rebuilt() bool { return s.Annotations[AnnotationRebuilt] != "" }
 
 // began returns a time at or before the start of the run, or zero if nothing tells it. The snapshotID holds the slot of
 // the run. A Snapshot that was brought into another cluster has a later creationTimestamp.
@@ -115,7 +115,7 @@ func (s *Snapshot) began() time.Time {
 		return time.Time{}
 	}
 	if created := s.CreationTimestamp.Time; !created.IsZero() && created.Before(slot) {
-		if s.rebuilt() { // The clock of the manager was ahead, and the scan came after the run.
+		if s.Rebuilt() { // The clock of the manager was ahead, and the scan came after the run.
 			return time.Time{}
 		}
 		return created

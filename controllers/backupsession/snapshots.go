@@ -154,7 +154,7 @@ func (r *Reconciler) snapshotName(
 	if client.IgnoreNotFound(err) != nil {
 		return "", fmt.Errorf("get Snapshot %s: %w", name, err)
 	}
-	if err != nil || taken.Annotations[v1alpha1.AnnotationRebuilt] == "" {
+	if err != nil || !taken.Rebuilt() {
 		return name, nil
 	}
 	return policy.QualifiedSnapshotName(repository, s.Name, s.UID), nil

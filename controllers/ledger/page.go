@@ -151,7 +151,7 @@ func (h *history) add(s *v1alpha1.BackupSession, now time.Time) {
 	}
 	last := h.sessions[s.Spec.Session]
 	last.See(s, now)
-	h.sessions[s.Spec.Session], h.success = last, later(h.success, last.Ended)
+	h.sessions[s.Spec.Session], h.success = last, v1alpha1.Later(h.success, last.Ended)
 }
 
 // pageBuilder collects the rows of the page.
@@ -188,7 +188,7 @@ func (p *pageBuilder) add(
 		config := &sessions[i]
 		known := statusOf(status, config.Name)
 		if t := known.LastSuccessTime; t != nil && !v1alpha1.Ahead(t.Time, p.now) {
-			row.LastSuccess = later(row.LastSuccess, t.Time)
+			row.LastSuccess = v1alpha1.Later(row.LastSuccess, t.Time)
 		}
 		known = backup.Scheduled(known, config, schedule.Identity(row.Kind, o.Namespace, o.Name, config.Name),
 			o.CreationTimestamp.Time)
@@ -296,11 +296,4 @@ func (p *pageBuilder) expect(row *ledger.Policy, due time.Time) {
 	case row.Due.IsZero() || due.Before(row.Due):
 		row.Due = due
 	}
-}
-
-func later(a, b time.Time) time.Time {
-	if b.After(a) {
-		return b
-	}
-	return a
 }

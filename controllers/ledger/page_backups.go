@@ -88,7 +88,7 @@ func (b *backups) enter(s *v1alpha1.BackupSession) {
 		if b.into[by] == nil {
 			b.into[by] = map[string]time.Time{}
 		}
-		b.into[by][repository] = later(b.into[by][repository], ended)
+		b.into[by][repository] = v1alpha1.Later(b.into[by][repository], ended)
 	})
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/initjob"
+	"github.com/cairn-backup/cairn/internal/retention"
 	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/task"
 )
@@ -133,7 +134,7 @@ func summarize(
 		switch {
 		case v1alpha1.Damaged(s.Status.Integrity):
 			damaged++
-		case s.Status.Integrity == nil && s.Annotations[v1alpha1.AnnotationRebuilt] != "":
+		case retention.Unchecked(s):
 			unchecked++
 		}
 		if at := s.PassedBy(now); at != nil && (last == nil || last.Before(at)) {

@@ -107,7 +107,7 @@ func streamMistake(f *v1alpha1.Function, values variables.Values, restore bool) 
 	}
 	whole, err := values.Stream(f.Spec.Stream, "")
 	if err == nil && restore {
-		err = restoreMistakes(f.Spec.Stream, values, whole)
+		err = mistakeOfEveryRestore(f.Spec.Stream, values, whole)
 	}
 	if err != nil {
 		return wrong(err)
@@ -115,9 +115,9 @@ func streamMistake(f *v1alpha1.Function, values variables.Values, restore bool) 
 	return nil
 }
 
-// restoreMistakes returns what is wrong with a restore whatever the components of the Snapshot are, which only the
+// mistakeOfEveryRestore returns what is wrong with a restore whatever the components of the Snapshot are, which only the
 // cluster knows: an argument can be wrong for a dump of everything alone, or for one of a part alone.
-func restoreMistakes(s *v1alpha1.FunctionStream, values variables.Values, whole *v1alpha1.ResolvedStream) error {
+func mistakeOfEveryRestore(s *v1alpha1.FunctionStream, values variables.Values, whole *v1alpha1.ResolvedStream) error {
 	mistake := restoreMistake(whole)
 	if mistake == nil || len(s.EachCommand) == 0 {
 		return mistake

@@ -33,7 +33,7 @@ func witnesses(r *v1alpha1.Repository, snapshots []*v1alpha1.Snapshot, now time.
 	var all []*v1alpha1.Snapshot
 	made := map[*v1alpha1.Snapshot]time.Time{}
 	for _, s := range snapshots {
-		if retention.Whole(s) && s.DeletionTimestamp.IsZero() && retention.Owns(r, s) && lastID(s) != "" {
+		if retention.Undamaged(s) && s.DeletionTimestamp.IsZero() && retention.Owns(r, s) && lastID(s) != "" {
 			all, made[s] = append(all, s), madeBy(s, now)
 		}
 	}

@@ -164,7 +164,7 @@ func (w *Work) CheckFirst(snapshots []*v1alpha1.Snapshot, met Met, now time.Time
 // allDamaged reports whether each successful Snapshot is damaged.
 func allDamaged(snapshots []*v1alpha1.Snapshot) bool {
 	return !slices.ContainsFunc(snapshots, func(s *v1alpha1.Snapshot) bool {
-		return retention.Whole(s)
+		return retention.Undamaged(s)
 	})
 }
 

@@ -178,7 +178,7 @@ func (i initialisation) absent(ctx context.Context) (string, error) {
 	if i.t.Repository.MustExist || spare != nil { // nothing writes the copy before there is a repository.yaml
 		return "repository.yaml was lost, and written again", i.writeLostMetadata(ctx, spare)
 	}
-	if err := i.mounted(ctx); err != nil {
+	if err := i.requireMounted(ctx); err != nil {
 		return "", err
 	}
 	if err := i.free(ctx); err != nil {
@@ -228,7 +228,7 @@ func (i initialisation) spare(ctx context.Context) (*layout.RepositoryMetadata, 
 func (i initialisation) writeLostMetadata(ctx context.Context, spare *layout.RepositoryMetadata) error {
 	err := i.in(ctx, func(ctx context.Context, engine repository.Engine) error {
 		if spare == nil {
-			return i.proveNameless(ctx, engine)
+			return i.refuseNameless(ctx, engine)
 		}
 		if _, err := ownerOf(ctx, engine, i.directory); err != nil {
 			return err
@@ -236,7 +236,7 @@ func (i initialisation) writeLostMetadata(ctx context.Context, spare *layout.Rep
 		return i.takeOwnerless(ctx, engine)
 	})
 	if errors.Is(err, repository.ErrNotInitialized) {
-		return i.goneFrom(ctx)
+		return i.goneError(ctx)
 	}
 	if err != nil {
 		return err
@@ -248,9 +248,9 @@ func (i initialisation) writeLostMetadata(ctx context.Context, spare *layout.Rep
 	return nil
 }
 
-// proveNameless fails in each case. A repository that opens and is maintained by this cluster lacks no more than its
+// refuseNameless fails in each case. A repository that opens and is maintained by this cluster lacks no more than its
 // name. The reason is none that disproves it, so that backups and restores go on.
-func (i initialisation) proveNameless(ctx context.Context, engine repository.Engine) error {
+func (i initialisation) refuseNameless(ctx context.Context, engine repository.Engine) error {
 	owner, err := engine.Owner(ctx)
 	if err != nil {
 		return err

@@ -36,7 +36,7 @@ func (m *Mover) initStorage(ctx context.Context, t task.Task) (string, error) {
 		message := "the storage was initialised"
 		if t.Storage.MustExist {
 			message = "metadata.yaml was lost, and written again"
-			err = known(ctx, store, t)
+			err = requireOwnRepository(ctx, store, t)
 		} else {
 			err = freeForStorage(ctx, storage)
 		}
@@ -67,9 +67,9 @@ func (m *Mover) writeStorageMetadata(ctx context.Context, store backend.Store, t
 	return store.PutIfAbsent(ctx, layout.StorageMetadataPath(), text)
 }
 
-// known refuses a storage that has lost its metadata.yaml, unless it is the right one: it holds a repository of this
+// requireOwnRepository refuses a storage that has lost its metadata.yaml, unless it is the right one: it holds a repository of this
 // cluster. A disk that is not mounted looks like an empty storage.
-func known(ctx context.Context, store backend.Store, t task.Task) error {
+func requireOwnRepository(ctx context.Context, store backend.Store, t task.Task) error {
 	for _, directory := range t.Storage.Directories {
 		text, err := store.Get(ctx, layout.RepositoryPath(directory))
 		if errors.Is(err, backend.ErrNotFound) {
@@ -146,9 +146,9 @@ func sameStorage(meta layout.StorageMetadata, t task.Task) bool {
 		meta.Name == s.Name && meta.Namespace == s.Namespace
 }
 
-// mounted refuses a storage without its metadata.yaml, which the init of the storage has left there: a disk that is not
-// mounted looks like an empty storage, and backups on the wrong disk are out of reach after the mount.
-func (i initialisation) mounted(ctx context.Context) error {
+// requireMounted refuses a storage without its metadata.yaml, which the init of the storage has left there: a disk that is not
+// requireMounted looks like an empty storage, and backups on the wrong disk are out of reach after the mount.
+func (i initialisation) requireMounted(ctx context.Context) error {
 	_, err := i.store.Get(ctx, layout.StorageMetadataPath())
 	if !errors.Is(err, backend.ErrNotFound) {
 		return err
@@ -160,8 +160,8 @@ func (i initialisation) mounted(ctx context.Context) error {
 		"BackupStorage with another prefix", policy.DescribePlace(s.Spec), notMounted, s.Namespace, s.Name))
 }
 
-// goneFrom says that the directory no longer holds its repository, and what to do, by what the storage still holds.
-func (i initialisation) goneFrom(ctx context.Context) error {
+// goneError says that the directory no longer holds its repository, and what to do, by what the storage still holds.
+func (i initialisation) goneError(ctx context.Context) error {
 	s := i.t.Storage
 	if _, err := i.store.Get(ctx, layout.StorageMetadataPath()); errors.Is(err, backend.ErrNotFound) {
 		return failure.New(v1alpha1.ReasonRepositoryNotFound, fmt.Sprintf("directory %s no longer holds its "+

@@ -128,8 +128,8 @@ const (
 	HoldsDamaged Holding = "Damaged"
 	// HoldsUnchecked means that a scan has made all others, and no check has looked at them since.
 	HoldsUnchecked Holding = "Unchecked"
-	// HoldsBackups means that a run has made one of them, or a check found it intact, and it is not known to lack data.
-	HoldsBackups Holding = "Backups"
+	// HoldsGood means that a run has made one of them, or a check found it intact, and it is not known to lack data.
+	HoldsGood Holding = "Backups"
 )
 
 // Holds returns what a Repository holds.
@@ -142,7 +142,7 @@ func Holds(r *v1alpha1.Repository) Holding {
 	case r.Status.DamagedCount+r.Status.UncheckedCount >= n:
 		return HoldsUnchecked
 	}
-	return HoldsBackups
+	return HoldsGood
 }
 
 // HoldsBackup reports whether a Repository has counted a Snapshot that succeeded.

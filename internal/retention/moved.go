@@ -129,5 +129,5 @@ func ForgetMove(r *v1alpha1.Repository) { r.Status.MovedTime, r.Status.CheckTrie
 func MadeBeforeMove(r *v1alpha1.Repository, s *v1alpha1.Snapshot) bool {
 	moved := r.Status.MovedTime
 	return moved != nil && (!s.CreationTimestamp.After(moved.Time) || !TimeOf(s).After(moved.Time) ||
-		s.Annotations[v1alpha1.AnnotationRebuilt] != "")
+		s.Rebuilt())
 }

@@ -17,10 +17,13 @@ func Marked(s *v1alpha1.Snapshot) bool {
 	return false
 }
 
-// Whole reports whether a Snapshot succeeded and is not known to be damaged.
-func Whole(s *v1alpha1.Snapshot) bool {
+// Undamaged reports whether a Snapshot succeeded and is not known to be damaged.
+func Undamaged(s *v1alpha1.Snapshot) bool {
 	return s.Status.Phase == v1alpha1.SnapshotSucceeded && !v1alpha1.Damaged(s.Status.Integrity)
 }
+
+// Unchecked reports whether a scan made a Snapshot and no check has looked at it since.
+func Unchecked(s *v1alpha1.Snapshot) bool { return s.Status.Integrity == nil && s.Rebuilt() }
 
 // MarkDeleted writes to a Snapshot whose data is gone that somebody deleted the Snapshot, and reports whether it did.
 // It changes no reason that is set already.

@@ -26,8 +26,8 @@ func FromSnapshot(s *v1alpha1.Snapshot, user string) Snapshot {
 	if s.Labels[v1alpha1.LabelInvokerKind] == v1alpha1.BackupBatchKind {
 		out.Point = Point(s)
 	}
-	if s.Annotations[v1alpha1.AnnotationRebuilt] != "" {
-		if s.Status.Integrity == nil {
+	if s.Rebuilt() {
+		if Unchecked(s) {
 			out.Unchecked = dayAfter(out.Created.Add(checkedWithin))
 		}
 		if out.Point != "" {

@@ -60,22 +60,22 @@ func (s Selection) Has(p *corev1.Pod) bool {
 	}
 }
 
-// works are the kinds whose pods do a piece of work and end.
-var works = map[schema.GroupKind]bool{
+// transientOwners are the kinds whose pods do a piece of work and end.
+var transientOwners = map[schema.GroupKind]bool{
 	{Group: batchv1.GroupName, Kind: "Job"}:  true,
 	{Group: "argoproj.io", Kind: "Workflow"}: true,
 	{Group: "tekton.dev", Kind: "TaskRun"}:   true,
 }
 
-// Passes reports whether a pod comes and goes, as that of a CronJob, of a workflow, or one that somebody starts for a
+// Transient reports whether a pod comes and goes, as that of a CronJob, of a workflow, or one that somebody starts for a
 // single command. It can use a volume of an application, but is not the application, unless there is no other pod. The
 // pods of other controllers are applications, also where nothing restarts them: a virtual machine of KubeVirt is one.
-func Passes(p *corev1.Pod) bool {
+func Transient(p *corev1.Pod) bool {
 	kind, name := controllerOf(p)
 	if name == "" {
 		return p.Spec.RestartPolicy == corev1.RestartPolicyNever
 	}
-	return works[kind]
+	return transientOwners[kind]
 }
 
 // controllerOf returns the kind and name of what controls a pod. They are empty if nothing does.

@@ -114,7 +114,7 @@ func (r *Resolver) mounter(claim string) *corev1.Pod {
 	for i := range r.Pods {
 		switch p := &r.Pods[i]; {
 		case !keepsMounted(p) || IsMover(p) || !Mounts(p, claim):
-		case !Passes(p):
+		case !Transient(p):
 			return p
 		case passes == nil:
 			passes = p

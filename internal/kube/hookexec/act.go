@@ -64,7 +64,7 @@ func inOne(
 	if p == nil {
 		return nil, none
 	}
-	if choice := chosen(p, all, &run, action); !settled(&run, choice) {
+	if choice := choiceOf(p, all, &run, action); !isNoted(&run, choice) {
 		return choice, nil
 	}
 	err := act(p)
@@ -73,7 +73,7 @@ func inOne(
 	}
 	stay := slices.DeleteFunc(slices.Clone(pods), func(p corev1.Pod) bool { return terminates(&p) })
 	if other := one(stay, all, &run); other != nil {
-		return chosen(other, all, &run, action), nil
+		return choiceOf(other, all, &run, action), nil
 	}
 	return nil, err
 }

@@ -13,9 +13,9 @@ import (
 // idLength is how much of the ID of a container a status keeps. It tells one container from another.
 const idLength = 16
 
-// chosen returns what the status keeps of a pod in which a hook acts. A container that does not run is not known: the
+// choiceOf returns what the status keeps of a pod in which a hook acts. A container that does not run is not known: the
 // one that is started in its place is another one. all are the pods among which it chooses.
-func chosen(
+func choiceOf(
 	p *corev1.Pod, all []corev1.Pod, run *hookstage.Run, action *v1alpha1.HookAction,
 ) *v1alpha1.HookPod {
 	out := &v1alpha1.HookPod{Name: p.Name, UID: p.UID}
@@ -64,10 +64,10 @@ func shortID(id string) string {
 	return id[:min(len(id), idLength)]
 }
 
-// settled reports whether the status has the pod in which a hook must act. A hook before the work needs its container
+// isNoted reports whether the status has the pod in which a hook must act. A hook before the work needs its container
 // too: what it did in an earlier one is gone. A hook after the work keeps the first one that it found: that one ran
 // when the work was over.
-func settled(run *hookstage.Run, p *v1alpha1.HookPod) bool {
+func isNoted(run *hookstage.Run, p *v1alpha1.HookPod) bool {
 	known := run.Pod
 	switch {
 	case known == nil || !hookstage.SamePod(*known, *p):

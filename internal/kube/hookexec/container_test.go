@@ -90,7 +90,7 @@ func TestTheStatusTellsSinceWhenNothingIsFrozenAnyMore(t *testing.T) {
 	}
 	fails := func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed }
 	waits := func(p *corev1.Pod) { p.Status.Phase = corev1.PodPending }
-	ofJob := func(p *corev1.Pod) { p.Spec.RestartPolicy = corev1.RestartPolicyNever }
+	bare := func(p *corev1.Pod) { p.Spec.RestartPolicy = corev1.RestartPolicyNever }
 	frozen := func(id string) v1alpha1.HookPod {
 		return v1alpha1.HookPod{Name: "a", UID: "a", Container: "db", ContainerID: id}
 	}
@@ -132,11 +132,11 @@ func TestTheStatusTellsSinceWhenNothingIsFrozenAnyMore(t *testing.T) {
 		},
 		"an old one acts, and nobody knows when it went": {pods: []corev1.Pod{pod("b", old)}, want: 0},
 		"an old one acts, and what was made is that of a Job": {
-			pods: []corev1.Pod{pod("b", old), pod("c", 20*time.Minute, ofJob)}, want: 0,
+			pods: []corev1.Pod{pod("b", old), pod("c", 20*time.Minute, bare)}, want: 0,
 		},
-		"that of a Job acts, and it is gone": {pods: []corev1.Pod{pod("c", 20*time.Minute, ofJob)}, want: 0},
+		"that of a Job acts, and it is gone": {pods: []corev1.Pod{pod("c", 20*time.Minute, bare)}, want: 0},
 		"it ends beside that of a Job": {
-			pods: []corev1.Pod{pod("a", old, ends), pod("c", time.Minute, ofJob)}, want: 20 * time.Minute,
+			pods: []corev1.Pod{pod("a", old, ends), pod("c", time.Minute, bare)}, want: 20 * time.Minute,
 		},
 		"its container started again twice": {
 			pods:   []corev1.Pod{pod("a", old, restarted)},
@@ -156,7 +156,7 @@ func TestTheStatusTellsSinceWhenNothingIsFrozenAnyMore(t *testing.T) {
 				run.Former = []v1alpha1.HookPod{frozen("a")}
 			}
 			action := &v1alpha1.HookAction{Exec: &v1alpha1.HookExecAction{}}
-			since := chosen(&tt.pods[tt.acts], tt.pods, run, action).Since
+			since := choiceOf(&tt.pods[tt.acts], tt.pods, run, action).Since
 			if tt.want == never {
 				g.Expect(since).To(BeNil())
 				return

@@ -64,7 +64,7 @@ func TestAMachineThatMovesIsLostWhenItMoves(t *testing.T) {
 			action := &v1alpha1.HookAction{Exec: &v1alpha1.HookExecAction{}}
 			p := one(able(pods, run, action), pods, run)
 			g.Expect(p).NotTo(BeNil())
-			since := chosen(p, pods, run, action).Since
+			since := choiceOf(p, pods, run, action).Since
 			g.Expect(since).NotTo(BeNil())
 			g.Expect(since.Sub(began)).To(BeNumerically(">", 40*time.Minute))
 		})

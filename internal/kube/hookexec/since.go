@@ -61,13 +61,12 @@ func toldToEnd(p *corev1.Pod) *metav1.Time {
 }
 
 // besides returns when the first pod was made that runs beside a frozen one and is not older than the run: a rollout
-// makes the next pod before it ends the last. It is nil if there is none. A pod that passes takes the place
-// of no other.
+// makes the next pod before it ends the last. It is nil if there is none. A transient pod takes the place of no other.
 func besides(frozen v1alpha1.HookPod, all []corev1.Pod, began time.Time) (first *metav1.Time) {
 	for i := range all {
 		p := &all[i]
 		if !is(p, frozen) && p.Status.Phase == corev1.PodRunning && !p.CreationTimestamp.Time.Before(began) &&
-			!workload.Passes(p) {
+			!workload.Transient(p) {
 			first = earlier(first, &p.CreationTimestamp)
 		}
 	}

@@ -176,7 +176,7 @@ func TestBackupsThatChangeProtection(t *testing.T) {
 		return r
 	}
 	passes := func(before, after *int32) bool {
-		return HoldsBackupChanged.Update(event.UpdateEvent{ObjectOld: of(before), ObjectNew: of(after)})
+		return HoldingChanged.Update(event.UpdateEvent{ObjectOld: of(before), ObjectNew: of(after)})
 	}
 	g.Expect(passes(new(int32(1)), new(int32(0)))).To(BeTrue())
 	g.Expect(passes(nil, new(int32(1)))).To(BeTrue())
@@ -185,7 +185,7 @@ func TestBackupsThatChangeProtection(t *testing.T) {
 	damaged := func(before, after int32) bool {
 		was, is := of(new(int32(3))), of(new(int32(3)))
 		was.Status.DamagedCount, is.Status.DamagedCount = before, after
-		return HoldsBackupChanged.Update(event.UpdateEvent{ObjectOld: was, ObjectNew: is})
+		return HoldingChanged.Update(event.UpdateEvent{ObjectOld: was, ObjectNew: is})
 	}
 	g.Expect(damaged(0, 2)).To(BeFalse(), "one is still whole")
 	g.Expect(damaged(2, 3)).To(BeTrue())

@@ -75,9 +75,9 @@ func RunChanges() predicate.Predicate {
 	}}
 }
 
-// HoldsBackupChanged lets through that a Repository comes or goes, gets its first backup or loses its last one, or that
+// HoldingChanged lets through that a Repository comes or goes, gets its first backup or loses its last one, or that
 // a check finds the last whole one damaged, or one of those that are left intact: that changes the condition Protected.
-var HoldsBackupChanged = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+var HoldingChanged = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 	before, ok := e.ObjectOld.(*v1alpha1.Repository)
 	after, also := e.ObjectNew.(*v1alpha1.Repository)
 	return ok && also && (policy.Holds(before) != policy.Holds(after) || before.UID != after.UID)

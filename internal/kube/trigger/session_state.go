@@ -31,7 +31,7 @@ type sessionFacts struct {
 	runs []*v1alpha1.BackupSession
 	// asked is what policy asks the session to back up, as far as known.
 	asked []part
-	// repositories that the session asks for, by name; nil is one that does not exist. Without a map, nobody knows.
+	// repositories that the sessions of the policy ask for, by name. A nil entry does not exist. A nil map: nobody looked.
 	repositories map[string]*v1alpha1.Repository
 	// empty are the targets of the session whose selectors find nothing, as far as known.
 	empty []string
@@ -87,7 +87,7 @@ func judge(b sessionFacts) judgement {
 	j.status.Schedule, j.status.ScheduledSince = b.previous.Schedule, b.previous.ScheduledSince
 	j.status.LastScheduleTime, j.status.LastMissedTime = b.previous.LastScheduleTime, b.previous.LastMissedTime
 	j.status.OwedSlot = b.previous.OwedSlot
-	if _, owed := backup.Owed(&j.status, last, b.now); !owed {
+	if _, owed := backup.OwedSlot(&j.status, last, b.now); !owed {
 		j.status.OwedSlot = nil
 	}
 
@@ -123,7 +123,7 @@ func judge(b sessionFacts) judgement {
 // owe keeps a slot that waits for its success before another schedule comes into force. Otherwise each change of a
 // schedule would end the wait.
 func (j *judgement) owe(b *sessionFacts, last backup.Success) {
-	if slot, ok := backup.Owes(&j.status, last, b.now, schedule.Next); ok {
+	if slot, ok := backup.SlotToOwe(&j.status, last, b.now, schedule.Next); ok {
 		j.status.OwedSlot = new(metav1.NewTime(slot).Rfc3339Copy())
 	}
 }

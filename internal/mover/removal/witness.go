@@ -7,8 +7,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// Lacking returns the witnesses that the repository does not hold, although nobody has removed them. A copy of etcd
-// from before a removal brings the object of what was removed back.
+// Lacking returns the witnesses that the repository does not hold. Witnesses that a keeper removed do not count: a
+// restored etcd brings their Snapshots back.
 func (x Repository) Lacking(ctx context.Context, witnesses []task.Witness) ([]task.Witness, error) {
 	if len(witnesses) == 0 {
 		return nil, nil

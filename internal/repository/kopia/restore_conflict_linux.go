@@ -15,11 +15,11 @@ var errSkipped = errors.New("skipped")
 
 // treatment is how a directory of the target is treated.
 type treatment struct {
-	selected bool // its entries are restored unless they are excluded
-	attrs    bool // it gets its attributes from the snapshot
-	marked   bool // it holds a mark until it has them
-	existed  bool
-	back     func() // sets the mode that it had, if it does not get one
+	selected  bool // its entries are restored unless they are excluded
+	attrs     bool // it gets its attributes from the snapshot
+	marked    bool // it holds a mark until it has them
+	existed   bool
+	resetMode func() // sets the mode that it had, if it does not get one
 }
 
 // changed returns the modification time of an entry of the snapshot.
@@ -62,13 +62,13 @@ func (r *restorer) top(ctx context.Context) error {
 	} else {
 		at.attrs = at.selected && (!r.keeps(&st, changed(r.entry, nil)) || isMarked(r.fd, &st, r.entry))
 	}
-	r.begin(r.fd, r.entry, &at, r.loosen(r.fd))
+	r.prepareDir(r.fd, r.entry, &at, r.openMode(r.fd))
 	finish, err := r.dir(ctx, r.fd, "", r.entry, at)
 	r.later(weightDir, func(disk error) {
 		if finish != nil && disk == nil {
 			finish()
 		}
-		at.back()
+		at.resetMode()
 	})
 	return err
 }
@@ -95,7 +95,7 @@ func (r *restorer) subdir(
 		if finish != nil && disk == nil {
 			finish()
 		}
-		at.back()
+		at.resetMode()
 		_ = unix.Close(fd)
 		if !selected && !at.existed {
 			r.step()
@@ -109,7 +109,7 @@ func (r *restorer) subdir(
 func (r *restorer) enter(
 	dfd int, name string, de *snapshot.DirEntry, t timeRec, selected bool,
 ) (int, treatment, error) {
-	at := treatment{selected: selected, attrs: true, existed: true, back: func() {}}
+	at := treatment{selected: selected, attrs: true, existed: true, resetMode: func() {}}
 	var st unix.Stat_t
 	err := unix.Fstatat(dfd, name, &st, unix.AT_SYMLINK_NOFOLLOW)
 	isDir := st.Mode&unix.S_IFMT == unix.S_IFDIR
@@ -135,24 +135,24 @@ func (r *restorer) enter(
 		fd, err := r.mkdir(dfd, name, de, &at)
 		return fd, at, err
 	}
-	fd, back, err := r.openOwn(dfd, name)
+	fd, reset, err := r.openOwn(dfd, name)
 	if err != nil {
 		return -1, at, err
 	}
 	at.attrs = at.attrs || selected && isMarked(fd, &st, de)
-	r.begin(fd, de, &at, back)
+	r.prepareDir(fd, de, &at, reset)
 	return fd, at, nil
 }
 
-// begin prepares an existing directory that is open for its entries. back is what loosen returned for it.
-func (r *restorer) begin(fd int, de *snapshot.DirEntry, at *treatment, back func(fd int)) {
-	at.back = func() {}
+// prepareDir prepares an existing directory that is open for its entries. reset is what openMode returned for it.
+func (r *restorer) prepareDir(fd int, de *snapshot.DirEntry, at *treatment, reset func(fd int)) {
+	at.resetMode = func() {}
 	switch {
 	case at.attrs: // it gets its mode in the end
-		r.touched.CompareAndSwap(false, back != nil)
+		r.touched.CompareAndSwap(false, reset != nil)
 		at.marked = r.mark(fd, de) == nil
-	case back != nil:
-		at.back = func() { back(fd) }
+	case reset != nil:
+		at.resetMode = func() { reset(fd) }
 	}
 	r.dropDefaultACL(fd, at.attrs)
 }
@@ -161,30 +161,30 @@ func openDir(dfd int, name string) (int, error) {
 	return unix.Openat(dfd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 }
 
-// openOwn opens a directory. If it is the user's own, its mode does not keep them from reading and changing it. back is
-// what loosen returned.
-func (r *restorer) openOwn(dfd int, name string) (fd int, back func(fd int), err error) {
+// openOwn opens a directory. If it is the user's own, its mode does not keep them from reading and changing it. reset is
+// what openMode returned.
+func (r *restorer) openOwn(dfd int, name string) (fd int, reset func(fd int), err error) {
 	if fd, err = openDir(dfd, name); err != unix.EACCES {
 		if err == nil {
-			back = r.loosen(fd)
+			reset = r.openMode(fd)
 		}
-		return fd, back, err
+		return fd, reset, err
 	}
 	p, err := unix.Openat(dfd, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return -1, nil, err
 	}
 	defer func() { _ = unix.Close(p) }()
-	back = r.loosen(p)
+	reset = r.openMode(p)
 	if fd, err = openDir(p, "."); err != nil {
 		return -1, nil, err
 	}
-	return fd, back, nil
+	return fd, reset, nil
 }
 
-// loosen lets the user work in a directory of their own whose mode forbids it. back sets the mode that it had, as if
+// openMode lets the user work in a directory of their own whose mode forbids it. reset sets the mode that it had, as if
 // nothing had been changed. It is nil if nothing was.
-func (r *restorer) loosen(fd int) (back func(fd int)) {
+func (r *restorer) openMode(fd int) (reset func(fd int)) {
 	var st unix.Stat_t
 	if unix.Faccessat(fd, ".", unix.R_OK|unix.W_OK|unix.X_OK, 0) != unix.EACCES || unix.Fstat(fd, &st) != nil {
 		return nil

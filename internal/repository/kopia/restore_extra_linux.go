@@ -148,11 +148,11 @@ func isMount(dfd int, name string) bool {
 // removeAll removes the selected entries of a directory. It reports whether it could list them. replaced says that the
 // snapshot has no directory there, so that the backup left nothing in it out.
 func (r *restorer) removeAll(dfd int, rel, name string, replaced bool) bool {
-	fd, back, err := r.openOwn(dfd, name)
+	fd, reset, err := r.openOwn(dfd, name)
 	if err == nil {
 		defer func() { _ = unix.Close(fd) }()
-		if back != nil {
-			defer back(fd) // it can stay
+		if reset != nil {
+			defer reset(fd) // it can stay
 		}
 		var all []string
 		if all, err = names(fd, func(string) bool { return true }); err == nil {
@@ -212,7 +212,8 @@ func (r *restorer) stale(dfd int, rel, name string) (out []string) {
 type companion struct{ suffix, now string }
 
 // setAside takes the names of the files of another state of a database away, just before the database gets its name.
-// The caller passes them to putBack or to dropCompanions. If it returns an error, they have their names.
+// The caller passes them to putBack or to dropCompanions. If it returns an error, they have their names, or the error
+// says which do not.
 func (r *restorer) setAside(dfd int, rel, name string, replaces bool) (aside []companion, _ error) {
 	if _, is := r.databases.Load(rel); !is || r.opt.OnConflict == repository.ConflictFail {
 		return nil, nil
@@ -251,8 +252,11 @@ func (r *restorer) putBack(dfd int, name string, aside []companion, why error) e
 func (r *restorer) dropCompanions(dfd int, rel string, aside []companion) {
 	for _, c := range aside {
 		r.step()
-		_ = unix.Unlinkat(dfd, c.now, 0)
+		err := unix.Unlinkat(dfd, c.now, 0)
 		r.inUse.Delete(c.now)
+		if err != nil {
+			continue
+		}
 		r.deleted.Add(1)
 		r.say(rel+c.suffix, "removed, because it belongs to the database that the restore replaced")
 	}

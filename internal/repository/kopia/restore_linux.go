@@ -75,9 +75,9 @@ func (r *restorer) one(ctx context.Context) error {
 	r.dev = st.Dev
 	r.dropLeftovers(r.fd, "", func() map[string]bool { return map[string]bool{name: true} })
 	at := treatment{}
-	r.begin(r.fd, r.entry, &at, r.loosen(r.fd))
+	r.prepareDir(r.fd, r.entry, &at, r.openMode(r.fd))
 	err = r.restore(ctx, r.fd, "", name, r.entry, recs[name], true)
-	r.later(weightDir, func(error) { at.back() })
+	r.later(weightDir, func(error) { at.resetMode() })
 	return err
 }
 

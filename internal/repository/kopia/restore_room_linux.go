@@ -20,7 +20,7 @@ import (
 
 // withRoom calls do, which writes an entry of so many bytes. If the target is full, it makes room and calls do again.
 func (r *restorer) withRoom(ctx context.Context, size int64, do func() error) error {
-	err := r.together(do)
+	err := r.besideOthers(do)
 	if !isFull(err) {
 		return err
 	}
@@ -37,8 +37,8 @@ func (r *restorer) withRoom(ctx context.Context, size int64, do func() error) er
 	return err
 }
 
-// together calls do beside others.
-func (r *restorer) together(do func() error) error {
+// besideOthers calls do while others run.
+func (r *restorer) besideOthers(do func() error) error {
 	r.writing.RLock()
 	defer r.writing.RUnlock()
 	return do()

@@ -165,7 +165,7 @@ func (r *runner) finish(targets []*targetRun) {
 	}
 	s.Phase, s.Reason = v1alpha1.BackupSessionRunning, v1alpha1.ReasonRunning
 	if r.stop == "" {
-		if begin(s.Targets, s.Resolved, r.Now) {
+		if startTargets(s.Targets, s.Resolved, r.Now) {
 			r.d.After = run.EarlierOf(r.d.After, time.Second)
 		}
 		r.d.After = run.EarlierOf(r.d.After, run.Until(s.BackupDeadline, r.Now))

@@ -151,8 +151,8 @@ func lastEnd(status *v1alpha1.SessionStatus, last Success, now time.Time) time.T
 	return last.Ended
 }
 
-// Owed returns the slot that an earlier schedule of a session owes, if no success has ended since.
-func Owed(status *v1alpha1.SessionStatus, last Success, now time.Time) (slot time.Time, ok bool) {
+// OwedSlot returns the slot that an earlier schedule of a session owes, if no success has ended since.
+func OwedSlot(status *v1alpha1.SessionStatus, last Success, now time.Time) (slot time.Time, ok bool) {
 	owed := status.OwedSlot
 	if owed == nil || v1alpha1.Ahead(owed.Time, now) || !lastEnd(status, last, now).Before(owed.Time) {
 		return time.Time{}, false
@@ -160,14 +160,14 @@ func Owed(status *v1alpha1.SessionStatus, last Success, now time.Time) (slot tim
 	return owed.Time, true
 }
 
-// Owes returns the slot that a session owes as another schedule comes into force: the one that it owes already, else
-// the first of its present schedule since the last success ended. The slots that passed while that run worked are not
+// SlotToOwe returns the slot that a session owes as another schedule comes into force: the one that it owes already,
+// else the first of its present schedule since the last success ended. The slots that passed while that run worked are not
 // owed: it held up their runs.
-func Owes(
+func SlotToOwe(
 	status *v1alpha1.SessionStatus, last Success, now time.Time,
 	next func(line string, from time.Time) (time.Time, error),
 ) (slot time.Time, ok bool) {
-	if slot, ok := Owed(status, last, now); ok {
+	if slot, ok := OwedSlot(status, last, now); ok {
 		return slot, true
 	}
 	since := lastEnd(status, last, now)
@@ -210,10 +210,10 @@ func SuccessDue(
 		patience = config.BackupTimeout.Duration
 	}
 	due = slot.Add(patience)
-	if owed, ok := Owed(status, last, now); ok {
+	if owed, ok := OwedSlot(status, last, now); ok {
 		ended := lastEnd(status, last, now)
 		if at, ok := owedSince(status, ended, now, next); ok {
-			if at = later(owed.Add(patience), at); at.Before(due) {
+			if at = v1alpha1.Later(owed.Add(patience), at); at.Before(due) {
 				return at, true
 			}
 		}
@@ -254,7 +254,7 @@ func firstSlot(
 	next func(line string, from time.Time) (time.Time, error),
 ) (slot time.Time, ok bool) {
 	since, none := WaitsSince(status, last, now)
-	if owed, ok := Owed(status, last, now); ok && none {
+	if owed, ok := OwedSlot(status, last, now); ok && none {
 		return owed, true
 	}
 	if status.Schedule == "" || since.IsZero() {

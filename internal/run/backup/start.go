@@ -154,7 +154,7 @@ func freeze(in Input, d *Decision) {
 		return
 	}
 	if !hookround.Has(resolved.Hooks, hookstage.Pre) {
-		begin(d.Status.Targets, resolved, in.Now)
+		startTargets(d.Status.Targets, resolved, in.Now)
 	}
 	if missing := missingText(s.Targets); missing != "" { // conclude keeps it if there is a backup
 		run.Partial(&d.Status.Conditions, missing, in.Session.Generation, in.Now)

@@ -238,7 +238,7 @@ func (t *targetRun) lastCopy() (last time.Time) {
 		if at.IsZero() {
 			return at
 		}
-		last = later(last, at)
+		last = v1alpha1.Later(last, at)
 	}
 	return last
 }

@@ -116,7 +116,7 @@ func (h *host) verify(snap *v1alpha1.Snapshot, in Input, d *Decision) (last time
 		c.VolumeSnapshotterStats = []v1alpha1.VolumeSnapshotterStats{stats}
 		c.Driver = v1alpha1.DriverVolumeSnapshotter
 		h.components[v.Component] = c
-		last = later(last, takenAt(m.Snapshot))
+		last = v1alpha1.Later(last, takenAt(m.Snapshot))
 	}
 	return last
 }
@@ -127,19 +127,11 @@ func (h *host) taken(snap *v1alpha1.Snapshot) (last time.Time) {
 	for _, v := range h.Host.Volumes {
 		for _, stats := range h.components[v.Component].VolumeSnapshotterStats {
 			if at := stats.VolumeSnapshotTime; at != nil {
-				last = later(last, later(at.Time, snap.CreationTimestamp.Time))
+				last = v1alpha1.Later(last, v1alpha1.Later(at.Time, snap.CreationTimestamp.Time))
 			}
 		}
 	}
 	return last
-}
-
-// later returns the later of two times.
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
 }
 
 // whyNoBackup explains why a VolumeSnapshot is not a backup. It returns no reason if it is one.
@@ -172,7 +164,7 @@ func whyNoBackup(
 // takenAt returns of which moment a VolumeSnapshot is that is taken. It was not taken before it was asked for, whatever
 // the clock of the storage system says.
 func takenAt(s *snapshotv1.VolumeSnapshot) time.Time {
-	return later(volumesnapshot.TakenAt(s), s.CreationTimestamp.Time)
+	return v1alpha1.Later(volumesnapshot.TakenAt(s), s.CreationTimestamp.Time)
 }
 
 // notReadyMessage says how far a VolumeSnapshot is that is not ready.

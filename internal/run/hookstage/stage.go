@@ -177,7 +177,7 @@ func (s *Hooks) step(h *v1alpha1.ResolvedHook, st *v1alpha1.HookStatus) bool {
 		switch {
 		case out == nil && h.Function != nil && st.Job == JobName(s.Functions.Kind, s.Functions.Owner, attempt):
 			return false // Its Job exists.
-		case out == nil && s.awaits(h, st):
+		case out == nil && s.awaitsReady(h, st):
 			return false
 		case out == nil:
 			s.attempt = &attempt
@@ -188,7 +188,7 @@ func (s *Hooks) step(h *v1alpha1.ResolvedHook, st *v1alpha1.HookStatus) bool {
 		case out.Reason == "":
 			s.succeed(st)
 			return true
-		case s.waits(h, st, out):
+		case s.waitsToBegin(h, st, out):
 			return false
 		case out.Final || st.Attempts > h.MaxRetry:
 			s.fail(st, *out)

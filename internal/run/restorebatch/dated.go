@@ -20,7 +20,7 @@ type dated struct {
 // this cluster made wins over one that a scan made, whose labels come from the backend. Then the first Repository by
 // name wins, then the newer Snapshot.
 func preferred(s, than dated) bool {
-	if rebuilt := isRebuilt(s.Snapshot); rebuilt != isRebuilt(than.Snapshot) {
+	if rebuilt := s.Rebuilt(); rebuilt != than.Rebuilt() {
 		return !rebuilt
 	}
 	if s.Spec.Repository != than.Spec.Repository {
@@ -28,8 +28,6 @@ func preferred(s, than dated) bool {
 	}
 	return newerSnapshot(s, than) > 0
 }
-
-func isRebuilt(s *v1alpha1.Snapshot) bool { return s.Annotations[v1alpha1.AnnotationRebuilt] != "" }
 
 func newerSnapshot(a, b dated) int {
 	return cmp.Or(run.CompareTimes(a.at, b.at, a.now), cmp.Compare(a.Spec.SnapshotID, b.Spec.SnapshotID))

@@ -133,8 +133,8 @@ func (p *restorePoint) since() time.Time {
 	return out
 }
 
-// chosen returns the Snapshots of the point by target.
-func (p *restorePoint) chosen() map[string]*v1alpha1.Snapshot {
+// byTarget returns the Snapshots of the point by target.
+func (p *restorePoint) byTarget() map[string]*v1alpha1.Snapshot {
 	out := make(map[string]*v1alpha1.Snapshot, len(p.snapshots))
 	for name, s := range p.snapshots {
 		out[name] = s.Snapshot
@@ -175,7 +175,7 @@ func mix(
 			"BackupBatch %s has no successful Snapshot%s of target %s",
 			spec.DataSource.BackupBatch, byWhen(spec), strings.Join(missing, ", "))
 	}
-	return out.chosen(), nil
+	return out.byTarget(), nil
 }
 
 // pointOf returns the restore point that is named. known holds the keys of those that have the name, and all is sorted:
@@ -200,7 +200,7 @@ func pointOf(
 				"name another restore point",
 			source.BackupSession, strings.Join(missing, ", "))
 	}
-	return chosen.chosen(), nil
+	return chosen.byTarget(), nil
 }
 
 // newestWhole returns the newest restore point in which every target succeeded.
@@ -209,7 +209,7 @@ func newestWhole(
 ) (map[string]*v1alpha1.Snapshot, *v1alpha1.ResolvedError) {
 	for _, p := range all {
 		if len(p.missing(spec)) == 0 {
-			return p.chosen(), nil
+			return p.byTarget(), nil
 		}
 	}
 	if len(all) == 0 {
