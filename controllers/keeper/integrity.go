@@ -15,8 +15,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// existing returns the Repository's Snapshots that are not being deleted. They are those of the cache: nobody may change
-// them.
+// existing returns the Repository's Snapshots that are not being deleted. They are those of the cache: nobody may
+// change them.
 func (r *Reconciler) existing(ctx context.Context, repository *v1alpha1.Repository) ([]*v1alpha1.Snapshot, error) {
 	all, err := snapshotsByRepository.Of(ctx, r.Client, repository.Namespace, repository.Name,
 		client.UnsafeDisableDeepCopy)

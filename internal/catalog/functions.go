@@ -115,8 +115,8 @@ func streamMistake(f *v1alpha1.Function, values variables.Values, restore bool) 
 	return nil
 }
 
-// mistakeOfEveryRestore returns what is wrong with a restore whatever the components of the Snapshot are, which only the
-// cluster knows: an argument can be wrong for a dump of everything alone, or for one of a part alone.
+// mistakeOfEveryRestore returns what is wrong with a restore whatever the components of the Snapshot are, which only
+// the cluster knows: an argument can be wrong for a dump of everything alone, or for one of a part alone.
 func mistakeOfEveryRestore(s *v1alpha1.FunctionStream, values variables.Values, whole *v1alpha1.ResolvedStream) error {
 	mistake := restoreMistake(whole)
 	if mistake == nil || len(s.EachCommand) == 0 {

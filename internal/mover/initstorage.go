@@ -67,8 +67,8 @@ func (m *Mover) writeStorageMetadata(ctx context.Context, store backend.Store, t
 	return store.PutIfAbsent(ctx, layout.StorageMetadataPath(), text)
 }
 
-// requireOwnRepository refuses a storage that has lost its metadata.yaml, unless it is the right one: it holds a repository of this
-// cluster. A disk that is not mounted looks like an empty storage.
+// requireOwnRepository refuses a storage that has lost its metadata.yaml, unless it is the right one: it holds a
+// repository of this cluster. A disk that is not mounted looks like an empty storage.
 func requireOwnRepository(ctx context.Context, store backend.Store, t task.Task) error {
 	for _, directory := range t.Storage.Directories {
 		text, err := store.Get(ctx, layout.RepositoryPath(directory))
@@ -146,8 +146,8 @@ func sameStorage(meta layout.StorageMetadata, t task.Task) bool {
 		meta.Name == s.Name && meta.Namespace == s.Namespace
 }
 
-// requireMounted refuses a storage without its metadata.yaml, which the init of the storage has left there: a disk that is not
-// requireMounted looks like an empty storage, and backups on the wrong disk are out of reach after the mount.
+// requireMounted refuses a storage without its metadata.yaml, which the init of the storage has left there: a disk that
+// is not mounted looks like an empty storage, and backups on the wrong disk are out of reach after the mount.
 func (i initialisation) requireMounted(ctx context.Context) error {
 	_, err := i.store.Get(ctx, layout.StorageMetadataPath())
 	if !errors.Is(err, backend.ErrNotFound) {

@@ -67,9 +67,10 @@ var transientOwners = map[schema.GroupKind]bool{
 	{Group: "tekton.dev", Kind: "TaskRun"}:   true,
 }
 
-// Transient reports whether a pod comes and goes, as that of a CronJob, of a workflow, or one that somebody starts for a
-// single command. It can use a volume of an application, but is not the application, unless there is no other pod. The
-// pods of other controllers are applications, also where nothing restarts them: a virtual machine of KubeVirt is one.
+// Transient reports whether a pod comes and goes, as that of a CronJob, of a workflow, or one that somebody starts for
+// a single command. It can use a volume of an application, but is not the application, unless there is no other pod.
+// The pods of other controllers are applications, also where nothing restarts them: a virtual machine of KubeVirt is
+// one.
 func Transient(p *corev1.Pod) bool {
 	kind, name := controllerOf(p)
 	if name == "" {

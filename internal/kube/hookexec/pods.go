@@ -97,8 +97,8 @@ func (e *Executor) pods(
 // one returns one of the running pods, or nil. It prefers the pod in which the hook or an earlier one acted: that one
 // was frozen. If that pod is gone, one prefers the first pod that was ready when the run began, although freezing can
 // have made it unready. If no such pod is left, one takes the first that is ready now, and after the work the first of
-// all. It takes a transient pod only if no other pod exists: that pod can share a volume or labels with the application, and
-// the application comes back.
+// all. It takes a transient pod only if no other pod exists: that pod can share a volume or labels with the
+// application, and the application comes back.
 func one(running, all []corev1.Pod, run *hookstage.Run) *corev1.Pod {
 	for _, pod := range former(run) {
 		for i := range running {
@@ -107,7 +107,9 @@ func one(running, all []corev1.Pod, run *hookstage.Run) *corev1.Pod {
 			}
 		}
 	}
-	hasLasting := slices.ContainsFunc(all, func(p corev1.Pod) bool { return !observe.PodEnded(&p) && !workload.Transient(&p) })
+	hasLasting := slices.ContainsFunc(all, func(p corev1.Pod) bool {
+		return !observe.PodEnded(&p) && !workload.Transient(&p)
+	})
 	for _, fits := range []func(*corev1.Pod) bool{
 		func(p *corev1.Pod) bool { return wasReady(p, run.Since) },
 		isReady,

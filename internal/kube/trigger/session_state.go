@@ -31,7 +31,8 @@ type sessionFacts struct {
 	runs []*v1alpha1.BackupSession
 	// asked is what policy asks the session to back up, as far as known.
 	asked []part
-	// repositories that the sessions of the policy ask for, by name. A nil entry does not exist. A nil map: nobody looked.
+	// repositories that the sessions of the policy ask for, by name. A nil entry does not exist. A nil map: nobody
+	// looked.
 	repositories map[string]*v1alpha1.Repository
 	// empty are the targets of the session whose selectors find nothing, as far as known.
 	empty []string

@@ -161,8 +161,8 @@ func openDir(dfd int, name string) (int, error) {
 	return unix.Openat(dfd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 }
 
-// openOwn opens a directory. If it is the user's own, its mode does not keep them from reading and changing it. reset is
-// what openMode returned.
+// openOwn opens a directory. If it is the user's own, its mode does not keep them from reading and changing it. reset
+// is what openMode returned.
 func (r *restorer) openOwn(dfd int, name string) (fd int, reset func(fd int), err error) {
 	if fd, err = openDir(dfd, name); err != unix.EACCES {
 		if err == nil {

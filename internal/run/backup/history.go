@@ -161,8 +161,8 @@ func OwedSlot(status *v1alpha1.SessionStatus, last Success, now time.Time) (slot
 }
 
 // SlotToOwe returns the slot that a session owes as another schedule comes into force: the one that it owes already,
-// else the first of its present schedule since the last success ended. The slots that passed while that run worked are not
-// owed: it held up their runs.
+// else the first of its present schedule since the last success ended. The slots that passed while that run worked are
+// not owed: it held up their runs.
 func SlotToOwe(
 	status *v1alpha1.SessionStatus, last Success, now time.Time,
 	next func(line string, from time.Time) (time.Time, error),

@@ -13,9 +13,9 @@ import (
 	"github.com/cairn-backup/cairn/internal/workload"
 )
 
-// startTargets starts targets in their order, up to the limit of targets that run at once. It reports whether it started any.
-// The start is written to the status before anything is done for the target, because its timeout counts from then. A
-// target whose hooks meet those of one at work in the same pods waits for the end of that.
+// startTargets starts targets in their order, up to the limit of targets that run at once. It reports whether it
+// started any. The start is written to the status before anything is done for the target, because its timeout counts
+// from then. A target whose hooks meet those of one at work in the same pods waits for the end of that.
 func startTargets(targets []v1alpha1.BackupTargetStatus, r *v1alpha1.ResolvedBackup, now time.Time) bool {
 	free := run.MaxParallel(r.ExecutionOrder, r.MaxParallel, len(r.Targets))
 	var atWork held

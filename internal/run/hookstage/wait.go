@@ -17,8 +17,8 @@ const (
 	maxPause = time.Minute
 )
 
-// waitsToBegin reports whether an attempt that could not begin is made again under its number. A hook after the work is owed:
-// nobody else thaws what was frozen. So the attempt tries on until its timeout has passed since its start in the
+// waitsToBegin reports whether an attempt that could not begin is made again under its number. A hook after the work is
+// owed: nobody else thaws what was frozen. So the attempt tries on until its timeout has passed since its start in the
 // status, which a restarted manager does not change. One in pods that the owner has just scaled up waits, too.
 func (s *Hooks) waitsToBegin(h *v1alpha1.ResolvedHook, st *v1alpha1.HookStatus, out *Outcome) bool {
 	if s.Stage != Post || !out.Unbegun || s.hasWaited(st) || !s.owed(h) && !s.awaitsScaledUp(h, out) ||
@@ -39,10 +39,10 @@ func (s *Hooks) waitsToBegin(h *v1alpha1.ResolvedHook, st *v1alpha1.HookStatus, 
 	return true
 }
 
-// awaitsReady reports whether an attempt is not made yet, because the owner has just scaled up the pods of the hook and they
-// are not ready: a command would fail in a pod that only runs. When half of the timeout has passed it is made all the
-// same, because pods can need the hook to get ready. Only the first hook in these pods waits, with its first attempt:
-// it can have made them unready.
+// awaitsReady reports whether an attempt is not made yet, because the owner has just scaled up the pods of the hook and
+// they are not ready: a command would fail in a pod that only runs. When half of the timeout has passed it is made all
+// the same, because pods can need the hook to get ready. Only the first hook in these pods waits, with its first
+// attempt: it can have made them unready.
 func (s *Hooks) awaitsReady(h *v1alpha1.ResolvedHook, st *v1alpha1.HookStatus) bool {
 	if s.ScaledUp == nil || st.Attempts != 1 || st.Pod != nil || s.Results(s.last(st)) != nil || !s.firstInPods(h) ||
 		s.inVain(h) {
@@ -87,8 +87,8 @@ func (s *Hooks) firstInPods(h *v1alpha1.ResolvedHook) bool {
 	return true
 }
 
-// awaitsScaledUp reports whether a hook that could not begin waits because the owner has just scaled up the pods in which it
-// acts. A server that it names can be anything: see owed.
+// awaitsScaledUp reports whether a hook that could not begin waits because the owner has just scaled up the pods in
+// which it acts. A server that it names can be anything: see owed.
 func (s *Hooks) awaitsScaledUp(h *v1alpha1.ResolvedHook, out *Outcome) bool {
 	return len(s.scaledUp(h)) > 0 && (hostOf(h) == "" || out.Reason == v1alpha1.ReasonNoRunningPod)
 }

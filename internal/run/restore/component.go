@@ -43,8 +43,8 @@ func ChooseComponents(s *v1alpha1.Snapshot, asked []string) ([]string, *v1alpha1
 	return chosen, nil
 }
 
-// DumpRefusal refuses a Snapshot of a database for a target that is none, unless an Addon is named: nobody knows whether
-// the volume is to get the dump as a file or the files of the server.
+// DumpRefusal refuses a Snapshot of a database for a target that is none, unless an Addon is named: nobody knows
+// whether the volume is to get the dump as a file or the files of the server.
 func DumpRefusal(
 	s *v1alpha1.Snapshot, target *v1alpha1.TypedObjectReference, addon *v1alpha1.AddonInfo,
 ) *v1alpha1.ResolvedError {
@@ -53,8 +53,8 @@ func DumpRefusal(
 	}
 	return workload.Fail(v1alpha1.ReasonAddonNotFound,
 		"Snapshot %s is a backup of %s, and the target is a volume: name the Addon and the task, "+
-			"physical-backup-restore of the database's Addon for a physical backup, or %s of %s to restore a dump as a "+
-			"file", s.Name, s.Spec.AppRef, catalog.RestoreTask, catalog.VolumeAddon)
+			"physical-backup-restore of the database's Addon for a physical backup, or %s of %s to restore a dump "+
+			"as a file", s.Name, s.Spec.AppRef, catalog.RestoreTask, catalog.VolumeAddon)
 }
 
 // Before limits the time of a Snapshot. The zero value allows any time.
