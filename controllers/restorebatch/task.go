@@ -34,6 +34,10 @@ func (d *data) task(ctx context.Context, t *v1alpha1.RestoreBatchTarget, s *v1al
 	vars.MoverImage, vars.Namespace, vars.Snapshot, vars.Confirm = d.MoverImage, d.batch.Namespace, s.Name, t.Confirm
 	vars.RestoreSession = policy.RestoreSessionName(d.batch.Name, t.Name)
 	refusal, err := d.resolve(ctx, t, s, info, vars)
+	if refusal == nil && t.Target != nil && t.Target.Kind == v1alpha1.KindService &&
+		catalog.RestoreParams(t.Addon)[catalog.ParamSecretName] == "" {
+		refusal = read.NoSecret(*t.Target)
+	}
 	found := obstacle{refusal: refusal}
 	if refusal != nil &&
 		(refusal.Reason == v1alpha1.ReasonAddonNotFound || refusal.Reason == v1alpha1.ReasonFunctionNotFound) {

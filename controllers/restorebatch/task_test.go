@@ -36,6 +36,9 @@ func TestATaskThatIsRefusedIsFoundBeforeAnythingIsTouched(t *testing.T) {
 				Name: catalog.VolumeAddon, Tasks: []v1alpha1.TaskReference{{Name: catalog.RestoreTask}},
 			}
 		}, v1alpha1.ReasonInvalidTask, "is for volumes"},
+		"no Secret": {func(_ *world, db *v1alpha1.RestoreBatchTarget) {
+			db.Addon.Tasks[0].Params = nil
+		}, v1alpha1.ReasonInvalidParameters, "set the parameter secretName"},
 		"a dump into a volume": {func(w *world, db *v1alpha1.RestoreBatchTarget) {
 			db.Target = &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "db"}
 			db.Addon = nil

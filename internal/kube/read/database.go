@@ -44,9 +44,7 @@ func FindDatabase(
 	}
 	out.Binding = binding.With(params)
 	if out.Secret == "" {
-		return nil, &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonInvalidParameters, Message: fmt.Sprintf(
-			"%s names no Secret with the credentials of its database: set the parameter %s to the name of the Secret",
-			ref, catalog.ParamSecretName)}, nil
+		return nil, NoSecret(ref), nil
 	}
 	around := database.Surroundings{Namespace: namespace, Pods: pods}
 	if out.Service != "" {
@@ -74,6 +72,13 @@ func FindDatabase(
 		return nil, refusal, nil
 	}
 	return out, nil, nil
+}
+
+// NoSecret refuses a database of which nothing names the Secret with its credentials.
+func NoSecret(ref v1alpha1.TypedObjectReference) *v1alpha1.ResolvedError {
+	return &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonInvalidParameters, Message: fmt.Sprintf(
+		"%s names no Secret with the credentials of its database: set the parameter %s to the name of the Secret",
+		ref, catalog.ParamSecretName)}
 }
 
 // DatabaseObject reads, past the cache, the object that stands for a database.
