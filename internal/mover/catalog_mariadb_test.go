@@ -276,7 +276,8 @@ func TestARowThatIsTooLongForTheServerOfARestore(t *testing.T) {
 	there := base.on(to).with()
 	for name, refused := range map[string]*task.Result{
 		"alone": there.restore(p, made), "confirmed": there.confirmed().restore(p, made),
-		"with all": there.confirmed().restore(p, everything),
+		"with all":   there.confirmed().restore(p, everything),
+		"in a table": there.with("args", "-vvv").confirmed().restore(p, made),
 	} {
 		g := NewWithT(t)
 		g.Expect(refused.Message).To(HavePrefix("nothing was written: a statement of the dump is 1.144 MiB long"), name)

@@ -117,7 +117,7 @@ func (r *refusedLines) Write(b []byte) (int, error) {
 func (r *refusedLines) end() {
 	line := strings.TrimSpace(string(r.line))
 	r.line = r.line[:0]
-	r.limit = max(r.limit, statement.Limit(line))
+	r.limit = max(r.limit, statement.Limit(strings.Trim(line, "| "))) // of a table, see probe
 	for _, refusal := range r.refused {
 		if !strings.HasPrefix(line, refusal.Prefix) {
 			continue
