@@ -97,11 +97,14 @@ func TestTheRowsOfOneTableOfPostgreSQL(t *testing.T) {
 		CREATE TABLE changed AS SELECT * FROM items; CREATE TABLE child () INHERITS (items);
 		CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.name := ''f''; RETURN NEW; END';
 		CREATE TRIGGER f BEFORE INSERT ON changed FOR EACH ROW EXECUTE FUNCTION f();
+		CREATE TRIGGER off BEFORE INSERT ON changed FOR EACH ROW EXECUTE FUNCTION f();
+		ALTER TABLE changed DISABLE TRIGGER off; CREATE SCHEMA acme; CREATE TABLE acme.items (id int, name text);
+		INSERT INTO acme.items VALUES (1, 'acme'); ALTER DATABASE orders SET search_path = acme, public;
 		CREATE TABLE parts (id int, name text) PARTITION BY LIST (name);
 		CREATE TABLE part PARTITION OF parts DEFAULT; INSERT INTO parts SELECT * FROM items`))
 	made := catalogTask{addon: "postgres-addon", server: s}.with("databases", "orders").backedUp(p, "one")
 	s.must(s.psql("orders", `INSERT INTO child VALUES (7, 'child');
-		UPDATE ONLY items SET name = name || '!'; UPDATE "Items" SET name = name || '!';
+		UPDATE ONLY public.items SET name = name || '!'; UPDATE "Items" SET name = name || '!';
 		UPDATE changed SET name = name || '!'; UPDATE parts SET name = name || '!'`))
 	blocks := ofGuide(t, "One table")
 	g.Expect(blocks).To(HaveLen(2))
@@ -111,11 +114,11 @@ func TestTheRowsOfOneTableOfPostgreSQL(t *testing.T) {
 	out, err := s.run(dir, p.content(made.Components[0].ID), load+loads)
 	g.Expect(err).NotTo(HaveOccurred(), out)
 	of := func(commands, table string) (string, error) {
-		return s.run(dir, "", strings.NewReplacer("--table=items ", "--table='"+table+"' ",
-			"ONLY items;", "ONLY "+table+";").Replace(commands))
+		return s.run(dir, "", strings.NewReplacer("--table=public.items ", "--table='public."+table+"' ",
+			"ONLY public.items;", "ONLY public."+table+";").Replace(commands))
 	}
 	names := func(table string) string {
-		return s.must(s.psql("orders", "SELECT string_agg(name, ',' ORDER BY id) FROM ONLY "+table))
+		return s.must(s.psql("orders", "SELECT string_agg(name, ',' ORDER BY id) FROM ONLY public."+table))
 	}
 	for _, table := range []string{"items", `"Items"`, "changed", "part"} {
 		out, err := of(strings.ReplaceAll(rows, " orders_before", " orders_befor"), table)
@@ -125,21 +128,22 @@ func TestTheRowsOfOneTableOfPostgreSQL(t *testing.T) {
 		g.Expect(err).NotTo(HaveOccurred(), out)
 		g.Expect(names(table)).To(Equal("a,b\n"), out)
 	}
-	g.Expect(s.psql("orders", "INSERT INTO items (name) VALUES ('c') RETURNING id")).To(Equal("3\n"))
-	g.Expect(s.psql("orders", `SELECT relrowsecurity, has_table_privilege('clerk', 'items', 'SELECT'), (SELECT name FROM child)
-		FROM pg_class WHERE relname = 'items'`)).To(Equal("t|t|child\n"))
-	out, err = s.run(dir, "", strings.NewReplacer("=items", "=parts", "ONLY items", "parts").Replace(rows))
+	g.Expect(s.psql("orders", "INSERT INTO public.items (name) VALUES ('c') RETURNING id")).To(Equal("3\n"))
+	g.Expect(s.psql("orders", `SELECT relrowsecurity, has_table_privilege('clerk', 'public.items', 'SELECT'),
+		(SELECT name FROM child), (SELECT name FROM acme.items), (SELECT tgenabled FROM pg_trigger WHERE tgname = 'off')
+		FROM pg_class WHERE oid = 'public.items'::regclass`)).To(Equal("t|t|child|acme|D\n"))
+	out, err = s.run(dir, "", strings.NewReplacer("=public.items", "=public.parts", "ONLY public.items", "public.parts").Replace(rows))
 	g.Expect(err).To(HaveOccurred(), out)
 	g.Expect(names("part")).To(Equal("a,b\n"), "its rows are not those of parts: %s", out)
 
 	s.must(s.psql("orders", `DROP TABLE "Items", parts`))
-	for table, more := range map[string]string{`"Items"`: "", "parts": "--table=part "} {
+	for table, more := range map[string]string{`"Items"`: "", "parts": "--table=public.part "} {
 		gone := strings.ReplaceAll(blocks[1], "orders_before", more+"orders_before")
 		out, err := of(strings.ReplaceAll(gone, " orders_before", " orders_befor"), table)
 		g.Expect(err).To(HaveOccurred(), out)
 		out, err = of(gone, table)
 		g.Expect(err).NotTo(HaveOccurred(), out)
-		g.Expect(s.psql("orders", "SELECT string_agg(name, ',' ORDER BY id) FROM "+table)).To(Equal("a,b\n"), out)
+		g.Expect(s.psql("orders", "SELECT string_agg(name, ',' ORDER BY id) FROM public."+table)).To(Equal("a,b\n"), out)
 	}
 }
 
