@@ -119,9 +119,11 @@ var whyMistaken = hold{v1alpha1.ReasonRepositoryDamaged, "retention has let this
 	"has found some of those damaged since the repository moved or came back: it is not removed before a check finds " +
 	"them intact, or they are removed, for at most four weeks after status.movedTime of the Repository"}
 
-// whyLast says why a whole Snapshot stays for which retention has kept others that are damaged or deleted by now.
-const whyLast = "retention has let this Snapshot go for others, and none of those is left whole: its data stays " +
-	"until the Repository has another whole Snapshot of its session. To restore it before that, name it"
+// whyLast says why a whole Snapshot stays for which retention has kept others that are damaged or deleted by now, or
+// made again by a scan.
+const whyLast = "retention has let this Snapshot go for others, and none of those is left whole, as far as is " +
+	"known: its data stays until the Repository has another whole Snapshot of its session. To restore it before " +
+	"that, name it"
 
 // toRemove returns the deleted Snapshots whose data is to be removed. held reports that some have to wait: a restore
 // reads them, their backup has not ended, or retention has let them go and why is not empty. The latter say so. What a
@@ -161,7 +163,7 @@ func (r *Reconciler) toRemove(
 		out = append(out, s)
 	}
 	for stays := range left {
-		// What makes another Snapshot whole changes the Repository: nobody has to look for it.
+		// A backup that makes another whole Snapshot changes the Repository, and after a check the keeper looks anyway.
 		held = held || stays.reason != v1alpha1.ReasonLastSuccess
 		logf.FromContext(ctx).V(1).Info("leaves work out", "repository", klog.KObj(repository),
 			"snapshots", len(left[stays]), "reason", stays.reason, "message", stays.message)
@@ -196,8 +198,9 @@ func whyStays(
 	return hold{}, nil
 }
 
-// keepsWhole returns the sessions of which a Repository keeps a whole Snapshot. For a Snapshot that a scan made and of
-// which nobody knows the BackupConfiguration, each session of the name counts.
+// keepsWhole returns the sessions of which a Repository keeps a whole Snapshot. One that a scan made is none before a
+// check has looked at it: the scan does not see what is damaged. For a Snapshot of which nobody knows the
+// BackupConfiguration, each session of the name counts.
 func (r *Reconciler) keepsWhole(
 	ctx context.Context, repository *v1alpha1.Repository,
 ) (map[retention.Session]bool, error) {
@@ -205,7 +208,8 @@ func (r *Reconciler) keepsWhole(
 		client.UnsafeDisableDeepCopy)
 	out := map[retention.Session]bool{}
 	for _, s := range all {
-		if s.DeletionTimestamp.IsZero() && retention.Undamaged(s) && retention.Owns(repository, s) {
+		if s.DeletionTimestamp.IsZero() && retention.Undamaged(s) && !retention.Unchecked(s) &&
+			retention.Owns(repository, s) {
 			session := retention.SessionOf(s)
 			out[session], out[retention.Session{Name: session.Name}] = true, true
 		}

@@ -76,17 +76,61 @@ func TestTheLastWholeSnapshotStaysThatRetentionLetGo(t *testing.T) {
 	gone(t, next, "its result is written")
 	s.expectHeld(older, v1alpha1.ReasonLastSuccess, "its removal had begun, and a part of it can be gone")
 	g.Expect(retention.Waits(v1alpha1.ReasonLastSuccess)).To(BeTrue(), "nothing has failed")
-	bed.Quiet(t, s.namespace)
-	keepers := newKeepers(bed.Manager.GetClient(), bed.Manager.GetAPIReader(), now)
-	result, err := keepers.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKey{
-		Namespace: s.namespace, Name: s.storage.Namespace + "/" + s.storage.Name,
-	}})
-	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(result.RequeueAfter).To(BeNumerically(">", time.Hour), "another backup wakes the keeper")
+	s.expectNoPolls()
 
 	s.snapshot(s.repository, 0, good)
 	s.again(job)
 	last, keep := s.job(job, next)
 	g.Expect(keep.Keep[0].Remove).To(HaveExactElements(HaveField("Name", older.Name)), "there is another one")
+	s.did(last, "")
+}
+
+// expectNoPolls asserts that the keeper does not look again and again for what only a backup or a check ends.
+func (s *shop) expectNoPolls() {
+	s.t.Helper()
+	bed.Quiet(s.t, s.namespace)
+	keepers := newKeepers(bed.Manager.GetClient(), bed.Manager.GetAPIReader(), now)
+	result, err := keepers.Reconcile(s.t.Context(), ctrl.Request{NamespacedName: client.ObjectKey{
+		Namespace: s.namespace, Name: s.storage.Namespace + "/" + s.storage.Name,
+	}})
+	g := NewWithT(s.t)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(result.RequeueAfter).To(BeNumerically(">", time.Hour), "what ends the wait wakes the keeper")
+}
+
+// The newest Snapshot is damaged, and somebody deletes its object: its data stays. A restore of the latest advises a
+// scan, which makes it again, and knows nothing of the damage. What retention had let go can be the last whole one.
+func TestWhatAScanMadeReleasesNoWholeSnapshotBeforeACheck(t *testing.T) {
+	t.Parallel()
+	g, s := NewWithT(t), newShop(t)
+	bed.EditStatus(t, s.repository, func() { s.repository.Status.LastBackupTime = &metav1.Time{Time: now.Now()} })
+	newest := s.snapshot(s.repository, 2, good)
+	older := s.snapshot(s.repository, 3, good)
+	s.policy("c", last(1), "web")
+	job, keep := s.job()
+	g.Expect(keep.Keep[0].Remove).To(HaveExactElements(HaveField("Name", older.Name)))
+	s.did(job, v1alpha1.ReasonUnreachable)
+	gone(t, job, "its result is written")
+	g.Expect(bed.Client.Delete(t.Context(), newest)).To(Succeed())
+	bed.Cached(t, newest)
+	s.again(job)
+	next, keep := s.job(job)
+	g.Expect(keep.Keep[0].Remove).To(BeEmpty())
+	s.did(next, "")
+	gone(t, next, "its result is written")
+
+	rebuilt := s.snapshot(s.repository, 4, good, func(x *v1alpha1.Snapshot) {
+		x.Annotations = map[string]string{v1alpha1.AnnotationRebuilt: "uid"}
+	})
+	s.expectHeld(older, v1alpha1.ReasonLastSuccess, "none of those is left whole")
+	s.expectNoPolls()
+	s.again(job)
+	check, keep := s.job(job, next)
+	g.Expect(keep.Keep[0].Remove).To(BeEmpty(), "nobody has looked at what the scan found")
+	g.Expect(keep.Keep[0].Check).To(HaveExactElements(HaveField("Snapshot", rebuilt.Name)))
+	s.found(check, 1)
+	integrity(t, rebuilt, "true")
+	last, keep := s.job(job, next, check)
+	g.Expect(keep.Keep[0].Remove).To(HaveExactElements(HaveField("Name", older.Name)), "the check ends the wait")
 	s.did(last, "")
 }
