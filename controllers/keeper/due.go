@@ -187,13 +187,13 @@ func whyStays(
 	if why.reason != "" {
 		return why, nil
 	}
-	if retention.Mistaken(repository, s, now) {
-		return whyMistaken, nil
-	}
-	if retention.Undamaged(s) {
+	if retention.Undamaged(s) { // This comes first: a restore by name takes a Snapshot that stays for this reason.
 		if sessions, err := whole(); err != nil || !sessions[retention.SessionOf(s)] {
 			return hold{v1alpha1.ReasonLastSuccess, retention.Partly(whyLast, s.Status.Conditions)}, err
 		}
+	}
+	if retention.Mistaken(repository, s, now) {
+		return whyMistaken, nil
 	}
 	return hold{}, nil
 }

@@ -50,7 +50,7 @@ func TestAKeeperThatMissesASnapshotMakesTheRepositoryLook(t *testing.T) {
 	}, "it is damaged")
 	gone(t, check, "its result is written")
 	bed.Cached(t, newest)
-	s.expectHeld(older, v1alpha1.ReasonRepositoryDamaged, "has let this Snapshot go for others")
+	s.expectHeld(older, v1alpha1.ReasonLastSuccess, "To restore it before that, name it")
 }
 
 // The newest Snapshots are damaged, and somebody deletes them, as the guide says. What retention had let go for them is
