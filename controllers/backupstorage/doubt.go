@@ -40,11 +40,9 @@ const maxDirectories = 64
 
 // mustExist reports whether a storage was initialised before in the place that it names now, and the directories of
 // some of its Repositories there, first of those that are ready: one of them proves that it is the right storage. Where
-// there are too many, they lie evenly among the names.
+// there are too many, they lie evenly among the names. The storage itself knows only the last place: where it was
+// changed and is changed back, its Repositories tell. One that was never initialised keeps nothing anywhere.
 func (r *Reconciler) mustExist(ctx context.Context, storage *v1alpha1.BackupStorage) (bool, []string, error) {
-	if storage.Status.InitializedPlace != placeDigest(storage) {
-		return false, nil, nil
-	}
 	repositories, err := r.repositories(ctx, storage)
 	if err != nil {
 		return false, nil, err
@@ -59,8 +57,9 @@ func (r *Reconciler) mustExist(ctx context.Context, storage *v1alpha1.BackupStor
 			rest = append(rest, policy.NormalizeDirectory(o.Spec.Path))
 		}
 	}
+	must := storage.Status.InitializedPlace == placeDigest(storage) || len(ready)+len(rest) > 0
 	ready = spread(ready, maxDirectories)
-	return true, append(ready, spread(rest, maxDirectories-len(ready))...), nil
+	return must, append(ready, spread(rest, maxDirectories-len(ready))...), nil
 }
 
 // spread returns at most n of all, evenly.

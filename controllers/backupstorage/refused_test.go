@@ -95,6 +95,48 @@ func TestAStorageInAnotherPlaceIsInitialised(t *testing.T) {
 		To(BeFalse())
 }
 
+// Who changes a BackupStorage back, as its Repositories advise, finds the place that is lost as empty as before.
+func TestAStorageThatIsChangedBackMustExist(t *testing.T) {
+	t.Parallel()
+	g, s := NewWithT(t), storageOf(t)
+	first := kubelet.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage)
+	kubelet.Finish(t, bed.Client, first, kubelet.Report(success()), now.Now())
+	expect(t, s, v1alpha1.ReasonReady)
+	noJobs(t, s.Namespace)
+	repository := func(name string) *v1alpha1.Repository {
+		r := &v1alpha1.Repository{
+			ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: name},
+			Spec: v1alpha1.RepositorySpec{
+				AppRef:     v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: name},
+				StorageRef: v1alpha1.ObjectReference{Name: s.Name}, Path: "/shop/" + name,
+				EncryptionSecret: v1alpha1.ObjectReference{Name: "enc"},
+			},
+		}
+		bed.Create(t, r)
+		return r
+	}
+	web := repository("web")
+	bed.EditStatus(t, web, func() {
+		web.Status.InitializedSpec = policy.RepositoryPlace(s.Namespace, s.Spec.Storage, web.Spec.Path)
+	})
+	bed.Cached(t, web)
+	bed.Cached(t, repository("fresh")) // was never initialised
+
+	was := s.Spec.Storage.S3.Prefix
+	bed.Edit(t, s, func() { s.Spec.Storage.S3.Prefix = was + "-other" })
+	second := kubelet.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage, first)
+	g.Expect(storageIn(t, second)).To(And(HaveField("MustExist", false), HaveField("Directories", BeEmpty())),
+		"no Repository keeps anything there: it begins anew")
+	kubelet.Finish(t, bed.Client, second, kubelet.Report(success()), now.Now())
+	expect(t, s, v1alpha1.ReasonReady)
+	noJobs(t, s.Namespace)
+
+	bed.Edit(t, s, func() { s.Spec.Storage.S3.Prefix = was })
+	third := kubelet.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage, first, second)
+	g.Expect(storageIn(t, third)).To(And(HaveField("MustExist", true),
+		HaveField("Directories", Equal([]string{"shop/web"}))), "a Repository keeps its data there")
+}
+
 // A Repository can lack a right that the storage itself has. It must not have the storage proved without end.
 func TestWhenAStorageIsDoubted(t *testing.T) {
 	t.Parallel()
