@@ -6,9 +6,7 @@ import (
 	"strconv"
 	"strings"
 
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	"k8s.io/utils/ptr"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/variables"
@@ -62,82 +60,6 @@ func Render(h *v1alpha1.ResolvedHook, later map[string]string, summary Summary) 
 			"HookTemplate %s: %s: %s", h.Template.Name, m.Field, m.Message), later))
 	}
 	return out, nil
-}
-
-// Pods describes the pods among which a frozen hook chooses, filled in as far as that is possible without the values
-// that are read when it runs: two hooks with the same description choose among the same pods. targets are those of the
-// hook, whose pods it uses if it names none. Pods returns "" for a hook that acts in no pod.
-func Pods(h *v1alpha1.ResolvedHook, targets []v1alpha1.TypedObjectReference) string {
-	if h.Executor.Type == v1alpha1.HookExecutorOperator || h.Function != nil {
-		return ""
-	}
-	pod := ptr.Deref(h.Executor.Pod, v1alpha1.HookPodExecutor{})
-	selector := strings.TrimSpace(pod.Selector)
-	if selector == "" && pod.Owner == nil {
-		if len(targets) != 1 {
-			return "" // Such a hook fails.
-		}
-		return fmt.Sprintf("target %q", targets)
-	}
-	if parsed, known := selectorOf(h); known {
-		selector = labels.FormatLabels(parsed) // in one order
-	}
-	owner, controller := ptr.Deref(pod.Owner, v1alpha1.HookPodOwner{}), "any"
-	if owner.Controller != nil {
-		controller = strconv.FormatBool(*owner.Controller)
-	}
-	return fmt.Sprintf("selector %q owner %q", selector,
-		[]string{owner.APIVersion, owner.Kind, owner.Name, owner.UID, controller})
-}
-
-// MayChoose reports whether a frozen hook can choose pods that are made from a template with these labels, as far as
-// that is known without the values that are read when it runs. A label that the template lacks can come later: the
-// controller of a StatefulSet gives its pods one with their name, and Patroni one with their role. targets are those of
-// Pods.
-func MayChoose(
-	h *v1alpha1.ResolvedHook, targets []v1alpha1.TypedObjectReference, template map[string]string,
-) bool {
-	if Pods(h, targets) == "" {
-		return false
-	}
-	selector, known := selectorOf(h)
-	return !known || !labels.Conflicts(selector, template)
-}
-
-// Chooses reports whether a frozen hook is meant for pods that are made from a template with these labels: its selector
-// has one of them. MayChoose is wider: a selector of labels that the template lacks can be for other pods.
-func Chooses(
-	h *v1alpha1.ResolvedHook, targets []v1alpha1.TypedObjectReference, template map[string]string,
-) bool {
-	if !MayChoose(h, targets, template) {
-		return false
-	}
-	selector, _ := selectorOf(h)
-	for key := range selector {
-		if _, has := template[key]; has {
-			return true
-		}
-	}
-	return len(selector) == 0
-}
-
-// selectorOf returns the selector of the pods of a frozen hook. It is not known if it needs values that are read when
-// the hook runs.
-func selectorOf(h *v1alpha1.ResolvedHook) (selector map[string]string, known bool) {
-	find := func(name string) (string, error) {
-		for _, v := range h.Values {
-			if v.Name == name {
-				return v.Value, nil
-			}
-		}
-		return "", errUnknown
-	}
-	text, err := expand(strings.TrimSpace(ptr.Deref(h.Executor.Pod, v1alpha1.HookPodExecutor{}).Selector), find)
-	if err != nil {
-		return nil, false
-	}
-	selector, err = parseSelector(text)
-	return selector, err == nil
 }
 
 // Redact replaces the values of secrets in a text that people read.

@@ -64,16 +64,17 @@ func (w *Workload) Running(pods []corev1.Pod) int {
 	return n
 }
 
-// Ready counts the pods of the workload that are ready and do not terminate. pods are those that its selector matches.
-func (w *Workload) Ready(pods []corev1.Pod) int {
-	n := 0
+// Ready returns the names of the workload's pods that are ready and do not terminate. pods are those that its selector
+// matches.
+func (w *Workload) Ready(pods []corev1.Pod) []string {
+	var ready []string
 	for i := range pods {
 		p := &pods[i]
 		if p.DeletionTimestamp == nil && !observe.PodEnded(p) && observe.PodReady(p) && w.Selection.Has(p) {
-			n++
+			ready = append(ready, p.Name)
 		}
 	}
-	return n
+	return ready
 }
 
 // Freeze returns how a restore scales a workload: down to no replicas, and up again to the replicas that are asked for,

@@ -138,7 +138,7 @@ func TestReady(t *testing.T) {
 		Spec: appsv1.DeploymentSpec{Selector: &metav1.LabelSelector{MatchLabels: labels}},
 	})
 	pod := func(phase corev1.PodPhase, ready corev1.ConditionStatus) corev1.Pod {
-		return corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Status: corev1.PodStatus{
+		return corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "web-0", Labels: labels}, Status: corev1.PodStatus{
 			Phase: phase, Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: ready}},
 		}}
 	}
@@ -154,7 +154,7 @@ func TestReady(t *testing.T) {
 		{},
 		pod(corev1.PodRunning, corev1.ConditionFalse), ready, terminates,
 		pod(corev1.PodSucceeded, corev1.ConditionTrue), ready,
-	})).To(Equal(2))
+	})).To(Equal([]string{"web-0", "web-0"}))
 }
 
 func TestFreeze(t *testing.T) {

@@ -82,8 +82,9 @@ func (r *runner) hookBegins() bool {
 }
 
 // scaledUp returns the workloads that were scaled up and in whose pods a hook may act, and those of them in whose pods
-// it certainly does and that have no ready pod, or for a hook in all pods not all of them. Where nobody wants pods any
-// more, none will come. Who deletes the batch does not wait for them.
+// it certainly does and that have no ready pod, or for a hook in all pods not all of them, or for one in a certain pod
+// of a StatefulSet not this one. Where nobody wants pods any more, none will come. Who deletes the batch does not wait
+// for them.
 func (r *runner) scaledUp(h *v1alpha1.ResolvedHook) (workloads, unready []string) {
 	if r.Batch.DeletionTimestamp != nil {
 		return nil, nil
@@ -92,17 +93,32 @@ func (r *runner) scaledUp(h *v1alpha1.ResolvedHook) (workloads, unready []string
 	for i := range r.d.Status.ScaledDown {
 		w := &r.d.Status.ScaledDown[i]
 		is := r.Workloads[w.String()]
+		template := hook.Template{Labels: is.PodLabels}
+		if w.Kind == v1alpha1.KindStatefulSet {
+			template.StatefulSet = w.Name
+		}
 		if w.Phase != v1alpha1.ScaleUpDone || is.UID != w.UID || is.Replicas == 0 ||
-			!hook.MayChoose(h, targets, is.PodLabels) {
+			!hook.MayChoose(h, targets, template) {
 			continue
 		}
 		workloads = append(workloads, w.String())
-		if hook.Chooses(h, targets, is.PodLabels) &&
-			(is.Ready == 0 || !hookstage.InOnePod(h) && is.Ready < int(is.Replicas)) {
+		if hook.Chooses(h, targets, template) && !isReady(h, &is, template.Only(h)) {
 			unready = append(unready, w.String())
 		}
 	}
 	return workloads, unready
+}
+
+// isReady reports whether the pods of a workload are ready in which a hook acts. only is the pod if it can be just one.
+func isReady(h *v1alpha1.ResolvedHook, w *Workload, only string) bool {
+	switch {
+	case only != "":
+		return slices.Contains(w.Ready, only)
+	case hookstage.InOnePod(h):
+		return len(w.Ready) > 0
+	default:
+		return len(w.Ready) >= int(w.Replicas)
+	}
 }
 
 // summary returns the batch as its hooks see it.

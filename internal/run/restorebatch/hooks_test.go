@@ -1,6 +1,7 @@
 package restorebatch
 
 import (
+	"cmp"
 	"strings"
 	"testing"
 	"time"
@@ -34,56 +35,88 @@ func hookedBatch(phase v1alpha1.ScalePhase) Input {
 	}
 }
 
+// selects returns an edit that makes a hook act in the pods of a selector.
+func selects(selector string) func(*v1alpha1.ResolvedHook) {
+	return func(h *v1alpha1.ResolvedHook) { h.Executor.Pod.Selector = selector }
+}
+
 func TestAHookWaitsForTheWorkloadThatIsScaledUp(t *testing.T) {
 	web := map[string]string{"app": "web", "tier": "front"}
+	one, both := []string{"web-1"}, []string{"web-0", "web-1"}
 	for name, tt := range map[string]struct {
 		is    Workload
+		kind  string // of the workload, if it is not a Deployment
 		edit  func(*v1alpha1.ResolvedHook)
 		waits bool
 	}{
 		"it has no pods":          {is: Workload{UID: "u", Replicas: 2, PodLabels: web}, waits: true},
 		"a pod starts":            {is: Workload{UID: "u", Replicas: 2, Pods: 1, PodLabels: web}, waits: true},
-		"a pod is ready":          {is: Workload{UID: "u", Replicas: 2, Pods: 2, Ready: 1, PodLabels: web}},
-		"an autoscaler has more":  {is: Workload{UID: "u", Replicas: 5, Pods: 2, Ready: 2, PodLabels: web}},
+		"a pod is ready":          {is: Workload{UID: "u", Replicas: 2, Pods: 2, Ready: one, PodLabels: web}},
+		"an autoscaler has more":  {is: Workload{UID: "u", Replicas: 5, Pods: 2, Ready: both, PodLabels: web}},
 		"somebody scaled it down": {is: Workload{UID: "u", PodLabels: web}},
 		"it is gone":              {},
 		"it was replaced":         {is: Workload{UID: "v", Replicas: 2, PodLabels: web}},
 		"the hook is for others":  {is: Workload{UID: "u", Replicas: 2, PodLabels: map[string]string{"app": "db"}}},
 		"the hook is for all pods": {
-			is:   Workload{UID: "u", Replicas: 2, Pods: 2, Ready: 1, PodLabels: web},
+			is:   Workload{UID: "u", Replicas: 2, Pods: 2, Ready: one, PodLabels: web},
 			edit: func(h *v1alpha1.ResolvedHook) { h.Executor.Pod.Strategy = v1alpha1.ExecuteOnAll }, waits: true,
 		},
 		"the hook is for all pods, and an autoscaler has more": {
-			is:   Workload{UID: "u", Replicas: 5, Pods: 2, Ready: 2, PodLabels: web},
+			is:   Workload{UID: "u", Replicas: 5, Pods: 2, Ready: both, PodLabels: web},
 			edit: func(h *v1alpha1.ResolvedHook) { h.Executor.Pod.Strategy = v1alpha1.ExecuteOnAll }, waits: true,
 		},
 		"all pods are ready": {
-			is:   Workload{UID: "u", Replicas: 2, Pods: 2, Ready: 2, PodLabels: web},
+			is:   Workload{UID: "u", Replicas: 2, Pods: 2, Ready: both, PodLabels: web},
 			edit: func(h *v1alpha1.ResolvedHook) { h.Executor.Pod.Strategy = v1alpha1.ExecuteOnAll },
 		},
 		"a value that is read later names the pods": {
 			is:   Workload{UID: "u", Replicas: 2, PodLabels: web},
-			edit: func(h *v1alpha1.ResolvedHook) { h.Executor.Pod.Selector = "app=${APP}" }, waits: true,
+			edit: selects("app=${APP}"), waits: true,
 		},
 		"a label that the StatefulSet controller gives": {
-			is: Workload{UID: "u", Replicas: 2, PodLabels: web},
+			is: Workload{UID: "u", Replicas: 2, PodLabels: web}, kind: v1alpha1.KindStatefulSet,
+			edit: selects("app=web,statefulset.kubernetes.io/pod-name=web-0"), waits: true,
+		},
+		"only the name of a pod": {
+			is:   Workload{UID: "u", Replicas: 2, Pods: 2, Ready: one, PodLabels: web},
+			kind: v1alpha1.KindStatefulSet, edit: selects("statefulset.kubernetes.io/pod-name=web-0"), waits: true,
+		},
+		"only the number of a pod": {
+			is:   Workload{UID: "u", Replicas: 2, Pods: 2, Ready: one, PodLabels: web},
+			kind: v1alpha1.KindStatefulSet, edit: selects("apps.kubernetes.io/pod-index=0"), waits: true,
+		},
+		"the pod that it names is ready": {
+			is:   Workload{UID: "u", Replicas: 2, Pods: 2, Ready: one, PodLabels: web},
+			kind: v1alpha1.KindStatefulSet, edit: selects("app=web,statefulset.kubernetes.io/pod-name=web-1"),
+		},
+		"the pod with the number is ready, and is all that the hook chooses": {
+			is:   Workload{UID: "u", Replicas: 2, Pods: 2, Ready: one, PodLabels: web},
+			kind: v1alpha1.KindStatefulSet,
 			edit: func(h *v1alpha1.ResolvedHook) {
-				h.Executor.Pod.Selector = "app=web,statefulset.kubernetes.io/pod-name=web-0"
+				selects("apps.kubernetes.io/pod-index=1")(h)
+				h.Executor.Pod.Strategy = v1alpha1.ExecuteOnAll
 			},
-			waits: true,
+		},
+		"the name of a pod of another StatefulSet": {
+			is: Workload{UID: "u", Replicas: 2, PodLabels: web}, kind: v1alpha1.KindStatefulSet,
+			edit: selects("statefulset.kubernetes.io/pod-name=web-db-0"),
+		},
+		"the name of a pod of a StatefulSet, and this is none": {
+			is:   Workload{UID: "u", Replicas: 2, PodLabels: web},
+			edit: selects("app=web,statefulset.kubernetes.io/pod-name=web-0"),
 		},
 		// Of Patroni, or of an application that was not scaled: if no pod has it, the hook waits then.
 		"only pods have the label": {
 			is:   Workload{UID: "u", Replicas: 2, PodLabels: web},
-			edit: func(h *v1alpha1.ResolvedHook) { h.Executor.Pod.Selector = "role=master" },
+			edit: selects("role=master"),
 		},
 		"only pods have one of the labels": {
 			is:   Workload{UID: "u", Replicas: 2, PodLabels: web},
-			edit: func(h *v1alpha1.ResolvedHook) { h.Executor.Pod.Selector = "role=master,app=web" }, waits: true,
+			edit: selects("role=master,app=web"), waits: true,
 		},
 		"only pods have one of the labels, and others the other": {
 			is:   Workload{UID: "u", Replicas: 2, PodLabels: web},
-			edit: func(h *v1alpha1.ResolvedHook) { h.Executor.Pod.Selector = "role=master,app=db" },
+			edit: selects("role=master,app=db"),
 		},
 		"a value that is known names other pods": {
 			is: Workload{UID: "u", Replicas: 2, PodLabels: web},
@@ -101,10 +134,12 @@ func TestAHookWaitsForTheWorkloadThatIsScaledUp(t *testing.T) {
 			if tt.edit != nil {
 				tt.edit(&in.Batch.Status.Resolved.Hooks.Post[0])
 			}
+			w := &in.Batch.Status.ScaledDown[0]
+			w.Kind = cmp.Or(tt.kind, w.Kind)
 			d := decideScaling(g, in, tt.is)
 			g.Expect(d.Hooks).To(HaveLen(map[bool]int{true: 0, false: 1}[tt.waits]))
 			message := d.Status.Hooks.PostHooks[0].Message
-			g.Expect(strings.HasPrefix(message, "waiting: the pods of Deployment/web")).To(Equal(tt.waits), message)
+			g.Expect(strings.HasPrefix(message, "waiting: the pods of "+w.String())).To(Equal(tt.waits), message)
 		})
 	}
 }

@@ -49,11 +49,11 @@ type Workload struct {
 	// Generation is the generation of the workload.
 	Generation int64
 	// Replicas is the number of replicas that the workload should have, Pods the number of its pods that have not
-	// ended, and Ready that of those that are ready. Settled means that its controller has seen Replicas and makes no
-	// more pods for an earlier number.
+	// ended, and Ready the names of those that are ready. Settled means that its controller has seen Replicas and makes
+	// no more pods for an earlier number.
 	Replicas int32
 	Pods     int
-	Ready    int
+	Ready    []string
 	Settled  bool
 	// PodLabels are the labels of its new pods.
 	PodLabels map[string]string

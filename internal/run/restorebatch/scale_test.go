@@ -28,7 +28,7 @@ func decideScaling(g Gomega, in Input, is Workload) Decision {
 	g.Expect(d.Look).To(BeTrue(), "the workloads must be read before anything is decided")
 	g.Expect(d.Create).To(BeEmpty())
 	g.Expect(d.Scale).To(BeEmpty())
-	in.Workloads = map[string]Workload{"Deployment/web": is}
+	in.Workloads = map[string]Workload{in.Batch.Status.ScaledDown[0].String(): is}
 	d = Next(in)
 	g.Expect(d.Look).To(BeFalse())
 	return d
