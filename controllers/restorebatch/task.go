@@ -61,8 +61,10 @@ func (d *data) resolve(
 		return refusal, nil
 	}
 	unreached := &read.Database{
-		Binding:  database.Binding{Database: vars.TargetDatabase},
-		Location: database.Location{Host: vars.TargetHost, Port: vars.TargetPort, Image: vars.TargetImage},
+		Binding: database.Binding{Database: vars.TargetDatabase},
+		Location: database.Location{
+			Host: vars.TargetHost, Port: vars.TargetPort, Image: vars.TargetImage, Version: vars.DatabaseVersion,
+		},
 	}
 	_, _, refusal, err := read.DatabaseTask(ctx, from, info, true, vars, unreached, components)
 	return refusal, err

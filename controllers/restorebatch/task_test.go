@@ -1,11 +1,14 @@
 package restorebatch
 
 import (
+	"strings"
 	"testing"
 
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/catalog"
@@ -67,6 +70,27 @@ func TestATaskThatIsRefusedIsFoundBeforeAnythingIsTouched(t *testing.T) {
 			w.Expect(w.children()).To(BeEmpty())
 			w.Expect(l.Heard()).NotTo(ContainElement(HavePrefix("stop")))
 			w.Expect(w.generation()).To(Equal(before))
+		})
+	}
+}
+
+// A Function of one's own takes the image that fits the version of the database, which only the database tells.
+func TestATaskThatNamesTheVersionOfTheDatabaseIsLeftToItsRestoreSession(t *testing.T) {
+	t.Parallel()
+	for variable, versions := range map[string][]string{"targetVersion": nil, "DB_VERSION": {"13.2", "16.3", "18.1"}} {
+		t.Run(variable, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			own := "own-" + strings.ToLower(strings.ReplaceAll(variable, "_", ""))
+			f, addon := &v1alpha1.Function{}, &v1alpha1.Addon{}
+			w.Expect(w.Client.Get(t.Context(), client.ObjectKey{Name: "postgres-restore"}, f)).To(Succeed())
+			w.Expect(w.Client.Get(t.Context(), client.ObjectKey{Name: "postgres-addon"}, addon)).To(Succeed())
+			f.ObjectMeta, addon.ObjectMeta = metav1.ObjectMeta{Name: own}, metav1.ObjectMeta{Name: own}
+			f.Spec.Image, f.Spec.AvailableVersions = "registry.example/own:${"+variable+"}", versions
+			catalog.FindTask(addon, "logical-backup-restore", true).Function = own
+			sessiontest.Create(t, w.Client, f, addon)
+			w.restore("back", w.database(), func(b *v1alpha1.RestoreBatch) { b.Spec.Targets[1].Addon.Name = own })
+			w.Expect(summary(w.settle("back"))).To(ContainElement("db: Succeeded/Succeeded of fourth"))
 		})
 	}
 }

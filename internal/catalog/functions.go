@@ -132,6 +132,9 @@ func mistakeOfEveryRestore(s *v1alpha1.FunctionStream, values variables.Values, 
 // known stands for the value of a variable that is known only when the task runs.
 const known = "known-later"
 
+// knownVersion stands for the version of a database: a Function's availableVersions are compared with it.
+const knownVersion = "0"
+
 // PlaceholdersOfBackup returns the built-in variables that a backup task can count on, with placeholder values. The
 // Snapshot is known only with a single Repository; zero repositories means one that is inferred.
 func PlaceholdersOfBackup(target *v1alpha1.TypedObjectReference, repositories int) variables.Builtin {
@@ -156,7 +159,7 @@ func LaterKnown(target *v1alpha1.TypedObjectReference) variables.Builtin {
 	if target != nil {
 		b.TargetKind, b.TargetName = target.Kind, target.Name
 		if target.IsDatabase() {
-			b.TargetHost, b.TargetPort, b.TargetImage = known, known, known
+			b.TargetHost, b.TargetPort, b.TargetImage, b.DatabaseVersion = known, known, known, knownVersion
 			// Other targets never name a database.
 			if target.Kind == v1alpha1.KindSecret || target.Kind == v1alpha1.KindCluster {
 				b.TargetDatabase = known

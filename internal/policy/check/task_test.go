@@ -237,3 +237,69 @@ func TestOlderNamesOfTasksStandForTheSameTask(t *testing.T) {
 	g.Expect(catalog.FindTask(addon, "own", false)).To(BeNil())
 	g.Expect(catalog.FindTask(addon, "LogicalBackup", true)).To(BeNil())
 }
+
+// versioned is a user's Addon whose Functions take the image that fits the version of the database.
+const versioned = `
+---
+apiVersion: backup.cairn.dev/v1alpha1
+kind: Function
+metadata: {name: own-restore}
+spec:
+  image: registry.example/own:${VERSION}
+  availableVersions: ["13.2", "16.3"]
+  args: [restore]
+  stream:
+    command: [psql]
+    args: [{value: "--dbname=dbname=${value:=postgres}"}, {value: "${args:=}", words: true}]
+    fileName: a.sql
+---
+apiVersion: backup.cairn.dev/v1alpha1
+kind: Function
+metadata: {name: own-backup}
+spec:
+  image: registry.example/own:${VERSION}
+  availableVersions: ["13.2", "16.3"]
+  args: [backup]
+  stream: {command: [pg_dump], fileName: a.sql}
+---
+apiVersion: backup.cairn.dev/v1alpha1
+kind: Addon
+metadata: {name: own}
+spec:
+  backupTasks:
+  - {name: dump, function: own-backup, driver: Kopia, executor: Job, parameters: [{name: secretName, usage: u}]}
+  restoreTasks:
+  - {name: back, function: own-restore, driver: Kopia, executor: Job, parameters: [{name: secretName}, {name: args}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: db, namespace: shop}
+---
+apiVersion: backup.cairn.dev/v1alpha1
+kind: BackupConfiguration
+metadata: {name: dbs, namespace: shop}
+spec:
+  target: {kind: Service, name: db}
+  backends: [{name: main, storageRef: {name: s3, namespace: backup}}]
+  sessions:
+  - name: nightly
+    scheduler: {schedule: "0 2 * * *"}
+    addon: {name: own, tasks: [{name: dump, params: {secretName: db}}]}
+    repositories: [{name: dbs, backend: main, directory: /dbs, encryptionSecret: {name: enc}}]
+`
+
+// Only the database tells its version. It is known when the run starts.
+func TestAFunctionOfAUserCanNameTheVersionOfTheDatabase(t *testing.T) {
+	for _, variable := range []string{"targetVersion", "DB_VERSION"} {
+		findings := Objects(objectsOf(t, restoreByOwn(variable, "--quiet")), "default", cluster(t))
+		NewWithT(t).Expect(findings).To(BeEmpty(), variable)
+	}
+}
+
+// restoreByOwn returns a restore of a database by the Addon of versioned, whose images are those of a variable.
+func restoreByOwn(variable, args string) string {
+	restore := strings.Replace(restoreOf("  dataSource: {repository: web, snapshot: latest}\n  addon: {name: own, "+
+		"tasks: [{name: back, params: {secretName: db, args: "+args+"}}]}\n"),
+		"{kind: PersistentVolumeClaim, name: uploads}", "{kind: Service, name: db}", 1)
+	return goodSet + restore + strings.ReplaceAll(versioned, "VERSION", variable)
+}
