@@ -116,17 +116,18 @@ func streamMistake(f *v1alpha1.Function, values variables.Values, restore bool) 
 }
 
 // mistakeOfEveryRestore returns what is wrong with a restore whatever the components of the Snapshot are, which only
-// the cluster knows: an argument can be wrong for a dump of everything alone, or for one of a part alone.
+// the cluster knows: an argument can be wrong for a dump of everything alone, or for one of a part alone. The part can
+// be the database that an argument names.
 func mistakeOfEveryRestore(s *v1alpha1.FunctionStream, values variables.Values, whole *v1alpha1.ResolvedStream) error {
-	mistake := restoreMistake(whole)
-	if mistake == nil || len(s.EachCommand) == 0 {
-		return mistake
+	mistake := restoreMistake(whole, known)
+	if mistake == nil {
+		return nil
 	}
 	part, err := values.Stream(s, known)
 	if err != nil {
 		return err
 	}
-	return restoreMistake(part)
+	return restoreMistake(part, known)
 }
 
 // known stands for the value of a variable that is known only when the task runs.

@@ -1,7 +1,6 @@
 package catalog
 
 import (
-	"cmp"
 	"fmt"
 	"path"
 	"slices"
@@ -81,7 +80,7 @@ func Streams(
 		}
 		stream, err := values.Stream(function.Spec.Stream, part)
 		if err == nil && restore {
-			err = restoreMistake(stream)
+			err = restoreMistake(stream, laterDatabase(vars))
 		}
 		if err != nil {
 			return nil, wrongParameters(addon, found, function, err)
@@ -91,32 +90,42 @@ func Streams(
 	return out, nil
 }
 
-// restoreMistake returns an error if the program of a restore would not do what it should.
-func restoreMistake(s *v1alpha1.ResolvedStream) error {
+// laterDatabase returns what stands for the database of the target if it is known only when the task runs, or "".
+func laterDatabase(vars Variables) string {
+	if vars.TargetDatabase == known {
+		return known
+	}
+	return ""
+}
+
+// restoreMistake returns an error if the program of a restore would not do what it should. later is what stands for the
+// name of a database that is known only when the task runs; "" if all names are known.
+func restoreMistake(s *v1alpha1.ResolvedStream, later string) error {
 	if s.SearchPath != "" {
 		if err := pgsearchpath.Check(s.SearchPath); err != nil {
 			return err
 		}
 	}
-	return barredArgument(s)
+	return barredArgument(s, later)
 }
 
 // barredArgument returns an error if an argument makes the client of a database end well without what the dump has, or
-// load it elsewhere.
-func barredArgument(s *v1alpha1.ResolvedStream) error {
+// load it elsewhere. later is that of restoreMistake.
+func barredArgument(s *v1alpha1.ResolvedStream, later string) error {
 	client := path.Base(s.Command[0])
 	options, set := clients[client], slices.Clone(s.Command)
 	for _, a := range s.Args {
 		set = append(set, a.Value)
 	}
-	into := ""
+	var into []string
 	for _, a := range s.Args {
 		name, value, _ := strings.Cut(a.Value, "=")
 		if a.IfKey == "" && options.database.is(name, a.Value, options.flags) {
-			if of := databaseOf(value); into != "" && into != of {
+			database := databaseOf(value)
+			if slices.ContainsFunc(into, func(d string) bool { return !maySame(d, database, later) }) {
 				return fmt.Errorf("with the argument %q, %s %s", name, client, options.database.why)
 			}
-			into = cmp.Or(into, databaseOf(value), noDatabase)
+			into = append(into, database)
 		}
 		for _, b := range options.barred {
 			if (b.beside == "" || slices.Contains(set, b.beside)) && b.is(name, a.Value, options.flags) {
@@ -127,8 +136,12 @@ func barredArgument(s *v1alpha1.ResolvedStream) error {
 	return nil
 }
 
-// noDatabase stands for a database whose name is in another word. No database has this name.
-const noDatabase = "\x00"
+// maySame reports whether two names can be those of the same database. An empty one stands for a name that is in
+// another word. later is that of restoreMistake.
+func maySame(a, b, later string) bool {
+	open := later != "" && (strings.Contains(a, later) || strings.Contains(b, later))
+	return a != "" && b != "" && (a == b || open)
+}
 
 // databaseOf returns the database that a connection string of PostgreSQL names: all of it, or the value of dbname.
 func databaseOf(connection string) string {

@@ -147,6 +147,9 @@ metadata: {name: db, namespace: shop}
 	for args, message := range map[string]string{
 		"--list":     "with the argument \"--list\", pg_restore would load nothing",
 		"--no-owner": "", "-t items": "", // in a dump of everything -t does no harm
+		"--dbname=shop":              "", // in a dump of shop neither
+		"--dbname=shop --dbname=web": "with the argument \"--dbname\", pg_restore would load the dump into another",
+		"-d shop":                    "with the argument \"-d\", pg_restore would load the dump into another",
 	} {
 		g := NewWithT(t)
 		restore := strings.Replace(restoreOf("  dataSource: {repository: web, snapshot: latest}\n  addon: {name: "+

@@ -296,6 +296,12 @@ func TestAFunctionOfAUserCanNameTheVersionOfTheDatabase(t *testing.T) {
 	}
 }
 
+// The dump can be of the database that the arguments name.
+func TestTheDatabaseOfAnArgumentIsLookedAtWithTheDump(t *testing.T) {
+	set := restoreByOwn("targetVersion", "--dbname=dbname=shop")
+	NewWithT(t).Expect(Objects(objectsOf(t, set), "default", cluster(t))).To(BeEmpty())
+}
+
 // restoreByOwn returns a restore of a database by the Addon of versioned, whose images are those of a variable.
 func restoreByOwn(variable, args string) string {
 	restore := strings.Replace(restoreOf("  dataSource: {repository: web, snapshot: latest}\n  addon: {name: own, "+
