@@ -105,3 +105,16 @@ func TestAScheduleThatIsLateStaysLateAsItChanges(t *testing.T) {
 		g.Expect(b.previous.OwedSlot).To(BeNil())
 	}
 }
+
+// Such a policy was written by a manager that knew more time zones, or by hand.
+func TestASlotIsOwedWhileNoScheduleCanBeRead(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	b := hourly(t, "11-20T08:40:00")
+	b.config.Scheduler.Schedule, b.previous.Schedule = "no schedule", "0 2 * * * Europe/Nowhere"
+	b.previous.OwedSlot = new(metav1.NewTime(at(t, "11-20T02:00:00")))
+	b.previous.LastSuccessTime = new(metav1.NewTime(at(t, "11-20T01:10:00")))
+	g.Expect(isProtected(t, &b, "11-20T07:09:00")).To(BeTrue())
+	g.Expect(isProtected(t, &b, "11-20T07:11:00")).To(BeFalse())
+	g.Expect(b.previous.OwedSlot).NotTo(BeNil())
+}

@@ -35,14 +35,10 @@ type protection struct {
 }
 
 // protect judges the last success of a session with a schedule.
-func protect(
-	b *sessionFacts, status *v1alpha1.SessionStatus, times schedule.Times, last backup.Success,
-) *protection {
+func protect(b *sessionFacts, status *v1alpha1.SessionStatus, last backup.Success) *protection {
 	p := &protection{session: b.config.Name, suspended: b.suspended(), empty: b.empty}
 	_, p.none = backup.WaitsSince(status, last, b.now)
-	p.due, _ = backup.SuccessDue(status, &b.config, last, b.now, func(_ string, from time.Time) (time.Time, error) {
-		return times.Next(from), nil
-	})
+	p.due, _ = backup.SuccessDue(status, &b.config, last, b.now, schedule.Next)
 	c := b.covered(last)
 	p.uncovered, p.losses, status.LastSuccessOf = c.uncovered, c.losses, c.digest
 	if p.late = b.now.After(p.due); p.late {
@@ -55,7 +51,7 @@ func protect(
 func (j *judgement) unreadable(b *sessionFacts, last backup.Success) {
 	j.status.Schedule = ""
 	j.status = backup.Scheduled(j.status, &b.config, b.identity, b.created)
-	j.protection = protect(b, &j.status, schedule.Times{}, last)
+	j.protection = protect(b, &j.status, last)
 	j.at(b.now, j.protection.due)
 }
 

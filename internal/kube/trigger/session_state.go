@@ -116,7 +116,7 @@ func judge(b sessionFacts) judgement {
 			j.status.NextSchedule = &metav1.Time{Time: next}
 		}
 	}
-	j.protection = protect(&b, &j.status, times, last)
+	j.protection = protect(&b, &j.status, last)
 	j.at(b.now, j.protection.due)
 	return j
 }
