@@ -19,7 +19,8 @@ import (
 // that restores it and web.
 func (w *world) database() func(*v1alpha1.RestoreBatch) {
 	w.T.Helper()
-	sessiontest.Create(w.T, w.Client, sessiontest.Database(w.Namespace, "db", true)...)
+	sessiontest.Create(w.T, w.Client, append(sessiontest.Database(w.Namespace, "db", true),
+		&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "db-auth"}})...)
 	w.snapshot("fourth", "fourth", "web", 4, false)
 	w.snapshot("fourth", "fourth", "db", 4, false)
 	dump := &v1alpha1.Snapshot{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "shop-db-fourth"}}

@@ -2,6 +2,12 @@ package restorebatch
 
 import (
 	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/catalog"
@@ -34,9 +40,8 @@ func (d *data) task(ctx context.Context, t *v1alpha1.RestoreBatchTarget, s *v1al
 	vars.MoverImage, vars.Namespace, vars.Snapshot, vars.Confirm = d.MoverImage, d.batch.Namespace, s.Name, t.Confirm
 	vars.RestoreSession = policy.RestoreSessionName(d.batch.Name, t.Name)
 	refusal, err := d.resolve(ctx, t, s, info, vars)
-	if refusal == nil && t.Target != nil && t.Target.Kind == v1alpha1.KindService &&
-		catalog.RestoreParams(t.Addon)[catalog.ParamSecretName] == "" {
-		refusal = read.NoSecret(*t.Target)
+	if refusal == nil && err == nil && t.Target != nil && t.Target.Kind == v1alpha1.KindService {
+		return d.databaseSecret(ctx, t)
 	}
 	found := obstacle{refusal: refusal}
 	if refusal != nil &&
@@ -44,6 +49,25 @@ func (d *data) task(ctx context.Context, t *v1alpha1.RestoreBatchTarget, s *v1al
 		found.wait = run.WaitForChild // a GitOps tool can have applied it at the same moment
 	}
 	return found, err
+}
+
+// databaseSecret refuses a Service without a Secret for its database: the mover would find out that it is not there.
+func (d *data) databaseSecret(ctx context.Context, t *v1alpha1.RestoreBatchTarget) (obstacle, error) {
+	name := catalog.RestoreParams(t.Addon)[catalog.ParamSecretName]
+	if name == "" {
+		return obstacle{refusal: read.NoSecret(*t.Target)}, nil
+	}
+	secret := &metav1.PartialObjectMetadata{}
+	secret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
+	key := client.ObjectKey{Namespace: d.batch.Namespace, Name: name}
+	err := d.APIReader.Get(ctx, key, secret)
+	if !apierrors.IsNotFound(err) {
+		return obstacle{}, client.IgnoreNotFound(err)
+	}
+	return obstacle{wait: run.WaitForChild, refusal: &v1alpha1.ResolvedError{
+		Reason:  v1alpha1.ReasonDatabaseSecretNotAvailable,
+		Message: fmt.Sprintf("there is no Secret %s, which the parameter %s names", key, catalog.ParamSecretName),
+	}}, nil
 }
 
 // resolve resolves the task of a target, as its RestoreSession does.

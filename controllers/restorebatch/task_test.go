@@ -42,6 +42,9 @@ func TestATaskThatIsRefusedIsFoundBeforeAnythingIsTouched(t *testing.T) {
 		"no Secret": {func(_ *world, db *v1alpha1.RestoreBatchTarget) {
 			db.Addon.Tasks[0].Params = nil
 		}, v1alpha1.ReasonInvalidParameters, "set the parameter secretName"},
+		"a Secret that never comes": {func(_ *world, db *v1alpha1.RestoreBatchTarget) {
+			db.Addon.Tasks[0].Params = catalog.NewParams(map[string]string{"secretName": "db-aut"})
+		}, v1alpha1.ReasonDatabaseSecretNotAvailable, "/db-aut, which the parameter secretName names"},
 		"a dump into a volume": {func(w *world, db *v1alpha1.RestoreBatchTarget) {
 			db.Target = &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "db"}
 			db.Addon = nil
