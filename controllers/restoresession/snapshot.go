@@ -102,23 +102,35 @@ func (r *Reconciler) chooseSnapshot(ctx context.Context, look *lookup, namespace
 	case snap != nil:
 		look.HoldsLess = restore.HoldsLess(snap, list.Items, moment, restore.Asks(source.Components, source.Rules), now)
 		return snap, nil
-	case damaged != nil:
+	}
+	if last := restore.LastWhole(list.Items, source.Repository, moment, now); last != nil {
+		look.Error = restore.LastWholeRefusal(last, damaged, which, now)
+		return nil, nil
+	}
+	if damaged != nil {
 		look.refuse(0, v1alpha1.ReasonSnapshotDamaged,
 			"every successful Snapshot of Repository %s%s is damaged. The newest is %s: %s. To restore what is left "+
 				"of it, name it in dataSource.snapshot with dataSource.allowDamaged (cairn restore --allow-damaged)",
 			source.Repository, which, damaged.Name, restore.DamageOf(damaged, nil))
 		return nil, nil
 	}
-	message := fmt.Sprintf("Repository %s has no successful Snapshot%s", source.Repository, which)
+	return nil, r.noSnapshot(ctx, look, namespace, which, len(list.Items) == 0)
+}
+
+// noSnapshot refuses a restore for which its Repository has no successful Snapshot. when limits the time in words, and
+// empty reports that it has none at all.
+func (r *Reconciler) noSnapshot(ctx context.Context, look *lookup, namespace, when string, empty bool) error {
+	source := look.session.Spec.DataSource
+	message := fmt.Sprintf("Repository %s has no successful Snapshot%s", source.Repository, when)
 	if namespace == look.session.Namespace { // what exists elsewhere is a secret of its namespace
 		key := client.ObjectKey{Namespace: namespace, Name: source.Repository}
 		var repo v1alpha1.Repository
 		err := read.Get(ctx, r.APIReader, key, &repo)
 		if client.IgnoreNotFound(err) != nil {
-			return nil, fmt.Errorf("get Repository %s: %w", key, err)
+			return fmt.Errorf("get Repository %s: %w", key, err)
 		}
 		switch {
-		case err != nil && len(list.Items) == 0:
+		case err != nil && empty:
 			message = fmt.Sprintf("there is no Repository %s: correct dataSource.repository", source.Repository)
 		case err == nil && !policy.HoldsVolumeSnapshots(&repo):
 			message += fmt.Sprintf(". If its backend holds backups that the cluster has lost, bring them back: cairn "+
@@ -126,7 +138,7 @@ func (r *Reconciler) chooseSnapshot(ctx context.Context, look *lookup, namespace
 		}
 	}
 	look.refuse(0, v1alpha1.ReasonSnapshotNotFound, "%s", message)
-	return nil, nil
+	return nil
 }
 
 // namedSnapshot reads the Snapshot that the data source names.

@@ -55,7 +55,7 @@ func DamageRefusal(s *v1alpha1.Snapshot, source *v1alpha1.RestoreDataSource) *v1
 // as held. It returns nil for any other Snapshot, or if source consents.
 func DeletionRefusal(s *v1alpha1.Snapshot, source *v1alpha1.RestoreDataSource, held bool) *v1alpha1.ResolvedError {
 	began := retention.RemovalBegan(s.Status.Conditions)
-	held = held || conditions.GetReason(s, v1alpha1.ConditionWiped) == v1alpha1.ReasonLastSuccess
+	held = held || StaysAsLast(s)
 	if source.AllowDamaged || !began && (held || s.DeletionTimestamp == nil) {
 		return nil
 	}
@@ -66,6 +66,50 @@ func DeletionRefusal(s *v1alpha1.Snapshot, source *v1alpha1.RestoreDataSource, h
 	return workload.Fail(v1alpha1.ReasonSnapshotDamaged,
 		"Snapshot %s is being deleted, and %s: name another Snapshot, or create another restore with "+
 			"dataSource.allowDamaged (cairn restore --allow-damaged)", s.Name, what)
+}
+
+// StaysAsLast reports whether the data of a Snapshot stays because no other one is left whole, although retention has
+// let it go.
+func StaysAsLast(s *v1alpha1.Snapshot) bool {
+	return conditions.GetReason(s, v1alpha1.ConditionWiped) == v1alpha1.ReasonLastSuccess
+}
+
+// LastWhole returns the newest Snapshot of a Repository that before allows and that stays as the last whole one, or
+// nil. now counts their times. Who asks for the latest does not get it.
+func LastWhole(
+	snapshots []v1alpha1.Snapshot, repository string, before Before, now time.Time,
+) (last *v1alpha1.Snapshot) {
+	var lastAt time.Time
+	for i := range snapshots {
+		s := &snapshots[i]
+		if s.Spec.Repository != repository || !StaysAsLast(s) || !retention.Undamaged(s) ||
+			v1alpha1.HasRecordAnnotation(s.Annotations) {
+			continue
+		}
+		if at := s.MadeBy(now).Time; before.Allows(at) && newer(s, last, at, lastAt, now) {
+			last, lastAt = s, at
+		}
+	}
+	return last
+}
+
+// LastWholeRefusal says how to restore what LastWhole has returned. when limits the time in words, and damaged is the
+// newest damaged Snapshot or nil.
+func LastWholeRefusal(last, damaged *v1alpha1.Snapshot, when string, now time.Time) *v1alpha1.ResolvedError {
+	reason, how := v1alpha1.ReasonSnapshotNotFound, "(cairn restore --snapshot)"
+	if damaged != nil {
+		reason = v1alpha1.ReasonSnapshotDamaged
+	}
+	if retention.RemovalBegan(last.Status.Conditions) {
+		how = "with dataSource.allowDamaged (cairn restore --allow-damaged): a part of its data can be gone already"
+	}
+	message := fmt.Sprintf("no Snapshot of Repository %s%s is left whole but %s of %s, which retention has let go and "+
+		"whose data stays until another backup succeeds. To restore it, name it in dataSource.snapshot %s",
+		last.Spec.Repository, when, last.Name, last.MadeBy(now).UTC().Format(time.RFC3339), how)
+	if over := passedOverMessage(damaged, now); over != "" {
+		message += ". " + over
+	}
+	return workload.Fail(reason, "%s", message)
 }
 
 // passedOverMessage says that a restore of the latest Snapshot does not take the newest one. It returns "" if it does.

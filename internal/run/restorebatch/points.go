@@ -103,7 +103,11 @@ func choose(
 
 // damageOf says why a Snapshot can't be restored as a whole, or returns "".
 func damageOf(s *v1alpha1.Snapshot) string {
-	if s.DeletionTimestamp != nil {
+	switch {
+	case s.DeletionTimestamp != nil && restore.StaysAsLast(s):
+		return "retention has let it go, and its data stays as the last whole one: restore it alone by its name " +
+			"(cairn restore --snapshot)"
+	case s.DeletionTimestamp != nil:
 		return "it is being deleted"
 	}
 	return restore.DamageOf(s, nil)

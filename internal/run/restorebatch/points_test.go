@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -213,6 +214,13 @@ func TestDamagedSnapshotsDoNotCount(t *testing.T) {
 	half[3] = pointSnapshot("second", "second", "db", 2, func(s *v1alpha1.Snapshot) {
 		s.Annotations = map[string]string{v1alpha1.AnnotationHalfRestored: "broke-off"}
 	})
+	held := slices.Clone(list)
+	for i, target := range []string{"web", "db"} {
+		held[i] = pointSnapshot("first", "first", target, 1, func(s *v1alpha1.Snapshot) {
+			s.DeletionTimestamp = &metav1.Time{Time: later}
+			conditions.MarkFalse(s, v1alpha1.ConditionWiped, v1alpha1.ReasonLastSuccess, "it is the last")
+		})
+	}
 	spec := func(run string, allow bool) *v1alpha1.RestoreBatchSpec {
 		return &v1alpha1.RestoreBatchSpec{
 			DataSource: v1alpha1.RestoreBatchDataSource{BackupBatch: "shop", BackupSession: run, AllowDamaged: allow},
@@ -246,6 +254,10 @@ func TestDamagedSnapshotsDoNotCount(t *testing.T) {
 		},
 		"latest, but there is no more": {
 			list[2:], spec("latest", false), "", v1alpha1.ReasonSnapshotDamaged, "allowDamaged",
+		},
+		"latest, and retention has let the last whole ones go": {
+			held, spec("latest", false), "", v1alpha1.ReasonSnapshotDamaged, "Snapshot db-first: retention has let " +
+				"it go, and its data stays as the last whole one: restore it alone by its name",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
