@@ -28,7 +28,7 @@ type Policy struct {
 	// opened. SomeUnreadable are those of which another backup can be read. Lose adds them.
 	Unreadable, SomeUnreadable []string
 	// why has what a row adds to a flaw: the reasons of both, and how many backups are damaged.
-	why map[flaw]string
+	why map[flaw][]string
 	// Empty are the names of targets whose selectors find nothing.
 	Empty []string
 	// LastSuccess is when the last successful run ended. Zero means that none is known.
@@ -85,11 +85,15 @@ func (p *Policy) Damage(target string, newest bool, damaged, of int) {
 	}
 }
 
+// because notes a reason of a flaw. Several targets of a policy can be the same object, each with its reason.
 func (p *Policy) because(target, what, why string) {
 	if p.why == nil {
-		p.why = map[flaw]string{}
+		p.why = map[flaw][]string{}
 	}
-	p.why[flaw{target, what}] = why
+	f := flaw{target, what}
+	if !slices.Contains(p.why[f], why) {
+		p.why[f] = append(p.why[f], why)
+	}
 }
 
 // kept is what a page says first, as long as somebody keeps it.
@@ -225,7 +229,7 @@ func targets(p Policy) string {
 	for _, f := range flaws {
 		first := slices.DeleteFunc(slices.Clone(f.names), func(t string) bool { return said[t] != "" })
 		groups = append(groups, group{first, f.what})
-		for _, t := range f.names {
+		for _, t := range unique(f.names) {
 			said[t] = p.says(said[t], flaw{t, f.what})
 		}
 	}
@@ -254,11 +258,16 @@ func targets(p Policy) string {
 	return strings.Join(shown, ", ")
 }
 
+// unique returns each name once: several targets of a policy can be the same object.
+func unique(names []string) []string {
+	return slices.Compact(slices.Sorted(slices.Values(names)))
+}
+
 // says adds a flaw of a target to what is said of it already.
 func (p *Policy) says(already string, f flaw) string {
 	text := f.what
-	if why := p.why[f]; why != "" {
-		text += ": " + escape(why)
+	if why := p.why[f]; len(why) > 0 {
+		text += ": " + escape(strings.Join(why, ", "))
 	}
 	if already != "" {
 		return already + "; " + text

@@ -81,6 +81,29 @@ func TestPageSaysBeforeWhenNoPolicyBecomesLate(t *testing.T) {
 	}
 }
 
+// One database can be backed up in two ways: two targets of a batch name the same Service.
+func TestPageSaysOnceWhatIsWrongWithAnObjectOfTwoTargets(t *testing.T) {
+	t.Parallel()
+	for want, edit := range map[string]func(*Policy){
+		"no backup yet": func(p *Policy) { p.NoBackup = p.Targets },
+		"newest backup damaged: 1 of 4, 2 of 9": func(p *Policy) {
+			p.Damage("Service/db", true, 1, 4)
+			p.Damage("Service/db", true, 2, 9)
+		},
+		"newest backup damaged: 1 of 4; some backups damaged: 2 of 9": func(p *Policy) {
+			p.Damage("Service/db", true, 1, 4)
+			p.Damage("Service/db", false, 2, 9)
+		},
+	} {
+		p := Policy{
+			Namespace: "shop", Kind: "BackupBatch", Name: "shop", Targets: []string{"Service/db", "Service/db"},
+		}
+		edit(&p)
+		page := string(Page("production", []Policy{p}, 0))
+		NewWithT(t).Expect(page).To(ContainSubstring("| BackupBatch/shop | Service/db (**"+want+"**)"), page)
+	}
+}
+
 // Who reads nothing but the branch learns that a restore would fail.
 func TestPageNamesDamagedBackups(t *testing.T) {
 	t.Parallel()
