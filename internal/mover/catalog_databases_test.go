@@ -132,7 +132,8 @@ func TestTheRowsOfOneTableOfPostgreSQL(t *testing.T) {
 	g.Expect(s.psql("orders", `SELECT relrowsecurity, has_table_privilege('clerk', 'public.items', 'SELECT'),
 		(SELECT name FROM child), (SELECT name FROM acme.items), (SELECT tgenabled FROM pg_trigger WHERE tgname = 'off')
 		FROM pg_class WHERE oid = 'public.items'::regclass`)).To(Equal("t|t|child|acme|D\n"))
-	out, err = s.run(dir, "", strings.NewReplacer("=public.items", "=public.parts", "ONLY public.items", "public.parts").Replace(rows))
+	parts := strings.NewReplacer("=public.items", "=public.parts", "ONLY public.items", "public.parts")
+	out, err = s.run(dir, "", parts.Replace(rows))
 	g.Expect(err).To(HaveOccurred(), out)
 	g.Expect(names("part")).To(Equal("a,b\n"), "its rows are not those of parts: %s", out)
 
@@ -143,7 +144,8 @@ func TestTheRowsOfOneTableOfPostgreSQL(t *testing.T) {
 		g.Expect(err).To(HaveOccurred(), out)
 		out, err = of(gone, table)
 		g.Expect(err).NotTo(HaveOccurred(), out)
-		g.Expect(s.psql("orders", "SELECT string_agg(name, ',' ORDER BY id) FROM public."+table)).To(Equal("a,b\n"), out)
+		back := "SELECT string_agg(name, ',' ORDER BY id) FROM public." + table
+		g.Expect(s.psql("orders", back)).To(Equal("a,b\n"), out)
 	}
 }
 
