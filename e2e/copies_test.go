@@ -74,6 +74,7 @@ spec:
   - name: writer
     image: cairn.local/toolbox:dev
     args: [pairs, /data/pairs]
+    resources: {requests: {cpu: 10m}, limits: {cpu: 200m}}
     securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
     volumeMounts: [{name: data, mountPath: /data}]
   volumes: [{name: data, persistentVolumeClaim: {claimName: data}}]

@@ -65,8 +65,8 @@ func (d Database) statefulSet() *appsv1.StatefulSet {
 	labels := map[string]string{"app": d.Name}
 	container := corev1.Container{
 		Name: "database", Image: "cairn.local/" + d.Image + ":dev",
-		Ports:          []corev1.ContainerPort{{ContainerPort: databasePorts[d.Image]}},
-		ReadinessProbe: d.probe(),
+		Ports:        []corev1.ContainerPort{{ContainerPort: databasePorts[d.Image]}},
+		StartupProbe: d.probe(),
 		SecurityContext: &corev1.SecurityContext{
 			AllowPrivilegeEscalation: new(false), ReadOnlyRootFilesystem: new(true),
 			Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
@@ -128,9 +128,10 @@ func secretVolume(name, secret string) corev1.Volume {
 	}
 }
 
-// probe asks the server whether it takes connections: ports are open before that.
+// probe asks the server whether it takes connections: ports are open before that. It ends once the server does: a
+// readiness probe would start a program each second as long as the pod runs.
 func (d Database) probe() *corev1.Probe {
-	probe := &corev1.Probe{PeriodSeconds: 1, TimeoutSeconds: 5}
+	probe := &corev1.Probe{PeriodSeconds: 1, TimeoutSeconds: 5, FailureThreshold: 300}
 	switch d.Image {
 	case "postgresql":
 		probe.Exec = &corev1.ExecAction{Command: []string{"pg_isready", "-h", "/tmp", "-q"}}

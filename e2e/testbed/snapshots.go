@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -92,11 +93,17 @@ func (t *Testbed) component(ctx context.Context, verb, name string) error {
 func PairsContainer(volume string) corev1.Container {
 	return corev1.Container{
 		Name: "pairs", Image: "cairn.local/toolbox:dev", Args: []string{"pairs", "/data"},
-		ReadinessProbe: &corev1.Probe{
-			PeriodSeconds: 1, TimeoutSeconds: 5,
+		// A readiness probe would start a program each second as long as the pod runs.
+		StartupProbe: &corev1.Probe{
+			PeriodSeconds: 1, TimeoutSeconds: 5, FailureThreshold: 300,
 			ProbeHandler: corev1.ProbeHandler{
 				Exec: &corev1.ExecAction{Command: []string{"/toolbox", "cat", "/data/a/0000"}},
 			},
+		},
+		// It would take a processor for itself.
+		Resources: corev1.ResourceRequirements{
+			Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("10m")},
+			Limits:   corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("200m")},
 		},
 		SecurityContext: &corev1.SecurityContext{
 			AllowPrivilegeEscalation: new(false), RunAsNonRoot: new(true), RunAsUser: ptr.To[int64](65532),
