@@ -198,9 +198,8 @@ func whyStays(
 	return hold{}, nil
 }
 
-// keepsWhole returns the sessions of which a Repository keeps a whole Snapshot. One that a scan made is none before a
-// check has looked at it: the scan does not see what is damaged. For a Snapshot of which nobody knows the
-// BackupConfiguration, each session of the name counts.
+// keepsWhole returns the sessions of which a Repository keeps a whole Snapshot. For a Snapshot of which nobody knows
+// the BackupConfiguration, each session of the name counts.
 func (r *Reconciler) keepsWhole(
 	ctx context.Context, repository *v1alpha1.Repository,
 ) (map[retention.Session]bool, error) {
@@ -208,8 +207,7 @@ func (r *Reconciler) keepsWhole(
 		client.UnsafeDisableDeepCopy)
 	out := map[retention.Session]bool{}
 	for _, s := range all {
-		if s.DeletionTimestamp.IsZero() && retention.Undamaged(s) && !retention.Unchecked(s) &&
-			retention.Owns(repository, s) {
+		if s.DeletionTimestamp.IsZero() && retention.Whole(s) && retention.Owns(repository, s) {
 			session := retention.SessionOf(s)
 			out[session], out[retention.Session{Name: session.Name}] = true, true
 		}

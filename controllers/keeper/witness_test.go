@@ -119,6 +119,9 @@ func TestWhatAScanMadeReleasesNoWholeSnapshotBeforeACheck(t *testing.T) {
 	s.did(next, "")
 	gone(t, next, "its result is written")
 
+	half := s.snapshot(s.repository, 1, good, func(x *v1alpha1.Snapshot) {
+		x.Annotations = map[string]string{v1alpha1.AnnotationHalfRestored: "of a restore that broke off"}
+	})
 	rebuilt := s.snapshot(s.repository, 4, good, func(x *v1alpha1.Snapshot) {
 		x.Annotations = map[string]string{v1alpha1.AnnotationRebuilt: "uid"}
 	})
@@ -127,8 +130,9 @@ func TestWhatAScanMadeReleasesNoWholeSnapshotBeforeACheck(t *testing.T) {
 	s.again(job)
 	check, keep := s.job(job, next)
 	g.Expect(keep.Keep[0].Remove).To(BeEmpty(), "nobody has looked at what the scan found")
-	g.Expect(keep.Keep[0].Check).To(HaveExactElements(HaveField("Snapshot", rebuilt.Name)))
-	s.found(check, 1)
+	g.Expect(keep.Keep[0].Check).To(HaveExactElements(
+		HaveField("Snapshot", half.Name), HaveField("Snapshot", rebuilt.Name)))
+	s.found(check, 2)
 	integrity(t, rebuilt, "true")
 	last, keep := s.job(job, next, check)
 	g.Expect(keep.Keep[0].Remove).To(HaveExactElements(HaveField("Name", older.Name)), "the check ends the wait")

@@ -25,6 +25,12 @@ func Undamaged(s *v1alpha1.Snapshot) bool {
 // Unchecked reports whether a scan made a Snapshot and no check has looked at it since.
 func Unchecked(s *v1alpha1.Snapshot) bool { return s.Status.Integrity == nil && s.Rebuilt() }
 
+// Whole reports whether a Snapshot stands for others that retention lets go: it succeeded, is not known to be damaged,
+// was not made of what a restore had left half written, and not by a scan alone, which does not see what is damaged.
+func Whole(s *v1alpha1.Snapshot) bool {
+	return Undamaged(s) && !Unchecked(s) && s.Annotations[v1alpha1.AnnotationHalfRestored] == ""
+}
+
 // MarkDeleted writes to a Snapshot whose data is gone that somebody deleted the Snapshot, and reports whether it did.
 // It changes no reason that is set already.
 func MarkDeleted(s *v1alpha1.Snapshot) bool {

@@ -75,7 +75,8 @@ func StaysAsLast(s *v1alpha1.Snapshot) bool {
 }
 
 // LastWhole returns the newest Snapshot of a Repository that before allows and that stays as the last whole one, or
-// nil. now counts their times. Who asks for the latest does not get it.
+// nil. Several can stay until one is whole without a doubt: such a one comes first. now counts their times. Who asks
+// for the latest does not get it.
 func LastWhole(
 	snapshots []v1alpha1.Snapshot, repository string, before Before, now time.Time,
 ) (last *v1alpha1.Snapshot) {
@@ -86,7 +87,12 @@ func LastWhole(
 			v1alpha1.HasRecordAnnotation(s.Annotations) {
 			continue
 		}
-		if at := s.MadeBy(now).Time; before.Allows(at) && newer(s, last, at, lastAt, now) {
+		at := s.MadeBy(now).Time
+		if !before.Allows(at) {
+			continue
+		}
+		if last == nil || retention.Whole(s) && !retention.Whole(last) ||
+			retention.Whole(s) == retention.Whole(last) && newer(s, last, at, lastAt, now) {
 			last, lastAt = s, at
 		}
 	}
@@ -104,7 +110,8 @@ func LastWholeRefusal(last, damaged *v1alpha1.Snapshot, when string, now time.Ti
 		how = "with dataSource.allowDamaged (cairn restore --allow-damaged): a part of its data can be gone already"
 	}
 	message := fmt.Sprintf("no Snapshot of Repository %s%s is left whole but %s of %s, which retention has let go and "+
-		"whose data stays until another backup succeeds. To restore it, name it in dataSource.snapshot %s",
+		"whose data stays until another backup succeeds: pause the policy. To restore it, name it in "+
+		"dataSource.snapshot %s",
 		last.Spec.Repository, when, last.Name, last.MadeBy(now).UTC().Format(time.RFC3339), how)
 	if over := passedOverMessage(damaged, now); over != "" {
 		message += ". " + over
