@@ -3,6 +3,8 @@ package restorebatch
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -39,9 +41,9 @@ func (d *data) task(ctx context.Context, t *v1alpha1.RestoreBatchTarget, s *v1al
 	vars := catalog.PlaceholdersOfRestore(t.Target)
 	vars.MoverImage, vars.Namespace, vars.Snapshot, vars.Confirm = d.MoverImage, d.batch.Namespace, s.Name, t.Confirm
 	vars.RestoreSession = policy.RestoreSessionName(d.batch.Name, t.Name)
-	refusal, err := d.resolve(ctx, t, s, info, vars)
+	streams, refusal, err := d.resolve(ctx, t, s, info, vars)
 	if refusal == nil && err == nil && t.Target != nil && t.Target.Kind == v1alpha1.KindService {
-		return d.databaseSecret(ctx, t)
+		return d.databaseSecret(ctx, t, streams)
 	}
 	found := obstacle{refusal: refusal}
 	if refusal != nil &&
@@ -52,10 +54,16 @@ func (d *data) task(ctx context.Context, t *v1alpha1.RestoreBatchTarget, s *v1al
 }
 
 // databaseSecret refuses a Service without a Secret for its database: the mover would find out that it is not there.
-func (d *data) databaseSecret(ctx context.Context, t *v1alpha1.RestoreBatchTarget) (obstacle, error) {
+// The Secret may be missing where no program needs a key of it, as that of a Redis without a password.
+func (d *data) databaseSecret(
+	ctx context.Context, t *v1alpha1.RestoreBatchTarget, streams []catalog.ComponentStream,
+) (obstacle, error) {
 	name := catalog.RestoreParams(t.Addon)[catalog.ParamSecretName]
 	if name == "" {
 		return obstacle{refusal: read.NoSecret(*t.Target)}, nil
+	}
+	if !slices.ContainsFunc(streams, needsKey) {
+		return obstacle{}, nil
 	}
 	secret := &metav1.PartialObjectMetadata{}
 	secret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
@@ -70,19 +78,29 @@ func (d *data) databaseSecret(ctx context.Context, t *v1alpha1.RestoreBatchTarge
 	}}, nil
 }
 
-// resolve resolves the task of a target, as its RestoreSession does.
+// needsKey reports whether the program of a stream does not run without some key of the Secret.
+func needsKey(s catalog.ComponentStream) bool {
+	return slices.ContainsFunc(s.Stream.Env, func(e v1alpha1.StreamEnv) bool {
+		return e.SecretKey != "" && e.IfKey == ""
+	}) || slices.ContainsFunc(s.Stream.Files, func(f v1alpha1.StreamFile) bool {
+		return f.IfKey == "" && strings.Contains(f.Content, "$(")
+	})
+}
+
+// resolve resolves the task of a target, as its RestoreSession does. It returns the programs of a database's
+// components.
 func (d *data) resolve(
 	ctx context.Context, t *v1alpha1.RestoreBatchTarget, s *v1alpha1.Snapshot, info v1alpha1.AddonInfo,
 	vars catalog.Variables,
-) (*v1alpha1.ResolvedError, error) {
+) ([]catalog.ComponentStream, *v1alpha1.ResolvedError, error) {
 	from := read.FallbackReader{Reader: d.Client, Live: d.APIReader}
 	if t.Target == nil || !t.Target.IsDatabase() || len(info.Tasks) != 1 {
 		_, _, refusal, err := read.RestoreTask(ctx, from, info, vars)
-		return refusal, err
+		return nil, refusal, err
 	}
 	components, refusal := restore.ChooseComponents(s, t.Components)
 	if refusal != nil {
-		return refusal, nil
+		return nil, refusal, nil
 	}
 	unreached := &read.Database{
 		Binding: database.Binding{Database: vars.TargetDatabase},
@@ -90,6 +108,6 @@ func (d *data) resolve(
 			Host: vars.TargetHost, Port: vars.TargetPort, Image: vars.TargetImage, Version: vars.DatabaseVersion,
 		},
 	}
-	_, _, refusal, err := read.DatabaseTask(ctx, from, info, true, vars, unreached, components)
-	return refusal, err
+	_, streams, refusal, err := read.DatabaseTask(ctx, from, info, true, vars, unreached, components)
+	return streams, refusal, err
 }

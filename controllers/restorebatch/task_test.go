@@ -98,6 +98,26 @@ func TestATaskThatNamesTheVersionOfTheDatabaseIsLeftToItsRestoreSession(t *testi
 	}
 }
 
+// A Service names a Secret although its Redis has no password.
+func TestADatabaseWithoutAPasswordNeedsNoSecret(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.gone(w.deployment("kubectl"))
+	w.restore("back", w.database(), func(b *v1alpha1.RestoreBatch) {
+		dump := &v1alpha1.Snapshot{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "shop-db-fourth"}}
+		bed.EditStatus(t, dump, func() {
+			dump.Status.Components = map[string]v1alpha1.Component{"dump": {
+				Phase: v1alpha1.SnapshotSucceeded, Driver: v1alpha1.DriverKopia, ID: "k-dump",
+			}}
+		})
+		addon := b.Spec.Targets[1].Addon
+		addon.Name = "redis-addon"
+		addon.Tasks[0].Params = catalog.NewParams(map[string]string{"secretName": "none"})
+	})
+	b := w.settle("back")
+	w.Expect(b.Status.Phase).To(Equal(v1alpha1.RestoreSessionSucceeded), "%v", summary(b))
+}
+
 // args adds arguments of the program to the parameters of a database.
 func args(t *v1alpha1.RestoreBatchTarget, args string) {
 	t.Addon.Tasks[0].Params = catalog.NewParams(map[string]string{"secretName": "db-auth", "args": args})
