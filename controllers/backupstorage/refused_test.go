@@ -82,14 +82,22 @@ func storageIn(t *testing.T, job *batchv1.Job) task.Storage {
 	return in.Storage
 }
 
-// Who names another place in the BackupStorage begins anew there.
-func TestAStorageInAnotherPlaceIsInitialised(t *testing.T) {
-	t.Parallel()
-	g, s := NewWithT(t), storageOf(t)
+// readyStorage returns a BackupStorage that is Ready, and the init Job that has initialised it and is gone.
+func readyStorage(t *testing.T) (*v1alpha1.BackupStorage, *batchv1.Job) {
+	t.Helper()
+	s := storageOf(t)
 	first := kubelet.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage)
 	kubelet.Finish(t, bed.Client, first, kubelet.Report(success()), now.Now())
 	expect(t, s, v1alpha1.ReasonReady)
 	noJobs(t, s.Namespace)
+	return s, first
+}
+
+// Who names another place in the BackupStorage begins anew there.
+func TestAStorageInAnotherPlaceIsInitialised(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	s, first := readyStorage(t)
 	bed.Edit(t, s, func() { s.Spec.Storage.S3.Prefix += "-other" })
 	g.Expect(storageIn(t, kubelet.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage, first)).MustExist).
 		To(BeFalse())
@@ -98,11 +106,8 @@ func TestAStorageInAnotherPlaceIsInitialised(t *testing.T) {
 // Who changes a BackupStorage back, as its Repositories advise, finds the place that is lost as empty as before.
 func TestAStorageThatIsChangedBackMustExist(t *testing.T) {
 	t.Parallel()
-	g, s := NewWithT(t), storageOf(t)
-	first := kubelet.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage)
-	kubelet.Finish(t, bed.Client, first, kubelet.Report(success()), now.Now())
-	expect(t, s, v1alpha1.ReasonReady)
-	noJobs(t, s.Namespace)
+	g := NewWithT(t)
+	s, first := readyStorage(t)
 	repository := func(name string) *v1alpha1.Repository {
 		r := &v1alpha1.Repository{
 			ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: name},

@@ -6,6 +6,7 @@ import (
 
 	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
+	batchv1 "k8s.io/api/batch/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -60,20 +61,7 @@ func TestTheLastWholeSnapshotStaysThatRetentionLetGo(t *testing.T) {
 	g, s := NewWithT(t), newShop(t)
 	bed.EditStatus(t, s.repository, func() { s.repository.Status.LastBackupTime = &metav1.Time{Time: now.Now()} })
 	s.snapshot(s.repository, 1, good, func(x *v1alpha1.Snapshot) { x.Spec.Session = "hourly" })
-	newest := s.snapshot(s.repository, 2, good)
-	older := s.snapshot(s.repository, 3, good)
-	s.policy("c", last(1), "web")
-	job, keep := s.job()
-	g.Expect(keep.Keep[0].Remove).To(HaveExactElements(HaveField("Name", older.Name)))
-	s.did(job, v1alpha1.ReasonUnreachable)
-	gone(t, job, "its result is written")
-	g.Expect(bed.Client.Delete(t.Context(), newest)).To(Succeed())
-	bed.Cached(t, newest)
-	s.again(job)
-	next, keep := s.job(job)
-	g.Expect(keep.Keep[0].Remove).To(BeEmpty())
-	s.did(next, "")
-	gone(t, next, "its result is written")
+	older, job, next := s.lastWhole()
 	s.expectHeld(older, v1alpha1.ReasonLastSuccess, "its removal had begun, and a part of it can be gone")
 	g.Expect(retention.Waits(v1alpha1.ReasonLastSuccess)).To(BeTrue(), "nothing has failed")
 	s.expectNoPolls()
@@ -83,6 +71,28 @@ func TestTheLastWholeSnapshotStaysThatRetentionLetGo(t *testing.T) {
 	last, keep := s.job(job, next)
 	g.Expect(keep.Keep[0].Remove).To(HaveExactElements(HaveField("Name", older.Name)), "there is another one")
 	s.did(last, "")
+}
+
+// lastWhole lets retention let a Snapshot go for a newer one, which somebody deletes before its data is removed: it is
+// the last whole one then. It returns that Snapshot and the keeper's Jobs, all of which have ended.
+func (s *shop) lastWhole() (older *v1alpha1.Snapshot, job, next *batchv1.Job) {
+	s.t.Helper()
+	g := NewWithT(s.t)
+	newest := s.snapshot(s.repository, 2, good)
+	older = s.snapshot(s.repository, 3, good)
+	s.policy("c", last(1), "web")
+	job, keep := s.job()
+	g.Expect(keep.Keep[0].Remove).To(HaveExactElements(HaveField("Name", older.Name)))
+	s.did(job, v1alpha1.ReasonUnreachable)
+	gone(s.t, job, "its result is written")
+	g.Expect(bed.Client.Delete(s.t.Context(), newest)).To(Succeed())
+	bed.Cached(s.t, newest)
+	s.again(job)
+	next, keep = s.job(job)
+	g.Expect(keep.Keep[0].Remove).To(BeEmpty())
+	s.did(next, "")
+	gone(s.t, next, "its result is written")
+	return older, job, next
 }
 
 // expectNoPolls asserts that the keeper does not look again and again for what only a backup or a check ends.
@@ -104,20 +114,7 @@ func TestWhatAScanMadeReleasesNoWholeSnapshotBeforeACheck(t *testing.T) {
 	t.Parallel()
 	g, s := NewWithT(t), newShop(t)
 	bed.EditStatus(t, s.repository, func() { s.repository.Status.LastBackupTime = &metav1.Time{Time: now.Now()} })
-	newest := s.snapshot(s.repository, 2, good)
-	older := s.snapshot(s.repository, 3, good)
-	s.policy("c", last(1), "web")
-	job, keep := s.job()
-	g.Expect(keep.Keep[0].Remove).To(HaveExactElements(HaveField("Name", older.Name)))
-	s.did(job, v1alpha1.ReasonUnreachable)
-	gone(t, job, "its result is written")
-	g.Expect(bed.Client.Delete(t.Context(), newest)).To(Succeed())
-	bed.Cached(t, newest)
-	s.again(job)
-	next, keep := s.job(job)
-	g.Expect(keep.Keep[0].Remove).To(BeEmpty())
-	s.did(next, "")
-	gone(t, next, "its result is written")
+	older, job, next := s.lastWhole()
 
 	half := s.snapshot(s.repository, 1, good, func(x *v1alpha1.Snapshot) {
 		x.Annotations = map[string]string{v1alpha1.AnnotationHalfRestored: "of a restore that broke off"}
