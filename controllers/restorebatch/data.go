@@ -36,9 +36,9 @@ type repository struct {
 }
 
 // awaitData makes a RestoreBatch wait until it can read the data of all targets, as the RestoreSession of a target
-// would, or refuses it. It also refuses a target whose task can't be resolved. The RestoreSession asks
-// only when the preRestore hooks have run, workloads have lost their pods, and other targets are overwritten. A target
-// that has what an identical restore filled needs no data: it is skipped.
+// would, or refuses it. It also refuses a target whose task can't be resolved. The RestoreSession asks only when the
+// preRestore hooks have run, workloads have lost their pods, and other targets are overwritten. A target that has what
+// an identical restore filled needs no data: it is skipped.
 func (r *Reconciler) awaitData(
 	ctx context.Context, b *v1alpha1.RestoreBatch, start *restorebatch.Start, chosen map[string]*v1alpha1.Snapshot,
 ) error {

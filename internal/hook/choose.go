@@ -93,20 +93,19 @@ func (t Template) Only(h *v1alpha1.ResolvedHook) string {
 // label reports whether one of the pods has a label for certain, and whether none can have it.
 func (t Template) label(key, value string) (has, conflicts bool) {
 	of, known := t.Labels[key]
-	switch key {
-	case appsv1.StatefulSetPodNameLabel, appsv1.PodIndexLabel:
-		if t.StatefulSet == "" {
-			return known && of == value, of != value || !known // Only the controller of a StatefulSet gives them.
-		}
+	has = known && of == value
+	if key != appsv1.StatefulSetPodNameLabel && key != appsv1.PodIndexLabel {
+		return has, known && !has
+	}
+	if t.StatefulSet != "" { // Only its controller gives these labels, whatever the template says.
 		number, names := value, true
 		if key == appsv1.StatefulSetPodNameLabel {
 			number, names = strings.CutPrefix(value, t.StatefulSet+"-")
 		}
 		n, err := strconv.ParseUint(number, 10, 31)
 		has = names && err == nil && strconv.FormatUint(n, 10) == number
-		return has, !has
 	}
-	return known && of == value, known && of != value
+	return has, !has
 }
 
 // selectorOf returns the selector of the pods of a frozen hook. It is not known if it needs values that are read when

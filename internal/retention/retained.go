@@ -28,7 +28,12 @@ func Unchecked(s *v1alpha1.Snapshot) bool { return s.Status.Integrity == nil && 
 // Whole reports whether a Snapshot stands for others that retention lets go: it succeeded, is not known to be damaged,
 // was not made of what a restore had left half written, and not by a scan alone, which does not see what is damaged.
 func Whole(s *v1alpha1.Snapshot) bool {
-	return Undamaged(s) && !Unchecked(s) && s.Annotations[v1alpha1.AnnotationHalfRestored] == ""
+	return Undamaged(s) && !Unchecked(s) && !halfRestored(s)
+}
+
+// halfRestored reports whether a Snapshot was made of what a restore had left half written.
+func halfRestored(s *v1alpha1.Snapshot) bool {
+	return s.Annotations[v1alpha1.AnnotationHalfRestored] != ""
 }
 
 // MarkDeleted writes to a Snapshot whose data is gone that somebody deleted the Snapshot, and reports whether it did.

@@ -43,8 +43,8 @@ func ChooseComponents(s *v1alpha1.Snapshot, asked []string) ([]string, *v1alpha1
 	return chosen, nil
 }
 
-// DumpRefusal refuses a Snapshot of a database for a target that is none, unless an Addon is named: nobody knows
-// whether the volume is to get the dump as a file or the files of the server.
+// DumpRefusal refuses to restore a Snapshot of a database into a volume without an Addon. The Addon says whether the
+// volume gets the dump as a file or the files of the server.
 func DumpRefusal(
 	s *v1alpha1.Snapshot, target *v1alpha1.TypedObjectReference, addon *v1alpha1.AddonInfo,
 ) *v1alpha1.ResolvedError {
