@@ -170,9 +170,10 @@ type FunctionStream struct {
 // StreamProbe is a program that reports what a database holds. A restore without confirm reads its standard output
 // first. It writes only if the program ended with exit code 0, and if every line of the output is empty or begins with
 // #, or one is "# holds no data" and fewer than 1,000 lines hold data. In a backup, and in a restore with confirm, the
-// program only shows that the database answers: its output does not count, except for refuse. With the line
-// "# max_allowed_packet <bytes>" in it, a restore refuses a dump in SQL whose longest statement is not shorter. It has
-// the environment and the files of the stream's own program.
+// program only shows that the database answers: its output does not count, except for refuse and two lines. With
+// "# holds no data" a backup fails with reason Empty, unless successPolicy.empty allows it. With
+// "# max_allowed_packet <bytes>" a restore refuses a dump in SQL whose longest statement is not shorter. The program
+// has the environment and the files of the stream's own program.
 type StreamProbe struct {
 	// Command is the program and its first arguments.
 	// +required

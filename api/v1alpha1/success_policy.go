@@ -19,8 +19,9 @@ const DefaultMaxShrinkPercent = 75
 // becomes a restore point. A refused component can't be restored and never counts as latest. A path that is not in the
 // volume always fails with reason PathNotFound, and so does a volume of which nothing could be read.
 type SuccessPolicy struct {
-	// Empty is for a volume, or a path of it, without anything to back up, also if everything is excluded. Fail fails
-	// with reason Empty. Allow succeeds, unless the last backup contained something and maxShrinkPercent is below 100.
+	// Empty is for a volume, or a path of it, without anything to back up, also if everything is excluded, and for a
+	// database of whose data its program or the probe of its Function says that there is none. Fail fails with reason
+	// Empty. Allow succeeds, unless the last backup contained something and maxShrinkPercent is below 100.
 	// +optional
 	// +kubebuilder:default=Fail
 	Empty DoubtPolicy `json:"empty,omitempty"`

@@ -144,6 +144,10 @@ func (b *backup) component(
 		FullReadEvery: b.flags.FullReadEvery, IgnoreInode: b.flags.IgnoreInode,
 		// Judge before the snapshot exists: a refused one can then neither be restored nor be found by another mover.
 		Accept: func(s repository.Snapshot) error {
+			d, _ := source.Stream.(*dumpStream)
+			if d != nil && d.noData && !policy.AllowsEmpty() {
+				return judge.NoData(previous)
+			}
 			if f := judge.Judge(policy, s, previous); f != nil {
 				return f
 			}
@@ -151,7 +155,7 @@ func (b *backup) component(
 			if done, f = b.overtaken(ctx, c, running); f != nil {
 				return f
 			}
-			noteLongest(tags, source)
+			noteLongest(tags, d)
 			return nil
 		},
 		Progress: b.progress(ctx, c, began), ProgressEvery: b.progressEvery(),
@@ -168,8 +172,8 @@ func (b *backup) component(
 }
 
 // noteLongest adds to the tags of a dump in SQL what a server must take to load it.
-func noteLongest(tags map[string]string, source repository.Source) {
-	if d, ok := source.Stream.(*dumpStream); ok && d.longest != nil {
+func noteLongest(tags map[string]string, d *dumpStream) {
+	if d != nil && d.longest != nil {
 		tags[judge.TagLongest] = strconv.FormatInt(d.longest.Bytes(), 10)
 	}
 }
@@ -202,13 +206,15 @@ func (b *backup) source(ctx context.Context, c task.Component, previous *reposit
 	_ repository.Source, release func(), _ *failure.Failure,
 ) {
 	if c.Stream != nil {
-		if _, f := b.m.answers(ctx, c.Stream, v1alpha1.ReasonDumpFailed); f != nil {
+		said, f := b.m.answers(ctx, c.Stream, v1alpha1.ReasonDumpFailed)
+		if f != nil {
 			return repository.Source{}, nil, f
 		}
 		out, f := b.m.dump(ctx, c.Stream)
 		if f != nil {
 			return repository.Source{}, nil, f
 		}
+		out.noData = said.noData
 		return repository.Source{Name: b.sourceName(c), Stream: out, File: c.Stream.FileName}, out.Close, nil
 	}
 	dir, f := b.m.source(c, b.t.SuccessPolicy.AllowsEmpty(), previous)

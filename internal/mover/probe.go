@@ -52,16 +52,15 @@ func (m *Mover) noAnswer(s *v1alpha1.ResolvedStream, reason string) *failure.Fai
 }
 
 // answers returns a failure with this reason if a database does not answer its probe, or answers with one of the lines
-// that are refused. A probe that could not connect is a failure too: the next attempt could hang. limit is that of
-// probe.
+// that are refused. A probe that could not connect is a failure too: the next attempt could hang.
 func (m *Mover) answers(
 	ctx context.Context, s *v1alpha1.ResolvedStream, reason string,
-) (limit int64, _ *failure.Failure) {
+) (answer, *failure.Failure) {
 	if s.Probe == nil {
-		return 0, nil
+		return answer{}, nil
 	}
 	out, end, err := m.ask(ctx, s)
-	lines := &refusedLines{refused: s.Probe.Refuse}
+	lines := &answerLines{refused: s.Probe.Refuse}
 	if err == nil {
 		defer end()
 		_, err = io.Copy(lines, out)
@@ -70,18 +69,26 @@ func (m *Mover) answers(
 	var bad *program.Error
 	switch {
 	case errors.As(err, &own):
-		return 0, own
+		return answer{}, own
 	case err == nil, errors.As(err, &bad) && bad.Empty:
 		f := lines.failure(filepath.Base(s.Probe.Command[0]), reason)
-		return lines.limit, f
+		return lines.answer, f
 	case errors.Is(err, errNoAnswer):
-		return 0, m.noAnswer(s, reason)
+		return answer{}, m.noAnswer(s, reason)
 	case bad != nil:
 		f := programFailure(err, reason)
 		f.Message = "the probe failed: " + f.Message
-		return 0, f
+		return answer{}, f
 	}
-	return 0, failure.ClassifyMove(err)
+	return answer{}, failure.ClassifyMove(err)
+}
+
+// answer is what a probe says of a database.
+type answer struct {
+	// limit is the longest statement that the database takes, 0 if the probe does not say it.
+	limit int64
+	// noData reports that the database holds no data.
+	noData bool
 }
 
 // maxRefused is how many lines a failure quotes, and maxRefusedLine how many bytes of each count.
@@ -90,18 +97,18 @@ const (
 	maxRefusedLine = 512
 )
 
-// refusedLines finds refused lines in what is written to it.
-type refusedLines struct {
+// answerLines finds an answer, and refused lines, in what is written to it.
+type answerLines struct {
+	answer
 	refused []v1alpha1.ResolvedRefusal
 	line    []byte // the begun line
 	message string // of the first refusal
 	found   []string
-	more    bool  // were found
-	limit   int64 // that a line says
+	more    bool // were found
 }
 
 // Write takes in a part of the output. It returns no error.
-func (r *refusedLines) Write(b []byte) (int, error) {
+func (r *answerLines) Write(b []byte) (int, error) {
 	n := len(b)
 	for len(b) > 0 {
 		part, rest, ended := bytes.Cut(b, []byte("\n"))
@@ -114,10 +121,12 @@ func (r *refusedLines) Write(b []byte) (int, error) {
 }
 
 // end looks at the line that ends here.
-func (r *refusedLines) end() {
+func (r *answerLines) end() {
 	line := strings.TrimSpace(string(r.line))
 	r.line = r.line[:0]
-	r.limit = max(r.limit, statement.Limit(strings.Trim(line, "| "))) // of a table, see probe
+	cell := strings.Trim(line, "| ") // of a table, see probe
+	r.limit = max(r.limit, statement.Limit(cell))
+	r.noData = r.noData || cell == noData
 	for _, refusal := range r.refused {
 		if !strings.HasPrefix(line, refusal.Prefix) {
 			continue
@@ -133,7 +142,7 @@ func (r *refusedLines) end() {
 }
 
 // failure returns the failure of what was found. It is nil if nothing was.
-func (r *refusedLines) failure(program, reason string) *failure.Failure {
+func (r *answerLines) failure(program, reason string) *failure.Failure {
 	r.end()
 	if len(r.found) == 0 {
 		return nil
@@ -157,7 +166,8 @@ const maxData = 1000
 // confirmation. limit is the longest statement that the database takes, 0 if nobody said.
 func (m *Mover) probe(ctx context.Context, t task.Task, c task.Component) (limit int64, _ *failure.Failure) {
 	if c.Stream.Probe == nil || c.Resume || t.Restore != nil && t.Restore.Overwrite != "" {
-		return m.answers(ctx, c.Stream, v1alpha1.ReasonLoadFailed)
+		said, f := m.answers(ctx, c.Stream, v1alpha1.ReasonLoadFailed)
+		return said.limit, f
 	}
 	out, end, err := m.ask(ctx, c.Stream)
 	var own *failure.Failure

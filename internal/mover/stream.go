@@ -98,6 +98,8 @@ type dumpStream struct {
 	check *dumpCheck
 	// longest is nil unless the dump is SQL.
 	longest *statement.Longest
+	// noData reports that the database held no data, according to its probe or, once it was read, to the dump.
+	noData bool
 }
 
 // Read returns what the program writes. It returns io.EOF only if the program ended well, and a restore can read and
@@ -113,6 +115,9 @@ func (d *dumpStream) Read(b []byte) (int, error) {
 	}
 	if f := d.check.see(b[:n], last); f != nil {
 		return n, f
+	}
+	if last && d.check != nil {
+		d.noData = d.check.data == 0
 	}
 	if d.longest != nil {
 		_, _ = d.longest.Write(b[:n])
@@ -203,8 +208,9 @@ func (c *formatCheck) see(part []byte, last bool) *failure.Failure {
 // dumpCheck reads a dump as the filter of a restore will, and keeps nothing of it.
 type dumpCheck struct {
 	in    *io.PipeWriter
-	ended chan struct{} // closed once err is set: whoever reads after an error gets it again
+	ended chan struct{} // closed once err and data are set: whoever reads after an error gets it again
 	err   error
+	data  int64 // how much the dump holds, as rdb.Check counts
 }
 
 // checkFor returns the check that belongs to a filter. It is nil for a filter that turns every dump.
@@ -215,7 +221,7 @@ func checkFor(filter v1alpha1.StreamFilter) *dumpCheck {
 	r, w := io.Pipe()
 	c := &dumpCheck{in: w, ended: make(chan struct{})}
 	go func() {
-		_, c.err = rdb.Check(r)
+		c.data, c.err = rdb.Check(r)
 		r.CloseWithError(errors.Join(errStopped, c.err))
 		close(c.ended)
 	}()

@@ -41,11 +41,11 @@ func Commands(r io.Reader, w io.Writer) (keys int64, _ error) {
 }
 
 // Check reads an RDB file as Commands does, and returns the error that Commands would return. It keeps no value, so
-// it needs little memory however large the values are.
-func Check(r io.Reader) (keys int64, _ error) {
+// it needs little memory however large the values are. data counts the keys and the libraries of functions.
+func Check(r io.Reader) (data int64, _ error) {
 	f := &file{in: newReader(r), out: bufio.NewWriter(io.Discard), value: payload{sizeOnly: true}}
 	err := f.read()
-	return f.keys, err
+	return f.keys + f.libraries, err
 }
 
 // file is an RDB file that is being read.
@@ -55,8 +55,10 @@ type file struct {
 	version int
 	valkey  bool
 	keys    int64
-	value   payload
-	next    attributes // attributes of the next key
+	// libraries counts those of functions.
+	libraries int64
+	value     payload
+	next      attributes // attributes of the next key
 }
 
 // attributes stand before a key.
@@ -140,6 +142,7 @@ func (f *file) entry(mark byte) (err error) {
 		if err != nil {
 			return err
 		}
+		f.libraries++
 		return f.command("FUNCTION", []byte("LOAD"), []byte("REPLACE"), code)
 	case markModuleAux:
 		id, err := r.number()

@@ -79,7 +79,7 @@ func Judge(p *v1alpha1.SuccessPolicy, s repository.Snapshot, previous *repositor
 	case isEmptySnapshot(s) && !p.AllowsEmpty():
 		return failure.New(v1alpha1.ReasonEmpty,
 			"there is no file to back up: the volume is empty, or everything in it is excluded"+
-				LastBackupText(previous)+"; successPolicy.empty: Allow would accept that")
+				LastBackupText(previous)+allowEmpty)
 	case s.Changed > 0 && !p.AllowsChanged():
 		return failure.New(v1alpha1.ReasonChanged,
 			text.Quantity(s.Changed, "file")+" changed at each read, and may be inconsistent: stop the writers with a "+
@@ -93,6 +93,14 @@ func Judge(p *v1alpha1.SuccessPolicy, s repository.Snapshot, previous *repositor
 				text.Quantity(entries(*previous), "file")))
 	}
 	return nil
+}
+
+// allowEmpty says what accepts a backup of nothing.
+const allowEmpty = "; successPolicy.empty: Allow would accept that"
+
+// NoData is the failure of a database that holds no data.
+func NoData(previous *repository.Snapshot) *failure.Failure {
+	return failure.New(v1alpha1.ReasonEmpty, "the database holds no data"+LastBackupText(previous)+allowEmpty)
 }
 
 // isEmptySnapshot reports whether a snapshot holds only directories.
