@@ -257,28 +257,31 @@ func (p *pageBuilder) addTargets(
 			names = append(names, r.Name)
 		}
 		f := p.backups.flawOf(by, t, names)
-		none, some := p.backups.emptied(by, t, names)
+		h := p.backups.holdingOf(by, t, names)
 		switch name := row.Targets[len(row.Targets)-1]; {
 		case !done:
 			row.NoBackup = append(row.NoBackup, name)
-		case none:
+		case h.none:
 			row.NoneLeft = append(row.NoneLeft, name)
 		case f.all && f.lost == "":
 			row.Damaged = append(row.Damaged, name)
 		case f.all:
 			row.Lose(name, f.lost, true)
 		default:
-			addFlaws(row, name, f, some)
+			addFlaws(row, name, f, h)
 		}
 	}
 	return nil
 }
 
 // addFlaws adds all that is wrong with a target which has a good backup: one Repository does not hide what is wrong in
-// another. emptied reports that a Repository has none left.
-func addFlaws(row *ledger.Policy, target string, f flaw, emptied bool) {
-	if emptied {
+// another.
+func addFlaws(row *ledger.Policy, target string, f flaw, h holding) {
+	if h.less {
 		row.NoneLeftInSome = append(row.NoneLeftInSome, target)
+	}
+	if h.unchecked {
+		row.Unchecked = append(row.Unchecked, target)
 	}
 	if f.lost != "" {
 		row.Lose(target, f.lost, false)

@@ -104,10 +104,19 @@ func (b *backups) readRepositories(ctx context.Context) error {
 	return nil
 }
 
-// emptied reports whether one of the Repositories that a policy names for a target holds no backup any more, and
-// whether none of them holds one. What nobody has ever backed up into a Repository is not missing there.
-func (b *backups) emptied(policyOf invoker, target v1alpha1.TypedObjectReference, used []string) (all, some bool) {
-	into, held := b.into[madeBy(policyOf, target)], false
+// holding is what the Repositories that a policy names for a target still hold. What nobody has ever backed up into a
+// Repository is not missing there.
+type holding struct {
+	// none reports that none of them holds a backup any more, less that one of them holds none.
+	none, less bool
+	// unchecked reports that a scan has made all that they hold, and no check has looked at it.
+	unchecked bool
+}
+
+// holdingOf returns what the Repositories that a policy names for a target still hold.
+func (b *backups) holdingOf(policyOf invoker, target v1alpha1.TypedObjectReference, used []string) holding {
+	into := b.into[madeBy(policyOf, target)]
+	less, held := false, map[policy.Holding]bool{}
 	for _, name := range used {
 		r := b.repositories[types.NamespacedName{Namespace: target.Namespace, Name: name}]
 		at, known := into[name]
@@ -116,12 +125,14 @@ func (b *backups) emptied(policyOf invoker, target v1alpha1.TypedObjectReference
 		}
 		switch {
 		case (known || r != nil) && policy.Emptied(r, at):
-			some = true
+			less = true
 		case known || r != nil && policy.HoldsBackup(r):
-			held = true
+			held[policy.Holds(r)] = true
 		}
 	}
-	return some && !held, some
+	// What has counted nothing so far can hold a good one.
+	doubt := held[policy.HoldsGood] || held[policy.HoldsNothing]
+	return holding{none: less && len(held) == 0, less: less, unchecked: held[policy.HoldsUnchecked] && !doubt}
 }
 
 // of reports whether a target, with its namespace, has had a good backup. A run tells it while the cache lacks its

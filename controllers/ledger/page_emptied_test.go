@@ -82,6 +82,36 @@ func TestThePageNamesTargetsWithNoBackupLeft(t *testing.T) {
 	g.Expect(page()).To(ContainSubstring(none), "it was made after the success")
 }
 
+// After a scan has made all again, nobody knows whether data is missing: Protected says so, and the page does.
+func TestThePageNamesTargetsWhoseBackupsNobodyHasChecked(t *testing.T) {
+	t.Parallel()
+	g, w := NewWithT(t), newWorld(t)
+	w.ledger("l")
+	w.nightly("data")
+	w.uses("data", "near", "far")
+	for _, name := range []string{"near", "far"} {
+		w.repository(name, v1alpha1.ReasonReady)
+	}
+	w.clock.SetTime(time.Now().Add(time.Hour))
+	w.madeInto("a", "near", "far")
+	last := &metav1.Time{Time: w.clock.Now()}
+	unchecked := func(repository string, count int32) {
+		w.holds(repository, 2, last)
+		r := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: repository}}
+		bed.EditStatus(t, r, func() { r.Status.UncheckedCount = count })
+	}
+	unchecked("near", 2)
+	g.Expect(w.rendered("l")).NotTo(ContainSubstring("checked"), "the other one has not counted yet")
+	unchecked("far", 1)
+	g.Expect(w.rendered("l")).NotTo(ContainSubstring("checked"), "it holds one that a run has made")
+	unchecked("far", 2)
+	g.Expect(w.rendered("l")).To(And(
+		ContainSubstring("PersistentVolumeClaim/data (**backups not checked yet**)"),
+		ContainSubstring("\n**Not checked yet:** BackupConfiguration/data in "+w.namespace+" (1 of 1 targets).\n")))
+	unchecked("near", 0)
+	g.Expect(w.rendered("l")).NotTo(ContainSubstring("checked"))
+}
+
 // Nobody must take a policy that starts nothing for one that does.
 func TestThePageSaysWhatIsSuspended(t *testing.T) {
 	t.Parallel()

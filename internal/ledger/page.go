@@ -27,6 +27,8 @@ type Policy struct {
 	// Unreadable are those that have backups, none of which can be read, some or all because a Repository can't be
 	// opened. SomeUnreadable are those of which another backup can be read. Lose adds them.
 	Unreadable, SomeUnreadable []string
+	// Unchecked are those of whose backups nothing is left but what a scan has found and no check has looked at.
+	Unchecked []string
 	// why has what a row adds to a flaw: the reasons of both, and how many backups are damaged.
 	why map[flaw][]string
 	// Empty are the names of targets whose selectors find nothing.
@@ -166,6 +168,7 @@ func Page(cluster string, policies []Policy, interval time.Duration) []byte {
 	out.WriteString(affected("Damaged", policies, func(p Policy) []string { return p.Damaged }))
 	out.WriteString(affected("Some backups damaged", policies,
 		func(p Policy) []string { return slices.Concat(p.NewestDamaged, p.SomeDamaged) }))
+	out.WriteString(affected("Not checked yet", policies, func(p Policy) []string { return p.Unchecked }))
 	if len(policies) == 0 {
 		out.WriteString("\nThere is no backup policy.\n")
 	}
@@ -211,7 +214,8 @@ type group struct {
 }
 
 // targets names the targets of a policy. First come the selectors that find nothing, then targets without a backup,
-// those that have none left, and those with one that is damaged or can't be read. A target with several flaws comes
+// those that have none left, those with one that is damaged or can't be read, and those whose backups nobody has
+// checked. A target with several flaws comes
 // with the first, and says all.
 func targets(p Policy) string {
 	flaws := []group{
@@ -223,6 +227,7 @@ func targets(p Policy) string {
 		{p.SomeUnreadable, someUnreadable},
 		{p.NewestDamaged, newestDamaged},
 		{p.SomeDamaged, someDamaged},
+		{p.Unchecked, "backups not checked yet"},
 	}
 	said, left := map[string]string{}, slices.Clone(p.Targets)
 	groups := []group{{p.Empty, "selector finds nothing"}}
