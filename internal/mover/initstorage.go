@@ -87,8 +87,8 @@ func requireOwnRepository(ctx context.Context, store backend.Store, t task.Task)
 	}
 	return failure.New(v1alpha1.ReasonMetadataNotFound, fmt.Sprintf("the storage (%s) no longer holds its "+
 		"metadata.yaml: %s. Nothing was written. Bring the storage back; if everything in it is lost for good, make a "+
-		"BackupStorage with another prefix, or delete this one and make it again: first delete what uses it, and set "+
-		"its deletionPolicy to Delete", policy.DescribePlace(t.Storage.Spec), notMounted))
+		"BackupStorage with another prefix, or delete this one and its Repositories and make it again: first delete "+
+		"what uses it, and set its deletionPolicy to Delete", policy.DescribePlace(t.Storage.Spec), notMounted))
 }
 
 // notMounted is why a storage can lack its metadata.yaml.
