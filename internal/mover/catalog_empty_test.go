@@ -47,6 +47,12 @@ func TestABackupOfAnEmptyDatabaseIsNoSuccess(t *testing.T) {
 		NewWithT(t).Expect(one.backup(p, "another").Reason).To(Equal(v1alpha1.ReasonEmpty), "that is in another one")
 		base.backedUp(p, "both")
 	})
+	t.Run("MariaDB that knows no case", func(t *testing.T) {
+		t.Parallel()
+		s, p := startMariaDB(t, "--lower-case-table-names=1"), withSecret(t)
+		s.must(s.mariadb("CREATE DATABASE shop; CREATE TABLE shop.t (n int)"))
+		catalogTask{addon: "mariadb-addon", server: s}.with("databases", "Shop").backedUp(p, "Shop")
+	})
 	t.Run("Redis", func(t *testing.T) {
 		t.Parallel()
 		s, p := startRedis(t), withSecret(t)

@@ -34,6 +34,7 @@ func TestArgumentsThatChangeTheFormatOfPostgreSQLFailTheBackup(t *testing.T) {
 	t.Parallel()
 	g, s, p := NewWithT(t), startPostgreSQL(t), withSecret(t)
 	s.must(s.psql("postgres", "CREATE DATABASE shop"))
+	s.must(s.psql("shop", "CREATE TABLE t (n int)"))
 	base := catalogTask{addon: "postgres-addon", server: s}
 	for _, args := range []string{"-Fp", "--format=tar"} {
 		components := base.with("databases", "shop", "args", args).components(p, false)

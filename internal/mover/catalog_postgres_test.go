@@ -194,6 +194,7 @@ func TestAPostgreSQLAccountThatIsNoSuperuserMakesNoHalfBackup(t *testing.T) {
 	s.must(s.psql("postgres", `CREATE DATABASE shop; CREATE DATABASE crm; CREATE ROLE keeper LOGIN PASSWORD 'k';
 		GRANT pg_read_all_data TO keeper`))
 	s.must(s.psql("shop", "CREATE TABLE people (n int); INSERT INTO people VALUES (1), (2)"))
+	s.must(s.psql("crm", "CREATE TABLE calls (n int)"))
 	base := catalogTask{addon: "postgres-addon", server: s}
 	shop, crm := base.with("databases", "shop"), base.with("databases", "crm")
 	super, keeper := []string{"username", account, "password", accountPassword}, []string{
@@ -262,6 +263,7 @@ func TestAnEmptyServerIsNoticedHoweverItIsReached(t *testing.T) {
 	s, to, p := startPostgreSQL(t), startPostgreSQL(t), withSecret(t)
 	s.must(s.psql("postgres", "CREATE DATABASE shop"))
 	to.must(to.psql("postgres", "CREATE DATABASE shop"))
+	to.must(to.psql("shop", "CREATE TABLE items (n int, name text)"))
 	s.must(s.psql("shop", "CREATE TABLE items AS SELECT n, repeat('x', 100) AS name FROM generate_series(1, 5000) n"))
 	base := catalogTask{addon: "postgres-addon", server: s}
 	base.with("databases", "shop").backedUp(p, "all")

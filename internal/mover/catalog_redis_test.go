@@ -176,6 +176,7 @@ func TestARedisServerThatDoesNotSayWhetherItIsInAClusterIsNotBackedUp(t *testing
 	p := withSecret(t)
 	p.login("password", "hunter2secret")
 	renamed, busy := startRedis(t, "--rename-command", "INFO", "HIDDEN"), startRedis(t, "--busy-reply-threshold", "1")
+	renamed.must(renamed.redis("SET", "a", "1"))
 	loop := exec.Command(databaseProgram(t, "redis-cli"), "-p", busy.port, "EVAL", "while true do end", "0")
 	loop.Env = append(os.Environ(), "REDISCLI_AUTH=hunter2secret")
 	NewWithT(t).Expect(loop.Start()).To(Succeed())

@@ -18,6 +18,7 @@ func TestAStandbyThatHasStoppedFollowingIsNotBackedUp(t *testing.T) {
 	g, s, p := NewWithT(t), startPostgreSQL(t), withSecret(t)
 	s.must(s.psql("postgres", `CREATE DATABASE shop; CREATE ROLE keeper LOGIN PASSWORD 'k';
 		GRANT pg_read_all_data TO keeper`))
+	s.must(s.psql("shop", "CREATE TABLE people (n int)"))
 	standby, data := s.standby()
 	base := catalogTask{addon: "postgres-addon", server: standby}
 	tasks := map[string]func(...string) catalogTask{

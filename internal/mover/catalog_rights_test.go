@@ -219,7 +219,7 @@ func TestWhatMySQLIsAskedForPartialRevokes(t *testing.T) {
 	t.Parallel()
 	s := startMariaDB(t)
 	s.must(s.mariadb(`CREATE DATABASE m; CREATE TABLE m.user (User text, Host text, User_attributes text);
-		CREATE DATABASE shop; CREATE USER keeper@'%' IDENTIFIED BY 'k';
+		CREATE DATABASE shop; CREATE TABLE shop.t (n int); CREATE USER keeper@'%' IDENTIFIED BY 'k';
 		GRANT SELECT, TRIGGER, EVENT, SHOW VIEW ON *.* TO keeper@'%'`))
 	_, functions := shipped()
 	command := functions["mysql-backup"].Spec.Stream.Probe.Command

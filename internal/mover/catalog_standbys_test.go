@@ -16,6 +16,7 @@ func TestADelayedStandbyIsBackedUpAfterARestart(t *testing.T) {
 	g, s, p := NewWithT(t), startPostgreSQL(t), withSecret(t)
 	s.must(s.psql("postgres", `CREATE DATABASE shop; CREATE ROLE keeper LOGIN PASSWORD 'k';
 		GRANT pg_read_all_data TO keeper`))
+	s.must(s.psql("shop", "CREATE TABLE people (n int)"))
 	standby, data := s.standby()
 	s.caughtUp(standby)
 	standby.must(standby.psql("postgres", "ALTER SYSTEM SET recovery_min_apply_delay = '8h'"))
