@@ -109,7 +109,7 @@ func (b *backups) readRepositories(ctx context.Context) error {
 type holding struct {
 	// none reports that none of them holds a backup any more, less that one of them holds none.
 	none, less bool
-	// unchecked reports that a scan has made all that they hold, and no check has looked at it.
+	// unchecked reports that a scan has made all that one of them holds, and no check has looked at it.
 	unchecked bool
 }
 
@@ -130,9 +130,7 @@ func (b *backups) holdingOf(policyOf invoker, target v1alpha1.TypedObjectReferen
 			held[policy.Holds(r)] = true
 		}
 	}
-	// What has counted nothing so far can hold a good one.
-	doubt := held[policy.HoldsGood] || held[policy.HoldsNothing]
-	return holding{none: less && len(held) == 0, less: less, unchecked: held[policy.HoldsUnchecked] && !doubt}
+	return holding{none: less && len(held) == 0, less: less, unchecked: held[policy.HoldsUnchecked]}
 }
 
 // of reports whether a target, with its namespace, has had a good backup. A run tells it while the cache lacks its

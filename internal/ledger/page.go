@@ -27,7 +27,7 @@ type Policy struct {
 	// Unreadable are those that have backups, none of which can be read, some or all because a Repository can't be
 	// opened. SomeUnreadable are those of which another backup can be read. Lose adds them.
 	Unreadable, SomeUnreadable []string
-	// Unchecked are those of whose backups nothing is left but what a scan has found and no check has looked at.
+	// Unchecked are those of which a repository holds nothing but what a scan has found and no check has looked at.
 	Unchecked []string
 	// why has what a row adds to a flaw: the reasons of both, and how many backups are damaged.
 	why map[flaw][]string
