@@ -20,8 +20,8 @@ const DefaultMaxShrinkPercent = 75
 // volume always fails with reason PathNotFound, and so does a volume of which nothing could be read.
 type SuccessPolicy struct {
 	// Empty is for a volume, or a path of it, without anything to back up, also if everything is excluded, and for a
-	// database of whose data its program or the probe of its Function says that there is none. Fail fails with reason
-	// Empty. Allow succeeds, unless the last backup contained something and maxShrinkPercent is below 100.
+	// database that holds no data, as its probe or its dump says. Fail fails with reason Empty. Allow succeeds,
+	// unless the last backup contained something and maxShrinkPercent is below 100: then it fails with reason Shrunk.
 	// +optional
 	// +kubebuilder:default=Fail
 	Empty DoubtPolicy `json:"empty,omitempty"`

@@ -145,8 +145,10 @@ func (b *backup) component(
 		// Judge before the snapshot exists: a refused one can then neither be restored nor be found by another mover.
 		Accept: func(s repository.Snapshot) error {
 			d, _ := source.Stream.(*dumpStream)
-			if d != nil && d.noData && !policy.AllowsEmpty() {
-				return judge.NoData(previous)
+			if d != nil && d.noData {
+				if f := judge.NoData(policy, previous); f != nil {
+					return f
+				}
 			}
 			if f := judge.Judge(policy, s, previous); f != nil {
 				return f
@@ -155,7 +157,7 @@ func (b *backup) component(
 			if done, f = b.overtaken(ctx, c, running); f != nil {
 				return f
 			}
-			noteLongest(tags, d)
+			note(tags, d)
 			return nil
 		},
 		Progress: b.progress(ctx, c, began), ProgressEvery: b.progressEvery(),
@@ -171,10 +173,16 @@ func (b *backup) component(
 	return r, nil
 }
 
-// noteLongest adds to the tags of a dump in SQL what a server must take to load it.
-func noteLongest(tags map[string]string, d *dumpStream) {
-	if d != nil && d.longest != nil {
+// note adds to the tags of a dump what a server must take to load it, and that it holds no data.
+func note(tags map[string]string, d *dumpStream) {
+	if d == nil {
+		return
+	}
+	if d.longest != nil {
 		tags[judge.TagLongest] = strconv.FormatInt(d.longest.Bytes(), 10)
+	}
+	if d.noData {
+		tags[judge.TagNoData] = "true"
 	}
 }
 

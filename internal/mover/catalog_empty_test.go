@@ -1,6 +1,7 @@
 package mover_test
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -20,16 +21,17 @@ func TestABackupOfAnEmptyDatabaseIsNoSuccess(t *testing.T) {
 		t.Parallel()
 		s, p := startPostgreSQL(t), withSecret(t)
 		base := catalogTask{addon: "postgres-addon", server: s}
-		p.neverEmpty(base, "all", postgres(s, "postgres"), "CREATE TABLE t (n int); CREATE EXTENSION postgres_fdw",
+		p.refusesEmpty(base, "all", postgres(s, "postgres"), "CREATE TABLE t (n int); CREATE EXTENSION postgres_fdw",
 			"DROP TABLE t")
-		p.neverEmpty(base, "functions", postgres(s, "postgres"),
+		p.refusesEmpty(base, "functions", postgres(s, "postgres"),
 			"CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'", "DROP FUNCTION f()")
-		p.neverEmpty(base, "databases", postgres(s, "postgres"), "CREATE DATABASE shop", "DROP DATABASE shop")
+		p.refusesEmpty(base, "databases", postgres(s, "postgres"), "CREATE DATABASE shop", "DROP DATABASE shop")
 		s.must(s.psql("postgres", "CREATE DATABASE crm"))
 		one := base.with("databases", "crm")
-		p.neverEmpty(one, "one", postgres(s, "crm"), "CREATE TABLE t (n int)", "DROP TABLE t")
-		p.neverEmpty(one, "objects", postgres(s, "crm"), "SELECT lo_create(7)", "SELECT lo_unlink(7)")
-		p.neverEmpty(one, "schema", postgres(s, "crm"), "CREATE SCHEMA a; CREATE SEQUENCE a.s", "DROP SCHEMA a CASCADE")
+		p.refusesEmpty(one, "one", postgres(s, "crm"), "CREATE TABLE t (n int)", "DROP TABLE t")
+		p.refusesEmpty(one, "objects", postgres(s, "crm"), "SELECT lo_create(7)", "SELECT lo_unlink(7)")
+		p.refusesEmpty(one, "schema", postgres(s, "crm"), "CREATE SCHEMA a; CREATE SEQUENCE a.s",
+			"DROP SCHEMA a CASCADE")
 	})
 	t.Run("MariaDB", func(t *testing.T) {
 		t.Parallel()
@@ -37,11 +39,11 @@ func TestABackupOfAnEmptyDatabaseIsNoSuccess(t *testing.T) {
 		base := catalogTask{addon: "mariadb-addon", server: s}
 		run := func(statements string) { s.must(s.mariadb(statements)) }
 		run("CREATE DATABASE shop")
-		p.neverEmpty(base, "all", run, "CREATE TABLE shop.t (n int)", "DROP TABLE shop.t")
+		p.refusesEmpty(base, "all", run, "CREATE TABLE shop.t (n int)", "DROP TABLE shop.t")
 		one := base.with("databases", "shop")
-		p.neverEmpty(one, "one", run, "CREATE VIEW shop.v AS SELECT 1", "DROP VIEW shop.v")
-		p.neverEmpty(one, "routine", run, "CREATE FUNCTION shop.f() RETURNS int RETURN 1", "DROP FUNCTION shop.f")
-		p.neverEmpty(one.with("databases", "shop", "probeArgs", "-vvv --table"), "printed", run,
+		p.refusesEmpty(one, "one", run, "CREATE VIEW shop.v AS SELECT 1", "DROP VIEW shop.v")
+		p.refusesEmpty(one, "routine", run, "CREATE FUNCTION shop.f() RETURNS int RETURN 1", "DROP FUNCTION shop.f")
+		p.refusesEmpty(one.with("databases", "shop", "probeArgs", "-vvv --table"), "printed", run,
 			"CREATE EVENT shop.e ON SCHEDULE EVERY 1 DAY DO SELECT 1", "DROP EVENT shop.e")
 		run("CREATE DATABASE blog; CREATE TABLE blog.t (n int)")
 		NewWithT(t).Expect(one.backup(p, "another").Reason).To(Equal(v1alpha1.ReasonEmpty), "that is in another one")
@@ -59,14 +61,14 @@ func TestABackupOfAnEmptyDatabaseIsNoSuccess(t *testing.T) {
 		p.login("password", "hunter2secret")
 		base := catalogTask{addon: "redis-addon", server: s}
 		run := func(command string) { s.must(s.redis(strings.Fields(command)...)) }
-		p.neverEmpty(base, "keys", run, "SET a 1", "FLUSHALL")
+		p.refusesEmpty(base, "keys", run, "SET a 1", "FLUSHALL")
 		s.must(s.redis("FUNCTION", "LOAD", "#!lua name=l\nredis.register_function('f', function() return 1 end)"))
 		base.backedUp(p, "functions")
 	})
 }
 
-// neverEmpty backs a database up with data that fill makes, and again after empty took it away.
-func (p *pod) neverEmpty(c catalogTask, name string, run func(string), fill, empty string) {
+// refusesEmpty backs a database up without data, with what fill makes, and again after empty took it away.
+func (p *pod) refusesEmpty(c catalogTask, name string, run func(string), fill, empty string) {
 	p.t.Helper()
 	g := NewWithT(p.t)
 	first := c.backup(p, name+"-first")
@@ -82,5 +84,35 @@ func (p *pod) neverEmpty(c catalogTask, name string, run func(string), fill, emp
 	allowed := backupTask(name+"-allowed", c.components(p, false)...)
 	allowed.SuccessPolicy = &v1alpha1.SuccessPolicy{Empty: v1alpha1.DoubtAllow}
 	_, result := p.run(p.t.Context(), allowed)
-	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonSucceeded), "%s: %s", name, result.Message)
+	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonShrunk), "%s: it held data", name)
+	g.Expect(result.Message).To(ContainSubstring("the database holds no data, but its last backup holds "), name)
+	allowed.SuccessPolicy.MaxShrinkPercent = new(int32(100))
+	_, result = p.run(p.t.Context(), allowed)
+	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonSucceeded), "%s: accepted once: %s", name, result.Message)
+	again := backupTask(name+"-again", c.components(p, false)...)
+	again.SuccessPolicy = &v1alpha1.SuccessPolicy{Empty: v1alpha1.DoubtAllow}
+	_, result = p.run(p.t.Context(), again)
+	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonSucceeded), "%s: as empty as before: %s", name, result.Message)
+}
+
+// A server that was not upgraded, or whose event scheduler is disabled, answers no question about routines or events,
+// and no dump has them.
+func TestAServerThatCannotListEventsOrRoutinesIsBackedUp(t *testing.T) {
+	t.Parallel()
+	for name, alter := range map[string]string{
+		"events": "ALTER TABLE mysql.event MODIFY sql_mode set('REAL_AS_FLOAT','PIPES_AS_CONCAT') NOT NULL " +
+			"DEFAULT ''",
+		"routines": "ALTER TABLE mysql.proc DROP COLUMN aggregate",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, p := startMariaDB(t), withSecret(t)
+			s.must(s.mariadb("CREATE DATABASE shop; CREATE TABLE shop.t (n int); " + alter))
+			_, _ = s.mariadb("SHUTDOWN")
+			_ = s.cmd.Wait()
+			s.startMariaDBOn(filepath.Join(s.dir, "data"))
+			catalogTask{addon: "mariadb-addon", server: s}.with("databases", "shop", "args", "--skip-"+name).
+				backedUp(p, name)
+		})
+	}
 }

@@ -86,21 +86,35 @@ func Judge(p *v1alpha1.SuccessPolicy, s repository.Snapshot, previous *repositor
 				"hook, or back up a snapshot of the volume; successPolicy.changed: Allow would accept that")
 	case previous != nil && hasShrunk(s, *previous, p.MaxShrink()):
 		return failure.New(v1alpha1.ReasonShrunk,
-			fmt.Sprintf("only %s in %s are left of the %s in %s of the last backup: if that is right, accept it once "+
-				"with acceptShrink of a BackupSession (cairn trigger --accept-shrink), or raise "+
-				"successPolicy.maxShrinkPercent",
+			fmt.Sprintf("only %s in %s are left of the %s in %s of the last backup",
 				task.FormatSize(s.Bytes), text.Quantity(entries(s), "file"), task.FormatSize(previous.Bytes),
-				text.Quantity(entries(*previous), "file")))
+				text.Quantity(entries(*previous), "file"))+acceptShrink)
 	}
 	return nil
 }
 
-// allowEmpty says what accepts a backup of nothing.
-const allowEmpty = "; successPolicy.empty: Allow would accept that"
+// What accepts a backup of nothing, and one of less than before.
+const (
+	allowEmpty   = "; successPolicy.empty: Allow would accept that"
+	acceptShrink = ": if that is right, accept it once with acceptShrink of a BackupSession (cairn trigger " +
+		"--accept-shrink), or raise successPolicy.maxShrinkPercent"
+)
 
-// NoData is the failure of a database that holds no data.
-func NoData(previous *repository.Snapshot) *failure.Failure {
-	return failure.New(v1alpha1.ReasonEmpty, "the database holds no data"+LastBackupText(previous)+allowEmpty)
+// NoData returns why the dump of a database that holds no data is no backup, nil if it is one. Such a dump has a size:
+// only TagNoData tells it from one with data.
+func NoData(p *v1alpha1.SuccessPolicy, previous *repository.Snapshot) *failure.Failure {
+	message := "the database holds no data"
+	held := previous != nil && previous.Tags[TagNoData] == ""
+	if held {
+		message += LastBackupText(previous)
+	}
+	switch {
+	case !p.AllowsEmpty():
+		return failure.New(v1alpha1.ReasonEmpty, message+allowEmpty)
+	case held && p.MaxShrink() < 100:
+		return failure.New(v1alpha1.ReasonShrunk, message+acceptShrink)
+	}
+	return nil
 }
 
 // isEmptySnapshot reports whether a snapshot holds only directories.
@@ -143,4 +157,6 @@ const (
 	TagScope = "scope"
 	// TagLongest is the size in bytes of the longest statement of a dump in SQL.
 	TagLongest = "longest-statement"
+	// TagNoData marks the dump of a database that held no data.
+	TagNoData = "no-data"
 )
