@@ -41,7 +41,7 @@ const maxDirectories = 64
 // mustExist reports whether a storage was initialised before in the place that it names now, and the directories of
 // some of its Repositories there, first of those that are ready: one of them proves that it is the right storage. Where
 // there are too many, they lie evenly among the names. The storage itself knows only the last place: where it was
-// changed and is changed back, its Repositories tell. One that was never initialised keeps nothing anywhere.
+// changed and is changed back, its Repositories tell. A Repository that was never initialised keeps nothing anywhere.
 func (r *Reconciler) mustExist(ctx context.Context, storage *v1alpha1.BackupStorage) (bool, []string, error) {
 	repositories, err := r.repositories(ctx, storage)
 	if err != nil {

@@ -126,8 +126,8 @@ const whyLast = "retention has let this Snapshot go for others, and none of thos
 	"that, name it"
 
 // toRemove returns the deleted Snapshots whose data is to be removed. held reports that some have to wait: a restore
-// reads them, their backup has not ended, or retention has let them go and why is not empty. The latter say so. What a
-// person has deleted does not wait for that.
+// reads them, their backup has not ended, or retention has let them go and why, or something else but LastSuccess,
+// keeps them. The latter say so. What a person has deleted does not wait for that.
 func (r *Reconciler) toRemove(
 	ctx context.Context, repository *v1alpha1.Repository, used index.InUse, why hold,
 ) (out []*v1alpha1.Snapshot, held bool, err error) {

@@ -257,30 +257,30 @@ func (p *pageBuilder) addTargets(
 			names = append(names, r.Name)
 		}
 		f := p.backups.flawOf(by, t, names)
-		h := p.backups.holdingOf(by, t, names)
+		left := p.backups.remainsOf(by, t, names)
 		switch name := row.Targets[len(row.Targets)-1]; {
 		case !done:
 			row.NoBackup = append(row.NoBackup, name)
-		case h.none:
+		case left.none:
 			row.NoneLeft = append(row.NoneLeft, name)
 		case f.all && f.lost == "":
 			row.Damaged = append(row.Damaged, name)
 		case f.all:
 			row.Lose(name, f.lost, true)
 		default:
-			addFlaws(row, name, f, h)
+			addFlaws(row, name, f, left)
 		}
 	}
 	return nil
 }
 
-// addFlaws adds all that is wrong with a target which has a good backup: one Repository does not hide what is wrong in
-// another.
-func addFlaws(row *ledger.Policy, target string, f flaw, h holding) {
-	if h.less {
+// addFlaws adds all that is wrong with a target of which something is left: one Repository does not hide what is wrong
+// in another.
+func addFlaws(row *ledger.Policy, target string, f flaw, left remains) {
+	if left.noneInSome {
 		row.NoneLeftInSome = append(row.NoneLeftInSome, target)
 	}
-	if h.unchecked {
+	if left.unchecked {
 		row.Unchecked = append(row.Unchecked, target)
 	}
 	if f.lost != "" {

@@ -104,19 +104,19 @@ func (b *backups) readRepositories(ctx context.Context) error {
 	return nil
 }
 
-// holding is what the Repositories that a policy names for a target still hold. What nobody has ever backed up into a
-// Repository is not missing there.
-type holding struct {
-	// none reports that none of them holds a backup any more, less that one of them holds none.
-	none, less bool
+// remains is what is left of a target in the Repositories that a policy names for it. What nobody has ever backed up
+// into a Repository is not missing there.
+type remains struct {
+	// none reports that none of them holds a backup any more, noneInSome that one of them holds none.
+	none, noneInSome bool
 	// unchecked reports that a scan has made all that one of them holds, and no check has looked at it.
 	unchecked bool
 }
 
-// holdingOf returns what the Repositories that a policy names for a target still hold.
-func (b *backups) holdingOf(policyOf invoker, target v1alpha1.TypedObjectReference, used []string) holding {
+// remainsOf returns what is left of a target in the Repositories that a policy names for it.
+func (b *backups) remainsOf(policyOf invoker, target v1alpha1.TypedObjectReference, used []string) remains {
 	into := b.into[madeBy(policyOf, target)]
-	less, held := false, map[policy.Holding]bool{}
+	missing, held := false, map[policy.Holding]bool{}
 	for _, name := range used {
 		r := b.repositories[types.NamespacedName{Namespace: target.Namespace, Name: name}]
 		at, known := into[name]
@@ -125,12 +125,14 @@ func (b *backups) holdingOf(policyOf invoker, target v1alpha1.TypedObjectReferen
 		}
 		switch {
 		case (known || r != nil) && policy.Emptied(r, at):
-			less = true
+			missing = true
 		case known || r != nil && policy.HoldsBackup(r):
 			held[policy.Holds(r)] = true
 		}
 	}
-	return holding{none: less && len(held) == 0, less: less, unchecked: held[policy.HoldsUnchecked]}
+	return remains{
+		none: missing && len(held) == 0, noneInSome: missing, unchecked: held[policy.HoldsUnchecked],
+	}
 }
 
 // of reports whether a target, with its namespace, has had a good backup. A run tells it while the cache lacks its

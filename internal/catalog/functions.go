@@ -133,7 +133,8 @@ func mistakeOfEveryRestore(s *v1alpha1.FunctionStream, values variables.Values, 
 // known stands for the value of a variable that is known only when the task runs.
 const known = "known-later"
 
-// knownVersion stands for the version of a database: a Function's availableVersions are compared with it.
+// knownVersion stands for the version of a database. Unlike known it is a version: a Function's availableVersions are
+// compared with it.
 const knownVersion = "0"
 
 // PlaceholdersOfBackup returns the built-in variables that a backup task can count on, with placeholder values. The

@@ -215,8 +215,7 @@ type group struct {
 
 // targets names the targets of a policy. First come the selectors that find nothing, then targets without a backup,
 // those that have none left, those with one that is damaged or can't be read, and those whose backups nobody has
-// checked. A target with several flaws comes
-// with the first, and says all.
+// checked. A target with several flaws comes with the first, and says all.
 func targets(p Policy) string {
 	flaws := []group{
 		{p.NoBackup, "no backup yet"},

@@ -91,6 +91,13 @@ type answer struct {
 	noData bool
 }
 
+// see takes in a line. Of a table, which a client draws with -vvv, it looks at the cell.
+func (a *answer) see(line string) {
+	cell := strings.Trim(line, "| ")
+	a.limit = max(a.limit, statement.Limit(cell))
+	a.noData = a.noData || cell == noData
+}
+
 // maxRefused is how many lines a failure quotes, and maxRefusedLine how many bytes of each count.
 const (
 	maxRefused     = 4
@@ -124,9 +131,7 @@ func (r *answerLines) Write(b []byte) (int, error) {
 func (r *answerLines) end() {
 	line := strings.TrimSpace(string(r.line))
 	r.line = r.line[:0]
-	cell := strings.Trim(line, "| ") // of a table, see probe
-	r.limit = max(r.limit, statement.Limit(cell))
-	r.noData = r.noData || cell == noData
+	r.see(line)
 	for _, refusal := range r.refused {
 		if !strings.HasPrefix(line, refusal.Prefix) {
 			continue
@@ -188,19 +193,15 @@ func (m *Mover) probe(ctx context.Context, t task.Task, c task.Component) (limit
 		return 0, failure.New(v1alpha1.ReasonVolumeNotEmpty, message)
 	}
 	lines := bufio.NewScanner(out)
-	data, none := 0, false
+	var said answer
+	data := 0
 	for data < maxData && lines.Scan() {
 		line := strings.TrimSpace(lines.Text())
-		cell := strings.Trim(line, "| ") // of a table, which a client draws with -vvv
-		switch {
-		case cell == noData:
-			none = true
-		case line != "" && !strings.HasPrefix(line, "#"):
+		if said.see(line); line != "" && !strings.HasPrefix(line, "#") {
 			data++
 		}
-		limit = max(limit, statement.Limit(cell))
 	}
-	if data > 0 && !none || data == maxData {
+	if data > 0 && !said.noData || data == maxData {
 		return full()
 	}
 	var bad *program.Error
@@ -208,7 +209,7 @@ func (m *Mover) probe(ctx context.Context, t task.Task, c task.Component) (limit
 	case errors.Is(err, bufio.ErrTooLong):
 		return full()
 	case err == nil, errors.Is(err, io.EOF), errors.As(err, &bad) && bad.Empty:
-		return limit, nil
+		return said.limit, nil
 	case errors.Is(err, errNoAnswer):
 		return 0, m.noAnswer(c.Stream, v1alpha1.ReasonLoadFailed)
 	default:

@@ -257,8 +257,7 @@ func ownerOf(ctx context.Context, engine repository.Engine, directory string) (s
 
 // witnessed does what removes or maintains, unless the repository lacks one of the witnesses. The Snapshots for which
 // retention lets others go can be lost, and what keepers wrote since: the storage has gone back in time, or somebody is
-// copying it back. It is for a check to find out which are. With careful, do itself
-// spares what the witnesses need.
+// copying it back. It is for a check to find out which are. With careful, do itself spares what the witnesses need.
 func (k *keeper) witnessed(careful bool, do func() error) error {
 	lacking, err := k.lacking()
 	switch {

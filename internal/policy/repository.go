@@ -129,7 +129,7 @@ const (
 	// HoldsUnchecked means that a scan has made all others, and no check has looked at them since.
 	HoldsUnchecked Holding = "Unchecked"
 	// HoldsGood means that a run has made one of them, or a check found it intact, and it is not known to lack data.
-	HoldsGood Holding = "Backups"
+	HoldsGood Holding = "Good"
 )
 
 // Holds returns what a Repository holds.

@@ -94,8 +94,9 @@ type Storage struct {
 	Name      string           `json:"name"`
 	UID       types.UID        `json:"uid,omitempty"`
 	Spec      v1alpha1.Storage `json:"spec"`
-	// MustExist forbids initialising the storage, because it was initialised before, unless one of the Directories
-	// still holds a repository of this cluster: then only metadata.yaml is lost (KindInitStorage).
+	// MustExist forbids initialising the storage, because it, or one of its Repositories, was initialised before,
+	// unless one of the Directories still holds a repository of this cluster: then only metadata.yaml is lost
+	// (KindInitStorage).
 	MustExist bool `json:"mustExist,omitempty"`
 	// Directories are those of some of its Repositories.
 	Directories []string `json:"directories,omitempty"`

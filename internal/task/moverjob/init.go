@@ -19,8 +19,8 @@ const initTimeout = 5 * time.Minute
 type InitStorageJobInput struct {
 	// Storage that is initialised and owns the Job.
 	Storage *v1alpha1.BackupStorage
-	// MustExist forbids initialising the storage, because it was initialised before, unless one of the Directories of
-	// its Repositories still holds a repository of this cluster.
+	// MustExist forbids initialising the storage, because it, or one of its Repositories, was initialised before,
+	// unless one of the Directories of these still holds a repository of this cluster.
 	MustExist   bool
 	Directories []string
 	// Credentials in the storage's own namespace.
