@@ -7,6 +7,7 @@ import (
 	"hash/fnv"
 	"time"
 
+	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
@@ -62,7 +63,7 @@ func due(s State, now time.Time) (task.Maintenance, time.Time) {
 	if s.Unsound {
 		full = s.Full.Add(quickEvery) // Until a check finds the repository intact, even if nothing else changes there.
 	}
-	quick := next(s, latest(s.Quick, s.Full), quickEvery, quickSettled)
+	quick := next(s, v1alpha1.Later(s.Quick, s.Full), quickEvery, quickSettled)
 	switch {
 	case !full.IsZero() && !now.Before(full):
 		return task.MaintainFull, now.Add(quickEvery)
@@ -83,13 +84,6 @@ func next(s State, last time.Time, every, settled time.Duration) time.Time {
 		return time.Time{}
 	}
 	return last.Add(every)
-}
-
-func latest(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
 }
 
 // jitter returns a duration below limit that depends only on the identity.

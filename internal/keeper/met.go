@@ -51,7 +51,7 @@ func MetIn(r *v1alpha1.Repository, restores []v1alpha1.RestoreSession, now time.
 		}
 		for _, c := range s.Status.Components {
 			if lacksData(&c) {
-				out[c.ID] = latest(out[c.ID], s.Status.CompletionTime.Time)
+				out[c.ID] = v1alpha1.Later(out[c.ID], s.Status.CompletionTime.Time)
 			}
 		}
 	}
@@ -86,7 +86,7 @@ func (m Met) in(s *v1alpha1.Snapshot) (at time.Time) {
 	}
 	for _, c := range s.Status.Components {
 		if !v1alpha1.Damaged(c.Integrity) {
-			at = latest(at, m[c.ID])
+			at = v1alpha1.Later(at, m[c.ID])
 		}
 	}
 	return at
@@ -99,7 +99,7 @@ func LookedAt(r *v1alpha1.Repository, now time.Time) (at time.Time) {
 	}
 	c := apimeta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionChecked)
 	if c != nil && !isAhead(c.LastTransitionTime.Time, now) {
-		at = latest(at, c.LastTransitionTime.Time)
+		at = v1alpha1.Later(at, c.LastTransitionTime.Time)
 	}
 	return at
 }

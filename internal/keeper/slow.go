@@ -75,7 +75,7 @@ func slowOf(all []*v1alpha1.Snapshot, now time.Time) map[series]*knowledge {
 	done, storage := map[series]time.Time{}, map[series]bool{}
 	for _, s := range all {
 		of, at := seriesOf(s), checkedAt(s, now)
-		done[of], storage[of] = latest(done[of], at), storage[of] || isSlow(s) && !at.IsZero()
+		done[of], storage[of] = v1alpha1.Later(done[of], at), storage[of] || isSlow(s) && !at.IsZero()
 	}
 	out := map[series]*knowledge{}
 	for _, s := range all {

@@ -58,7 +58,7 @@ func (s *slowSeries) last(now time.Time) time.Time {
 	at := triedAt(s.tried[len(s.tried)-1], now)
 	for _, o := range s.waiting {
 		if t := o.Status.LastUpdateTime; t != nil && begun(o) && !isAhead(t.Time, now) {
-			at = latest(at, t.Time)
+			at = v1alpha1.Later(at, t.Time)
 		}
 	}
 	return at
@@ -103,7 +103,7 @@ func (s *slowSeries) fades(now time.Time) bool {
 
 func (s *slowSeries) newestTried(now time.Time) (at time.Time) {
 	for _, o := range s.tried {
-		at = latest(at, madeBy(o, now))
+		at = v1alpha1.Later(at, madeBy(o, now))
 	}
 	return at
 }

@@ -151,7 +151,7 @@ func (w *Work) CheckFirst(snapshots []*v1alpha1.Snapshot, met Met, now time.Time
 	}
 	for _, s := range snapshots {
 		if at := s.Status.LastCheckTime; at != nil && !isAhead(at.Time, now) {
-			next = latest(next, at.Add(quickEvery))
+			next = v1alpha1.Later(next, at.Add(quickEvery))
 		}
 	}
 	if !now.Before(next) {

@@ -143,6 +143,8 @@ func TestReady(t *testing.T) {
 		}}
 	}
 	ready := pod(corev1.PodRunning, corev1.ConditionTrue)
+	another := *ready.DeepCopy()
+	another.Name = "web-1"
 	terminates := *ready.DeepCopy()
 	terminates.DeletionTimestamp = &metav1.Time{}
 	ofJob := *ready.DeepCopy()
@@ -153,8 +155,8 @@ func TestReady(t *testing.T) {
 		ofJob,
 		{},
 		pod(corev1.PodRunning, corev1.ConditionFalse), ready, terminates,
-		pod(corev1.PodSucceeded, corev1.ConditionTrue), ready,
-	})).To(Equal([]string{"web-0", "web-0"}))
+		pod(corev1.PodSucceeded, corev1.ConditionTrue), another,
+	})).To(Equal([]string{"web-0", "web-1"}))
 }
 
 func TestFreeze(t *testing.T) {

@@ -156,7 +156,7 @@ func releasedAt(job *batchv1.Job, now time.Time) time.Time {
 		case c.Status == corev1.ConditionTrue:
 			return now
 		default:
-			since = latest(since, c.LastTransitionTime.Time)
+			since = v1alpha1.Later(since, c.LastTransitionTime.Time)
 		}
 	}
 	return since
@@ -193,7 +193,7 @@ func pending(pod *corev1.Pod, now time.Time) Observation {
 			text.Cut(c.Message, 512)}, pod.CreationTimestamp.Time, UnscheduledLimit, now)
 	}
 	since, mounted := prepared(pod)
-	since = latest(since, stepEnded(pod)) // An image is pulled when the previous step has ended.
+	since = v1alpha1.Later(since, stepEnded(pod)) // An image is pulled when the previous step has ended.
 	for _, s := range append(slices.Clone(pod.Status.InitContainerStatuses), pod.Status.ContainerStatuses...) {
 		if s.State.Waiting == nil {
 			continue

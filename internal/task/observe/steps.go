@@ -62,15 +62,8 @@ func stepEnded(pod *corev1.Pod) time.Time {
 	var last time.Time
 	for _, s := range pod.Status.InitContainerStatuses {
 		if s.State.Terminated != nil {
-			last = latest(last, s.State.Terminated.FinishedAt.Time)
+			last = v1alpha1.Later(last, s.State.Terminated.FinishedAt.Time)
 		}
 	}
 	return last
-}
-
-func latest(a, b time.Time) time.Time {
-	if b.After(a) {
-		return b
-	}
-	return a
 }
