@@ -339,7 +339,7 @@ func metadataOf(s *task.Snapshot) layout.SnapshotMetadata {
 			APIGroup: s.Spec.AppRef.APIGroup, Kind: s.Spec.AppRef.Kind, Namespace: s.Spec.AppRef.Namespace,
 			Name: s.Spec.AppRef.Name,
 		},
-		Labels: s.Labels, Components: s.Components,
+		Labels: s.Labels, HalfRestored: s.HalfRestored, Components: s.Components,
 	}
 }
 

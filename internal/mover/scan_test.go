@@ -20,7 +20,10 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/backend/layout"
 	"github.com/cairn-backup/cairn/internal/mover/judge"
+	"github.com/cairn-backup/cairn/internal/run/rebuilt"
+	"github.com/cairn-backup/cairn/internal/run/restore"
 	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/task/moverjob"
 	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
@@ -114,6 +117,33 @@ func TestAScanFindsTheSnapshots(t *testing.T) {
 	g.Expect(json.Marshal(again)).To(MatchJSON(must(json.Marshal(said))))
 	g.Expect(found["half"].Components).To(HaveLen(1))
 	g.Expect(found["half"].Total).To(Equal(int32(2)), "one component was never made")
+}
+
+// What a restore had left half written stays so in the eyes of latest and of retention, also after the cluster is lost.
+func TestAScanTellsWhatWasMadeOfAHalfRestoredTarget(t *testing.T) {
+	t.Parallel()
+	g, p := NewWithT(t), backedUp(t)
+	made := v1alpha1.Snapshot{ObjectMeta: metav1.ObjectMeta{
+		Name: "half", UID: "uid-half", Annotations: map[string]string{v1alpha1.AnnotationHalfRestored: "broke-off"},
+	}}
+	made.Spec = *backupTask("half").Snapshot.Spec
+	work := ofTwo("half", "pvc", "logs")
+	work.Snapshot = moverjob.BackupTask(moverjob.BackupJobInput{
+		Session: &v1alpha1.BackupSession{}, Storage: &v1alpha1.BackupStorage{}, Snapshot: &made,
+	}).Snapshot
+	work.Snapshot.Components = 2
+	for _, work := range []task.Task{work, ofTwo("whole", "pvc", "logs")} {
+		code, r := p.run(t.Context(), work)
+		g.Expect(code).To(BeZero(), "%+v", r)
+	}
+	found, _ := p.scanned(t)
+	for name, whole := range map[string]bool{"half": false, "whole": true} {
+		s, refusal := rebuilt.Snapshot(&v1alpha1.Repository{}, found[name], rebuilt.Policies{}, &rebuilt.Order{},
+			time.Now())
+		g.Expect(refusal).To(BeEmpty())
+		g.Expect(s.Status.Phase).To(Equal(v1alpha1.SnapshotSucceeded))
+		g.Expect(restore.Good(s)).To(Equal(whole), name)
+	}
 }
 
 func TestAScanTrustsOnlyTheData(t *testing.T) {

@@ -126,6 +126,8 @@ type Snapshot struct {
 	UID    types.UID              `json:"uid"`
 	Labels map[string]string      `json:"labels,omitempty"`
 	Spec   *v1alpha1.SnapshotSpec `json:"spec,omitempty"`
+	// HalfRestored names the RestoreSession that has left the target half written. It is empty if there is none.
+	HalfRestored string `json:"halfRestored,omitempty"`
 	// Components is how many components it has when it is complete: other movers can make some of them.
 	Components int32 `json:"components,omitempty"`
 }

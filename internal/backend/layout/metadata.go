@@ -98,7 +98,9 @@ type SnapshotMetadata struct {
 	BackupSession string            `json:"backupSession"`
 	AppRef        AppRef            `json:"appRef"`
 	Labels        map[string]string `json:"labels,omitempty"`
-	Components    int32             `json:"components"`
+	// HalfRestored names the RestoreSession that had left the target half written. Earlier versions did not write it.
+	HalfRestored string `json:"halfRestored,omitempty"`
+	Components   int32  `json:"components"`
 }
 
 // Removal remembers a removed Snapshot. What an engine has deleted can come back while others write, and is then

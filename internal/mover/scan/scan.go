@@ -3,6 +3,7 @@
 package scan
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -186,6 +187,7 @@ func (s *scan) snapshot(name string) (f task.Found, ok bool) {
 	for _, c := range results {
 		if c.SnapshotUID == newest.SnapshotUID {
 			f.Components[c.Component] = s.component(c)
+			f.HalfRestored = cmp.Or(f.HalfRestored, c.Of.HalfRestored) // an earlier version can have made a part
 		}
 	}
 	s.unwritten(&f)

@@ -55,6 +55,9 @@ func Snapshot(
 		},
 		Spec: f.Spec,
 	}
+	if half := task.HalfRestoredBy(f.HalfRestored); half != "" {
+		out.Annotations[v1alpha1.AnnotationHalfRestored] = half
+	}
 	out.Spec.Repository, out.Spec.DeletionPolicy, out.Spec.Paused = r.Name, v1alpha1.DeleteObjects, false
 	if r.Spec.AppRef.Name != "" {
 		out.Spec.AppRef = r.Spec.AppRef

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/retention"
 	"github.com/cairn-backup/cairn/internal/run/restorebatch"
 	"github.com/cairn-backup/cairn/internal/task"
 )
@@ -201,6 +202,28 @@ func TestTheBucketOfATargetMakesNoRestorePointOfOthers(t *testing.T) {
 				Targets: []v1alpha1.RestoreBatchTarget{{Name: target}},
 			}, now)
 			g.Expect(missing != nil).To(Equal(tt.strange), "labels %v", s.Labels)
+		})
+	}
+}
+
+// A Snapshot of a half restored target stays one, whatever the backend calls the restore.
+func TestAHalfRestoredSnapshotComesBackAsOne(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct{ mark, want string }{
+		"no mark, or a file of an earlier version": {"", ""},
+		"a RestoreSession":                         {"broke-off", "broke-off"},
+		"a text that is no name":                   {"a\nb", "unknown"},
+		"a text that is too long":                  {strings.Repeat("a", 254), "unknown"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := NewWithT(t)
+			s, refusal := Snapshot(&v1alpha1.Repository{}, found(func(f *task.Found) { f.HalfRestored = tt.mark }),
+				Policies{}, &Order{}, now)
+			g.Expect(refusal).To(BeEmpty())
+			g.Expect(s.Annotations[v1alpha1.AnnotationHalfRestored]).To(Equal(tt.want))
+			s.Status.Integrity = new(true)
+			g.Expect(retention.Whole(s)).To(Equal(tt.want == ""), "also after an intact check")
 		})
 	}
 }

@@ -151,7 +151,10 @@ func BackupTask(in BackupJobInput) task.Task {
 // snapshotOf describes a Snapshot to the mover that makes it.
 func snapshotOf(s *v1alpha1.Snapshot) *task.Snapshot {
 	spec := s.Spec
-	return &task.Snapshot{Name: s.Name, UID: s.UID, Labels: s.Labels, Spec: &spec}
+	return &task.Snapshot{
+		Name: s.Name, UID: s.UID, Labels: s.Labels, Spec: &spec,
+		HalfRestored: task.HalfRestoredBy(s.Annotations[v1alpha1.AnnotationHalfRestored]),
+	}
 }
 
 // storageOf describes a storage to a mover.

@@ -9,6 +9,15 @@ import (
 	"github.com/cairn-backup/cairn/internal/task/moverjob"
 )
 
+// What the mover does not know, its result file does not tell a scan.
+func TestATaskTellsThatItsTargetIsHalfRestored(t *testing.T) {
+	t.Parallel()
+	g, in := NewWithT(t), backupInput()
+	g.Expect(moverjob.BackupTask(in).Snapshot.HalfRestored).To(BeEmpty())
+	in.Snapshot.Annotations = map[string]string{v1alpha1.AnnotationHalfRestored: "broke-off"}
+	g.Expect(moverjob.BackupTask(in).Snapshot.HalfRestored).To(Equal("broke-off"))
+}
+
 // A mover must know whose Secret holds a password that does not fit.
 func TestATaskNamesTheSecretThatARestoreNames(t *testing.T) {
 	g := NewWithT(t)
