@@ -1,6 +1,7 @@
 package restoresession
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/fluxcd/pkg/runtime/conditions"
@@ -42,17 +43,7 @@ func TestLatestNamesTheLastWholeSnapshotThatRetentionLetGo(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			tt.others(w)
-			first := &v1alpha1.Snapshot{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "first"}}
-			bed.Edit(t, first, func() { first.Finalizers = []string{v1alpha1.FinalizerWipe} })
-			bed.EditStatus(t, first, func() {
-				conditions.MarkFalse(first, v1alpha1.ConditionRetained, v1alpha1.ReasonNotKept, "no rule keeps it")
-				if tt.began {
-					retention.MarkRemovalBegan(first)
-				}
-				conditions.MarkFalse(first, v1alpha1.ConditionWiped, v1alpha1.ReasonLastSuccess, "%s",
-					retention.Partly("none is left whole", first.Status.Conditions))
-			})
-			w.Expect(w.Client.Delete(t.Context(), first)).To(Succeed())
+			w.letGo("first", tt.began)
 			w.restore("restore")
 			s := w.settle("restore")
 			w.Expect(ending(s)).To(Equal(tt.want))
@@ -71,10 +62,46 @@ func TestLatestNamesTheLastWholeSnapshotThatRetentionLetGo(t *testing.T) {
 	}
 }
 
+// A backup of a half restored target does not let the last whole Snapshot go either.
+func TestLatestNamesTheLastWholeSnapshotBesideAHalfRestoredOne(t *testing.T) {
+	t.Parallel()
+	for _, began := range []bool{false, true} {
+		w := newWorld(t)
+		w.delete("pods")
+		second := &v1alpha1.Snapshot{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "second"}}
+		bed.Edit(t, second, func() {
+			second.Annotations = map[string]string{v1alpha1.AnnotationHalfRestored: "broke-off"}
+		})
+		w.letGo("first", began)
+		w.restore("restore")
+		s := w.settle("restore")
+		w.Expect(ending(s)).To(Equal("Invalid/HalfRestored"))
+		w.Expect(message(s)).To(ContainSubstring("none from before is left but first of "))
+		w.Expect(strings.Contains(message(s), "with dataSource.allowDamaged")).To(Equal(began), message(s))
+	}
+}
+
 // delete removes a Snapshot.
 func (w *world) delete(snapshot string) {
 	w.T.Helper()
 	s := &v1alpha1.Snapshot{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: snapshot}}
 	bed.Edit(w.T, s, func() { s.Finalizers = nil })
+	w.Expect(w.Client.Delete(w.T.Context(), s)).To(Succeed())
+}
+
+// letGo makes a Snapshot one that retention has let go, and that stays as the last whole one. began says that its
+// removal had begun.
+func (w *world) letGo(snapshot string, began bool) {
+	w.T.Helper()
+	s := &v1alpha1.Snapshot{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: snapshot}}
+	bed.Edit(w.T, s, func() { s.Finalizers = []string{v1alpha1.FinalizerWipe} })
+	bed.EditStatus(w.T, s, func() {
+		conditions.MarkFalse(s, v1alpha1.ConditionRetained, v1alpha1.ReasonNotKept, "no rule keeps it")
+		if began {
+			retention.MarkRemovalBegan(s)
+		}
+		conditions.MarkFalse(s, v1alpha1.ConditionWiped, v1alpha1.ReasonLastSuccess, "%s",
+			retention.Partly("none is left whole", s.Status.Conditions))
+	})
 	w.Expect(w.Client.Delete(w.T.Context(), s)).To(Succeed())
 }

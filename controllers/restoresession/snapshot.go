@@ -96,14 +96,14 @@ func (r *Reconciler) chooseSnapshot(ctx context.Context, look *lookup, namespace
 	look.PassedOver = damaged
 	switch {
 	case snap != nil && restore.HalfRestoredOf(snap) != "":
-		before, _ := restore.Latest(restore.WithoutHalfRestored(list.Items), source.Repository, moment, now)
-		look.refuse(0, v1alpha1.ReasonHalfRestored, "%s", restore.HalfRestoredMessage(snap, before))
+		look.refuse(0, v1alpha1.ReasonHalfRestored, "%s",
+			restore.HalfRestoredMessage(snap, list.Items, moment, now))
 		return nil, nil
 	case snap != nil:
 		look.HoldsLess = restore.HoldsLess(snap, list.Items, moment, restore.Asks(source.Components, source.Rules), now)
 		return snap, nil
 	}
-	if last := restore.LastWhole(list.Items, source.Repository, moment, now); last != nil {
+	if last := restore.LastWhole(list.Items, moment, now); last != nil {
 		look.Error = restore.LastWholeRefusal(last, damaged, which, now)
 		return nil, nil
 	}

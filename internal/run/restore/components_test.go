@@ -3,10 +3,13 @@ package restore_test
 import (
 	"testing"
 
+	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run/restore"
+	"github.com/cairn-backup/cairn/internal/run/runtest"
 )
 
 func TestChooseComponents(t *testing.T) {
@@ -45,6 +48,41 @@ func TestChooseComponents(t *testing.T) {
 				g.Expect(err.Reason).To(Equal(v1alpha1.ReasonComponentNotFound))
 				g.Expect(err.Message).To(ContainSubstring(tt.message))
 			}
+		})
+	}
+}
+
+// halfRestored makes a Snapshot one of a half restored target.
+func halfRestored(s *v1alpha1.Snapshot) {
+	s.Annotations = map[string]string{v1alpha1.AnnotationHalfRestored: "broke-off"}
+}
+
+// letGo makes a Snapshot one that retention has let go, and that stays as the last whole one.
+func letGo(s *v1alpha1.Snapshot) {
+	s.DeletionTimestamp = &metav1.Time{Time: runtest.Now}
+	conditions.MarkFalse(s, v1alpha1.ConditionWiped, v1alpha1.ReasonLastSuccess, "it is the last")
+}
+
+// Whoever asks for the latest hears which good one there is, also if it stays only until another one is whole.
+func TestAHalfRestoredLatestNamesTheGoodOne(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		first []func(*v1alpha1.Snapshot)
+		want  string
+	}{
+		"it is free to take":       {nil, "; the newest from before is first: name"},
+		"it is the last whole one": {[]func(*v1alpha1.Snapshot){letGo}, "; none from before is left but first of "},
+		"it is half restored, too": {
+			[]func(*v1alpha1.Snapshot){letGo, halfRestored}, "; there is none from before: name",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			list := []v1alpha1.Snapshot{
+				heldBy("first", "s", 1, nil, tt.first...), heldBy("second", "s", 2, nil, halfRestored),
+			}
+			message := restore.HalfRestoredMessage(&list[1], list, restore.Before{}, runtest.Now.AddDate(0, 0, 1))
+			NewWithT(t).Expect(message).To(ContainSubstring(tt.want))
 		})
 	}
 }

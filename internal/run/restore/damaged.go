@@ -74,17 +74,14 @@ func StaysAsLast(s *v1alpha1.Snapshot) bool {
 	return conditions.GetReason(s, v1alpha1.ConditionWiped) == v1alpha1.ReasonLastSuccess
 }
 
-// LastWhole returns the newest Snapshot of a Repository that before allows and that stays as the last whole one, or
-// nil. Several can stay until one is whole without a doubt: such a one comes first. now counts their times. Who asks
-// for the latest does not get it.
-func LastWhole(
-	snapshots []v1alpha1.Snapshot, repository string, before Before, now time.Time,
-) (last *v1alpha1.Snapshot) {
+// LastWhole returns the newest of Snapshots that before allows and that stays as the last whole one, or nil. Several
+// can stay until one is whole without a doubt: such a one comes first. now counts their times. Who asks for the latest
+// does not get it.
+func LastWhole(snapshots []v1alpha1.Snapshot, before Before, now time.Time) (last *v1alpha1.Snapshot) {
 	var lastAt time.Time
 	for i := range snapshots {
 		s := &snapshots[i]
-		if s.Spec.Repository != repository || !StaysAsLast(s) || !retention.Undamaged(s) ||
-			v1alpha1.HasRecordAnnotation(s.Annotations) {
+		if !StaysAsLast(s) || !retention.Undamaged(s) || v1alpha1.HasRecordAnnotation(s.Annotations) {
 			continue
 		}
 		at := s.MadeBy(now).Time
@@ -102,21 +99,30 @@ func LastWhole(
 // LastWholeRefusal says how to restore what LastWhole has returned. when limits the time in words, and damaged is the
 // newest damaged Snapshot or nil.
 func LastWholeRefusal(last, damaged *v1alpha1.Snapshot, when string, now time.Time) *v1alpha1.ResolvedError {
-	reason, how := v1alpha1.ReasonSnapshotNotFound, "(cairn restore --snapshot)"
+	reason := v1alpha1.ReasonSnapshotNotFound
 	if damaged != nil {
 		reason = v1alpha1.ReasonSnapshotDamaged
 	}
-	if retention.RemovalBegan(last.Status.Conditions) {
-		how = "with dataSource.allowDamaged (cairn restore --allow-damaged): a part of its data can be gone already"
-	}
-	message := fmt.Sprintf("no Snapshot of Repository %s%s is left whole but %s of %s, which retention has let go and "+
-		"whose data stays until another backup succeeds: pause the policy. To restore it, name it in "+
-		"dataSource.snapshot %s",
-		last.Spec.Repository, when, last.Name, last.MadeBy(now).UTC().Format(time.RFC3339), how)
+	message := fmt.Sprintf("no Snapshot of Repository %s%s is left whole but %s. To restore it, name it in "+
+		"dataSource.snapshot %s", last.Spec.Repository, when, untilAnother(last, now), howToName(last))
 	if over := passedOverMessage(damaged, now); over != "" {
 		message += ". " + over
 	}
 	return workload.Fail(reason, "%s", message)
+}
+
+// untilAnother says which Snapshot LastWhole has returned, and for how long it stays.
+func untilAnother(last *v1alpha1.Snapshot, now time.Time) string {
+	return fmt.Sprintf("%s of %s, which retention has let go and whose data stays until another backup succeeds: "+
+		"pause the policy", last.Name, last.MadeBy(now).UTC().Format(time.RFC3339))
+}
+
+// howToName says what else a restore must say that names what LastWhole has returned.
+func howToName(last *v1alpha1.Snapshot) string {
+	if retention.RemovalBegan(last.Status.Conditions) {
+		return "with dataSource.allowDamaged (cairn restore --allow-damaged): a part of its data can be gone already"
+	}
+	return "(cairn restore --snapshot)"
 }
 
 // passedOverMessage says that a restore of the latest Snapshot does not take the newest one. It returns "" if it does.

@@ -5,6 +5,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 
@@ -160,13 +161,18 @@ func WithoutHalfRestored(snapshots []v1alpha1.Snapshot) []v1alpha1.Snapshot {
 }
 
 // HalfRestoredMessage says why a restore of the latest Snapshot does not take newest, which was made of a half restored
-// target: whether the target was put in order since, only its owner knows. before is the newest Snapshot that was not,
-// or nil.
-func HalfRestoredMessage(newest, before *v1alpha1.Snapshot) string {
-	good := "there is none from before"
-	if before != nil {
-		good = "the newest from before is " + before.Name
+// target: whether the target was put in order since, only its owner knows. snapshots are all of the Repository. before
+// and now are those of the restore.
+func HalfRestoredMessage(
+	newest *v1alpha1.Snapshot, snapshots []v1alpha1.Snapshot, before Before, now time.Time,
+) string {
+	others := WithoutHalfRestored(snapshots)
+	good, how := "there is none from before:", ""
+	if other, _ := Latest(others, newest.Spec.Repository, before, now); other != nil {
+		good = "the newest from before is " + other.Name + ":"
+	} else if last := LastWhole(others, before, now); last != nil {
+		good, how = "none from before is left but "+untilAnother(last, now)+", and", " "+howToName(last)
 	}
-	return fmt.Sprintf("the newest Snapshot is %s, but %s; %s: name the one to restore in dataSource.snapshot",
-		newest.Name, HalfRestoredOf(newest), good)
+	return fmt.Sprintf("the newest Snapshot is %s, but %s; %s name the one to restore in dataSource.snapshot%s",
+		newest.Name, HalfRestoredOf(newest), good, how)
 }

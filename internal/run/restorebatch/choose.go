@@ -30,15 +30,38 @@ func ChooseSnapshots(
 		if half == "" {
 			continue
 		}
-		good := "there is none from before"
-		if before, refusal := chooseAmong(restore.WithoutHalfRestored(list), spec, now); refusal == nil {
-			good = "the newest from before is that of BackupSession " + retention.Point(before[spec.Targets[i].Name])
-		}
 		return nil, workload.Fail(v1alpha1.ReasonHalfRestored,
-			"the newest restore point has Snapshot %s, but %s; %s: name the restore point in dataSource.backupSession",
-			s.Name, half, good)
+			"the newest restore point has Snapshot %s, but %s; %s name the restore point in dataSource.backupSession",
+			s.Name, half, fromBefore(restore.WithoutHalfRestored(list), spec, spec.Targets[i].Name, now))
 	}
 	return chosen, nil
+}
+
+// fromBefore says what there is of a target besides what was made of half restored targets. list lacks those.
+func fromBefore(list []v1alpha1.Snapshot, spec *v1alpha1.RestoreBatchSpec, target string, now time.Time) string {
+	if before, refusal := chooseAmong(list, spec, now); refusal == nil {
+		return "the newest from before is that of BackupSession " + retention.Point(before[target]) + ":"
+	}
+	ofTarget := map[string][]v1alpha1.Snapshot{}
+	for i := range list {
+		if s := &list[i]; retention.OfBatch(s, &spec.DataSource) {
+			name := wantedTarget(spec, s)
+			ofTarget[name] = append(ofTarget[name], *s)
+		}
+	}
+	var stay []string
+	for i := range spec.Targets {
+		last := restore.LastWhole(ofTarget[spec.Targets[i].Name], momentOf(&spec.DataSource), now)
+		if last != nil {
+			stay = append(stay, last.Name)
+		}
+	}
+	if len(stay) == 0 {
+		return "there is none from before:"
+	}
+	return "no restore point from before is left, but retention has let Snapshots go whose data stays until another " +
+		"backup succeeds (" + strings.Join(stay, ", ") + "): pause the policy, and restore each alone by its name " +
+		"(cairn restore --snapshot), or"
 }
 
 // isNamed reports whether a data source names its restore point.

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -61,4 +62,47 @@ func TestARunWhoseSnapshotsAreGone(t *testing.T) {
 	named.Status.Snapshots = []v1alpha1.SnapshotStatusInfo{{}}
 	g.Expect(says(named)).To(Equal("BackupSession z made Snapshots of BackupBatch shop, but no Snapshot of it exists " +
 		"any more: name another run (cairn get backupsessions)"))
+}
+
+// The last whole Snapshots stay beside those of half restored targets. Nobody must hear that there is none.
+func TestAHalfRestoredPointNamesTheLastWholeSnapshots(t *testing.T) {
+	t.Parallel()
+	half := func(s *v1alpha1.Snapshot) {
+		s.Annotations = map[string]string{v1alpha1.AnnotationHalfRestored: "broke-off"}
+	}
+	stays := func(s *v1alpha1.Snapshot) {
+		s.DeletionTimestamp = &metav1.Time{Time: later}
+		conditions.MarkFalse(s, v1alpha1.ConditionWiped, v1alpha1.ReasonLastSuccess, "it is the last")
+	}
+	for name, tt := range map[string]struct {
+		web, db []func(*v1alpha1.Snapshot)
+		want    string
+	}{
+		"of both targets": {
+			[]func(*v1alpha1.Snapshot){stays}, []func(*v1alpha1.Snapshot){stays}, "(web-first, db-first): pause",
+		},
+		"of one target": {[]func(*v1alpha1.Snapshot){stays}, nil, "(web-first): pause"},
+		"all half restored": {
+			[]func(*v1alpha1.Snapshot){stays, half}, []func(*v1alpha1.Snapshot){stays, half},
+			"there is none from before: ",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := NewWithT(t)
+			list := []v1alpha1.Snapshot{
+				pointSnapshot("first", "first", "web", 1, tt.web...),
+				pointSnapshot("first", "first", "db", 1, tt.db...),
+				pointSnapshot("second", "second", "web", 2, half), pointSnapshot("second", "second", "db", 2, half),
+			}
+			_, refusal := ChooseSnapshots(list, &v1alpha1.RestoreBatchSpec{
+				DataSource: v1alpha1.RestoreBatchDataSource{
+					BackupBatch: "shop", BackupSession: v1alpha1.LatestBackupSession,
+				},
+				Targets: []v1alpha1.RestoreBatchTarget{{Name: "web"}, {Name: "db"}},
+			}, later)
+			g.Expect(refusal).To(HaveField("Reason", v1alpha1.ReasonHalfRestored))
+			g.Expect(refusal.Message).To(ContainSubstring(tt.want))
+		})
+	}
 }
