@@ -2,6 +2,7 @@ package restore_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
@@ -83,6 +84,62 @@ func TestAHalfRestoredLatestNamesTheGoodOne(t *testing.T) {
 			}
 			message := restore.HalfRestoredMessage(&list[1], list, restore.Before{}, runtest.Now.AddDate(0, 0, 1))
 			NewWithT(t).Expect(message).To(ContainSubstring(tt.want))
+		})
+	}
+}
+
+// Of those that stay, a whole one comes before one that nobody is sure of, and the newest before the others.
+func TestLastWhole(t *testing.T) {
+	t.Parallel()
+	unchecked := func(s *v1alpha1.Snapshot) {
+		metav1.SetMetaDataAnnotation(&s.ObjectMeta, v1alpha1.AnnotationRebuilt, "uid")
+	}
+	stays := func(name string, hour int, edit ...func(*v1alpha1.Snapshot)) v1alpha1.Snapshot {
+		return heldBy(name, "s", hour, nil, append(edit, letGo)...)
+	}
+	for name, tt := range map[string]struct {
+		all  []v1alpha1.Snapshot
+		by   int // hour
+		want string
+	}{
+		"the newest":               {all: []v1alpha1.Snapshot{stays("a", 1), stays("b", 2)}, want: "b"},
+		"the newest, listed first": {all: []v1alpha1.Snapshot{stays("b", 2), stays("a", 1)}, want: "b"},
+		"the newest by pitr":       {all: []v1alpha1.Snapshot{stays("a", 1), stays("b", 2)}, by: 1, want: "a"},
+		"none by pitr":             {all: []v1alpha1.Snapshot{stays("b", 2)}, by: 1},
+		"a whole one before a newer unchecked one": {
+			all: []v1alpha1.Snapshot{stays("a", 1), stays("b", 2, unchecked)}, want: "a",
+		},
+		"a whole one after a newer unchecked one": {
+			all: []v1alpha1.Snapshot{stays("b", 2, unchecked), stays("a", 1)}, want: "a",
+		},
+		"a whole one before a newer half restored one": {
+			all: []v1alpha1.Snapshot{stays("a", 1), stays("b", 2, halfRestored)}, want: "a",
+		},
+		"the newest unchecked one": {
+			all: []v1alpha1.Snapshot{stays("a", 1, unchecked), stays("b", 2, unchecked)}, want: "b",
+		},
+		"one that is free to take": {all: []v1alpha1.Snapshot{heldBy("a", "s", 1, nil)}},
+		"a damaged one": {all: []v1alpha1.Snapshot{stays("a", 1, func(s *v1alpha1.Snapshot) {
+			s.Status.Integrity = new(false)
+		})}},
+		"one without a time": {all: []v1alpha1.Snapshot{stays("a", 1, func(s *v1alpha1.Snapshot) {
+			s.Status.SnapshotTime = nil
+		})}},
+		"a record": {all: []v1alpha1.Snapshot{stays("a", 1, func(s *v1alpha1.Snapshot) {
+			metav1.SetMetaDataAnnotation(&s.ObjectMeta, v1alpha1.AnnotationRecord, "c")
+		})}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var before restore.Before
+			if tt.by != 0 {
+				before.At = runtest.Now.Add(time.Duration(tt.by) * time.Hour)
+			}
+			got := ""
+			if last := restore.LastWhole(tt.all, before, runtest.Now.AddDate(0, 0, 1)); last != nil {
+				got = last.Name
+			}
+			NewWithT(t).Expect(got).To(Equal(tt.want))
 		})
 	}
 }

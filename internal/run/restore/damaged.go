@@ -81,7 +81,8 @@ func LastWhole(snapshots []v1alpha1.Snapshot, before Before, now time.Time) (las
 	var lastAt time.Time
 	for i := range snapshots {
 		s := &snapshots[i]
-		if !StaysAsLast(s) || !retention.Undamaged(s) || v1alpha1.HasRecordAnnotation(s.Annotations) {
+		if !StaysAsLast(s) || !retention.Undamaged(s) || s.Status.SnapshotTime == nil ||
+			v1alpha1.HasRecordAnnotation(s.Annotations) {
 			continue
 		}
 		at := s.MadeBy(now).Time
