@@ -64,6 +64,11 @@ func letGo(s *v1alpha1.Snapshot) {
 	conditions.MarkFalse(s, v1alpha1.ConditionWiped, v1alpha1.ReasonLastSuccess, "it is the last")
 }
 
+// unchecked makes a Snapshot one that a scan has made and no check has looked at.
+func unchecked(s *v1alpha1.Snapshot) {
+	metav1.SetMetaDataAnnotation(&s.ObjectMeta, v1alpha1.AnnotationRebuilt, "uid")
+}
+
 // Whoever asks for the latest hears which good one there is, also if it stays only until another one is whole.
 func TestAHalfRestoredLatestNamesTheGoodOne(t *testing.T) {
 	t.Parallel()
@@ -91,9 +96,6 @@ func TestAHalfRestoredLatestNamesTheGoodOne(t *testing.T) {
 // Of those that stay, a whole one comes before one that nobody is sure of, and the newest before the others.
 func TestLastWhole(t *testing.T) {
 	t.Parallel()
-	unchecked := func(s *v1alpha1.Snapshot) {
-		metav1.SetMetaDataAnnotation(&s.ObjectMeta, v1alpha1.AnnotationRebuilt, "uid")
-	}
 	stays := func(name string, hour int, edit ...func(*v1alpha1.Snapshot)) v1alpha1.Snapshot {
 		return heldBy(name, "s", hour, nil, append(edit, letGo)...)
 	}
@@ -140,6 +142,35 @@ func TestLastWhole(t *testing.T) {
 				got = last.Name
 			}
 			NewWithT(t).Expect(got).To(Equal(tt.want))
+		})
+	}
+}
+
+// Nobody must believe that a Snapshot is whole of which that is not known.
+func TestTheLastOneIsCalledWholeOnlyIfItIs(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		edit        []func(*v1alpha1.Snapshot)
+		want, doubt string
+	}{
+		"a whole one": {nil, " is left whole but last of ", "pause the policy. To restore"},
+		"an unchecked one": {
+			[]func(*v1alpha1.Snapshot){unchecked}, " is left whole without a doubt. There is last of ",
+			". But no check has looked at it since a scan brought it back. To restore",
+		},
+		"a half restored one": {
+			[]func(*v1alpha1.Snapshot){halfRestored}, " is left whole without a doubt. There is last of ",
+			". But before it was made, RestoreSession broke-off can have written into its target and did not end " +
+				"well. To restore",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			last := heldBy("last", "s", 1, nil, append(tt.edit, letGo)...)
+			last.Spec.Repository = "web"
+			refusal := restore.LastWholeRefusal(&last, nil, " by noon", runtest.Now)
+			NewWithT(t).Expect(refusal.Message).To(And(
+				HavePrefix("no Snapshot of Repository web by noon"+tt.want), ContainSubstring(tt.doubt)))
 		})
 	}
 }

@@ -1,6 +1,7 @@
 package restore
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -97,15 +98,20 @@ func LastWhole(snapshots []v1alpha1.Snapshot, before Before, now time.Time) (las
 	return last
 }
 
-// LastWholeRefusal says how to restore what LastWhole has returned. when limits the time in words, and damaged is the
-// newest damaged Snapshot or nil.
+// LastWholeRefusal says how to restore what LastWhole has returned, and why it may not be whole. when limits the time
+// in words, and damaged is the newest damaged Snapshot or nil.
 func LastWholeRefusal(last, damaged *v1alpha1.Snapshot, when string, now time.Time) *v1alpha1.ResolvedError {
 	reason := v1alpha1.ReasonSnapshotNotFound
 	if damaged != nil {
 		reason = v1alpha1.ReasonSnapshotDamaged
 	}
-	message := fmt.Sprintf("no Snapshot of Repository %s%s is left whole but %s. To restore it, name it in "+
-		"dataSource.snapshot %s", last.Spec.Repository, when, untilAnother(last, now), howToName(last))
+	but, doubt := " but", ""
+	if !retention.Whole(last) {
+		but, doubt = " without a doubt. There is", ". But "+cmp.Or(HalfRestoredOf(last),
+			"no check has looked at it since a scan brought it back")
+	}
+	message := fmt.Sprintf("no Snapshot of Repository %s%s is left whole%s %s%s. To restore it, name it in "+
+		"dataSource.snapshot %s", last.Spec.Repository, when, but, untilAnother(last, now), doubt, howToName(last))
 	if over := passedOverMessage(damaged, now); over != "" {
 		message += ". " + over
 	}
