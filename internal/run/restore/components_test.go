@@ -153,7 +153,7 @@ func TestTheLastOneIsCalledWholeOnlyIfItIs(t *testing.T) {
 		edit        []func(*v1alpha1.Snapshot)
 		want, doubt string
 	}{
-		"a whole one": {nil, " is left whole but last of ", "pause the policy. To restore"},
+		"a whole one": {nil, " is left whole but last of ", "pause the policy first. To restore"},
 		"an unchecked one": {
 			[]func(*v1alpha1.Snapshot){unchecked}, " is left whole without a doubt. There is last of ",
 			". But no check has looked at it since a scan brought it back. To restore",

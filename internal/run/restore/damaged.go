@@ -111,7 +111,7 @@ func LastWholeRefusal(last, damaged *v1alpha1.Snapshot, when string, now time.Ti
 			"no check has looked at it since a scan brought it back")
 	}
 	message := fmt.Sprintf("no Snapshot of Repository %s%s is left whole%s %s%s. To restore it, name it in "+
-		"dataSource.snapshot %s", last.Spec.Repository, when, but, untilAnother(last, now), doubt, howToName(last))
+		"dataSource.snapshot %s", last.Spec.Repository, when, but, untilAnother(last, now), doubt, ByName(last))
 	if over := passedOverMessage(damaged, now); over != "" {
 		message += ". " + over
 	}
@@ -120,12 +120,12 @@ func LastWholeRefusal(last, damaged *v1alpha1.Snapshot, when string, now time.Ti
 
 // untilAnother says which Snapshot LastWhole has returned, and for how long it stays.
 func untilAnother(last *v1alpha1.Snapshot, now time.Time) string {
-	return fmt.Sprintf("%s of %s, which retention has let go and whose data stays until another backup succeeds: "+
-		"pause the policy", last.Name, last.MadeBy(now).UTC().Format(time.RFC3339))
+	return fmt.Sprintf("%s of %s, which retention has let go and whose data stays until there is another whole "+
+		"one: pause the policy first", last.Name, last.MadeBy(now).UTC().Format(time.RFC3339))
 }
 
-// howToName says what else a restore must say that names what LastWhole has returned.
-func howToName(last *v1alpha1.Snapshot) string {
+// ByName says how to restore a Snapshot by its name that stays as the last whole one.
+func ByName(last *v1alpha1.Snapshot) string {
 	if retention.RemovalBegan(last.Status.Conditions) {
 		return "with dataSource.allowDamaged (cairn restore --allow-damaged): a part of its data can be gone already"
 	}

@@ -171,7 +171,7 @@ func HalfRestoredMessage(
 	if other, _ := Latest(others, newest.Spec.Repository, before, now); other != nil {
 		good = "the newest from before is " + other.Name + ":"
 	} else if last := LastWhole(others, before, now); last != nil {
-		good, how = "none from before is left but "+untilAnother(last, now)+", and", " "+howToName(last)
+		good, how = "none from before is left but "+untilAnother(last, now)+", and", " "+ByName(last)
 	}
 	return fmt.Sprintf("the newest Snapshot is %s, but %s; %s name the one to restore in dataSource.snapshot%s",
 		newest.Name, HalfRestoredOf(newest), good, how)

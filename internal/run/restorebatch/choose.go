@@ -59,9 +59,9 @@ func fromBefore(list []v1alpha1.Snapshot, spec *v1alpha1.RestoreBatchSpec, targe
 	if len(stay) == 0 {
 		return "there is none from before:"
 	}
-	return "no restore point from before is left, but retention has let Snapshots go whose data stays until another " +
-		"backup succeeds (" + strings.Join(stay, ", ") + "): pause the policy, and restore each alone by its name " +
-		"(cairn restore --snapshot), or"
+	return "no restore point from before is left, but retention has let Snapshots go whose data stays until there " +
+		"is another whole one (" + strings.Join(stay, ", ") + "): pause the policy first, and restore each alone by " +
+		"its name (cairn restore --snapshot), or"
 }
 
 // isNamed reports whether a data source names its restore point.
