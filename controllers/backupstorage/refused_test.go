@@ -120,11 +120,16 @@ func TestAStorageThatIsChangedBackMustExist(t *testing.T) {
 		bed.Create(t, r)
 		return r
 	}
-	web := repository("web")
-	bed.EditStatus(t, web, func() {
-		web.Status.InitializedSpec = policy.RepositoryPlace(s.Namespace, s.Spec.Storage, web.Spec.Path)
-	})
-	bed.Cached(t, web)
+	for name, ready := range map[string]bool{"db": false, "web": true} {
+		r := repository(name)
+		bed.EditStatus(t, r, func() {
+			r.Status.InitializedSpec = policy.RepositoryPlace(s.Namespace, s.Spec.Storage, r.Spec.Path)
+			if ready {
+				conditions.MarkTrue(r, meta.ReadyCondition, v1alpha1.ReasonReady, "it is")
+			}
+		})
+		bed.Cached(t, r)
+	}
 	bed.Cached(t, repository("fresh")) // was never initialised
 
 	was := s.Spec.Storage.S3.Prefix
@@ -139,7 +144,7 @@ func TestAStorageThatIsChangedBackMustExist(t *testing.T) {
 	bed.Edit(t, s, func() { s.Spec.Storage.S3.Prefix = was })
 	third := kubelet.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage, first, second)
 	g.Expect(storageIn(t, third)).To(And(HaveField("MustExist", true),
-		HaveField("Directories", Equal([]string{"shop/web"}))), "a Repository keeps its data there")
+		HaveField("Directories", Equal([]string{"shop/web", "shop/db"}))), "two keep their data there, one is Ready")
 }
 
 // A Repository can lack a right that the storage itself has. It must not have the storage proved without end.
