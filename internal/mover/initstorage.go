@@ -1,6 +1,7 @@
 package mover
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -68,8 +69,10 @@ func (m *Mover) writeStorageMetadata(ctx context.Context, store backend.Store, t
 }
 
 // requireOwnRepository refuses a storage that has lost its metadata.yaml, unless it is the right one: it holds a
-// repository of this cluster. A disk that is not mounted looks like an empty storage.
+// repository of this cluster. A disk that is not mounted looks like an empty storage. A directory that can't be read
+// hides no proof in another one; a storage that is out of reach is so for all of them.
 func requireOwnRepository(ctx context.Context, store backend.Store, t task.Task) error {
+	var unread error
 	for _, directory := range t.Storage.Directories {
 		text, err := store.Get(ctx, layout.RepositoryPath(directory))
 		if errors.Is(err, backend.ErrNotFound) {
@@ -78,12 +81,19 @@ func requireOwnRepository(ctx context.Context, store backend.Store, t task.Task)
 		if errors.Is(err, backend.ErrNotFound) {
 			continue
 		}
-		if err != nil {
+		if errors.Is(err, repository.ErrUnreachable) {
 			return err
+		}
+		if err != nil {
+			unread = cmp.Or(unread, err)
+			continue
 		}
 		if meta, err := layout.ParseRepositoryMetadata(text); err == nil && meta.ClusterUID == t.Cluster {
 			return nil
 		}
+	}
+	if unread != nil {
+		return unread
 	}
 	return failure.New(v1alpha1.ReasonMetadataNotFound, fmt.Sprintf("the storage (%s) no longer holds its "+
 		"metadata.yaml: %s. Nothing was written. Bring the storage back; if everything in it is lost for good, make a "+

@@ -71,6 +71,22 @@ func TestAStorageIsNotInitialisedAgainOnAnotherDisk(t *testing.T) {
 	g.Expect(os.ReadFile(filepath.Join(p.root, metadataYAML))).To(ContainSubstring("uid-storage"))
 }
 
+// A directory that can't be read, such as an archived one, says nothing of the others.
+func TestADirectoryThatCannotBeReadHidesNoProof(t *testing.T) {
+	t.Parallel()
+	g, p := NewWithT(t), initialised(t)
+	p.remove(metadataYAML)
+	p.write("cairn/storage/backups/shop/odd/repository.yaml/x", "a directory in the place of the file")
+	again := storageTask()
+	again.Storage.MustExist, again.Storage.Directories = true, []string{"shop/odd", "shop/gone"}
+	_, r := p.run(t.Context(), again)
+	g.Expect(r.Message).To(ContainSubstring("is a directory"), "nothing proves that it is another storage: %+v", r)
+	again.Storage.Directories = append(again.Storage.Directories, "shop/web")
+	code, r := p.run(t.Context(), again)
+	g.Expect(code).To(BeZero(), "%+v", r)
+	g.Expect(r.Message).To(ContainSubstring("written again"))
+}
+
 // Backups to the disk below a mount point would succeed, and be out of reach once the right disk is mounted.
 func TestADiskThatIsNotMountedGetsNoRepository(t *testing.T) {
 	t.Parallel()
