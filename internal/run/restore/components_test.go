@@ -155,11 +155,13 @@ func TestTheLastOneIsCalledWholeOnlyIfItIs(t *testing.T) {
 	}{
 		"a whole one": {nil, " is left whole but last of ", "pause the policy first. To restore"},
 		"an unchecked one": {
-			[]func(*v1alpha1.Snapshot){unchecked}, " is left whole without a doubt. There is last of ",
+			[]func(*v1alpha1.Snapshot){unchecked},
+			" is left whole without a doubt. There is last of ",
 			". But no check has looked at it since a scan brought it back. To restore",
 		},
 		"a half restored one": {
-			[]func(*v1alpha1.Snapshot){halfRestored}, " is left whole without a doubt. There is last of ",
+			[]func(*v1alpha1.Snapshot){halfRestored},
+			" is left whole without a doubt. There is last of ",
 			". But before it was made, RestoreSession broke-off can have written into its target and did not end " +
 				"well. To restore",
 		},

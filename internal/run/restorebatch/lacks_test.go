@@ -83,7 +83,8 @@ func TestAHalfRestoredPointNamesTheLastWholeSnapshots(t *testing.T) {
 		},
 		"of one target": {[]func(*v1alpha1.Snapshot){stays}, nil, "(web-first): pause"},
 		"all half restored": {
-			[]func(*v1alpha1.Snapshot){stays, half}, []func(*v1alpha1.Snapshot){stays, half},
+			[]func(*v1alpha1.Snapshot){stays, half},
+			[]func(*v1alpha1.Snapshot){stays, half},
 			"there is none from before: ",
 		},
 	} {
