@@ -280,8 +280,11 @@ func addFlaws(row *ledger.Policy, target string, f flaw, left remains) {
 	if left.noneInSome {
 		row.NoneLeftInSome = append(row.NoneLeftInSome, target)
 	}
-	if left.unchecked {
+	switch {
+	case left.unchecked:
 		row.Unchecked = append(row.Unchecked, target)
+	case left.uncheckedInSome:
+		row.UncheckedInSome = append(row.UncheckedInSome, target)
 	}
 	if f.lost != "" {
 		row.Lose(target, f.lost, false)

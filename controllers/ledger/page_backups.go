@@ -109,8 +109,9 @@ func (b *backups) readRepositories(ctx context.Context) error {
 type remains struct {
 	// none reports that none of them holds a backup any more, noneInSome that one of them holds none.
 	none, noneInSome bool
-	// unchecked reports that a scan has made all that one of them holds, and no check has looked at it.
-	unchecked bool
+	// unchecked reports that a scan has made all that they hold, and no check has looked at it, uncheckedInSome that
+	// this is so of one of them.
+	unchecked, uncheckedInSome bool
 }
 
 // remainsOf returns what is left of a target in the Repositories that a policy names for it.
@@ -131,7 +132,10 @@ func (b *backups) remainsOf(policyOf invoker, target v1alpha1.TypedObjectReferen
 		}
 	}
 	return remains{
-		none: missing && len(held) == 0, noneInSome: missing, unchecked: held[policy.HoldsUnchecked],
+		none: missing && len(held) == 0, noneInSome: missing,
+		// What has counted nothing so far can hold a good one.
+		unchecked:       held[policy.HoldsUnchecked] && !held[policy.HoldsGood] && !held[policy.HoldsNothing],
+		uncheckedInSome: held[policy.HoldsUnchecked],
 	}
 }
 

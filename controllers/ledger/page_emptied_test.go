@@ -102,10 +102,17 @@ func TestThePageNamesTargetsWhoseBackupsNobodyHasChecked(t *testing.T) {
 	}
 	unchecked("far", 1)
 	g.Expect(w.rendered("l")).NotTo(ContainSubstring("checked"), "it holds one that a run has made")
+	top := func(what string) OmegaMatcher {
+		return ContainSubstring("\n**" + what + ":** BackupConfiguration/data in " + w.namespace +
+			" (1 of 1 targets).\n")
+	}
 	unchecked("near", 2)
-	g.Expect(w.rendered("l")).To(And(
-		ContainSubstring("PersistentVolumeClaim/data (**backups not checked yet**)"),
-		ContainSubstring("\n**Not checked yet:** BackupConfiguration/data in "+w.namespace+" (1 of 1 targets).\n")))
+	g.Expect(w.rendered("l")).To(And(top("Not checked yet in some repository"),
+		ContainSubstring("PersistentVolumeClaim/data (**backups not checked yet in some repository**)")))
+	unchecked("far", 2)
+	g.Expect(w.rendered("l")).To(And(top("Not checked yet"),
+		ContainSubstring("PersistentVolumeClaim/data (**backups not checked yet**)")))
+	unchecked("far", 0)
 	unchecked("near", 0)
 	g.Expect(w.rendered("l")).NotTo(ContainSubstring("checked"))
 }

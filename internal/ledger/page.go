@@ -27,8 +27,9 @@ type Policy struct {
 	// Unreadable are those that have backups, none of which can be read, some or all because a Repository can't be
 	// opened. SomeUnreadable are those of which another backup can be read. Lose adds them.
 	Unreadable, SomeUnreadable []string
-	// Unchecked are those of which a repository holds nothing but what a scan has found and no check has looked at.
-	Unchecked []string
+	// Unchecked are those of whose backups nothing is left but what a scan has found and no check has looked at.
+	// UncheckedInSome are those of which that is so in some repository.
+	Unchecked, UncheckedInSome []string
 	// why has what a row adds to a flaw: the reasons of both, and how many backups are damaged.
 	why map[flaw][]string
 	// Empty are the names of targets whose selectors find nothing.
@@ -169,6 +170,8 @@ func Page(cluster string, policies []Policy, interval time.Duration) []byte {
 	out.WriteString(affected("Some backups damaged", policies,
 		func(p Policy) []string { return slices.Concat(p.NewestDamaged, p.SomeDamaged) }))
 	out.WriteString(affected("Not checked yet", policies, func(p Policy) []string { return p.Unchecked }))
+	out.WriteString(affected("Not checked yet in some repository", policies,
+		func(p Policy) []string { return p.UncheckedInSome }))
 	if len(policies) == 0 {
 		out.WriteString("\nThere is no backup policy.\n")
 	}
@@ -227,6 +230,7 @@ func targets(p Policy) string {
 		{p.NewestDamaged, newestDamaged},
 		{p.SomeDamaged, someDamaged},
 		{p.Unchecked, "backups not checked yet"},
+		{p.UncheckedInSome, "backups not checked yet in some repository"},
 	}
 	said, left := map[string]string{}, slices.Clone(p.Targets)
 	groups := []group{{p.Empty, "selector finds nothing"}}
