@@ -77,7 +77,7 @@ func TestAHalfRestoredLatestNamesTheGoodOne(t *testing.T) {
 		want  string
 	}{
 		"it is free to take":       {nil, "; the newest from before is first: name"},
-		"it is the last whole one": {[]func(*v1alpha1.Snapshot){letGo}, "; none from before is left but first of "},
+		"it is the last whole one": {[]func(*v1alpha1.Snapshot){letGo}, "; from before there is only first of "},
 		"it is half restored, too": {
 			[]func(*v1alpha1.Snapshot){letGo, halfRestored}, "; there is none from before: name",
 		},
@@ -153,7 +153,7 @@ func TestTheLastOneIsCalledWholeOnlyIfItIs(t *testing.T) {
 		edit        []func(*v1alpha1.Snapshot)
 		want, doubt string
 	}{
-		"a whole one": {nil, " is left whole but last of ", "pause the policy first. To restore"},
+		"a whole one": {nil, " is left whole but last of ", "pause the policy first, and name it"},
 		"an unchecked one": {
 			[]func(*v1alpha1.Snapshot){unchecked},
 			" is left whole without a doubt. There is last of ",

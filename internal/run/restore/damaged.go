@@ -105,31 +105,35 @@ func LastWholeRefusal(last, damaged *v1alpha1.Snapshot, when string, now time.Ti
 	if damaged != nil {
 		reason = v1alpha1.ReasonSnapshotDamaged
 	}
-	but, doubt := " but", ""
+	but := "but"
 	if !retention.Whole(last) {
-		but, doubt = " without a doubt. There is", ". But "+cmp.Or(HalfRestoredOf(last),
-			"no check has looked at it since a scan brought it back")
+		but = "without a doubt. There is"
 	}
-	message := fmt.Sprintf("no Snapshot of Repository %s%s is left whole%s %s%s. To restore it, name it in "+
-		"dataSource.snapshot %s", last.Spec.Repository, when, but, untilAnother(last, now), doubt, ByName(last))
+	message := fmt.Sprintf("no Snapshot of Repository %s%s is left whole %s %s", last.Spec.Repository, when, but,
+		stayMessage(last, now))
 	if over := passedOverMessage(damaged, now); over != "" {
 		message += ". " + over
 	}
 	return workload.Fail(reason, "%s", message)
 }
 
-// untilAnother says which Snapshot LastWhole has returned, and for how long it stays.
-func untilAnother(last *v1alpha1.Snapshot, now time.Time) string {
-	return fmt.Sprintf("%s of %s, which retention has let go and whose data stays until there is another whole "+
-		"one: pause the policy first", last.Name, last.MadeBy(now).UTC().Format(time.RFC3339))
+// stayMessage names what LastWhole has returned, and its time, and says what StayMessage does.
+func stayMessage(last *v1alpha1.Snapshot, now time.Time) string {
+	return last.Name + " of " + last.MadeBy(now).UTC().Format(time.RFC3339) + ": " + StayMessage(last)
 }
 
-// ByName says how to restore a Snapshot by its name that stays as the last whole one.
-func ByName(last *v1alpha1.Snapshot) string {
-	if retention.RemovalBegan(last.Status.Conditions) {
-		return "with dataSource.allowDamaged (cairn restore --allow-damaged): a part of its data can be gone already"
+// StayMessage says of a Snapshot that stays as the last whole one until when it does, why it may not be whole, and how
+// to restore it.
+func StayMessage(s *v1alpha1.Snapshot) string {
+	doubt, how := "", "(cairn restore --snapshot)"
+	if !retention.Whole(s) {
+		doubt = ". But " + cmp.Or(HalfRestoredOf(s), "no check has looked at it since a scan brought it back")
 	}
-	return "(cairn restore --snapshot)"
+	if retention.RemovalBegan(s.Status.Conditions) {
+		how = "with dataSource.allowDamaged (cairn restore --allow-damaged): a part of its data can be gone already"
+	}
+	return fmt.Sprintf("retention has let it go, and its data stays until there is another whole one%s. To restore "+
+		"it, pause the policy first, and name it in dataSource.snapshot of a RestoreSession %s", doubt, how)
 }
 
 // passedOverMessage says that a restore of the latest Snapshot does not take the newest one. It returns "" if it does.

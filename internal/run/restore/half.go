@@ -166,13 +166,14 @@ func WithoutHalfRestored(snapshots []v1alpha1.Snapshot) []v1alpha1.Snapshot {
 func HalfRestoredMessage(
 	newest *v1alpha1.Snapshot, snapshots []v1alpha1.Snapshot, before Before, now time.Time,
 ) string {
+	const byName = ": name the one to restore in dataSource.snapshot"
+	message := fmt.Sprintf("the newest Snapshot is %s, but %s; ", newest.Name, HalfRestoredOf(newest))
 	others := WithoutHalfRestored(snapshots)
-	good, how := "there is none from before:", ""
 	if other, _ := Latest(others, newest.Spec.Repository, before, now); other != nil {
-		good = "the newest from before is " + other.Name + ":"
-	} else if last := LastWhole(others, before, now); last != nil {
-		good, how = "none from before is left but "+untilAnother(last, now)+", and", " "+ByName(last)
+		return message + "the newest from before is " + other.Name + byName
 	}
-	return fmt.Sprintf("the newest Snapshot is %s, but %s; %s name the one to restore in dataSource.snapshot%s",
-		newest.Name, HalfRestoredOf(newest), good, how)
+	if last := LastWhole(others, before, now); last != nil {
+		return message + "from before there is only " + stayMessage(last, now)
+	}
+	return message + "there is none from before" + byName
 }

@@ -1,6 +1,8 @@
 package restorebatch
 
 import (
+	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -8,6 +10,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/retention"
 	"github.com/cairn-backup/cairn/internal/run/restore"
+	"github.com/cairn-backup/cairn/internal/text"
 	"github.com/cairn-backup/cairn/internal/workload"
 )
 
@@ -31,16 +34,19 @@ func ChooseSnapshots(
 			continue
 		}
 		return nil, workload.Fail(v1alpha1.ReasonHalfRestored,
-			"the newest restore point has Snapshot %s, but %s; %s name the restore point in dataSource.backupSession",
+			"the newest restore point has Snapshot %s, but %s; %s",
 			s.Name, half, fromBefore(restore.WithoutHalfRestored(list), spec, spec.Targets[i].Name, now))
 	}
 	return chosen, nil
 }
 
+// byName says what to do if the newest restore point is half restored.
+const byName = ": name the restore point in dataSource.backupSession"
+
 // fromBefore says what there is of a target besides what was made of half restored targets. list lacks those.
 func fromBefore(list []v1alpha1.Snapshot, spec *v1alpha1.RestoreBatchSpec, target string, now time.Time) string {
 	if before, refusal := chooseAmong(list, spec, now); refusal == nil {
-		return "the newest from before is that of BackupSession " + retention.Point(before[target]) + ":"
+		return "the newest from before is that of BackupSession " + retention.Point(before[target]) + byName
 	}
 	ofTarget := map[string][]v1alpha1.Snapshot{}
 	for i := range list {
@@ -50,18 +56,18 @@ func fromBefore(list []v1alpha1.Snapshot, spec *v1alpha1.RestoreBatchSpec, targe
 		}
 	}
 	var stay []string
+	var first *v1alpha1.Snapshot
 	for i := range spec.Targets {
 		last := restore.LastWhole(ofTarget[spec.Targets[i].Name], momentOf(&spec.DataSource), now)
 		if last != nil {
-			stay = append(stay, last.Name)
+			stay, first = append(stay, last.Name), cmp.Or(first, last)
 		}
 	}
 	if len(stay) == 0 {
-		return "there is none from before:"
+		return "there is none from before" + byName
 	}
-	return "no restore point from before is left, but retention has let Snapshots go whose data stays until there " +
-		"is another whole one (" + strings.Join(stay, ", ") + "): pause the policy first, and restore each alone by " +
-		"its name (cairn restore --snapshot), or"
+	return fmt.Sprintf("no restore point from before is left, only single Snapshots (%s). Of %s: %s",
+		text.FirstFew(stay), first.Name, restore.StayMessage(first))
 }
 
 // isNamed reports whether a data source names its restore point.

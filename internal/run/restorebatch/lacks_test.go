@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/retention"
 )
 
 // A restore without root can't set the attributes of a root directory: the condition of its RestoreSession says so, but
@@ -74,14 +75,23 @@ func TestAHalfRestoredPointNamesTheLastWholeSnapshots(t *testing.T) {
 		s.DeletionTimestamp = &metav1.Time{Time: later}
 		conditions.MarkFalse(s, v1alpha1.ConditionWiped, v1alpha1.ReasonLastSuccess, "it is the last")
 	}
+	began := func(s *v1alpha1.Snapshot) { retention.MarkRemovalBegan(s) }
+	rebuilt := func(s *v1alpha1.Snapshot) {
+		s.Annotations = map[string]string{v1alpha1.AnnotationRebuilt: "uid"}
+	}
 	for name, tt := range map[string]struct {
 		web, db []func(*v1alpha1.Snapshot)
 		want    string
 	}{
 		"of both targets": {
-			[]func(*v1alpha1.Snapshot){stays}, []func(*v1alpha1.Snapshot){stays}, "(web-first, db-first): pause",
+			[]func(*v1alpha1.Snapshot){stays}, []func(*v1alpha1.Snapshot){stays},
+			"(web-first, db-first). Of web-first: retention has let it go",
 		},
-		"of one target": {[]func(*v1alpha1.Snapshot){stays}, nil, "(web-first): pause"},
+		"of one target": {[]func(*v1alpha1.Snapshot){stays}, nil, "(web-first). Of web-first: "},
+		"a removal of it began": {
+			[]func(*v1alpha1.Snapshot){stays, began}, nil, "(cairn restore --allow-damaged)",
+		},
+		"a scan made it": {[]func(*v1alpha1.Snapshot){stays, rebuilt}, nil, ". But no check has looked at it since"},
 		"all half restored": {
 			[]func(*v1alpha1.Snapshot){stays, half},
 			[]func(*v1alpha1.Snapshot){stays, half},

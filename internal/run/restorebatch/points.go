@@ -105,8 +105,7 @@ func choose(
 func damageOf(s *v1alpha1.Snapshot) string {
 	switch {
 	case s.DeletionTimestamp != nil && restore.StaysAsLast(s):
-		return "retention has let it go, and its data stays as the last whole one: restore it alone by its name " +
-			restore.ByName(s)
+		return restore.StayMessage(s)
 	case s.DeletionTimestamp != nil:
 		return "it is being deleted"
 	}

@@ -257,7 +257,7 @@ func TestDamagedSnapshotsDoNotCount(t *testing.T) {
 		},
 		"latest, and retention has let the last whole ones go": {
 			held, spec("latest", false), "", v1alpha1.ReasonSnapshotDamaged, "Snapshot db-first: retention has let " +
-				"it go, and its data stays as the last whole one: restore it alone by its name",
+				"it go, and its data stays until there is another whole one. To restore it",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
