@@ -225,7 +225,7 @@ func (b *backup) source(ctx context.Context, c task.Component, previous *reposit
 		out.noData = said.noData
 		return repository.Source{Name: b.sourceName(c), Stream: out, File: c.Stream.FileName}, out.Close, nil
 	}
-	dir, f := b.m.source(c, b.t.SuccessPolicy.AllowsEmpty(), previous)
+	dir, f := b.m.source(c, b.t.SuccessPolicy, previous)
 	if f != nil {
 		return repository.Source{}, nil, f
 	}

@@ -23,6 +23,7 @@ func TestABackupOfAnEmptyDatabaseIsNoSuccess(t *testing.T) {
 		base := catalogTask{addon: "postgres-addon", server: s}
 		p.refusesEmpty(base, "all", postgres(s, "postgres"), "CREATE TABLE t (n int); CREATE EXTENSION postgres_fdw",
 			"DROP TABLE t")
+		p.acceptsEmpty(base, "all")
 		p.refusesEmpty(base, "functions", postgres(s, "postgres"),
 			"CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'", "DROP FUNCTION f()")
 		p.refusesEmpty(base, "databases", postgres(s, "postgres"), "CREATE DATABASE shop", "DROP DATABASE shop")
@@ -40,6 +41,7 @@ func TestABackupOfAnEmptyDatabaseIsNoSuccess(t *testing.T) {
 		run := func(statements string) { s.must(s.mariadb(statements)) }
 		run("CREATE DATABASE shop")
 		p.refusesEmpty(base, "all", run, "CREATE TABLE shop.t (n int)", "DROP TABLE shop.t")
+		p.acceptsEmpty(base, "all")
 		one := base.with("databases", "shop")
 		p.refusesEmpty(one, "one", run, "CREATE VIEW shop.v AS SELECT 1", "DROP VIEW shop.v")
 		p.refusesEmpty(one, "routine", run, "CREATE FUNCTION shop.f() RETURNS int RETURN 1", "DROP FUNCTION shop.f")
@@ -62,6 +64,7 @@ func TestABackupOfAnEmptyDatabaseIsNoSuccess(t *testing.T) {
 		base := catalogTask{addon: "redis-addon", server: s}
 		run := func(command string) { s.must(s.redis(strings.Fields(command)...)) }
 		p.refusesEmpty(base, "keys", run, "SET a 1", "FLUSHALL")
+		p.acceptsEmpty(base, "keys")
 		s.must(s.redis("FUNCTION", "LOAD", "#!lua name=l\nredis.register_function('f', function() return 1 end)"))
 		base.backedUp(p, "functions")
 	})
@@ -74,13 +77,20 @@ func (p *pod) refusesEmpty(c catalogTask, name string, run func(string), fill, e
 	first := c.backup(p, name+"-first")
 	g.Expect(first.Reason).To(Equal(v1alpha1.ReasonEmpty), "%s: %s", name, first.Message)
 	g.Expect(first.Message).To(And(HavePrefix("the database holds no data"),
-		HaveSuffix("; successPolicy.empty: Allow would accept that")), name)
+		ContainSubstring("; successPolicy.empty: Allow")), name)
 	run(fill)
 	c.backedUp(p, name+"-full")
 	run(empty)
 	gone := c.backup(p, name+"-gone")
 	g.Expect(gone.Reason).To(Equal(v1alpha1.ReasonEmpty), "%s: %s", name, gone.Message)
-	g.Expect(gone.Message).To(ContainSubstring("the database holds no data, but its last backup holds "), name)
+	g.Expect(gone.Message).To(And(HavePrefix("the database holds no data, but its last backup holds "),
+		ContainSubstring("; successPolicy.empty: Allow and, once, acceptShrink")), name)
+}
+
+// acceptsEmpty lets the policy accept a backup without data, first beside one with data.
+func (p *pod) acceptsEmpty(c catalogTask, name string) {
+	p.t.Helper()
+	g := NewWithT(p.t)
 	allowed := backupTask(name+"-allowed", c.components(p, false)...)
 	allowed.SuccessPolicy = &v1alpha1.SuccessPolicy{Empty: v1alpha1.DoubtAllow}
 	_, result := p.run(p.t.Context(), allowed)
@@ -93,6 +103,30 @@ func (p *pod) refusesEmpty(c catalogTask, name string, run func(string), fill, e
 	again.SuccessPolicy = &v1alpha1.SuccessPolicy{Empty: v1alpha1.DoubtAllow}
 	_, result = p.run(p.t.Context(), again)
 	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonSucceeded), "%s: as empty as before: %s", name, result.Message)
+	c.restored(p, result)
+}
+
+// A server of MariaDB stands in for MySQL. What the probe asks is the same.
+func TestWhatMySQLSaysOfAnEmptyServer(t *testing.T) {
+	t.Parallel()
+	g, s := NewWithT(t), startMariaDB(t)
+	s.must(s.mariadb("CREATE DATABASE shop; CREATE DATABASE full; CREATE USER keeper@'%' IDENTIFIED BY 'k'; " +
+		"GRANT ALL ON *.* TO keeper@'%'"))
+	_, functions := shipped()
+	command := functions["mysql-backup"].Spec.Stream.Probe.Command
+	ask := func(database string) string {
+		question := strings.NewReplacer("--execute=", "", "${value}", database, "${tables}", "", "ROLE_HOST", "''''").
+			Replace(command[len(command)-1])
+		return s.must(s.client([]string{"MYSQL_PWD=k"}, question, "mariadb", "--no-defaults", "--batch", "--raw",
+			"--skip-column-names", "--host=127.0.0.1", "--port="+s.port, "--user=keeper"))
+	}
+	g.Expect(ask("")).To(Equal("# holds no data\n"))
+	s.must(s.mariadb("CREATE TABLE full.t (n int)"))
+	g.Expect(ask("")).To(BeEmpty())
+	g.Expect(ask("full")).To(BeEmpty())
+	g.Expect(ask("shop")).To(Equal("# holds no data\n"))
+	s.must(s.mariadb("CREATE FUNCTION shop.f() RETURNS int RETURN 1"))
+	g.Expect(ask("shop")).To(BeEmpty())
 }
 
 // A server that was not upgraded, or whose event scheduler is disabled, answers no question about routines or events,

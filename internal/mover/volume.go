@@ -66,7 +66,9 @@ func openPlace(volume, below string) (place, error) {
 
 // source returns the directory that a component backs up. It refuses a path that leaves the volume through a symbolic
 // link. previous is the last backup of the component, nil if there is none.
-func (m *Mover) source(c task.Component, allowEmpty bool, previous *repository.Snapshot) (place, *failure.Failure) {
+func (m *Mover) source(
+	c task.Component, policy *v1alpha1.SuccessPolicy, previous *repository.Snapshot,
+) (place, *failure.Failure) {
 	volume := m.volume(c.Name)
 	if _, err := os.Stat(volume); err != nil {
 		return place{}, failure.New(v1alpha1.ReasonUnreadable, "the volume is not mounted")
@@ -90,11 +92,10 @@ func (m *Mover) source(c task.Component, allowEmpty bool, previous *repository.S
 	case err != nil:
 		_ = dir.Close()
 		return place{}, failure.New(v1alpha1.ReasonUnreadable, volumeUnreadable)
-	case empty && !allowEmpty:
+	case empty && !policy.AllowsEmpty():
 		_ = dir.Close()
-		return place{}, failure.New(v1alpha1.ReasonEmpty,
-			"there is nothing in the volume to back up"+judge.LastBackupText(previous)+
-				"; successPolicy.empty: Allow would accept that")
+		return place{}, judge.EmptyFailure(policy, "there is nothing in the volume to back up",
+			judge.NotEmpty(previous))
 	}
 	return dir, nil
 }

@@ -77,9 +77,8 @@ func Judge(p *v1alpha1.SuccessPolicy, s repository.Snapshot, previous *repositor
 	case missing > 0 && (!p.AllowsUnreadable() || isEmptySnapshot(s)):
 		return failure.New(v1alpha1.ReasonUnreadable, failure.Unreadable)
 	case isEmptySnapshot(s) && !p.AllowsEmpty():
-		return failure.New(v1alpha1.ReasonEmpty,
-			"there is no file to back up: the volume is empty, or everything in it is excluded"+
-				LastBackupText(previous)+allowEmpty)
+		return EmptyFailure(p, "there is no file to back up: the volume is empty, or everything in it is excluded",
+			NotEmpty(previous))
 	case s.Changed > 0 && !p.AllowsChanged():
 		return failure.New(v1alpha1.ReasonChanged,
 			text.Quantity(s.Changed, "file")+" changed at each read, and may be inconsistent: stop the writers with a "+
@@ -93,26 +92,37 @@ func Judge(p *v1alpha1.SuccessPolicy, s repository.Snapshot, previous *repositor
 	return nil
 }
 
-// What accepts a backup of nothing, and one of less than before.
-const (
-	allowEmpty   = "; successPolicy.empty: Allow would accept that"
-	acceptShrink = ": if that is right, accept it once with acceptShrink of a BackupSession (cairn trigger " +
-		"--accept-shrink), or raise successPolicy.maxShrinkPercent"
-)
+// acceptShrink says what accepts a backup of less than before.
+const acceptShrink = ": if that is right, accept it once with acceptShrink of a BackupSession (cairn trigger " +
+	"--accept-shrink), or raise successPolicy.maxShrinkPercent"
+
+// EmptyFailure is the failure of a backup of nothing. what says what is empty. previous is the last backup, nil if
+// there is none that held something: then the policy has to accept the loss as well.
+func EmptyFailure(p *v1alpha1.SuccessPolicy, what string, previous *repository.Snapshot) *failure.Failure {
+	accept := "successPolicy.empty: Allow would accept that"
+	if previous != nil {
+		what += ", but its last backup holds " + task.FormatSize(previous.Bytes)
+		if p.MaxShrink() < 100 {
+			accept = "successPolicy.empty: Allow and, once, acceptShrink of a BackupSession (cairn trigger " +
+				"--accept-shrink) would accept that"
+		}
+	}
+	return failure.New(v1alpha1.ReasonEmpty, what+"; "+accept)
+}
 
 // NoData returns why the dump of a database that holds no data is no backup, nil if it is one. Such a dump has a size:
 // only TagNoData tells it from one with data.
 func NoData(p *v1alpha1.SuccessPolicy, previous *repository.Snapshot) *failure.Failure {
-	message := "the database holds no data"
-	held := previous != nil && previous.Tags[TagNoData] == ""
-	if held {
-		message += LastBackupText(previous)
+	const what = "the database holds no data"
+	if previous != nil && previous.Tags[TagNoData] != "" {
+		previous = nil
 	}
 	switch {
 	case !p.AllowsEmpty():
-		return failure.New(v1alpha1.ReasonEmpty, message+allowEmpty)
-	case held && p.MaxShrink() < 100:
-		return failure.New(v1alpha1.ReasonShrunk, message+acceptShrink)
+		return EmptyFailure(p, what, previous)
+	case previous != nil && p.MaxShrink() < 100:
+		return failure.New(v1alpha1.ReasonShrunk, what+", but its last backup holds "+
+			task.FormatSize(previous.Bytes)+acceptShrink)
 	}
 	return nil
 }
@@ -136,12 +146,13 @@ func hasShrunk(s, previous repository.Snapshot, percent int64) bool {
 	return lost(previous.Bytes, s.Bytes) || lost(entries(previous), entries(s))
 }
 
-// LastBackupText adds to a message that the last backup was not empty: the volume was perhaps mounted without its data.
-func LastBackupText(previous *repository.Snapshot) string {
+// NotEmpty returns the last backup if it holds something, otherwise nil: the volume was perhaps mounted without its
+// data.
+func NotEmpty(previous *repository.Snapshot) *repository.Snapshot {
 	if previous == nil || isEmptySnapshot(*previous) {
-		return ""
+		return nil
 	}
-	return ", but its last backup holds " + task.FormatSize(previous.Bytes)
+	return previous
 }
 
 // Below returns a path of a task relative to the volume. "" is the volume itself.
