@@ -97,8 +97,9 @@ func requireOwnRepository(ctx context.Context, store backend.Store, t task.Task)
 	}
 	return failure.New(v1alpha1.ReasonMetadataNotFound, fmt.Sprintf("the storage (%s) no longer holds its "+
 		"metadata.yaml: %s. Nothing was written. Bring the storage back; if everything in it is lost for good, make a "+
-		"BackupStorage with another prefix, or delete this one and its Repositories and make it again: first delete "+
-		"what uses it, and set its deletionPolicy to Delete", policy.DescribePlace(t.Storage.Spec), notMounted))
+		"BackupStorage with another prefix or subPath, or delete this one and its Repositories and make it again: "+
+		"first delete what uses it, and set its deletionPolicy, and theirs, to Delete",
+		policy.DescribePlace(t.Storage.Spec), notMounted))
 }
 
 // notMounted is why a storage can lack its metadata.yaml.
@@ -130,7 +131,7 @@ func freeForStorage(ctx context.Context, storage repository.Storage) error {
 		return err
 	}
 	return failure.New(v1alpha1.ReasonStorageTaken,
-		fmt.Sprintf("the prefix of the storage lies inside %s: choose another prefix", above))
+		fmt.Sprintf("the prefix of the storage lies inside %s: choose another prefix or subPath", above))
 }
 
 // readStorageMetadata describes whose storage was found. It never overwrites a file that it can't read, because a
@@ -167,7 +168,7 @@ func (i initialisation) requireMounted(ctx context.Context) error {
 	return failure.New(v1alpha1.ReasonMetadataNotFound, fmt.Sprintf("the storage (%s) holds no metadata.yaml: %s, and "+
 		"no new repository is created there. Bring the storage of BackupStorage %s/%s back. If only that file is "+
 		"lost, Cairn writes it again, beside a Repository of the storage; if everything is lost, make a "+
-		"BackupStorage with another prefix", policy.DescribePlace(s.Spec), notMounted, s.Namespace, s.Name))
+		"BackupStorage with another prefix or subPath", policy.DescribePlace(s.Spec), notMounted, s.Namespace, s.Name))
 }
 
 // goneError says that the directory no longer holds its repository, and what to do, by what the storage still holds.
@@ -177,8 +178,8 @@ func (i initialisation) goneError(ctx context.Context) error {
 		return failure.New(v1alpha1.ReasonRepositoryNotFound, fmt.Sprintf("directory %s no longer holds its "+
 			"repository, and the storage (%s) no metadata.yaml. If BackupStorage %s/%s was changed, change it back; "+
 			"else it is not mounted, or was emptied: bring it back. If everything is lost for good, make a "+
-			"BackupStorage with another prefix, and name it in the policy with other repositories", i.directory,
-			policy.DescribePlace(s.Spec), s.Namespace, s.Name))
+			"BackupStorage with another prefix or subPath, and name it in the policy with other repositories",
+			i.directory, policy.DescribePlace(s.Spec), s.Namespace, s.Name))
 	}
 	return failure.New(v1alpha1.ReasonRepositoryNotFound, fmt.Sprintf("directory %s no longer holds its "+
 		"repository (%s). If BackupStorage %s/%s was changed, change it back; else pause what backs up there, bring "+

@@ -54,7 +54,7 @@ func TestAStorageIsNotInitialisedAgainOnAnotherDisk(t *testing.T) {
 	g.Expect(r.Reason).To(Equal(v1alpha1.ReasonMetadataNotFound), "%+v", r)
 	g.Expect(r.Message).To(And(ContainSubstring("(subPath backups) no longer holds its metadata.yaml"),
 		HaveSuffix("delete this one and its Repositories and make it again: first delete what uses it, and set its "+
-			"deletionPolicy to Delete")))
+			"deletionPolicy, and theirs, to Delete")))
 	g.Expect(initjob.Progress{State: observe.StateFailed, Reason: r.Reason}.Disproves()).To(BeTrue())
 	mount() // which expects that nothing was written
 	code, r = p.run(t.Context(), again)

@@ -136,6 +136,7 @@ func TestAScanTellsWhatWasMadeOfAHalfRestoredTarget(t *testing.T) {
 		code, r := p.run(t.Context(), work)
 		g.Expect(code).To(BeZero(), "%+v", r)
 	}
+	p.rewrite("cairn/storage/backups/shop/web/snapshots/half/logs.yaml", "  halfRestored: broke-off\n", "")
 	found, _ := p.scanned(t)
 	for name, whole := range map[string]bool{"half": false, "whole": true} {
 		s, refusal := rebuilt.Snapshot(&v1alpha1.Repository{}, found[name], rebuilt.Policies{}, &rebuilt.Order{},

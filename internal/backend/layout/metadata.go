@@ -87,7 +87,8 @@ type ComponentResult struct {
 	Reason string    `json:"reason,omitempty"` // of a failure, in one word
 	Error  string    `json:"error,omitempty"`
 
-	// Of describes the Snapshot. All its components say the same.
+	// Of describes the Snapshot. All its components say the same, but HalfRestored is missing where an earlier version
+	// made them.
 	Of SnapshotMetadata `json:"of,omitzero"`
 }
 
