@@ -28,15 +28,17 @@ func TestLatestNamesTheLastWholeSnapshotThatRetentionLetGo(t *testing.T) {
 		says   []string
 	}{
 		"the others are damaged": {damaged, false, "Invalid/SnapshotDamaged", []string{
-			"name it in dataSource.snapshot (cairn restore --snapshot)", "is newer, but damaged",
+			"name it in dataSource.snapshot of a RestoreSession (cairn restore --snapshot)", "is newer, but damaged",
 			"dataSource.allowDamaged",
 		}},
 		"the others are gone": {func(w *world) {
 			w.delete("second")
 			w.delete("pods")
-		}, false, "Invalid/SnapshotNotFound", []string{"name it in dataSource.snapshot (cairn restore --snapshot)"}},
+		}, false, "Invalid/SnapshotNotFound", []string{
+			"name it in dataSource.snapshot of a RestoreSession (cairn restore --snapshot)",
+		}},
 		"its removal had begun": {damaged, true, "Invalid/SnapshotDamaged", []string{
-			"name it in dataSource.snapshot with dataSource.allowDamaged",
+			"name it in dataSource.snapshot of a RestoreSession with dataSource.allowDamaged",
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -76,7 +78,7 @@ func TestLatestNamesTheLastWholeSnapshotBesideAHalfRestoredOne(t *testing.T) {
 		w.restore("restore")
 		s := w.settle("restore")
 		w.Expect(ending(s)).To(Equal("Invalid/HalfRestored"))
-		w.Expect(message(s)).To(ContainSubstring("none from before is left but first of "))
+		w.Expect(message(s)).To(ContainSubstring("from before there is only first of "))
 		w.Expect(strings.Contains(message(s), "with dataSource.allowDamaged")).To(Equal(began), message(s))
 	}
 }
