@@ -84,7 +84,8 @@ func TestAHalfRestoredPointNamesTheLastWholeSnapshots(t *testing.T) {
 		want    string
 	}{
 		"of both targets": {
-			[]func(*v1alpha1.Snapshot){stays}, []func(*v1alpha1.Snapshot){stays},
+			[]func(*v1alpha1.Snapshot){stays},
+			[]func(*v1alpha1.Snapshot){stays},
 			"(web-first, db-first). Of web-first: retention has let it go",
 		},
 		"of one target": {[]func(*v1alpha1.Snapshot){stays}, nil, "(web-first). Of web-first: "},
