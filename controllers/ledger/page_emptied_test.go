@@ -36,6 +36,11 @@ func (w *world) holds(repository string, count int32, last *metav1.Time) {
 	bed.EditStatus(w.t, r, func() { r.Status.SnapshotCount, r.Status.LastBackupTime = &count, last })
 }
 
+// top matches a page whose top names the policy data for what is wrong with its target.
+func (w *world) top(what string) OmegaMatcher {
+	return ContainSubstring("\n**" + what + ":** BackupConfiguration/data in " + w.namespace + " (1 of 1 targets).\n")
+}
+
 // Who reads nothing but the branch learns that somebody has deleted all backups, or the Repository with them.
 func TestThePageNamesTargetsWithNoBackupLeft(t *testing.T) {
 	t.Parallel()
@@ -50,19 +55,15 @@ func TestThePageNamesTargetsWithNoBackupLeft(t *testing.T) {
 	}
 	w.clock.SetTime(made.Add(time.Hour))
 	w.madeInto("a", "near", "far")
-	top := func(what string) OmegaMatcher {
-		return ContainSubstring("\n**" + what + ":** BackupConfiguration/data in " + w.namespace +
-			" (1 of 1 targets).\n")
-	}
 	const none, some = "PersistentVolumeClaim/data (**no backup left**)",
 		"PersistentVolumeClaim/data (**no backup left in some repository**)"
 	g.Expect(page()).NotTo(ContainSubstring("backup left"), "no Repository has counted its first backup")
 	last := &metav1.Time{Time: w.clock.Now()}
 	w.holds("near", 1, last)
 	w.holds("far", 0, last)
-	g.Expect(page()).To(And(top("No backup left in some repository"), ContainSubstring(some)))
+	g.Expect(page()).To(And(w.top("No backup left in some repository"), ContainSubstring(some)))
 	w.holds("near", 0, last)
-	g.Expect(page()).To(And(top("No backup left"), ContainSubstring(none)))
+	g.Expect(page()).To(And(w.top("No backup left"), ContainSubstring(none)))
 	w.uses("data", "near", "far", "new")
 	g.Expect(page()).To(ContainSubstring(none), "nobody has backed up anything into the new one")
 	w.holds("near", 2, last)
@@ -102,15 +103,11 @@ func TestThePageNamesTargetsWhoseBackupsNobodyHasChecked(t *testing.T) {
 	}
 	unchecked("far", 1)
 	g.Expect(w.rendered("l")).NotTo(ContainSubstring("checked"), "it holds one that a run has made")
-	top := func(what string) OmegaMatcher {
-		return ContainSubstring("\n**" + what + ":** BackupConfiguration/data in " + w.namespace +
-			" (1 of 1 targets).\n")
-	}
 	unchecked("near", 2)
-	g.Expect(w.rendered("l")).To(And(top("Not checked yet in some repository"),
+	g.Expect(w.rendered("l")).To(And(w.top("Not checked yet in some repository"),
 		ContainSubstring("PersistentVolumeClaim/data (**backups not checked yet in some repository**)")))
 	unchecked("far", 2)
-	g.Expect(w.rendered("l")).To(And(top("Not checked yet"),
+	g.Expect(w.rendered("l")).To(And(w.top("Not checked yet"),
 		ContainSubstring("PersistentVolumeClaim/data (**backups not checked yet**)")))
 	unchecked("far", 0)
 	unchecked("near", 0)

@@ -101,13 +101,18 @@ const acceptShrink = ": if that is right, accept it once with acceptShrink of a 
 func EmptyFailure(p *v1alpha1.SuccessPolicy, what string, previous *repository.Snapshot) *failure.Failure {
 	accept := "successPolicy.empty: Allow would accept that"
 	if previous != nil {
-		what += ", but its last backup holds " + task.FormatSize(previous.Bytes)
+		what += butHeld(previous)
 		if p.MaxShrink() < 100 {
 			accept = "successPolicy.empty: Allow and, once, acceptShrink of a BackupSession (cairn trigger " +
 				"--accept-shrink) would accept that"
 		}
 	}
 	return failure.New(v1alpha1.ReasonEmpty, what+"; "+accept)
+}
+
+// butHeld adds to a message what the last backup holds.
+func butHeld(previous *repository.Snapshot) string {
+	return ", but its last backup holds " + task.FormatSize(previous.Bytes)
 }
 
 // NoData returns why the dump of a database that holds no data is no backup, nil if it is one. Such a dump has a size:
@@ -121,8 +126,7 @@ func NoData(p *v1alpha1.SuccessPolicy, previous *repository.Snapshot) *failure.F
 	case !p.AllowsEmpty():
 		return EmptyFailure(p, what, previous)
 	case previous != nil && p.MaxShrink() < 100:
-		return failure.New(v1alpha1.ReasonShrunk, what+", but its last backup holds "+
-			task.FormatSize(previous.Bytes)+acceptShrink)
+		return failure.New(v1alpha1.ReasonShrunk, what+butHeld(previous)+acceptShrink)
 	}
 	return nil
 }
