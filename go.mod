@@ -62,6 +62,8 @@ require (
 
 require github.com/kubernetes-csi/external-snapshotter/client/v8 v8.6.0
 
+require github.com/go-json-experiment/json v1.27.2
+
 require (
 	cel.dev/expr v0.25.1 // indirect
 	cloud.google.com/go v0.121.1 // indirect

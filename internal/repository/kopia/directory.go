@@ -32,12 +32,19 @@ const dirStream = "kopia:directory"
 
 // decodeDir reads the JSON of a directory object.
 func decodeDir(ctx context.Context, rep repo.Repository, oid object.ID, into any) error {
+	return decodeDirBy(ctx, rep, oid, func(rd object.Reader) error {
+		return json.NewDecoder(rd).Decode(into)
+	})
+}
+
+// decodeDirBy lets decode read the JSON of a directory object.
+func decodeDirBy(ctx context.Context, rep repo.Repository, oid object.ID, decode func(object.Reader) error) error {
 	rd, err := rep.OpenObject(ctx, oid)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = rd.Close() }()
-	if err := json.NewDecoder(rd).Decode(into); err != nil {
+	if err := decode(rd); err != nil {
 		return fmt.Errorf("malformed directory %v: %w", oid, err)
 	}
 	return nil

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/kopia/kopia/fs"
 	"github.com/kopia/kopia/repo/object"
 	"github.com/kopia/kopia/snapshot"
@@ -27,7 +29,7 @@ type previousDir struct {
 	dirs int // how many of the entries are directories
 }
 
-// previousEntry is a snapshot.DirEntry. Most of the time of a backup without changes goes into their decoding, so what
+// previousEntry is a snapshot.DirEntry. Much of the time of a backup without changes goes into their decoding, so what
 // needs a second decoder remains a string.
 type previousEntry struct {
 	Name    string             `json:"name"`
@@ -39,13 +41,17 @@ type previousEntry struct {
 	Object  string             `json:"obj"`
 }
 
+// asWritten lets the decoder, which takes less than half the time of the standard library's, not look for names that
+// come twice: kopia wrote the text.
+var asWritten = jsontext.AllowDuplicateNames(true)
+
 // previousDirs reads the directories of previous snapshots that stand at the same path. A directory that cannot be read
 // is left out: its files are then read from the source.
 func (w *walk) previousDirs(ctx context.Context, ids []object.ID) []*previousDir {
 	var out []*previousDir
 	for _, id := range ids {
 		p := &previousDir{}
-		err := decodeDir(ctx, w.rep, id, p)
+		err := decodeDirBy(ctx, w.rep, id, p.read)
 		if err != nil && w.unread != nil {
 			w.unread(ctx, id, err)
 		}
@@ -59,6 +65,9 @@ func (w *walk) previousDirs(ctx context.Context, ids []object.ID) []*previousDir
 	}
 	return out
 }
+
+// read reads the text of a directory object.
+func (p *previousDir) read(rd object.Reader) error { return json.UnmarshalRead(rd, p, asWritten) }
 
 // byName returns an entry of a sorted list.
 func byName(entries []previousEntry, name string) *previousEntry {
