@@ -104,7 +104,8 @@ func (d *dirNode) Iterate(ctx context.Context) (fs.DirectoryIterator, error) {
 	if err != nil {
 		return nil, err
 	}
-	ref.rel, ref.stamps, ref.previous = d.rel, new(stamps), d.w.previousDirs(ctx, d.previous)
+	ref.rel, ref.previous = d.rel, d.w.previousDirs(ctx, d.previous)
+	ref.stamps = newStamps(ref.previous)
 	d.w.open.Store(d.rel, ref.stamps)
 	d.w.remember(ref)
 	// btrfs lists what a directory held when it was opened, or when it was last rewound. What changes after this shows.

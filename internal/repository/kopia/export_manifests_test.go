@@ -85,3 +85,29 @@ func IndexCompactions(ctx context.Context, t testing.TB, e repository.Engine) in
 	}
 	return len(s.Runs[maintenance.TaskEpochCompactSingle])
 }
+
+// MarkRoot marks the root directory of a snapshot as deleted, as maintenance does with what it takes for unused.
+func MarkRoot(ctx context.Context, e repository.Engine, id string) error {
+	re := e.(*repoEngine)
+	_, man, err := re.root(ctx, id)
+	if err != nil {
+		return err
+	}
+	return repo.DirectWriteSession(ctx, re.rep, repo.WriteSessionOptions{},
+		func(ctx context.Context, w repo.DirectRepositoryWriter) error {
+			part, _, _ := man.RootEntry.ObjectID.ContentID()
+			return errors.Join(w.ContentManager().DeleteContent(ctx, part), w.Flush(ctx))
+		})
+}
+
+// RootIsMarked reports whether the root directory of a snapshot is marked as deleted.
+func RootIsMarked(ctx context.Context, e repository.Engine, id string) (bool, error) {
+	re := e.(*repoEngine)
+	_, man, err := re.root(ctx, id)
+	if err != nil {
+		return false, err
+	}
+	part, _, _ := man.RootEntry.ObjectID.ContentID()
+	info, err := re.rep.ContentInfo(ctx, part)
+	return info.Deleted, err
+}

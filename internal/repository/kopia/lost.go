@@ -111,6 +111,17 @@ func (l *lost) touches(ctx context.Context, id object.ID) bool {
 	return false
 }
 
+// keeps reports whether writing an object once more, which is one content, would change nothing: the repository has it,
+// it is not marked as deleted, and nobody doubts what the repository has.
+func (l *lost) keeps(ctx context.Context, id object.ID) bool {
+	part, _, whole := id.ContentID()
+	if !whole || l == nil || l.count.Load() > 0 || l.read.on.Load() {
+		return false
+	}
+	info, err := l.w.ContentInfo(ctx, part)
+	return err == nil && !info.Deleted
+}
+
 // writer returns a writer that sends lost contents again.
 func (l *lost) writer(ctx context.Context, w repo.DirectRepositoryWriter) (repo.RepositoryWriter, error) {
 	objects, err := object.NewObjectManager(ctx, resend(w.ContentManager(), w.ContentManager().WriteContent, l),

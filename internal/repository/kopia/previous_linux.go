@@ -3,6 +3,7 @@ package kopia
 import (
 	"cmp"
 	"context"
+	"io"
 	"os"
 	"slices"
 	"sort"
@@ -27,6 +28,8 @@ type previousDir struct {
 	Stamps     []byte          `json:"cairnStamps"`
 
 	dirs int // how many of the entries are directories
+	id   object.ID
+	text []byte // of the directory object; nil if it is long
 }
 
 // previousEntry is a snapshot.DirEntry. Much of the time of a backup without changes goes into their decoding, so what
@@ -50,7 +53,7 @@ var asWritten = jsontext.AllowDuplicateNames(true)
 func (w *walk) previousDirs(ctx context.Context, ids []object.ID) []*previousDir {
 	var out []*previousDir
 	for _, id := range ids {
-		p := &previousDir{}
+		p := &previousDir{id: id}
 		err := decodeDirBy(ctx, w.rep, id, p.read)
 		if err != nil && w.unread != nil {
 			w.unread(ctx, id, err)
@@ -66,8 +69,20 @@ func (w *walk) previousDirs(ctx context.Context, ids []object.ID) []*previousDir
 	return out
 }
 
+// maxKept limits the memory for the text of a directory, which is needed until the directory is written again.
+const maxKept = 1 << 20
+
 // read reads the text of a directory object.
-func (p *previousDir) read(rd object.Reader) error { return json.UnmarshalRead(rd, p, asWritten) }
+func (p *previousDir) read(rd object.Reader) error {
+	if rd.Length() > maxKept {
+		return json.UnmarshalRead(rd, p, asWritten)
+	}
+	p.text = make([]byte, rd.Length())
+	if _, err := io.ReadFull(rd, p.text); err != nil {
+		return err
+	}
+	return json.Unmarshal(p.text, p, asWritten)
+}
 
 // byName returns an entry of a sorted list.
 func byName(entries []previousEntry, name string) *previousEntry {

@@ -1,11 +1,11 @@
 package kopia
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/binary"
-	"io"
 	"slices"
 	"strings"
 	"sync"
@@ -47,8 +47,19 @@ func stampOf(name string, st *unix.Stat_t, noInode bool) uint64 {
 
 // stamps collects the stamps of a directory while it is read.
 type stamps struct {
+	// written is the directory in a previous snapshot, or nil.
+	written   *previousDir
 	mu        sync.Mutex
 	all, torn []uint64
+}
+
+// newStamps returns the stamps of a directory that stands in previous snapshots.
+func newStamps(previous []*previousDir) *stamps {
+	s := &stamps{}
+	if len(previous) > 0 && len(previous[0].text) > 0 {
+		s.written = previous[0]
+	}
+	return s
 }
 
 func (s *stamps) add(stamp uint64) {
@@ -135,7 +146,11 @@ func (s *stampWriter) NewObjectWriter(ctx context.Context, opt object.WriterOpti
 	w := s.RepositoryWriter.NewObjectWriter(ctx, opt)
 	if dir, ok := strings.CutPrefix(opt.Description, "DIR:"); ok {
 		if found := s.walk.stampsOf(dir); found != nil {
-			return &dirWriter{Writer: w, stamps: found}
+			d := &dirWriter{Writer: w, stamps: found}
+			if p := found.written; p != nil && s.walk.lost.keeps(ctx, p.id) {
+				d.same = p
+			}
+			return d
 		}
 	}
 	return w
@@ -145,11 +160,14 @@ func (s *stampWriter) NewObjectWriter(ctx context.Context, opt object.WriterOpti
 // forged ones. Ours come from the previous snapshot, which kopia itself trusts without a check.
 func (s *stampWriter) VerifyObject(context.Context, object.ID) ([]content.ID, error) { return nil, nil }
 
-// dirWriter writes a directory object and adds its stamps to it.
+// dirWriter writes a directory object and adds its stamps to it. It writes nothing as long as the text is that of a
+// previous snapshot: most directories did not change, and in kopia each write waits for all reads, and they for it.
 type dirWriter struct {
 	object.Writer
 	stamps *stamps
 	held   []byte // the last bytes that were not written yet
+	same   *previousDir
+	passed int // bytes of the text of same
 }
 
 // endOfDir is the end of a directory object, which json.Encoder writes.
@@ -162,41 +180,60 @@ func (d *dirWriter) Write(p []byte) (int, error) {
 		all = append(d.held, p...)
 	}
 	end := max(0, len(all)-len(endOfDir))
-	if _, err := d.Writer.Write(all[:end]); err != nil {
+	if err := d.put(all[:end]); err != nil {
 		return 0, err
 	}
 	d.held = slices.Clone(all[end:])
 	return len(p), nil
 }
 
+// put writes the next bytes, unless all of the text is that of the previous snapshot so far.
+func (d *dirWriter) put(p []byte) error {
+	if d.same != nil && bytes.HasPrefix(d.same.text[d.passed:], p) {
+		d.passed += len(p)
+		return nil
+	}
+	if err := d.differ(); err != nil {
+		return err
+	}
+	_, err := d.Writer.Write(p)
+	return err
+}
+
+// differ writes what was the same.
+func (d *dirWriter) differ() error {
+	if d.same == nil {
+		return nil
+	}
+	_, err := d.Writer.Write(d.same.text[:d.passed])
+	d.same = nil
+	return err
+}
+
 // Result implements object.Writer.
 func (d *dirWriter) Result() (object.ID, error) {
 	found := d.stamps.encode()
 	if len(found) > 0 && string(d.held) == endOfDir {
-		if err := writeStamps(d.Writer, found); err != nil {
+		if err := d.put(fieldOf(found)); err != nil {
 			return object.EmptyID, err
 		}
 	}
-	if _, err := d.Writer.Write(d.held); err != nil {
+	if err := d.put(d.held); err != nil {
+		return object.EmptyID, err
+	}
+	if d.same != nil && d.passed == len(d.same.text) {
+		return d.same.id, nil
+	}
+	if err := d.differ(); err != nil {
 		return object.EmptyID, err
 	}
 	return d.Writer.Result()
 }
 
-// writeStamps writes the field of the stamps, which follows another field.
-func writeStamps(w io.Writer, found []byte) error {
-	if _, err := io.WriteString(w, `,"`+stampsField+`":"`); err != nil {
-		return err
-	}
-	enc := base64.NewEncoder(base64.StdEncoding, w)
-	if _, err := enc.Write(found); err != nil {
-		return err
-	}
-	if err := enc.Close(); err != nil {
-		return err
-	}
-	_, err := io.WriteString(w, `"`)
-	return err
+// fieldOf returns the field of the stamps, which follows another field.
+func fieldOf(found []byte) []byte {
+	out := append([]byte(nil), `,"`+stampsField+`":"`...)
+	return append(base64.StdEncoding.AppendEncode(out, found), '"')
 }
 
 // hasStamp reports whether a stamp is among encoded ones.
