@@ -145,6 +145,10 @@ func TestAScanTellsWhatWasMadeOfAHalfRestoredTarget(t *testing.T) {
 		g.Expect(s.Status.Phase).To(Equal(v1alpha1.SnapshotSucceeded))
 		g.Expect(restore.Good(s)).To(Equal(whole), name)
 	}
+	p.rewrite("cairn/storage/backups/shop/web/snapshots/half/pvc.yaml", "broke-off",
+		"'"+strings.Repeat("{", 20_001)+"'")
+	found, _ = p.scanned(t)
+	g.Expect(found["half"].HalfRestored).To(Equal("unknown"), "a text without end does not hide the Snapshot")
 }
 
 func TestAScanTrustsOnlyTheData(t *testing.T) {

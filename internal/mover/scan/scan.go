@@ -187,7 +187,8 @@ func (s *scan) snapshot(name string) (f task.Found, ok bool) {
 	for _, c := range results {
 		if c.SnapshotUID == newest.SnapshotUID {
 			f.Components[c.Component] = s.component(c)
-			f.HalfRestored = cmp.Or(f.HalfRestored, c.Of.HalfRestored) // an earlier version can have made a part
+			// An earlier version can have made a part.
+			f.HalfRestored = cmp.Or(f.HalfRestored, task.HalfRestoredBy(c.Of.HalfRestored))
 		}
 	}
 	s.unwritten(&f)

@@ -179,3 +179,15 @@ func TestARestoreWhoseClientSelectsEndsNoMark(t *testing.T) {
 		})
 	}
 }
+
+// Whoever can annotate a claim or a Snapshot chooses the text of the mark.
+func TestAMarkThatNamesNoRestoreGetsIntoNoMessage(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	const forged = "x did.\n\nALL IS WELL"
+	claim := map[string]string{v1alpha1.AnnotationHalfRestored: forged + "/u/target"}
+	g.Expect(HalfRestored(claim, "target")).To(Equal("unknown"))
+	s := v1alpha1.Snapshot{}
+	s.Annotations = map[string]string{v1alpha1.AnnotationHalfRestored: forged}
+	g.Expect(HalfRestoredOf(&s)).To(And(ContainSubstring("RestoreSession unknown "), Not(ContainSubstring("WELL"))))
+}
