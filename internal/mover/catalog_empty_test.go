@@ -150,3 +150,34 @@ func TestAServerThatCannotListEventsOrRoutinesIsBackedUp(t *testing.T) {
 		})
 	}
 }
+
+// Whoever may make a table chooses its name, which the client prints with its newlines: it must not answer for the
+// database.
+func TestTheNameOfATableDoesNotSayThatADatabaseIsEmpty(t *testing.T) {
+	t.Parallel()
+	const name = `own."x
+# holds no data
+y"`
+	t.Run("backup", func(t *testing.T) {
+		t.Parallel()
+		s, p := startPostgreSQL(t), withSecret(t)
+		s.must(s.psql("postgres", "CREATE DATABASE shop"))
+		s.must(s.psql("shop", "CREATE TABLE orders (n int); CREATE SCHEMA own; CREATE TABLE "+name+
+			" () INHERITS (public.orders)"))
+		catalogTask{addon: "postgres-addon", server: s}.with("databases", "shop", "schemas", "public", "onlyVisible",
+			"true").backedUp(p, "apart")
+	})
+	t.Run("restore", func(t *testing.T) {
+		t.Parallel()
+		g, s, p := NewWithT(t), startPostgreSQL(t), withSecret(t)
+		s.must(s.psql("postgres", "CREATE DATABASE shop"))
+		s.must(s.psql("shop", "CREATE ROLE reader; CREATE TABLE orders AS SELECT 1 AS n"))
+		base := catalogTask{addon: "postgres-addon", server: s}.with("databases", "shop")
+		made := base.backedUp(p, "good")
+		s.must(s.psql("shop", "INSERT INTO orders SELECT 2; CREATE SCHEMA own; CREATE TABLE "+name+" (n int); "+
+			"ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO reader"))
+		result := base.with("args", "--clean --if-exists").restore(p, made)
+		g.Expect(result.Reason).To(Equal(v1alpha1.ReasonVolumeNotEmpty), result.Message)
+		g.Expect(s.must(s.psql("shop", "SELECT count(*) FROM orders"))).To(ContainSubstring("2"))
+	})
+}
