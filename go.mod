@@ -22,6 +22,7 @@ require (
 	github.com/fsouza/fake-gcs-server v1.52.3
 	github.com/go-git/go-billy/v5 v5.9.2
 	github.com/go-git/go-git/v5 v5.19.3
+	github.com/go-json-experiment/json v1.27.2
 	github.com/go-logr/logr v1.4.4
 	github.com/go-logr/zapr v1.3.0
 	github.com/kopia/kopia v0.21.1
@@ -61,8 +62,6 @@ require (
 )
 
 require github.com/kubernetes-csi/external-snapshotter/client/v8 v8.6.0
-
-require github.com/go-json-experiment/json v1.27.2
 
 require (
 	cel.dev/expr v0.25.1 // indirect

@@ -56,6 +56,14 @@ func (r *dirRef) path() string {
 	return path.Join(r.parent.path(), r.raw)
 }
 
+// before returns the directory of a previous snapshot whose text is kept, or nil.
+func (r *dirRef) before() *previousDir {
+	if len(r.previous) == 0 || r.previous[0].text == nil {
+		return nil
+	}
+	return r.previous[0]
+}
+
 // lostAndFound is a directory that ext file systems create in their root. Only root can read it.
 const lostAndFound = "lost+found"
 
@@ -104,9 +112,8 @@ func (d *dirNode) Iterate(ctx context.Context) (fs.DirectoryIterator, error) {
 	if err != nil {
 		return nil, err
 	}
-	ref.rel, ref.previous = d.rel, d.w.previousDirs(ctx, d.previous)
-	ref.stamps = newStamps(ref.previous)
-	d.w.open.Store(d.rel, ref.stamps)
+	ref.rel, ref.stamps, ref.previous = d.rel, new(stamps), d.w.previousDirs(ctx, d.previous)
+	d.w.open.Store(d.rel, ref)
 	d.w.remember(ref)
 	// btrfs lists what a directory held when it was opened, or when it was last rewound. What changes after this shows.
 	_, _ = ref.f.Seek(0, io.SeekStart)

@@ -3,13 +3,18 @@ package kopia
 import (
 	"cmp"
 	"context"
+	"encoding/binary"
+	"encoding/json"
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/kopia/kopia/repo"
 	"github.com/kopia/kopia/repo/content"
 	"github.com/kopia/kopia/repo/maintenance"
 	"github.com/kopia/kopia/repo/manifest"
+	"github.com/kopia/kopia/repo/object"
+	"github.com/kopia/kopia/snapshot"
 
 	"github.com/cairn-backup/cairn/internal/repository"
 )
@@ -88,26 +93,72 @@ func IndexCompactions(ctx context.Context, t testing.TB, e repository.Engine) in
 
 // MarkRoot marks the root directory of a snapshot as deleted, as maintenance does with what it takes for unused.
 func MarkRoot(ctx context.Context, e repository.Engine, id string) error {
-	re := e.(*repoEngine)
-	_, man, err := re.root(ctx, id)
+	re, part, err := rootContent(ctx, e, id)
 	if err != nil {
 		return err
 	}
 	return repo.DirectWriteSession(ctx, re.rep, repo.WriteSessionOptions{},
 		func(ctx context.Context, w repo.DirectRepositoryWriter) error {
-			part, _, _ := man.RootEntry.ObjectID.ContentID()
 			return errors.Join(w.ContentManager().DeleteContent(ctx, part), w.Flush(ctx))
 		})
 }
 
 // RootIsMarked reports whether the root directory of a snapshot is marked as deleted.
 func RootIsMarked(ctx context.Context, e repository.Engine, id string) (bool, error) {
-	re := e.(*repoEngine)
-	_, man, err := re.root(ctx, id)
+	re, part, err := rootContent(ctx, e, id)
 	if err != nil {
 		return false, err
 	}
-	part, _, _ := man.RootEntry.ObjectID.ContentID()
 	info, err := re.rep.ContentInfo(ctx, part)
 	return info.Deleted, err
+}
+
+func rootContent(ctx context.Context, e repository.Engine, id string) (*repoEngine, content.ID, error) {
+	re := e.(*repoEngine)
+	_, man, err := re.root(ctx, id)
+	if err != nil {
+		return nil, content.EmptyID, err
+	}
+	part, _, _ := man.RootEntry.ObjectID.ContentID()
+	return re, part, nil
+}
+
+// RootAgain does with the root directory of a snapshot what a backup does that finds it unchanged. It returns how many
+// entries the backup knows of it, and whether it writes it again.
+func RootAgain(ctx context.Context, e repository.Engine, id string) (entries int, written bool, _ error) {
+	re := e.(*repoEngine)
+	_, man, err := re.root(ctx, id)
+	if err != nil {
+		return 0, false, err
+	}
+	b := &backup{e: re, progress: newProgress(repository.BackupOptions{})}
+	defer b.progress.stop()
+	ctx, out, err := b.writer(ctx)
+	if err != nil {
+		return 0, false, err
+	}
+	defer func() { _ = out.Close(ctx) }()
+	wk := &walk{rep: out, lost: b.lost}
+	ref := &dirRef{stamps: &stamps{}, previous: wk.previousDirs(ctx, rootsOf([]*snapshot.Manifest{man}))}
+	if len(ref.previous) == 0 {
+		return 0, true, errors.New("the backup can't read the directory")
+	}
+	wk.open.Store(".", ref)
+	for stamp := range slices.Chunk(ref.previous[0].Stamps, stampSize) {
+		ref.stamps.add(binary.BigEndian.Uint64(stamp))
+	}
+	dm, err := re.readDir(ctx, man.RootEntry.ObjectID)
+	if err != nil {
+		return 0, false, err
+	}
+	w := (&stampWriter{RepositoryWriter: out, walk: wk}).NewObjectWriter(ctx, object.WriterOptions{
+		Description: "DIR:.", Prefix: "k",
+	})
+	defer func() { _ = w.Close() }()
+	err = json.NewEncoder(w).Encode(dm)
+	made, err2 := w.Result()
+	if made != man.RootEntry.ObjectID && w.(*dirWriter).before != nil {
+		err2 = errors.Join(err2, errors.New("an unwritten directory has another ID"))
+	}
+	return len(ref.previous[0].Entries), w.(*dirWriter).before == nil, errors.Join(err, err2)
 }

@@ -111,9 +111,9 @@ func (l *lost) touches(ctx context.Context, id object.ID) bool {
 	return false
 }
 
-// keeps reports whether writing an object once more, which is one content, would change nothing: the repository has it,
-// it is not marked as deleted, and nobody doubts what the repository has.
-func (l *lost) keeps(ctx context.Context, id object.ID) bool {
+// isSound reports whether an object of one content is stored, not marked as deleted, and not in doubt: writing it again
+// would change nothing.
+func (l *lost) isSound(ctx context.Context, id object.ID) bool {
 	part, _, whole := id.ContentID()
 	if !whole || l == nil || l.count.Load() > 0 || l.read.on.Load() {
 		return false

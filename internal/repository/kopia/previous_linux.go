@@ -29,7 +29,7 @@ type previousDir struct {
 
 	dirs int // how many of the entries are directories
 	id   object.ID
-	text []byte // of the directory object; nil if it is long
+	text []byte // of the directory object; nil if it is long, and of all but the first of several
 }
 
 // previousEntry is a snapshot.DirEntry. Much of the time of a backup without changes goes into their decoding, so what
@@ -44,8 +44,8 @@ type previousEntry struct {
 	Object  string             `json:"obj"`
 }
 
-// asWritten lets the decoder, which takes less than half the time of the standard library's, not look for names that
-// come twice: kopia wrote the text.
+// asWritten lets the decoder not look for names that come twice: kopia wrote the text. The decoder takes less than half
+// the time of encoding/json. From Go 1.27 on it is encoding/json/v2.
 var asWritten = jsontext.AllowDuplicateNames(true)
 
 // previousDirs reads the directories of previous snapshots that stand at the same path. A directory that cannot be read
@@ -63,6 +63,9 @@ func (w *walk) previousDirs(ctx context.Context, ids []object.ID) []*previousDir
 		}
 		for p.dirs < len(p.Entries) && p.Entries[p.dirs].Type == snapshot.EntryTypeDirectory {
 			p.dirs++
+		}
+		if len(out) > 0 {
+			p.text = nil
 		}
 		out = append(out, p)
 	}

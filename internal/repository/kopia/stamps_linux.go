@@ -1,10 +1,8 @@
 package kopia
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"encoding/base64"
 	"encoding/binary"
 	"slices"
 	"strings"
@@ -47,19 +45,8 @@ func stampOf(name string, st *unix.Stat_t, noInode bool) uint64 {
 
 // stamps collects the stamps of a directory while it is read.
 type stamps struct {
-	// written is the directory in a previous snapshot, or nil.
-	written   *previousDir
 	mu        sync.Mutex
 	all, torn []uint64
-}
-
-// newStamps returns the stamps of a directory that stands in previous snapshots.
-func newStamps(previous []*previousDir) *stamps {
-	s := &stamps{}
-	if len(previous) > 0 && len(previous[0].text) > 0 {
-		s.written = previous[0]
-	}
-	return s
 }
 
 func (s *stamps) add(stamp uint64) {
@@ -96,7 +83,8 @@ func (s *stamps) encode() []byte {
 	return out
 }
 
-// stampWriter is what kopia's uploader writes to. It adds the stamps to the directories.
+// stampWriter is what kopia's uploader writes to. It adds the stamps to the directories, and writes only those that
+// changed.
 type stampWriter struct {
 	repo.RepositoryWriter
 	walk *walk // of the pass under way
@@ -145,12 +133,11 @@ func (s *stampWriter) Flush(ctx context.Context) error {
 func (s *stampWriter) NewObjectWriter(ctx context.Context, opt object.WriterOptions) object.Writer {
 	w := s.RepositoryWriter.NewObjectWriter(ctx, opt)
 	if dir, ok := strings.CutPrefix(opt.Description, "DIR:"); ok {
-		if found := s.walk.stampsOf(dir); found != nil {
-			d := &dirWriter{Writer: w, stamps: found}
-			if p := found.written; p != nil && s.walk.lost.keeps(ctx, p.id) {
-				d.same = p
+		if ref := s.walk.openDir(dir); ref != nil {
+			return &dirWriter{
+				Writer: w, stamps: ref.stamps, before: ref.before(),
+				sound: func(id object.ID) bool { return s.walk.lost.isSound(ctx, id) },
 			}
-			return d
 		}
 	}
 	return w
@@ -159,82 +146,6 @@ func (s *stampWriter) NewObjectWriter(ctx context.Context, opt object.WriterOpti
 // VerifyObject implements repo.RepositoryWriter. kopia calls it for the entry of an unchanged file, to be safe from
 // forged ones. Ours come from the previous snapshot, which kopia itself trusts without a check.
 func (s *stampWriter) VerifyObject(context.Context, object.ID) ([]content.ID, error) { return nil, nil }
-
-// dirWriter writes a directory object and adds its stamps to it. It writes nothing as long as the text is that of a
-// previous snapshot: most directories did not change, and in kopia each write waits for all reads, and they for it.
-type dirWriter struct {
-	object.Writer
-	stamps *stamps
-	held   []byte // the last bytes that were not written yet
-	same   *previousDir
-	passed int // bytes of the text of same
-}
-
-// endOfDir is the end of a directory object, which json.Encoder writes.
-const endOfDir = "}\n"
-
-// Write implements io.Writer. It holds back what could be the end of the object.
-func (d *dirWriter) Write(p []byte) (int, error) {
-	all := p
-	if len(d.held) > 0 {
-		all = append(d.held, p...)
-	}
-	end := max(0, len(all)-len(endOfDir))
-	if err := d.put(all[:end]); err != nil {
-		return 0, err
-	}
-	d.held = slices.Clone(all[end:])
-	return len(p), nil
-}
-
-// put writes the next bytes, unless all of the text is that of the previous snapshot so far.
-func (d *dirWriter) put(p []byte) error {
-	if d.same != nil && bytes.HasPrefix(d.same.text[d.passed:], p) {
-		d.passed += len(p)
-		return nil
-	}
-	if err := d.differ(); err != nil {
-		return err
-	}
-	_, err := d.Writer.Write(p)
-	return err
-}
-
-// differ writes what was the same.
-func (d *dirWriter) differ() error {
-	if d.same == nil {
-		return nil
-	}
-	_, err := d.Writer.Write(d.same.text[:d.passed])
-	d.same = nil
-	return err
-}
-
-// Result implements object.Writer.
-func (d *dirWriter) Result() (object.ID, error) {
-	found := d.stamps.encode()
-	if len(found) > 0 && string(d.held) == endOfDir {
-		if err := d.put(fieldOf(found)); err != nil {
-			return object.EmptyID, err
-		}
-	}
-	if err := d.put(d.held); err != nil {
-		return object.EmptyID, err
-	}
-	if d.same != nil && d.passed == len(d.same.text) {
-		return d.same.id, nil
-	}
-	if err := d.differ(); err != nil {
-		return object.EmptyID, err
-	}
-	return d.Writer.Result()
-}
-
-// fieldOf returns the field of the stamps, which follows another field.
-func fieldOf(found []byte) []byte {
-	out := append([]byte(nil), `,"`+stampsField+`":"`...)
-	return append(base64.StdEncoding.AppendEncode(out, found), '"')
-}
 
 // hasStamp reports whether a stamp is among encoded ones.
 func hasStamp(encoded []byte, stamp uint64) bool {

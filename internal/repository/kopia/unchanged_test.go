@@ -90,30 +90,6 @@ func TestTheFirstBackupOfThisVersion(t *testing.T) {
 	}
 }
 
-// TestAnUnchangedDirectoryThatIsMarkedAsDeleted checks that a backup writes such a directory again: what is marked goes
-// for good some time later.
-func TestAnUnchangedDirectoryThatIsMarkedAsDeleted(t *testing.T) {
-	t.Parallel()
-	g, ctx, src, out, r := NewWithT(t), t.Context(), t.TempDir(), t.TempDir(), initialized(t)
-	enginetest.Tree(t, src, 30)
-	var first, second repository.Snapshot
-	inSession(t, r, func(e repository.Engine) {
-		first, _ = backUp(ctx, g, e, src, repository.BackupOptions{})
-		g.Expect(kopia.MarkRoot(ctx, e, first.ID)).To(Succeed())
-		g.Expect(kopia.RootIsMarked(ctx, e, first.ID)).To(BeTrue())
-	})
-	inSession(t, r, func(e repository.Engine) {
-		second, _ = backUp(ctx, g, e, src, repository.BackupOptions{})
-		g.Expect(kopia.RootIsMarked(ctx, e, second.ID)).To(BeFalse())
-	})
-	inSession(t, r, func(e repository.Engine) {
-		g.Expect(kopia.RootIsMarked(ctx, e, second.ID)).To(BeFalse())
-		_, err := e.Restore(ctx, second.ID, out, repository.RestoreOptions{Owners: os.Getuid() == 0})
-		g.Expect(err).NotTo(HaveOccurred())
-		enginetest.Same(t, src, out)
-	})
-}
-
 // TestAFullReadFindsWhatAFileSystemHides checks a file that was rewritten where size, times and inode tell nothing.
 func TestAFullReadFindsWhatAFileSystemHides(t *testing.T) {
 	t.Parallel()

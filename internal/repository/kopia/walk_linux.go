@@ -36,7 +36,7 @@ type walk struct {
 	unread   unreadFunc      // called for a directory of them that can't be read
 	progress *progress
 	listed   *listedDirs // nil where no entry can move, or where no further walk follows
-	open     sync.Map    // path for kopia -> *stamps of the directories that are being read
+	open     sync.Map    // path for kopia -> *dirRef of the directories that are being read
 	noXattrs atomic.Bool
 	entries  atomic.Int64 // entries with attributes
 	files    atomic.Int64 // attribute files written
@@ -61,10 +61,10 @@ type walk struct {
 	ofARestore string // path of the first one
 }
 
-// stampsOf returns the stamps of a directory that is being read, by its path for kopia.
-func (w *walk) stampsOf(path string) *stamps {
-	if s, ok := w.open.Load(path); ok {
-		return s.(*stamps)
+// openDir returns a directory that is being read, by its path for kopia.
+func (w *walk) openDir(path string) *dirRef {
+	if ref, ok := w.open.Load(path); ok {
+		return ref.(*dirRef)
 	}
 	return nil
 }
