@@ -205,12 +205,15 @@ func (p *pod) mover() *mover.Mover {
 	p.client = dynamicfake.NewSimpleDynamicClient(runtime.NewScheme())
 	return &mover.Mover{
 		Root: p.Root, TerminationPath: filepath.Join(p.Root, "termination-log"), Driver: p.driver(), Status: p,
-		Now: p.now, Client: p.client, Job: "keeper", RenewLease: time.Second,
+		Now: p.now, Client: p.client, Job: "keeper", RenewLease: renewLease,
 		Log:        slog.New(slog.NewTextHandler(&p.log, &slog.HandlerOptions{Level: slog.LevelInfo})),
 		Privileged: os.Geteuid() == 0,
 		Places:     mover.Places{Volume: func(component string) string { return filepath.Join(p.Volumes, component) }},
 	}
 }
+
+// renewLease is short: after the kill of a keeper, the next keeper waits six times as long for the lease.
+const renewLease = 100 * time.Millisecond
 
 // flags restore everything that a user can do.
 var flags = mover.Flags{SetID: true, Devices: true}
