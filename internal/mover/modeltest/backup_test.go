@@ -107,7 +107,7 @@ func (r *repo) job(s *snapshot, names []string, total int, h how) {
 		p.Volumes = "volumes/" + r.c.name
 		finished := r.c.watch(w.truth[s.UID], names, h.disturbed, p)
 		if h.killed && n == 1 {
-			p.KillAt = w.killAt(90)
+			w.kill(p, 90)
 		}
 		result := p.run(w.ctx, t)
 		finished()
@@ -120,7 +120,7 @@ func (r *repo) job(s *snapshot, names []string, total int, h how) {
 			}
 			return
 		}
-		w.say("killed at event %d", p.KillAt)
+		w.say("%s", p.killed())
 		if n >= attempts {
 			break
 		}

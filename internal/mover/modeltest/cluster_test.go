@@ -195,7 +195,7 @@ func (r *repo) initialise(adopt bool) bool {
 		}
 		result := p.run(w.ctx, t)
 		if result == nil {
-			w.say("killed at event %d", p.KillAt)
+			w.say("%s", p.killed())
 			continue
 		}
 		if result.Outcome == task.OutcomeSucceeded {

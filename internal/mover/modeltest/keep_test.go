@@ -79,7 +79,7 @@ func (r *repo) keep(full, killed bool) {
 	work.Witness(objects(existing), w.now)
 	p := w.pod(w.skew())
 	if killed {
-		p.KillAt = w.killAt(60)
+		w.kill(p, 60)
 	}
 	skewed := !p.Now.Equal(w.now)
 	t := r.c.task(task.KindKeep)
@@ -91,7 +91,7 @@ func (r *repo) keep(full, killed bool) {
 		len(work.Check))
 	result := p.run(w.ctx, t)
 	if result == nil {
-		w.say("killed at event %d", p.KillAt)
+		w.say("%s", p.killed())
 		return
 	}
 	got := result.Components[0]

@@ -40,6 +40,8 @@ type pod struct {
 	// KillAt is the number of the event at which the mover is killed; 0 means never. Events are reads of the clock,
 	// reports, lookups in the volume, and requests to the storage.
 	KillAt int
+	// Late says that events count from the first write of data on. A mover reads for long before that.
+	Late bool
 	// Blobs are the times of the storage for a child process.
 	Blobs map[string]time.Time
 
@@ -81,9 +83,26 @@ func (t *times) forget(key string) {
 func (p *pod) event() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.events++; p.events == p.KillAt {
+	if p.events++; p.events == p.KillAt && !p.Late {
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		select {}
+	}
+}
+
+// killed says when the mover was killed.
+func (p *pod) killed() string {
+	if p.Late {
+		return fmt.Sprintf("killed at event %d after the first write", p.KillAt)
+	}
+	return fmt.Sprintf("killed at event %d", p.KillAt)
+}
+
+// begun notes that the mover begins to write data.
+func (p *pod) begun() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.Late {
+		p.Late, p.events = false, 0
 	}
 }
 
@@ -125,6 +144,9 @@ func (*pod) Restore(context.Context, task.Object, string, v1alpha1.RestoredCompo
 	return nil
 }
 
+// sessionMarker begins the names of the blobs that kopia writes before all others.
+const sessionMarker = "s"
+
 // store is a storage with the times of the model, whose requests are events.
 type store struct {
 	blob.Storage
@@ -135,6 +157,9 @@ func (s store) key(id blob.ID) string { return s.DisplayName() + " " + string(id
 
 func (s store) PutBlob(ctx context.Context, id blob.ID, data blob.Bytes, o blob.PutOptions) error {
 	s.p.event()
+	if strings.HasPrefix(string(id), sessionMarker) {
+		s.p.begun()
+	}
 	err := s.Storage.PutBlob(ctx, id, data, o)
 	if err == nil {
 		s.p.stored.forget(s.key(id))

@@ -137,6 +137,9 @@ func (w *world) pod(skew time.Duration) *pod {
 // killAt returns an event at which a mover is killed.
 func (w *world) killAt(most int) int { return 1 + w.rng.IntN(most) }
 
+// kill lets a mover be killed, mostly while it writes data.
+func (w *world) kill(p *pod, most int) { p.KillAt, p.Late = w.killAt(most), w.rng.IntN(4) > 0 }
+
 // skew returns how wrong the clock of a node is: most are right.
 func (w *world) skew() time.Duration {
 	if w.rng.IntN(3) > 0 {
