@@ -60,9 +60,12 @@ func (s *snapshot) origin() types.UID {
 	return s.UID
 }
 
+// stays reports whether nobody has deleted the Snapshot.
+func (s *snapshot) stays() bool { return s.DeletionTimestamp.IsZero() }
+
 // claims reports whether the Snapshot claims that it can be restored.
 func (s *snapshot) claims() bool {
-	return s.DeletionTimestamp.IsZero() && s.Status.Phase == v1alpha1.SnapshotSucceeded &&
+	return s.stays() && s.Status.Phase == v1alpha1.SnapshotSucceeded &&
 		(s.Status.Integrity == nil || *s.Status.Integrity)
 }
 

@@ -25,7 +25,7 @@ func (r *repo) retain() {
 	policy, err := retention.Read(&r.policy)
 	must(err)
 	var said, really []retention.Snapshot
-	for _, s := range r.find(func(s *snapshot) bool { return s.DeletionTimestamp.IsZero() }) {
+	for _, s := range r.find((*snapshot).stays) {
 		input := retention.FromSnapshot(&s.Snapshot, "")
 		said = append(said, input)
 		input.Time = w.made[s.origin()]
@@ -72,7 +72,7 @@ func (r *repo) keep(full, killed bool) {
 		w.say("no work")
 		return
 	}
-	existing := r.find(func(s *snapshot) bool { return s.DeletionTimestamp.IsZero() })
+	existing := r.find((*snapshot).stays)
 	if work.Maintain == task.MaintainFull {
 		work.Check = keeper.ToCheck(objects(existing), nil, w.now)
 	}
@@ -241,6 +241,19 @@ func (r *repo) scan() {
 	r.scans++
 	r.object.Annotations = map[string]string{v1alpha1.AnnotationScan: fmt.Sprint("scan ", r.scans)}
 	r.keep(false, r.c.w.rng.IntN(4) == 0) // after a kill, a later keeper finds the request
+}
+
+// loseSnapshots kills a keeper that removes Snapshots. Then all objects are lost, and a scan finds what is left: no
+// object tells the next keeper to go on with the removal.
+func (r *repo) loseSnapshots() bool {
+	r.retain()
+	if len(r.find((*snapshot).stays)) == len(r.snapshots) {
+		return false
+	}
+	r.keep(false, true)
+	r.snapshots = r.find((*snapshot).stays)
+	r.scan()
+	return true
 }
 
 // rebuild replaces the Snapshots by those that a scan found.

@@ -147,6 +147,7 @@ var kinds = []struct {
 	})},
 	{"delete a Repository", 3, onOwn(func(r *repo) bool { return r.named() && r.deleteIt() })},
 	{"make the Snapshots again", 4, onOwn(func(r *repo) bool { r.scan(); return true })},
+	{"lose all Snapshots during a removal", 10, onOwn((*repo).loseSnapshots)},
 	{"adopt a directory", 5, (*cluster).adopt},
 	{"let an old owner work", 12, (*cluster).strays},
 	{"lose data", 1, onOwn((*repo).lose)},
@@ -240,9 +241,9 @@ func (c *cluster) adopt() bool {
 			broken("%s: the adoption was refused", ours)
 		}
 		r.lost, ours.adopted = true, true
-		// What the old owner knew is what the new one finds.
+		// The new owner finds what the old owner knew. It does not know what the old owner was about to remove.
 		ours.snapshots = nil
-		for _, s := range r.snapshots {
+		for _, s := range r.find((*snapshot).stays) {
 			known := *s
 			ours.snapshots = append(ours.snapshots, &known)
 		}
