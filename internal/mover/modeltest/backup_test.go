@@ -63,6 +63,10 @@ func (r *repo) backUp(h how) {
 			broken("%s: a backup went into a directory that another cluster has adopted", r)
 		}
 	}
+	// By the manager's clock the run takes no time. The clock of the node can be wrong.
+	if at := s.Status.SnapshotTime; at.Before(&s.CreationTimestamp) || at.After(w.now) {
+		broken("%s: the run of Snapshot %s was at %v, but its snapshotTime is %v", r, s.Name, w.now, at)
+	}
 	if s.Status.Phase == v1alpha1.SnapshotSucceeded {
 		r.object.Status.LastBackupTime = &metav1.Time{Time: w.now}
 	}

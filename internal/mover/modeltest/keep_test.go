@@ -15,6 +15,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/keeper"
 	"github.com/cairn-backup/cairn/internal/retention"
 	"github.com/cairn-backup/cairn/internal/run/rebuilt"
+	"github.com/cairn-backup/cairn/internal/run/restore"
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
@@ -49,6 +50,29 @@ func (r *repo) retain() {
 		s := r.snapshot(v.Name)
 		s.DeletionTimestamp, s.Spec.DeletionPolicy = &now, v1alpha1.WipeOut
 		w.say("%s goes: %s", s.Name, v.Message)
+	}
+}
+
+// latest checks that a restore of the latest Snapshot takes the one that was really made last.
+func (r *repo) latest() {
+	w := r.c.w
+	var all []v1alpha1.Snapshot
+	var want *snapshot
+	for _, s := range r.snapshots {
+		all = append(all, s.Snapshot)
+		if s.claims() && (want == nil || w.made[want.origin()].Before(w.made[s.origin()])) {
+			want = s
+		}
+	}
+	switch got, _ := restore.Latest(all, r.object.Name, restore.Before{}, w.now); {
+	case got == nil && want == nil:
+	case got == nil:
+		broken("%s: a restore finds no Snapshot, not even %s", r, want.Name)
+	case want == nil:
+		broken("%s: a restore of the latest Snapshot takes %s, which does not claim success", r, got.Name)
+	case got.Name != want.Name:
+		broken("%s: a restore of the latest Snapshot takes %s, made at %s by its status; Snapshot %s was made later",
+			r, got.Name, got.MadeAt(), want.Name)
 	}
 }
 

@@ -171,6 +171,7 @@ func (w *world) check() {
 	for _, c := range w.clusters {
 		for _, r := range c.repositories() {
 			r.verify()
+			r.latest()
 		}
 	}
 }
