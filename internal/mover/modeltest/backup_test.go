@@ -12,8 +12,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// how says what happens to a backup while it runs.
-type how struct{ disturbed, killed bool }
+// how says what happens to a backup while it runs. lasting means that the volumes change until its end.
+type how struct{ disturbed, lasting, killed bool }
 
 // mayFail are the reasons with which a backup of a quiet volume fails rightly: random changes empty volumes.
 var mayFail = []string{v1alpha1.ReasonShrunk, v1alpha1.ReasonEmpty}
@@ -113,7 +113,7 @@ func (r *repo) job(s *snapshot, names []string, total int, h how) {
 	for n := 1; ; n++ {
 		p := w.pod(w.skew())
 		p.Volumes = "volumes/" + r.c.name
-		finished := r.c.watch(w.truth[s.UID], names, h.disturbed, p)
+		finished := r.c.watch(w.truth[s.UID], names, h, p)
 		if h.killed && n == 1 {
 			w.kill(p, 90)
 		}
@@ -145,7 +145,7 @@ func (r *repo) job(s *snapshot, names []string, total int, h how) {
 
 // watch notes what the volumes hold while a mover reads them. It returns a function that ends that. If it disturbs
 // the mover, it changes the volumes when the mover looks up names.
-func (c *cluster) watch(truth map[string]held, names []string, disturb bool, p *pod) (finished func()) {
+func (c *cluster) watch(truth map[string]held, names []string, h how, p *pod) (finished func()) {
 	w := c.w
 	add := func(name string) {
 		now, err := treeOf(c.volumes[name].dir)
@@ -157,37 +157,51 @@ func (c *cluster) watch(truth map[string]held, names []string, disturb bool, p *
 		truth[name] = append(truth[name], attempt{step: len(w.steps)})
 		add(name)
 	}
-	if !disturb {
+	if !h.disturbed {
 		return func() {}
 	}
 	for _, name := range names {
 		c.volumes[name].touched = func() { add(name) }
 	}
-	var mu sync.Mutex
-	at := map[int]bool{}
-	for range 1 + w.rng.IntN(4) {
-		at[1+w.rng.IntN(45)] = true
-	}
-	looks := 0
-	p.looked = func() {
-		mu.Lock()
-		defer mu.Unlock()
-		if looks++; at[looks] {
-			v := c.volumes[names[w.rng.IntN(len(names))]]
-			var did string
-			if w.rng.IntN(2) == 0 {
-				did = v.renumber()
-			} else {
-				did = v.change()
-			}
-			w.say("meanwhile, at look %d: %s", looks, did)
-		}
-	}
+	c.disturb(names, h.lasting, p)
 	return func() {
 		for _, name := range names {
 			add(name)
 			c.volumes[name].touched = func() {}
 		}
+	}
+}
+
+// disturb lets the volumes change when a mover looks up names. A backup reads a volume up to three times, until nothing
+// changes meanwhile. So only lasting changes can leave a volume in a state that never existed.
+func (c *cluster) disturb(names []string, lasting bool, p *pod) {
+	w := c.w
+	at, every := map[int]bool{}, 0
+	if lasting {
+		every = 3 + w.rng.IntN(8)
+	}
+	for range 1 + w.rng.IntN(4) {
+		at[1+w.rng.IntN(45)] = true
+	}
+	var mu sync.Mutex
+	looks := 0
+	p.looked = func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if looks++; !at[looks] && (every == 0 || looks%every > 0) {
+			return
+		}
+		v := c.volumes[names[w.rng.IntN(len(names))]]
+		var did string
+		switch n := w.rng.IntN(6); {
+		case n == 0:
+			did = v.renumber()
+		case n < 3 || lasting && n < 5:
+			did = v.reuse()
+		default:
+			did = v.change()
+		}
+		w.say("meanwhile, at look %d: %s", looks, did)
 	}
 }
 

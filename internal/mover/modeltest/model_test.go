@@ -136,7 +136,11 @@ var kinds = []struct {
 	{"change the volumes", 10, func(c *cluster) bool { c.mutate(1 + c.w.rng.IntN(6)); return true }},
 	{"create a Repository", 8, (*cluster).createRepository},
 	{"back up", 20, onOwn(func(r *repo) bool { r.backUp(how{}); return true })},
-	{"back up while files change", 14, onOwn(func(r *repo) bool { r.backUp(how{disturbed: true}); return true })},
+	{"back up while files change", 10, onOwn(func(r *repo) bool { r.backUp(how{disturbed: true}); return true })},
+	{"back up while files always change", 10, onOwn(func(r *repo) bool {
+		r.backUp(how{disturbed: true, lasting: true})
+		return true
+	})},
 	{"kill a backup", 6, onOwn(func(r *repo) bool { r.backUp(how{killed: true}); return true })},
 	{"apply retention", 10, onOwn(func(r *repo) bool { r.retain(); return true })},
 	{"run a keeper", 10, onKept(func(r *repo) bool { r.keep(false, false); return true })},

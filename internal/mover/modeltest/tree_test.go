@@ -129,18 +129,20 @@ func differs(restored tree, states []tree) string {
 	}
 	files, whose := identities(states)
 	for _, name := range slices.Sorted(maps.Keys(restored)) {
-		got, was := restored[name].alone(), []entry(nil)
+		got, was, seen := restored[name].alone(), map[entry]bool{}, map[int]bool{}
 		for i, s := range states {
 			e, ok := s[name]
 			if !ok {
 				continue
 			}
-			if was = append(was, e.alone()); e.links > 1 { // a backup finds it under several names, one after the other
-				was = append(was, files[whose[i][e.inode]]...)
+			was[e.alone()] = true
+			if file := whose[i][e.inode]; e.links > 1 && !seen[file] {
+				seen[file] = true // a backup finds it under several names, one after the other
+				maps.Copy(was, files[file])
 			}
 		}
-		if !slices.Contains(was, got) {
-			return fmt.Sprintf("%q is %v, but during the backup it was %v", name, got, slices.Compact(was))
+		if !was[got] {
+			return fmt.Sprintf("%q is %v, but during the backup it was %v", name, got, inOrder(was))
 		}
 	}
 	for name, e := range states[0] {
@@ -154,10 +156,14 @@ func differs(restored tree, states []tree) string {
 	return ""
 }
 
+func inOrder(of map[entry]bool) []entry {
+	return slices.SortedFunc(maps.Keys(of), func(a, b entry) int { return cmp.Compare(a.String(), b.String()) })
+}
+
 // identities tells files apart that had the same inode one after the other. It returns what each file was, and for each
 // state which file had an inode.
-func identities(states []tree) (files map[int][]entry, whose []map[uint64]int) {
-	files = map[int][]entry{}
+func identities(states []tree) (files map[int]map[entry]bool, whose []map[uint64]int) {
+	files = map[int]map[entry]bool{}
 	last := map[uint64]int{}
 	for _, s := range states {
 		now := map[uint64]int{}
@@ -169,11 +175,11 @@ func identities(states []tree) (files map[int][]entry, whose []map[uint64]int) {
 				file, same := last[e.inode]
 				if !same {
 					file = len(files)
-					files[file] = nil
+					files[file] = map[entry]bool{}
 				}
 				now[e.inode] = file
 			}
-			files[now[e.inode]] = append(files[now[e.inode]], e.alone())
+			files[now[e.inode]][e.alone()] = true
 		}
 		whose, last = append(whose, now), now
 	}
