@@ -36,7 +36,7 @@ func newTrigger(o command.Options) *cobra.Command {
 	c := command.NewCluster(cmd, true)
 	cmd.Flags().StringVar(&session, "session", "", "the session to run (required)")
 	cmd.Flags().BoolVar(&acceptShrink, "accept-shrink", false, "let this run succeed however much of the last backup "+
-		"is gone")
+		"is gone, in every target; an empty one also needs successPolicy.empty: Allow")
 	w.AddFlags(cmd, "backup")
 	cmd.ValidArgsFunction = c.CompleteFirst(command.InvokerNames)
 	c.CompleteFlag(cmd, "session", sessionNames)

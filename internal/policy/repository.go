@@ -185,7 +185,8 @@ func DifferenceMessage(difference RepositoryDifference, actual, wanted *v1alpha1
 		return ""
 	}
 	return fmt.Sprintf("Repository %s/%s has %s, and the policy has %s: these fields never change. "+
-		"Correct the policy, or give the repository another name",
+		"Correct the policy, give the repository another name, or, if it holds no backup, delete the Repository: the "+
+		"policy makes it anew",
 		wanted.Namespace, wanted.Name, describe(&actual.Spec), describe(&wanted.Spec))
 }
 

@@ -87,14 +87,14 @@ func Judge(p *v1alpha1.SuccessPolicy, s repository.Snapshot, previous *repositor
 		return failure.New(v1alpha1.ReasonShrunk,
 			fmt.Sprintf("only %s in %s are left of the %s in %s of the last backup",
 				task.FormatSize(s.Bytes), text.Quantity(entries(s), "file"), task.FormatSize(previous.Bytes),
-				text.Quantity(entries(*previous), "file"))+acceptShrink)
+				text.Quantity(entries(*previous), "file"))+acceptShrink+"raise successPolicy.maxShrinkPercent")
 	}
 	return nil
 }
 
 // acceptShrink says what accepts a backup of less than before.
 const acceptShrink = ": if that is right, accept it once with acceptShrink of a BackupSession (cairn trigger " +
-	"--accept-shrink), or raise successPolicy.maxShrinkPercent"
+	"--accept-shrink), or "
 
 // EmptyFailure is the failure of a backup of nothing. what says what is empty. previous is the last backup, nil if
 // there is none that held something: then the policy has to accept the loss as well.
@@ -126,7 +126,8 @@ func NoData(p *v1alpha1.SuccessPolicy, previous *repository.Snapshot) *failure.F
 	case !p.AllowsEmpty():
 		return EmptyFailure(p, what, previous)
 	case previous != nil && p.MaxShrink() < 100:
-		return failure.New(v1alpha1.ReasonShrunk, what+butHeld(previous)+acceptShrink)
+		return failure.New(v1alpha1.ReasonShrunk, what+butHeld(previous)+acceptShrink+
+			"set successPolicy.maxShrinkPercent to 100")
 	}
 	return nil
 }
