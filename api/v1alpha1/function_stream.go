@@ -196,15 +196,16 @@ type StreamProbe struct {
 	// +kubebuilder:validation:MaxItems=64
 	Args []StreamArgument `json:"args,omitempty"`
 
-	// Refuse lists lines of the output that fail a backup, or a restore that is confirmed, before its program runs.
+	// Refuse lists lines of the output that fail a backup or a restore before its program runs. A restore without
+	// confirm says that the database holds data if there are other lines.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=16
 	Refuse []StreamRefusal `json:"refuse,omitempty"`
 }
 
-// StreamRefusal is a line of a probe's output with which a dump would look good and lack data, or a restore would
-// change more than its user knows.
+// StreamRefusal is a line of a probe's output that names a mistake: a dump would look good and lack data, or a restore
+// would fail, or change more than its user knows.
 type StreamRefusal struct {
 	// Prefix is how the line begins.
 	// +required

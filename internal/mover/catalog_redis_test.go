@@ -82,13 +82,13 @@ func TestRedisTasks(t *testing.T) {
 			g.Expect(result.Reason).To(Equal(v1alpha1.ReasonDumpFailed), says)
 			g.Expect(result.Message).To(ContainSubstring(says))
 			result = base.on(to).restore(p, made)
-			g.Expect(result.Reason).NotTo(Equal(v1alpha1.ReasonSucceeded),
-				"a database that can't be asked does not count as empty")
-			if says == "WRONGPASS" {
-				g.Expect(result.Message).To(ContainSubstring(says))
-			}
+			g.Expect(result.Reason).To(Equal(v1alpha1.ReasonLoadFailed),
+				"a database that can't be asked counts neither as empty nor as full")
+			g.Expect(result.Message).To(And(ContainSubstring(says), ContainSubstring("the server refuses the login")))
 			result = base.on(to).confirmed().restore(p, made)
 			g.Expect(result.Reason).To(Equal(v1alpha1.ReasonLoadFailed), says)
+			g.Expect(result.Message).To(ContainSubstring("the server refuses the login"))
+			g.Expect(result.Components[0].TargetUntouched).To(BeTrue(), "no program has begun to write")
 		}
 		NewWithT(t).Expect(to.redis("DBSIZE")).To(Equal("0\n"))
 	})

@@ -132,18 +132,24 @@ func (r *answerLines) end() {
 	line := strings.TrimSpace(string(r.line))
 	r.line = r.line[:0]
 	r.see(line)
+	r.refuses(line)
+}
+
+// refuses reports whether a line is refused, and keeps it then.
+func (r *answerLines) refuses(line string) bool {
 	for _, refusal := range r.refused {
 		if !strings.HasPrefix(line, refusal.Prefix) {
 			continue
 		}
 		if len(r.found) == maxRefused {
 			r.more = true
-			return
+			return true
 		}
 		r.message = cmp.Or(r.message, refusal.Message)
-		r.found = append(r.found, line)
-		return
+		r.found = append(r.found, line[:min(len(line), maxRefusedLine)])
+		return true
 	}
+	return false
 }
 
 // failure returns the failure of what was found. It is nil if nothing was.
@@ -192,17 +198,21 @@ func (m *Mover) probe(ctx context.Context, t task.Task, c task.Component) (limit
 		}
 		return 0, failure.New(v1alpha1.ReasonVolumeNotEmpty, message)
 	}
-	lines := bufio.NewScanner(out)
-	var said answer
+	lines, said := bufio.NewScanner(out), &answerLines{refused: c.Stream.Probe.Refuse}
 	data := 0
 	for data < maxData && lines.Scan() {
 		line := strings.TrimSpace(lines.Text())
-		if said.see(line); line != "" && !strings.HasPrefix(line, "#") {
+		if said.see(line); line != "" && !strings.HasPrefix(line, "#") && !said.refuses(line) {
 			data++
 		}
 	}
 	if data > 0 && !said.noData || data == maxData {
 		return full()
+	}
+	if f := said.failure(filepath.Base(c.Stream.Probe.Command[0]), v1alpha1.ReasonLoadFailed); f != nil {
+		out.Close()
+		f.Message = strings.Join(append([]string{f.Message}, out.LastLines()...), "; ")
+		return 0, probeFailure(f)
 	}
 	var bad *program.Error
 	switch err := lines.Err(); {
