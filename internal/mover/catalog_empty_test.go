@@ -33,6 +33,11 @@ func TestABackupOfAnEmptyDatabaseIsNoSuccess(t *testing.T) {
 		p.refusesEmpty(one, "objects", postgres(s, "crm"), "SELECT lo_create(7)", "SELECT lo_unlink(7)")
 		p.refusesEmpty(one, "schema", postgres(s, "crm"), "CREATE SCHEMA a; CREATE SEQUENCE a.s",
 			"DROP SCHEMA a CASCADE")
+		s.must(s.psql("crm", "CREATE SCHEMA \"b.C\"; CREATE SCHEMA c; CREATE TABLE public.t (n int)"))
+		some := one.with("databases", "crm", "schemas", `"b.C", c*`)
+		p.refusesEmpty(some, "schemas", postgres(s, "crm"), `CREATE TABLE "b.C".t (n int)`, `DROP TABLE "b.C".t`)
+		p.refusesEmpty(some, "function", postgres(s, "crm"),
+			"CREATE FUNCTION c.f() RETURNS int LANGUAGE sql AS 'SELECT 1'", "DROP FUNCTION c.f()")
 	})
 	t.Run("MariaDB", func(t *testing.T) {
 		t.Parallel()
