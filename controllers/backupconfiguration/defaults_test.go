@@ -164,8 +164,8 @@ func TestARepositoryOfTheUserTakesTheTargetOfItsFirstPolicy(t *testing.T) {
 	bed.Create(t, second)
 	bed.ExpectReason(t, second, v1alpha1.PhaseInvalid, v1alpha1.ReasonRepositoryConflict, "Repository "+namespace+
 		"/mine has target PersistentVolumeClaim "+namespace+"/uploads, and the policy has target "+
-		"PersistentVolumeClaim "+namespace+"/other: these fields never change. Correct the policy, "+
-		"give the repository another name, or, if it holds no backup, delete the Repository: the policy makes it anew")
+		"PersistentVolumeClaim "+namespace+"/other: these fields never change. Correct the policy, or "+
+		"give the repository another name")
 }
 
 func TestTwoPoliciesDoNotShareADirectory(t *testing.T) {

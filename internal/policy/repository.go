@@ -184,10 +184,13 @@ func DifferenceMessage(difference RepositoryDifference, actual, wanted *v1alpha1
 	if describe == nil {
 		return ""
 	}
-	return fmt.Sprintf("Repository %s/%s has %s, and the policy has %s: these fields never change. "+
-		"Correct the policy, give the repository another name, or, if it holds no backup, delete the Repository: the "+
-		"policy makes it anew",
-		wanted.Namespace, wanted.Name, describe(&actual.Spec), describe(&wanted.Spec))
+	advice := "Correct the policy, or give the repository another name"
+	if difference != OtherTarget { // else it can be of another policy
+		advice += ", or delete the Repository if it was made by mistake and nothing was backed up into it: the " +
+			"policy makes it anew"
+	}
+	return fmt.Sprintf("Repository %s/%s has %s, and the policy has %s: these fields never change. %s",
+		wanted.Namespace, wanted.Name, describe(&actual.Spec), describe(&wanted.Spec), advice)
 }
 
 // NamesRetention reports whether a backend names a RetentionPolicy.
