@@ -33,7 +33,7 @@ type Found struct {
 	UID  types.UID `json:"uid"`
 	// Labels that it had.
 	Labels map[string]string `json:"labels,omitempty"`
-	// HalfRestored is its AnnotationHalfRestored when it was made, as it is in the backend: see HalfRestoredBy.
+	// HalfRestored is its AnnotationHalfRestored when it was made, as it is in the backend: see RestoreOfMark.
 	HalfRestored string `json:"halfRestored,omitempty"`
 	// Spec that it had, as far as the backend tells.
 	Spec v1alpha1.SnapshotSpec `json:"spec"`
@@ -49,10 +49,10 @@ func IsUID(text string) bool { return len(validation.IsDNS1123Label(text)) == 0 
 // unknownRestore stands for a RestoreSession in a mark that names none.
 const unknownRestore = "unknown"
 
-// HalfRestoredBy returns the name of the RestoreSession in the mark of a Snapshot that was made of a half restored
+// RestoreOfMark returns the name of the RestoreSession in the mark of a Snapshot that was made of a half restored
 // target, or "" without a mark. Whoever can write to the backend, or to a claim, chooses the text: it gets into
 // messages only if it can be a name. Another text still is a mark.
-func HalfRestoredBy(mark string) string {
+func RestoreOfMark(mark string) string {
 	if mark != "" && len(validation.IsDNS1123Subdomain(mark)) > 0 {
 		return unknownRestore
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/cli/command"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/retention"
+	"github.com/cairn-backup/cairn/internal/task"
 )
 
 func loadSnapshots(ctx context.Context, s scope) (resourceView, error) {
@@ -35,7 +36,7 @@ func loadSnapshots(ctx context.Context, s scope) (resourceView, error) {
 			snapshot.Spec.AppRef.String(), c.done,
 			c.size, c.uploaded, c.files,
 			command.Phase(string(snapshot.Status.Phase)), command.OrNone(damage(snapshot.Status.Integrity)),
-			command.OrNone(snapshot.Annotations[v1alpha1.AnnotationHalfRestored]), madeAt(snapshot),
+			command.OrNone(task.RestoreOfMark(snapshot.Annotations[v1alpha1.AnnotationHalfRestored])), madeAt(snapshot),
 			command.Age(s.now, &snapshot.CreationTimestamp))...)
 		if snapshot.Status.Phase == v1alpha1.SnapshotFailed {
 			t.Note(NotReady(snapshot.Status.Conditions))

@@ -188,7 +188,7 @@ func (s *scan) snapshot(name string) (f task.Found, ok bool) {
 		if c.SnapshotUID == newest.SnapshotUID {
 			f.Components[c.Component] = s.component(c)
 			// An earlier version can have made a part.
-			f.HalfRestored = cmp.Or(f.HalfRestored, task.HalfRestoredBy(c.Of.HalfRestored))
+			f.HalfRestored = cmp.Or(f.HalfRestored, task.RestoreOfMark(c.Of.HalfRestored))
 		}
 	}
 	s.unwritten(&f)

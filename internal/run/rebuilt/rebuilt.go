@@ -55,7 +55,7 @@ func Snapshot(
 		},
 		Spec: f.Spec,
 	}
-	if half := task.HalfRestoredBy(f.HalfRestored); half != "" {
+	if half := task.RestoreOfMark(f.HalfRestored); half != "" {
 		out.Annotations[v1alpha1.AnnotationHalfRestored] = half
 	}
 	out.Spec.Repository, out.Spec.DeletionPolicy, out.Spec.Paused = r.Name, v1alpha1.DeleteObjects, false

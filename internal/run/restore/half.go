@@ -31,7 +31,7 @@ func parseHalf(annotations map[string]string) (name string, by, target types.UID
 	if len(parts) != 3 {
 		return "", "", ""
 	}
-	return task.HalfRestoredBy(parts[0]), types.UID(parts[1]), types.UID(parts[2])
+	return task.RestoreOfMark(parts[0]), types.UID(parts[1]), types.UID(parts[2])
 }
 
 // Release makes the annotations of a claim, or of the Lease of a database, say that a restore ends. status is the one
@@ -147,7 +147,7 @@ func filledLater(c v1alpha1.RestoredComponent) bool {
 
 // HalfRestoredOf says that a Snapshot was made of what a restore had left half written. It returns "" for any other.
 func HalfRestoredOf(s *v1alpha1.Snapshot) string {
-	by := task.HalfRestoredBy(s.Annotations[v1alpha1.AnnotationHalfRestored])
+	by := task.RestoreOfMark(s.Annotations[v1alpha1.AnnotationHalfRestored])
 	if by == "" {
 		return ""
 	}

@@ -153,7 +153,7 @@ func snapshotOf(s *v1alpha1.Snapshot) *task.Snapshot {
 	spec := s.Spec
 	return &task.Snapshot{
 		Name: s.Name, UID: s.UID, Labels: s.Labels, Spec: &spec,
-		HalfRestored: task.HalfRestoredBy(s.Annotations[v1alpha1.AnnotationHalfRestored]),
+		HalfRestored: task.RestoreOfMark(s.Annotations[v1alpha1.AnnotationHalfRestored]),
 	}
 }
 
