@@ -196,8 +196,7 @@ type StreamProbe struct {
 	// +kubebuilder:validation:MaxItems=64
 	Args []StreamArgument `json:"args,omitempty"`
 
-	// Refuse lists lines of the output that fail a backup or a restore before its program runs. A restore without
-	// confirm says that the database holds data if there are other lines.
+	// Refuse lists lines of the output that fail a backup or a restore before its program runs. They are no data.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=16

@@ -121,7 +121,7 @@ type RestoreDataSource struct {
 	Repository string `json:"repository,omitempty"`
 
 	// Snapshot by name, or latest: the newest Snapshot of the repository that succeeded and is not known to be damaged.
-	// The restore is refused if that one was made of a half restored target.
+	// A restore of latest is refused if that one was made of a half restored target.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253

@@ -87,7 +87,7 @@ func TestRedisTasks(t *testing.T) {
 			g.Expect(result.Message).To(And(ContainSubstring(says), ContainSubstring("the server refuses the login")))
 			result = base.on(to).confirmed().restore(p, made)
 			g.Expect(result.Reason).To(Equal(v1alpha1.ReasonLoadFailed), says)
-			g.Expect(result.Message).To(ContainSubstring("the server refuses the login"))
+			g.Expect(result.Message).To(And(ContainSubstring(says), ContainSubstring("the server refuses the login")))
 			g.Expect(result.Components[0].TargetUntouched).To(BeTrue(), "no program has begun to write")
 		}
 		NewWithT(t).Expect(to.redis("DBSIZE")).To(Equal("0\n"))

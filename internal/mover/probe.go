@@ -71,7 +71,10 @@ func (m *Mover) answers(
 	case errors.As(err, &own):
 		return answer{}, own
 	case err == nil, errors.As(err, &bad) && bad.Empty:
-		f := lines.failure(filepath.Base(s.Probe.Command[0]), reason)
+		f := lines.failure(s, reason)
+		if f != nil && reason == v1alpha1.ReasonLoadFailed {
+			f.Message += said(out)
+		}
 		return lines.answer, f
 	case errors.Is(err, errNoAnswer):
 		return answer{}, m.noAnswer(s, reason)
@@ -153,16 +156,25 @@ func (r *answerLines) refuses(line string) bool {
 }
 
 // failure returns the failure of what was found. It is nil if nothing was.
-func (r *answerLines) failure(program, reason string) *failure.Failure {
+func (r *answerLines) failure(s *v1alpha1.ResolvedStream, reason string) *failure.Failure {
 	r.end()
 	if len(r.found) == 0 {
 		return nil
 	}
-	said := strings.Join(r.found, "; ")
+	found := strings.Join(r.found, "; ")
 	if r.more {
-		said += "; and more"
+		found += "; and more"
 	}
-	return failure.New(reason, fmt.Sprintf("%s; %s said: %s", r.message, program, said))
+	return failure.New(reason, fmt.Sprintf("%s; %s said: %s", r.message, filepath.Base(s.Probe.Command[0]), found))
+}
+
+// said adds to a message the last errors that a program printed. The program has ended.
+func said(out *program.Output) string {
+	lines := out.LastLines()
+	if len(lines) == 0 {
+		return ""
+	}
+	return "; the program said: " + strings.Join(lines, "; ")
 }
 
 // noData is the line with which a probe says that a database holds no data, whatever else is printed: arguments of a
@@ -191,27 +203,23 @@ func (m *Mover) probe(ctx context.Context, t task.Task, c task.Component) (limit
 	defer end()
 	full := func() (int64, *failure.Failure) {
 		out.Close()
-		message := "the database holds data already"
 		// A client that was refused can print the error where data would be.
-		if lines := out.LastLines(); len(lines) > 0 {
-			message += "; the program said: " + strings.Join(lines, "; ")
-		}
-		return 0, failure.New(v1alpha1.ReasonVolumeNotEmpty, message)
+		return 0, failure.New(v1alpha1.ReasonVolumeNotEmpty, "the database holds data already"+said(out))
 	}
-	lines, said := bufio.NewScanner(out), &answerLines{refused: c.Stream.Probe.Refuse}
+	lines, seen := bufio.NewScanner(out), &answerLines{refused: c.Stream.Probe.Refuse}
 	data := 0
 	for data < maxData && lines.Scan() {
 		line := strings.TrimSpace(lines.Text())
-		if said.see(line); line != "" && !strings.HasPrefix(line, "#") && !said.refuses(line) {
+		if seen.see(line); line != "" && !strings.HasPrefix(line, "#") && !seen.refuses(line) {
 			data++
 		}
 	}
-	if data > 0 && !said.noData || data == maxData {
+	if data > 0 && !seen.noData || data == maxData {
 		return full()
 	}
-	if f := said.failure(filepath.Base(c.Stream.Probe.Command[0]), v1alpha1.ReasonLoadFailed); f != nil {
+	if f := seen.failure(c.Stream, v1alpha1.ReasonLoadFailed); f != nil {
 		out.Close()
-		f.Message = strings.Join(append([]string{f.Message}, out.LastLines()...), "; ")
+		f.Message += said(out)
 		return 0, probeFailure(f)
 	}
 	var bad *program.Error
@@ -219,7 +227,7 @@ func (m *Mover) probe(ctx context.Context, t task.Task, c task.Component) (limit
 	case errors.Is(err, bufio.ErrTooLong):
 		return full()
 	case err == nil, errors.Is(err, io.EOF), errors.As(err, &bad) && bad.Empty:
-		return said.limit, nil
+		return seen.limit, nil
 	case errors.Is(err, errNoAnswer):
 		return 0, m.noAnswer(c.Stream, v1alpha1.ReasonLoadFailed)
 	default:

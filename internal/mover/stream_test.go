@@ -586,6 +586,18 @@ func TestADatabaseThatHoldsDataIsLeftAlone(t *testing.T) {
 			says: "can't find out whether the database holds data: sh ended with exit code 2: no route",
 		},
 		"it has no such program": {probe: "exit 127", reason: v1alpha1.ReasonLoadFailed, says: "can't find out"},
+		"it refuses to answer": {
+			probe: "echo LOADING; echo busy >&2", reason: v1alpha1.ReasonLoadFailed,
+			says: "can't find out whether the database holds data: ask again; sh said: LOADING; the program said: busy",
+		},
+		"it refuses to answer, and that it holds data is known": {
+			probe: "echo LOADING; echo busy >&2", restore: &task.Restore{Overwrite: v1alpha1.OverwriteAlways},
+			reason: v1alpha1.ReasonLoadFailed, says: "ask again; sh said: LOADING; the program said: busy",
+		},
+		"it refuses to answer, and holds data": {
+			probe: "echo LOADING; echo 1", reason: v1alpha1.ReasonVolumeNotEmpty,
+			says: "the database holds data already",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -594,9 +606,10 @@ func TestADatabaseThatHoldsDataIsLeftAlone(t *testing.T) {
 			in.Restore = tc.restore
 			in.Components = []task.Component{dumpOf("cat >" + out)}
 			in.Components[0].ID, in.Components[0].Resume = id, tc.resume
-			in.Components[0].Stream.Probe = &v1alpha1.ResolvedProbe{ResolvedProgram: v1alpha1.ResolvedProgram{
-				Command: []string{"/bin/sh", "-c", tc.probe},
-			}}
+			in.Components[0].Stream.Probe = &v1alpha1.ResolvedProbe{
+				ResolvedProgram: v1alpha1.ResolvedProgram{Command: []string{"/bin/sh", "-c", tc.probe}},
+				Refuse:          []v1alpha1.ResolvedRefusal{{Prefix: "LOADING", Message: "ask again"}},
+			}
 			code, result := p.run(t.Context(), in)
 			if tc.loads {
 				g.Expect(code).To(BeZero(), result.Message)
