@@ -38,6 +38,12 @@ func TestABackupOfAnEmptyDatabaseIsNoSuccess(t *testing.T) {
 		p.refusesEmpty(some, "schemas", postgres(s, "crm"), `CREATE TABLE "b.C".t (n int)`, `DROP TABLE "b.C".t`)
 		p.refusesEmpty(some, "function", postgres(s, "crm"),
 			"CREATE FUNCTION c.f() RETURNS int LANGUAGE sql AS 'SELECT 1'", "DROP FUNCTION c.f()")
+		p.refusesEmpty(some.with("databases", "crm", "schemas", "c", "largeObjects", "blobs"), "blobs",
+			postgres(s, "crm"), "SELECT lo_create(8)", "SELECT lo_unlink(8)")
+		some.with("databases", "crm", "schemas", "c", "args", "--schema=public").backedUp(p, "args")
+		g := NewWithT(t)
+		g.Expect(one.with("databases", "crm", "schemas", "c, pg_*").backup(p, "system").Reason).
+			To(Equal(v1alpha1.ReasonEmpty), "the server's own schemas hold nothing of the user's")
 	})
 	t.Run("MariaDB", func(t *testing.T) {
 		t.Parallel()
@@ -81,14 +87,14 @@ func (p *pod) refusesEmpty(c catalogTask, name string, run func(string), fill, e
 	g := NewWithT(p.t)
 	first := c.backup(p, name+"-first")
 	g.Expect(first.Reason).To(Equal(v1alpha1.ReasonEmpty), "%s: %s", name, first.Message)
-	g.Expect(first.Message).To(And(HavePrefix("the database holds no data"),
+	g.Expect(first.Message).To(And(HavePrefix("the database holds no data to back up"),
 		ContainSubstring("; successPolicy.empty: Allow")), name)
 	run(fill)
 	c.backedUp(p, name+"-full")
 	run(empty)
 	gone := c.backup(p, name+"-gone")
 	g.Expect(gone.Reason).To(Equal(v1alpha1.ReasonEmpty), "%s: %s", name, gone.Message)
-	g.Expect(gone.Message).To(And(HavePrefix("the database holds no data, but its last backup holds "),
+	g.Expect(gone.Message).To(And(HavePrefix("the database holds no data to back up, but its last backup holds "),
 		ContainSubstring("; successPolicy.empty: Allow and, once, acceptShrink")), name)
 }
 
@@ -100,7 +106,8 @@ func (p *pod) acceptsEmpty(c catalogTask, name string) {
 	allowed.SuccessPolicy = &v1alpha1.SuccessPolicy{Empty: v1alpha1.DoubtAllow}
 	_, result := p.run(p.t.Context(), allowed)
 	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonShrunk), "%s: it held data", name)
-	g.Expect(result.Message).To(ContainSubstring("the database holds no data, but its last backup holds "), name)
+	g.Expect(result.Message).To(ContainSubstring("the database holds no data to back up, but its last "+
+		"backup holds "), name)
 	allowed.SuccessPolicy.MaxShrinkPercent = new(int32(100))
 	_, result = p.run(p.t.Context(), allowed)
 	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonSucceeded), "%s: accepted once: %s", name, result.Message)
