@@ -142,8 +142,7 @@ func TestRepositoryWithAnotherSpecIsAConflict(t *testing.T) {
 	bed.ExpectReason(t, configuration, v1alpha1.PhaseInvalid, v1alpha1.ReasonRepositoryConflict,
 		"Repository "+namespace+"/uploads has directory \"other\" of BackupStorage "+namespace+"/s3, and the policy "+
 			"has directory \"shop/uploads\" of BackupStorage "+namespace+"/s3: these fields never change. "+
-			"Correct the policy, or give the repository another name, or delete the Repository if it was made by "+
-			"mistake and nothing was backed up into it: the policy makes it anew")
+			"Correct the policy, or give the repository another name")
 	before := existing.ResourceVersion
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(existing), existing)).To(Succeed())
 	g.Expect(existing.ResourceVersion).To(Equal(before), "the Repository is not changed")

@@ -185,7 +185,7 @@ func DifferenceMessage(difference RepositoryDifference, actual, wanted *v1alpha1
 		return ""
 	}
 	advice := "Correct the policy, or give the repository another name"
-	if difference != OtherTarget { // else it can be of another policy
+	if difference == OtherSecret { // place and target agree: it is of no other policy
 		advice += ", or delete the Repository if it was made by mistake and nothing was backed up into it: the " +
 			"policy makes it anew"
 	}

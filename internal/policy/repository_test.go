@@ -1,6 +1,7 @@
 package policy_test
 
 import (
+	"strings"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -103,5 +104,16 @@ func TestCompareRepository(t *testing.T) {
 			}
 			g.Expect(policy.CompareRepositoryOfRun(actual, wanted)).To(Equal(tt.want))
 		})
+	}
+}
+
+// A Repository that differs in more than its Secret can be another policy's: the two would fight over its name.
+func TestOnlyARepositoryWithAnotherSecretMayBeDeleted(t *testing.T) {
+	t.Parallel()
+	for difference, advised := range map[policy.RepositoryDifference]bool{
+		policy.OtherSecret: true, policy.OtherPlace: false, policy.OtherTarget: false,
+	} {
+		got := policy.DifferenceMessage(difference, &v1alpha1.Repository{}, &v1alpha1.Repository{})
+		NewWithT(t).Expect(strings.Contains(got, "delete the Repository")).To(Equal(advised), got)
 	}
 }
