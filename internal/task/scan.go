@@ -33,7 +33,7 @@ type Found struct {
 	UID  types.UID `json:"uid"`
 	// Labels that it had.
 	Labels map[string]string `json:"labels,omitempty"`
-	// HalfRestored is its AnnotationHalfRestored when it was made, as it is in the backend: see RestoreOfMark.
+	// HalfRestored is the RestoreSession of its AnnotationHalfRestored when it was made, as RestoreOfMark returns it.
 	HalfRestored string `json:"halfRestored,omitempty"`
 	// Spec that it had, as far as the backend tells.
 	Spec v1alpha1.SnapshotSpec `json:"spec"`
