@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -40,11 +41,11 @@ func failed(c *batchv1.JobCondition, pod *corev1.Pod) Observation {
 		o.Reason, o.Message = reasonOf(o.Result), o.Result.Message
 	case failedStep(pod) != nil && fromOutside(pod) == "":
 		o.Reason, o.Message = stepFailure(pod, failedStep(pod))
-	case end != nil && end.Reason == "OOMKilled" && isFunction(pod):
+	case end != nil && outOfMemory(end) && isFunction(pod):
 		o.Reason, o.Message = v1alpha1.ReasonOutOfMemory,
 			"the Function's container needed more memory than its limit: raise "+
 				"runtimeSettings.resources.limits.memory of the Function"
-	case end != nil && end.Reason == "OOMKilled":
+	case end != nil && outOfMemory(end):
 		o.Reason, o.Message = v1alpha1.ReasonOutOfMemory,
 			"the mover needed more memory than its limit: raise jobTemplate.spec.resources.limits.memory"
 	case pod == nil && c.Reason == batchv1.JobReasonPodFailurePolicy: // See moverjob: the only rule of its Jobs.
@@ -144,6 +145,12 @@ func terminated(pod *corev1.Pod) *corev1.ContainerStateTerminated {
 		}
 	}
 	return nil
+}
+
+// outOfMemory reports whether a container needed more memory than its limit. If that is too low for the runtime itself
+// to start the container, as with huge pages, only the runtime's message says so.
+func outOfMemory(end *corev1.ContainerStateTerminated) bool {
+	return end.Reason == "OOMKilled" || end.Reason == "StartError" && strings.Contains(end.Message, "OOM-killed")
 }
 
 // resultOf returns the mover's termination message. It ignores the message of any other program, whatever that looks

@@ -220,6 +220,12 @@ func TestObserve(t *testing.T) {
 			state:  observe.StateFailed,
 			reason: v1alpha1.ReasonOutOfMemory,
 		},
+		"a mover with too little memory to start": {
+			job: jobFailed("BackoffLimitExceeded"),
+			pod: podEnded(corev1.ContainerStateTerminated{ExitCode: 128, Reason: "StartError", Message: "failed to " +
+				"create containerd task: container init was OOM-killed (memory limit too low?): unknown"}),
+			state: observe.StateFailed, reason: v1alpha1.ReasonOutOfMemory,
+		},
 		"a mover that crashed": {
 			job: jobFailed("BackoffLimitExceeded"),
 			pod: podEnded(corev1.ContainerStateTerminated{ExitCode: 2, Message: "panic"}), state: observe.StateFailed,

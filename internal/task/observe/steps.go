@@ -26,7 +26,7 @@ func failedStep(pod *corev1.Pod) *corev1.ContainerStatus {
 // output of the step, which can name the user's files.
 func stepFailure(pod *corev1.Pod, s *corev1.ContainerStatus) (reason, message string) {
 	reason, what := v1alpha1.ReasonStepFailed, fmt.Sprintf("failed with exit code %d", s.State.Terminated.ExitCode)
-	if s.State.Terminated.Reason == "OOMKilled" {
+	if outOfMemory(s.State.Terminated) {
 		what = "needed more memory than its limit: raise runtimeSettings.resources.limits.memory of its Function"
 	}
 	return reason, fmt.Sprintf(
