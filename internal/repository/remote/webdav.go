@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
@@ -18,6 +19,7 @@ import (
 	"time"
 
 	"github.com/studio-b12/gowebdav"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/cairn-backup/cairn/internal/repository"
 )
@@ -122,6 +124,7 @@ func statusError(err error) error {
 		http.StatusUnauthorized: repository.ErrBadCredentials, http.StatusForbidden: repository.ErrAccessDenied,
 		http.StatusInsufficientStorage: repository.ErrStorageFull,
 		http.StatusRequestTimeout:      repository.ErrUnreachable,
+		http.StatusLocked:              repository.ErrUnreachable,
 		http.StatusTooManyRequests:     repository.ErrUnreachable,
 	}[status.Status]
 	answer := fmt.Errorf("the server said %d %s", status.Status, http.StatusText(status.Status))
@@ -153,6 +156,25 @@ func overDAV[T any](ctx context.Context, t *davTree, f func() (T, error)) (T, er
 		return f()
 	})
 	return value, statusError(err)
+}
+
+// locked is how long a call waits for the lock that a server holds while it moves another file to the same name:
+// about ten seconds.
+var locked = wait.Backoff{Duration: 20 * time.Millisecond, Factor: 2, Jitter: 0.5, Steps: 9}
+
+// unlocked calls f again while the server says that a name is locked.
+func unlocked(ctx context.Context, f func() error) error {
+	for again := locked; ; {
+		err := f()
+		if again.Steps == 0 || !gowebdav.IsErrCode(err, http.StatusLocked) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(again.Step()):
+		}
+	}
 }
 
 // stat calls the client's Stat, which can return nil without an error for a missing file.
@@ -207,7 +229,7 @@ func (t *davTree) List(ctx context.Context, name string) ([]fs.FileInfo, error) 
 // connection as a bad request.
 func (t *davTree) Remove(ctx context.Context, name string) error {
 	_, err := overDAV(ctx, t, func() (struct{}, error) {
-		err := t.client.Remove("/" + name)
+		err := unlocked(ctx, func() error { return t.client.Remove("/" + name) })
 		if gowebdav.IsErrCode(err, http.StatusBadRequest) {
 			if _, serr := t.stat("/" + name); serr != nil {
 				err = serr
@@ -227,13 +249,13 @@ func (t *davTree) Write(ctx context.Context, name string, data []byte, absent bo
 	_, err := overDAV(ctx, t, func() (struct{}, error) {
 		err := t.client.Write("/"+temp, data, 0)
 		if gowebdav.IsErrCode(err, http.StatusConflict) || gowebdav.IsErrCode(err, http.StatusNotFound) ||
-			gowebdav.IsErrCode(err, http.StatusForbidden) {
-			if err = t.makeDirectory(path.Dir(name)); err == nil {
+			gowebdav.IsErrCode(err, http.StatusForbidden) || gowebdav.IsErrCode(err, http.StatusLocked) {
+			if err = t.makeDirectory(ctx, path.Dir(name)); err == nil {
 				err = t.client.Write("/"+temp, data, 0)
 			}
 		}
 		if err == nil {
-			err = t.client.Rename("/"+temp, "/"+name, !absent)
+			err = t.move(ctx, temp, name, data, absent)
 		}
 		if err != nil {
 			_ = t.client.Remove("/" + temp) // the first error counts
@@ -243,12 +265,56 @@ func (t *davTree) Write(ctx context.Context, name string, data []byte, absent bo
 	return err
 }
 
+// move moves a file of a temporary name. A server that says that it is locked can have moved it, or move it a moment
+// later. To ask again would remove what was moved, so it looks before.
+func (t *davTree) move(ctx context.Context, temp, name string, data []byte, absent bool) error {
+	asked := false
+	err := unlocked(ctx, func() error {
+		if asked {
+			if done, err := t.moved(temp, name, data); done || err != nil {
+				return err
+			}
+		}
+		asked = true
+		return t.client.Rename("/"+temp, "/"+name, !absent)
+	})
+	if !gowebdav.IsErrCode(err, http.StatusLocked) {
+		return err
+	}
+	if done, lookErr := t.moved(temp, name, data); done || lookErr != nil {
+		return lookErr
+	}
+	return err
+}
+
+// moved reports whether a file has left its temporary name for its name. It fails if it is at neither.
+func (t *davTree) moved(temp, name string, data []byte) (bool, error) {
+	_, err := t.stat("/" + temp)
+	if err == nil || !errors.Is(statusError(err), fs.ErrNotExist) {
+		return false, err
+	}
+	var got []byte
+	body, err := t.client.ReadStream("/" + name)
+	if err == nil {
+		got, err = io.ReadAll(io.LimitReader(body, int64(len(data))+1))
+		_ = body.Close()
+	}
+	switch {
+	case errors.Is(statusError(err), fs.ErrNotExist), err == nil && !bytes.Equal(got, data):
+		return false, fmt.Errorf("the server said that %s is locked, and lost the file that it should move there", name)
+	case err != nil:
+		return false, err
+	default:
+		return true, nil
+	}
+}
+
 // makeDirectory creates a collection and its parents, but never the root.
-func (t *davTree) makeDirectory(dir string) error {
+func (t *davTree) makeDirectory(ctx context.Context, dir string) error {
 	at := ""
 	for e := range strings.SplitSeq(dir, "/") {
 		at = path.Join(at, e)
-		if err := t.client.Mkdir("/"+at, 0); err != nil {
+		if err := unlocked(ctx, func() error { return t.client.Mkdir("/"+at, 0) }); err != nil {
 			return err
 		}
 	}
