@@ -11,7 +11,14 @@ import (
 // times, sizes, link targets and content. A restore writes blocks of zeros as holes, so a file can have become sparse.
 // A file that was sparse must still be sparse.
 func SameTree(original, restored string) (digest string, entries int, err error) {
-	want, got := manifestLines(original), manifestLines(restored)
+	want, err := manifestLines(original)
+	if err != nil {
+		return "", 0, fmt.Errorf("the list of the original: %w", err)
+	}
+	got, err := manifestLines(restored)
+	if err != nil {
+		return "", 0, fmt.Errorf("the list of the restored tree: %w", err)
+	}
 	if len(want) != len(got) {
 		return "", 0, fmt.Errorf("the original has %d entries, the restored tree has %d", len(want), len(got))
 	}
@@ -25,10 +32,18 @@ func SameTree(original, restored string) (digest string, entries int, err error)
 	return hex.EncodeToString(sum[:]), len(want), nil
 }
 
-// manifestLines leaves out the last line, the sum over the others.
-func manifestLines(manifest string) []string {
-	lines := strings.Split(strings.TrimRight(manifest, "\n"), "\n")
-	return lines[:len(lines)-1]
+// manifestLines leaves out the last line, the sum over the others. A list without it was cut off on its way.
+func manifestLines(manifest string) ([]string, error) {
+	body, sum := "", strings.TrimSuffix(manifest, "\n")
+	if i := strings.LastIndexByte(sum, '\n'); i >= 0 {
+		body, sum = sum[:i+1], sum[i+1:]
+	}
+	hash := sha256.Sum256([]byte(body))
+	lines := strings.Count(body, "\n")
+	if want := fmt.Sprintf("sha256 %s entries %d", hex.EncodeToString(hash[:]), lines); sum != want {
+		return nil, fmt.Errorf("it is not whole: after %d lines, the last is %q instead of %q", lines, sum, want)
+	}
+	return strings.Split(body, "\n")[:lines], nil
 }
 
 // sparse returns the line of a file as it would be if the file were sparse, which is the seventh field.

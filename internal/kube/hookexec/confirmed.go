@@ -5,14 +5,56 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/util/httpstream" //nolint:staticcheck // client-go's spdy.Upgrader still uses it.
+	"k8s.io/apimachinery/pkg/util/httpstream"                 //nolint:staticcheck // spdy.Upgrader still uses it.
+	streamspdy "k8s.io/apimachinery/pkg/util/httpstream/spdy" //nolint:staticcheck // As above.
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/transport/spdy"
 )
+
+// pings is how often a connection sends something while a command runs, so that nothing on the way takes it for idle:
+// balancers do after a minute. client-go does each five seconds. The API server and the kubelet pass bytes on, and once
+// one of them can't pass on what comes from here, because the other side has ended well, it drops what that has said
+// last: the end of the command. So the fewer pings, the better.
+const pings = 30 * time.Second
+
+// RoundTripperFor returns what client-go's spdy.RoundTripperFor does, but with a ping each period; 0 means none.
+func RoundTripperFor(config *rest.Config, period time.Duration) (http.RoundTripper, spdy.Upgrader, error) {
+	tls, err := rest.TLSConfigFor(config)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read the credentials of the cluster: %w", err)
+	}
+	proxy := config.Proxy
+	if proxy == nil {
+		proxy = http.ProxyFromEnvironment
+	}
+	upgrader, err := streamspdy.NewRoundTripperWithConfig(streamspdy.RoundTripperConfig{
+		TLS: tls, Proxier: proxy, PingPeriod: period,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	transport, err := rest.HTTPWrappersForConfig(config, upgrader)
+	return transport, upgrader, err
+}
 
 // errCut means that nobody knows how a command ended, or whether it did: the kubelet and the container runtime do not
 // end a command whose connection is cut.
 var errCut = errors.New("the connection was cut before the command ended")
+
+// Confirmed is an Upgrader whose connections take a command for ended only if the kubelet says so.
+type Confirmed struct{ spdy.Upgrader }
+
+// NewConnection implements spdy.Upgrader.
+func (c Confirmed) NewConnection(response *http.Response) (httpstream.Connection, error) {
+	conn, err := c.Upgrader.NewConnection(response)
+	if err != nil {
+		return nil, err
+	}
+	return confirmedConnection{conn}, nil
+}
 
 // confirmedConnection is a connection whose command succeeds only if the kubelet says so. Without it, a connection that
 // is cut looks like the end of a command without an error: all streams end.

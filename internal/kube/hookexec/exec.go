@@ -16,7 +16,6 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/remotecommand"
-	"k8s.io/client-go/transport/spdy"
 	"k8s.io/client-go/util/exec"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -81,7 +80,7 @@ func executorOf(
 	if err != nil {
 		return nil, err
 	}
-	if dial.transport, dial.upgrader, err = spdy.RoundTripperFor(config); err != nil {
+	if dial.transport, dial.upgrader, err = RoundTripperFor(config, pings); err != nil {
 		return nil, err
 	}
 	confirmed, err := remotecommand.NewSPDYExecutorForProtocols(dial, dial, "POST", request.URL(),

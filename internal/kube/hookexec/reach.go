@@ -81,12 +81,9 @@ func closeUnused(upgrader spdy.Upgrader, response *http.Response) {
 
 // NewConnection implements spdy.Upgrader. A command of the connection succeeds only if the kubelet says so.
 func (d *dialing) NewConnection(response *http.Response) (httpstream.Connection, error) {
-	conn, err := d.upgrader.NewConnection(response)
-	if err != nil {
-		return nil, err
-	}
-	d.connected = true
-	return confirmedConnection{conn}, nil
+	conn, err := Confirmed{d.upgrader}.NewConnection(response)
+	d.connected = d.connected || err == nil
+	return conn, err
 }
 
 // translates reports whether a WebSocket is used after SPDY failed, and notes that: something on the way does not know
