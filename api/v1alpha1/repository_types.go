@@ -140,8 +140,19 @@ type RepositoryStatus struct {
 	DamagedCount int32 `json:"damagedCount,omitempty"`
 
 	// UncheckedCount is how many of these a scan has made and no check has looked at: data of them can be missing.
+	// Those that are counted as damaged or half restored are not among them.
 	// +optional
 	UncheckedCount int32 `json:"uncheckedCount,omitempty"`
+
+	// HalfRestoredCount is how many of these were made after a restore had begun to write into their target and had
+	// not ended well: data of it can be missing. Those that are counted as damaged are not among them.
+	// +optional
+	HalfRestoredCount int32 `json:"halfRestoredCount,omitempty"`
+
+	// NewestHalfRestored is whether the newest Snapshot that succeeded and is not damaged is one of a half restored
+	// target: a restore of the latest one is refused.
+	// +optional
+	NewestHalfRestored bool `json:"newestHalfRestored,omitempty"`
 
 	// Size of the data in the backend at the last maintenance, for example "12.222 MiB". Before the first maintenance
 	// it is the size that the newest successful Snapshot restores to.

@@ -261,7 +261,7 @@ func (p *pageBuilder) addTargets(
 		switch name := row.Targets[len(row.Targets)-1]; {
 		case !done:
 			row.NoBackup = append(row.NoBackup, name)
-		case left.none:
+		case left.none():
 			row.NoneLeft = append(row.NoneLeft, name)
 		case f.all && f.lost == "":
 			row.Damaged = append(row.Damaged, name)
@@ -277,13 +277,20 @@ func (p *pageBuilder) addTargets(
 // addFlaws adds all that is wrong with a target of which something is left: one Repository does not hide what is wrong
 // in another.
 func addFlaws(row *ledger.Policy, target string, f flaw, left remains) {
-	if left.noneInSome {
+	if left.missing {
 		row.NoneLeftInSome = append(row.NoneLeftInSome, target)
 	}
+	half, unchecked := left.held[policy.HoldsHalfRestored], left.held[policy.HoldsUnchecked]
 	switch {
-	case left.unchecked:
+	case half && !left.maybeGood():
+		row.HalfRestored = append(row.HalfRestored, target)
+	case half:
+		row.HalfRestoredInSome = append(row.HalfRestoredInSome, target)
+	}
+	switch {
+	case unchecked && !left.maybeGood() && !half:
 		row.Unchecked = append(row.Unchecked, target)
-	case left.uncheckedInSome:
+	case unchecked:
 		row.UncheckedInSome = append(row.UncheckedInSome, target)
 	}
 	if f.lost != "" {

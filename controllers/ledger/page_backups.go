@@ -107,17 +107,22 @@ func (b *backups) readRepositories(ctx context.Context) error {
 // remains is what is left of a target in the Repositories that a policy names for it. What nobody has ever backed up
 // into a Repository is not missing there.
 type remains struct {
-	// none reports that none of them holds a backup any more, noneInSome that one of them holds none.
-	none, noneInSome bool
-	// unchecked reports that a scan has made all that they hold, and no check has looked at it, uncheckedInSome that
-	// this is so of one of them.
-	unchecked, uncheckedInSome bool
+	// missing reports that one of them holds no backup any more.
+	missing bool
+	// held is what the others hold.
+	held map[policy.Holding]bool
 }
+
+// none reports whether none of them holds a backup any more.
+func (r remains) none() bool { return r.missing && len(r.held) == 0 }
+
+// maybeGood reports whether one of them can hold a good one, also because it has counted nothing so far.
+func (r remains) maybeGood() bool { return r.held[policy.HoldsGood] || r.held[policy.HoldsNothing] }
 
 // remainsOf returns what is left of a target in the Repositories that a policy names for it.
 func (b *backups) remainsOf(policyOf invoker, target v1alpha1.TypedObjectReference, used []string) remains {
 	into := b.into[madeBy(policyOf, target)]
-	missing, held := false, map[policy.Holding]bool{}
+	out := remains{held: map[policy.Holding]bool{}}
 	for _, name := range used {
 		r := b.repositories[types.NamespacedName{Namespace: target.Namespace, Name: name}]
 		at, known := into[name]
@@ -126,17 +131,12 @@ func (b *backups) remainsOf(policyOf invoker, target v1alpha1.TypedObjectReferen
 		}
 		switch {
 		case (known || r != nil) && policy.Emptied(r, at):
-			missing = true
+			out.missing = true
 		case known || r != nil && policy.HoldsBackup(r):
-			held[policy.Holds(r)] = true
+			out.held[policy.Holds(r)] = true
 		}
 	}
-	return remains{
-		none: missing && len(held) == 0, noneInSome: missing,
-		// What has counted nothing so far can hold a good one.
-		unchecked:       held[policy.HoldsUnchecked] && !held[policy.HoldsGood] && !held[policy.HoldsNothing],
-		uncheckedInSome: held[policy.HoldsUnchecked],
-	}
+	return out
 }
 
 // of reports whether a target, with its namespace, has had a good backup. A run tells it while the cache lacks its

@@ -87,19 +87,9 @@ func TestThePageNamesTargetsWithNoBackupLeft(t *testing.T) {
 func TestThePageNamesTargetsWhoseBackupsNobodyHasChecked(t *testing.T) {
 	t.Parallel()
 	g, w := NewWithT(t), newWorld(t)
-	w.ledger("l")
-	w.nightly("data")
-	w.uses("data", "near", "far")
-	for _, name := range []string{"near", "far"} {
-		w.repository(name, v1alpha1.ReasonReady)
-	}
-	w.clock.SetTime(time.Now().Add(time.Hour))
-	w.madeInto("a", "near", "far")
-	last := &metav1.Time{Time: w.clock.Now()}
+	counts := w.backedUpTwice()
 	unchecked := func(repository string, count int32) {
-		w.holds(repository, 2, last)
-		r := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: repository}}
-		bed.EditStatus(t, r, func() { r.Status.UncheckedCount = count })
+		counts(repository, func(s *v1alpha1.RepositoryStatus) { s.UncheckedCount = count })
 	}
 	unchecked("far", 1)
 	g.Expect(w.rendered("l")).NotTo(ContainSubstring("checked"), "it holds one that a run has made")
@@ -112,6 +102,50 @@ func TestThePageNamesTargetsWhoseBackupsNobodyHasChecked(t *testing.T) {
 	unchecked("far", 0)
 	unchecked("near", 0)
 	g.Expect(w.rendered("l")).NotTo(ContainSubstring("checked"))
+}
+
+// Nobody shall believe in a backup that latest does not take.
+func TestThePageNamesTargetsWhoseBackupsAreHalfRestored(t *testing.T) {
+	t.Parallel()
+	g, w := NewWithT(t), newWorld(t)
+	counts := w.backedUpTwice()
+	half := func(repository string, half, unchecked int32) {
+		counts(repository, func(s *v1alpha1.RepositoryStatus) {
+			s.HalfRestoredCount, s.NewestHalfRestored = half, half > 0 && unchecked > 0
+			s.UncheckedCount = unchecked
+		})
+	}
+	half("far", 1, 0)
+	g.Expect(w.rendered("l")).NotTo(ContainSubstring("half"), "a newer one is whole")
+	half("near", 1, 1)
+	g.Expect(w.rendered("l")).To(And(w.top("Half restored in some repository"),
+		ContainSubstring("PersistentVolumeClaim/data (**newest backup half restored in some repository**)")))
+	half("far", 0, 2)
+	g.Expect(w.rendered("l")).To(And(w.top("Half restored"), w.top("Not checked yet in some repository"),
+		ContainSubstring("PersistentVolumeClaim/data (**newest backup half restored; "+
+			"backups not checked yet in some repository**)")))
+	half("far", 0, 0)
+	half("near", 0, 0)
+	g.Expect(w.rendered("l")).NotTo(Or(ContainSubstring("alf restored"), ContainSubstring("checked")))
+}
+
+// backedUpTwice makes a policy that the Ledger l shows, and a backup of its target in the Repositories near and far.
+// What it returns sets what one of them has counted beside two Snapshots.
+func (w *world) backedUpTwice() func(repository string, set func(*v1alpha1.RepositoryStatus)) {
+	w.ledger("l")
+	w.nightly("data")
+	w.uses("data", "near", "far")
+	for _, name := range []string{"near", "far"} {
+		w.repository(name, v1alpha1.ReasonReady)
+	}
+	w.clock.SetTime(time.Now().Add(time.Hour))
+	w.madeInto("a", "near", "far")
+	last := &metav1.Time{Time: w.clock.Now()}
+	return func(repository string, set func(*v1alpha1.RepositoryStatus)) {
+		w.holds(repository, 2, last)
+		r := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: repository}}
+		bed.EditStatus(w.t, r, func() { set(&r.Status) })
+	}
 }
 
 // Nobody must take a policy that starts nothing for one that does.

@@ -383,4 +383,12 @@ func TestTheStatusCountsSnapshots(t *testing.T) {
 		}
 	})
 	bed.StaysQuiet(t, r.Namespace, writes, "progress of a Snapshot changes nothing in the Repository")
+
+	s.Name = "s-5"
+	for _, mark := range []string{"r/u/c", ""} {
+		bed.Edit(t, &s, func() { s.Annotations = map[string]string{v1alpha1.AnnotationHalfRestored: mark} })
+		bed.Eventually(t, r, func(g Gomega) {
+			g.Expect(r.Status.HalfRestoredCount == 1).To(Equal(mark != ""))
+		}, "a mark that somebody sets or removes counts")
+	}
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/kube/index"
 	"github.com/cairn-backup/cairn/internal/kube/initjob"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/retention"
 )
 
 // The indexes of the cache: Repositories by directory and storage, Snapshots by repository, and the running restores.
@@ -118,6 +119,7 @@ var outcome = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 	before, after := e.ObjectOld.(*v1alpha1.Snapshot), e.ObjectNew.(*v1alpha1.Snapshot)
 	return before.Status.Phase != after.Status.Phase || before.Status.Size != after.Status.Size ||
 		before.DeletionTimestamp.IsZero() != after.DeletionTimestamp.IsZero() ||
+		retention.HalfRestored(before) != retention.HalfRestored(after) || // somebody can remove the mark
 		!equality.Semantic.DeepEqual(before.Status.SnapshotTime, after.Status.SnapshotTime) ||
 		!equality.Semantic.DeepEqual(before.Status.Integrity, after.Status.Integrity)
 }}

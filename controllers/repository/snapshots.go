@@ -116,9 +116,9 @@ func doubting(snapshots []*v1alpha1.Snapshot, moved *metav1.Time, now time.Time)
 func summarize(
 	status *v1alpha1.RepositoryStatus, snapshots []*v1alpha1.Snapshot, now time.Time, settled bool,
 ) (again time.Duration) {
-	var succeeded, damaged, unchecked int32
-	var last *metav1.Time
-	size := ""
+	var succeeded, damaged, half, unchecked int32
+	var last, undamaged *metav1.Time
+	size, newestHalf := "", false
 	var infos []v1alpha1.SnapshotInfo
 	for _, s := range snapshots {
 		if len(infos) < recent {
@@ -134,16 +134,23 @@ func summarize(
 		switch {
 		case v1alpha1.Damaged(s.Status.Integrity):
 			damaged++
+		case retention.HalfRestored(s):
+			half++
 		case retention.Unchecked(s):
 			unchecked++
 		}
-		if at := s.PassedBy(now); at != nil && (last == nil || last.Before(at)) {
+		at := s.PassedBy(now)
+		if at != nil && (last == nil || last.Before(at)) {
 			last, size = at, s.Status.Size
+		}
+		if at != nil && retention.Undamaged(s) && (undamaged == nil || undamaged.Before(at)) {
+			undamaged, newestHalf = at, retention.HalfRestored(s)
 		}
 		again = run.EarlierOf(again, toCome(s.MadeAt(), now))
 	}
 	status.SnapshotCount, status.RecentSnapshots = &succeeded, infos
-	status.DamagedCount, status.UncheckedCount = damaged, unchecked
+	status.DamagedCount, status.HalfRestoredCount, status.UncheckedCount = damaged, half, unchecked
+	status.NewestHalfRestored = newestHalf
 	// The time of the last backup stays when its Snapshot goes, unless a clock that was ahead has told it.
 	// Then a clock that has just started or jumped must not forget it: it can be behind.
 	if left := toCome(status.LastBackupTime, now); left > 0 && settled {

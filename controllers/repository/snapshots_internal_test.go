@@ -72,6 +72,26 @@ func TestDamagedSnapshotsAreCounted(t *testing.T) {
 	}
 	summarize(&status, all, now, true)
 	g.Expect(status.UncheckedCount).To(Equal(int32(1)))
+	for _, s := range all {
+		s.Annotations[v1alpha1.AnnotationHalfRestored] = "r/uid/claim"
+	}
+	summarize(&status, all, now, true)
+	g.Expect(status.HalfRestoredCount).To(Equal(int32(2)))
+	g.Expect(status.DamagedCount).To(Equal(int32(1)), "that is worse")
+	g.Expect(status.UncheckedCount).To(BeZero(), "a check does not make it whole")
+	g.Expect(status.NewestHalfRestored).To(BeFalse(), "none has a time")
+	all[0].Status.SnapshotTime = new(metav1.NewTime(now))
+	all[1].Status.SnapshotTime = new(metav1.NewTime(now.Add(-time.Hour)))
+	all[2].Status.SnapshotTime = new(metav1.NewTime(now.Add(-time.Minute)))
+	summarize(&status, all, now, true)
+	g.Expect(status.NewestHalfRestored).To(BeTrue())
+	delete(all[2].Annotations, v1alpha1.AnnotationHalfRestored)
+	all[2].Status.SnapshotTime = new(metav1.NewTime(now.Add(time.Minute)))
+	summarize(&status, all, now.Add(time.Hour), true)
+	g.Expect(status.NewestHalfRestored).To(BeTrue(), "a newer one is damaged")
+	delete(all[0].Annotations, v1alpha1.AnnotationHalfRestored)
+	summarize(&status, all, now, true)
+	g.Expect(status.NewestHalfRestored).To(BeFalse(), "an older one is")
 }
 
 // Both clocks were a year ahead when the Snapshots of a Repository were made. Its data is still maintained and checked.

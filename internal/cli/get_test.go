@@ -189,7 +189,7 @@ func TestGet(t *testing.T) {
 // The column names the restore that broke off. Without such a Snapshot there is no column.
 func TestGetShowsWhatWasMadeOfAHalfRestoredTarget(t *testing.T) {
 	g, ns := NewWithT(t), namespace(t, "half")
-	for i, by := range []string{"", "broke-off"} {
+	for i, by := range []string{"", "broke-off", "of\tanother"} {
 		snap := &v1alpha1.Snapshot{
 			ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: fmt.Sprintf("s-%d", i)},
 			Spec: v1alpha1.SnapshotSpec{
@@ -207,6 +207,7 @@ func TestGetShowsWhatWasMadeOfAHalfRestoredTarget(t *testing.T) {
 	g.Expect(out).To(MatchRegexp(`PHASE +HALF-RESTORED +SNAPSHOT-TIME`))
 	g.Expect(out).To(MatchRegexp(`(?m)^s-0 .* - +- +\S+$`))
 	g.Expect(out).To(MatchRegexp(`(?m)^s-1 .* broke-off +- +\S+$`))
+	g.Expect(out).To(MatchRegexp(`(?m)^s-2 .* unknown +- +\S+$`), "anybody can have chosen the text")
 }
 
 // A scan makes the Snapshots of an old repository in one moment, and in any order. The times of their backups count.

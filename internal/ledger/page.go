@@ -27,6 +27,9 @@ type Policy struct {
 	// Unreadable are those that have backups, none of which can be read, some or all because a Repository can't be
 	// opened. SomeUnreadable are those of which another backup can be read. Lose adds them.
 	Unreadable, SomeUnreadable []string
+	// HalfRestored are those without a good backup, whose newest one in some repository was made after a restore had
+	// left the target half written. HalfRestoredInSome are those of which another repository has a good one.
+	HalfRestored, HalfRestoredInSome []string
 	// Unchecked are those of whose backups nothing is left but what a scan has found and no check has looked at.
 	// UncheckedInSome are those of which that is so in some repository.
 	Unchecked, UncheckedInSome []string
@@ -169,6 +172,9 @@ func Page(cluster string, policies []Policy, interval time.Duration) []byte {
 	out.WriteString(affected("Damaged", policies, func(p Policy) []string { return p.Damaged }))
 	out.WriteString(affected("Some backups damaged", policies,
 		func(p Policy) []string { return slices.Concat(p.NewestDamaged, p.SomeDamaged) }))
+	out.WriteString(affected("Half restored", policies, func(p Policy) []string { return p.HalfRestored }))
+	out.WriteString(affected("Half restored in some repository", policies,
+		func(p Policy) []string { return p.HalfRestoredInSome }))
 	out.WriteString(affected("Not checked yet", policies, func(p Policy) []string { return p.Unchecked }))
 	out.WriteString(affected("Not checked yet in some repository", policies,
 		func(p Policy) []string { return p.UncheckedInSome }))
@@ -217,8 +223,8 @@ type group struct {
 }
 
 // targets names the targets of a policy. First come the selectors that find nothing, then targets without a backup,
-// those that have none left, those with one that is damaged or can't be read, and those whose backups nobody has
-// checked. A target with several flaws comes with the first, and says all.
+// those that have none left, those with one that is damaged or can't be read, those whose newest one is half restored,
+// and those whose backups nobody has checked. A target with several flaws comes with the first, and says all.
 func targets(p Policy) string {
 	flaws := []group{
 		{p.NoBackup, "no backup yet"},
@@ -229,6 +235,8 @@ func targets(p Policy) string {
 		{p.SomeUnreadable, someUnreadable},
 		{p.NewestDamaged, newestDamaged},
 		{p.SomeDamaged, someDamaged},
+		{p.HalfRestored, "newest backup half restored"},
+		{p.HalfRestoredInSome, "newest backup half restored in some repository"},
 		{p.Unchecked, "backups not checked yet"},
 		{p.UncheckedInSome, "backups not checked yet in some repository"},
 	}

@@ -126,20 +126,28 @@ const (
 	HoldsNothing Holding = ""
 	// HoldsDamaged means that all of these are known to lack data.
 	HoldsDamaged Holding = "Damaged"
-	// HoldsUnchecked means that a scan has made all others, and no check has looked at them since.
+	// HoldsUnchecked means that a scan has made all others but half restored ones, and no check has looked at them
+	// since.
 	HoldsUnchecked Holding = "Unchecked"
+	// HoldsHalfRestored means that before the newest one was made, or all others, a restore had begun to write into
+	// their target and had not ended well.
+	HoldsHalfRestored Holding = "HalfRestored"
 	// HoldsGood means that a run has made one of them, or a check found it intact, and it is not known to lack data.
 	HoldsGood Holding = "Good"
 )
 
 // Holds returns what a Repository holds.
 func Holds(r *v1alpha1.Repository) Holding {
-	switch n := ptr.Deref(r.Status.SnapshotCount, 0); {
+	n := ptr.Deref(r.Status.SnapshotCount, 0)
+	damaged, unchecked := r.Status.DamagedCount, r.Status.UncheckedCount
+	switch {
 	case n <= 0:
 		return HoldsNothing
-	case r.Status.DamagedCount >= n:
+	case damaged >= n:
 		return HoldsDamaged
-	case r.Status.DamagedCount+r.Status.UncheckedCount >= n:
+	case r.Status.NewestHalfRestored, damaged+r.Status.HalfRestoredCount >= n:
+		return HoldsHalfRestored
+	case damaged+unchecked+r.Status.HalfRestoredCount >= n:
 		return HoldsUnchecked
 	}
 	return HoldsGood
@@ -185,9 +193,8 @@ func DifferenceMessage(difference RepositoryDifference, actual, wanted *v1alpha1
 		return ""
 	}
 	advice := "Correct the policy, or give the repository another name"
-	if difference == OtherSecret { // place and target agree: it is of no other policy
-		advice += ", or delete the Repository if it was made by mistake and nothing was backed up into it: the " +
-			"policy makes it anew"
+	if difference == OtherSecret { // its directory stays encrypted with the other password, also without it
+		advice += " and another directory"
 	}
 	return fmt.Sprintf("Repository %s/%s has %s, and the policy has %s: these fields never change. %s",
 		wanted.Namespace, wanted.Name, describe(&actual.Spec), describe(&wanted.Spec), advice)

@@ -107,13 +107,13 @@ func TestCompareRepository(t *testing.T) {
 	}
 }
 
-// A Repository that differs in more than its Secret can be another policy's: the two would fight over its name.
-func TestOnlyARepositoryWithAnotherSecretMayBeDeleted(t *testing.T) {
+// The data stays when a Repository is deleted, and does not open with the password of another Secret.
+func TestWithAnotherSecretARepositoryNeedsAnotherDirectory(t *testing.T) {
 	t.Parallel()
 	for difference, advised := range map[policy.RepositoryDifference]bool{
 		policy.OtherSecret: true, policy.OtherPlace: false, policy.OtherTarget: false,
 	} {
 		got := policy.DifferenceMessage(difference, &v1alpha1.Repository{}, &v1alpha1.Repository{})
-		NewWithT(t).Expect(strings.Contains(got, "delete the Repository")).To(Equal(advised), got)
+		NewWithT(t).Expect(strings.HasSuffix(got, "another name and another directory")).To(Equal(advised), got)
 	}
 }

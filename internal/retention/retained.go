@@ -28,11 +28,11 @@ func Unchecked(s *v1alpha1.Snapshot) bool { return s.Status.Integrity == nil && 
 // Whole reports whether a Snapshot stands for others that retention lets go: it succeeded, is not known to be damaged,
 // was not made of what a restore had left half written, and not by a scan alone, which does not see what is damaged.
 func Whole(s *v1alpha1.Snapshot) bool {
-	return Undamaged(s) && !Unchecked(s) && !halfRestored(s)
+	return Undamaged(s) && !Unchecked(s) && !HalfRestored(s)
 }
 
-// halfRestored reports whether a Snapshot was made of what a restore had left half written.
-func halfRestored(s *v1alpha1.Snapshot) bool {
+// HalfRestored reports whether a Snapshot was made of what a restore had left half written.
+func HalfRestored(s *v1alpha1.Snapshot) bool {
 	return s.Annotations[v1alpha1.AnnotationHalfRestored] != ""
 }
 

@@ -17,7 +17,7 @@ func FromSnapshot(s *v1alpha1.Snapshot, user string) Snapshot {
 		Created: s.CreationTimestamp.Time,
 		Damaged: v1alpha1.Damaged(s.Status.Integrity),
 	}
-	if halfRestored(s) {
+	if HalfRestored(s) {
 		out.Damaged = true // The Snapshots from before that restore stay as if it did not exist.
 	}
 	if s.Spec.Paused {

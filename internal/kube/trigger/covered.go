@@ -109,6 +109,9 @@ type losses struct {
 	emptied string
 	// damaged are those of whose Repository a check has found every backup damaged.
 	damaged string
+	// halfRestored are those of which a restore had left the target half written before the newest backup in the
+	// Repository was made.
+	halfRestored string
 	// unchecked are those whose Repository has nothing else left than what a scan has found and nobody has checked.
 	unchecked string
 }
@@ -120,6 +123,8 @@ func (l losses) worst() (reason, names string) {
 		return v1alpha1.ReasonSnapshotNotFound, l.emptied
 	case l.damaged != "":
 		return v1alpha1.ReasonRepositoryDamaged, l.damaged
+	case l.halfRestored != "":
+		return v1alpha1.ReasonHalfRestored, l.halfRestored
 	}
 	return v1alpha1.ReasonNotChecked, l.unchecked
 }
@@ -163,19 +168,25 @@ func (b *sessionFacts) lost(parts []part, when func(part) time.Time) losses {
 	if b.repositories == nil {
 		return losses{}
 	}
-	var emptied, damaged, unchecked []string
+	var emptied, damaged, half, unchecked []string
 	for _, p := range parts {
 		r := b.repositories[p.Repository]
-		switch {
-		case policy.Emptied(r, when(p)):
+		if policy.Emptied(r, when(p)) {
 			emptied = append(emptied, p.String())
-		case policy.Holds(r) == policy.HoldsDamaged:
+			continue
+		}
+		switch policy.Holds(r) {
+		case policy.HoldsDamaged:
 			damaged = append(damaged, p.String())
-		case policy.Holds(r) == policy.HoldsUnchecked:
+		case policy.HoldsHalfRestored:
+			half = append(half, p.String())
+		case policy.HoldsUnchecked:
 			unchecked = append(unchecked, p.String())
 		}
 	}
-	return losses{text.FirstFew(emptied), text.FirstFew(damaged), text.FirstFew(unchecked)}
+	return losses{
+		text.FirstFew(emptied), text.FirstFew(damaged), text.FirstFew(half), text.FirstFew(unchecked),
+	}
 }
 
 // begun returns the runs of the last success, of which the second began the restore point if the first is a retry. It

@@ -115,8 +115,10 @@ func TestARepositoryWithoutAWholeBackupProtectsNothing(t *testing.T) {
 	t.Parallel()
 	const lost = "hourly: PersistentVolumeClaim/a in Repository r"
 	for name, tt := range map[string]struct {
-		count, damaged, unchecked int32
-		none                      string // the reason; empty if all is protected
+		count, damaged, unchecked, half int32
+
+		newest bool   // the newest is one of a half restored target
+		none   string // the reason; empty if all is protected
 	}{
 		"nobody has looked":               {count: 3},
 		"one is intact":                   {count: 3, damaged: 2},
@@ -127,23 +129,30 @@ func TestARepositoryWithoutAWholeBackupProtectsNothing(t *testing.T) {
 		"and a check has found some gone": {count: 3, damaged: 2, unchecked: 1, none: v1alpha1.ReasonNotChecked},
 		"and a check has found one":       {count: 3, unchecked: 2},
 		"and a run has made one":          {count: 4, unchecked: 3},
+		"of a half restored target":       {count: 1, half: 1, none: v1alpha1.ReasonHalfRestored},
+		"beside what nobody has checked":  {count: 4, unchecked: 3, half: 1, none: v1alpha1.ReasonNotChecked},
+		"beside a damaged one":            {count: 2, damaged: 1, half: 1, none: v1alpha1.ReasonHalfRestored},
+		"before a whole one":              {count: 2, half: 1},
+		"after whole ones":                {count: 91, half: 1, newest: true, none: v1alpha1.ReasonHalfRestored},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g, policy := NewWithT(t), asks("a", "near", "r")
 			b := hourly(t, "11-20T08:50:00")
-			holds := func(count, damaged, unchecked int32) *v1alpha1.Repository {
+			holds := func(count, damaged, unchecked, half int32) *v1alpha1.Repository {
 				r := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{
 					CreationTimestamp: metav1.NewTime(at(t, "11-19T00:00:00")),
 				}}
 				r.Status.SnapshotCount, r.Status.DamagedCount, r.Status.UncheckedCount = &count, damaged, unchecked
+				r.Status.HalfRestoredCount = half
 				r.Status.LastBackupTime = new(metav1.NewTime(at(t, "11-20T08:26:00")))
 				return r
 			}
 			b.asked = asked(policy, "hourly")
 			b.repositories = map[string]*v1alpha1.Repository{
-				"near": holds(1, 0, 0), "r": holds(tt.count, tt.damaged, tt.unchecked),
+				"near": holds(1, 0, 0, 0), "r": holds(tt.count, tt.damaged, tt.unchecked, tt.half),
 			}
+			b.repositories["r"].Status.NewestHalfRestored = tt.newest
 			b.runs = []*v1alpha1.BackupSession{
 				freeze(runOf(t, "11-20T08:17:00", v1alpha1.BackupSessionSucceeded), policy, nil),
 			}
@@ -153,9 +162,14 @@ func TestARepositoryWithoutAWholeBackupProtectsNothing(t *testing.T) {
 				protected(c, []*protection{j.protection})
 				got := conditions.Get(c, v1alpha1.ConditionProtected)
 				if tt.none != "" {
+					advice := "Start a run"
+					if tt.none == v1alpha1.ReasonHalfRestored {
+						advice = "If the target was restored whole since, start a run. Otherwise restore, by its " +
+							"name, a Snapshot without a mark in the column HALF-RESTORED of cairn get snapshots"
+					}
 					g.Expect(got).To(HaveValue(And(HaveField("Status", metav1.ConditionFalse),
 						HaveField("Reason", tt.none),
-						HaveField("Message", And(ContainSubstring(lost), ContainSubstring("Start a run"),
+						HaveField("Message", And(ContainSubstring(lost), ContainSubstring(advice),
 							Not(ContainSubstring("near")))))), runs)
 				} else {
 					g.Expect(got.Status).To(Equal(metav1.ConditionTrue), "%s: %s", runs, got.Message)

@@ -74,6 +74,12 @@ var losing = []struct{ reason, message string }{
 	{v1alpha1.ReasonSnapshotNotFound, "no backup is left of what the last success has backed up: %s"},
 	{v1alpha1.ReasonRepositoryDamaged, "a check has found every backup damaged of what the last success has backed " +
 		"up: %s. Start a run: it backs up all data again. cairn get snapshots shows which backups are damaged"},
+	{v1alpha1.ReasonHalfRestored, "before the newest backup was made, a restore can have written into the target and " +
+		"did not end well, so that latest does not take it: %s. If the target was restored whole since, start a run. " +
+		"Otherwise restore, by its name, a Snapshot without a mark in the column HALF-RESTORED of cairn get snapshots" +
+		", or, if the data of the target is right, remove the annotation " +
+		v1alpha1.AnnotationHalfRestored + " from the PersistentVolumeClaim or the Lease of the database, and start " +
+		"a run then"},
 	{v1alpha1.ReasonNotChecked, "a scan has found all that is left of what the last success has backed up, and no " +
 		"check has looked at it: %s. Start a run, or wait for the check"},
 }
