@@ -77,7 +77,7 @@ type ResolvedProgram struct {
 // ResolvedProbe is a StreamProbe after all variables were filled in.
 type ResolvedProbe struct {
 	ResolvedProgram `json:",inline"`
-	// Refuse lists lines of the output that fail a backup or a restore.
+	// Refuse lists lines of the output, or of the last errors, that fail a backup or a restore.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=16

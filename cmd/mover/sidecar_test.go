@@ -523,9 +523,10 @@ func TestAnAssignmentIsStoppedAndWithdrawn(t *testing.T) {
 	w.endless()
 	w.start("pod-a")
 	s := w.backup("snap-1", "v1", credential, "pod-a")
+	w.eventually(s, v1alpha1.SnapshotRunning, "it works")
+	// A sidecar that lists several at its start takes them in any order.
 	next := w.backup("snap-2", "v1", credential, "pod-a")
 	last := w.backup("snap-3", "v1", credential, "pod-a")
-	w.eventually(s, v1alpha1.SnapshotRunning, "it works")
 	w.change(s, func(work *sidecar.Work) { work.Assignments[0].Stop = true })
 	c := w.eventually(s, v1alpha1.SnapshotFailed, "it says that it stopped")
 	w.Expect(c.Reason).To(Equal(v1alpha1.ReasonCancelled))

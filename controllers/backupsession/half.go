@@ -106,5 +106,6 @@ func (r *Reconciler) claimsOfServer(
 func halfRestoredMessage(half string) string {
 	return fmt.Sprintf("%s: a restore of latest or by pitr is refused until it names a Snapshot. Restore the target "+
 		"again; if its data is right, remove the annotation %s from the PersistentVolumeClaim, or from the Lease of "+
-		"the database, and from this Snapshot", half, v1alpha1.AnnotationHalfRestored)
+		"the database, and, as an administrator of the cluster, from this Snapshot",
+		half, v1alpha1.AnnotationHalfRestored)
 }

@@ -81,20 +81,103 @@ func TestABackupOfAnEmptyDatabaseIsNoSuccess(t *testing.T) {
 	})
 }
 
+// Other schemas hold something, and so does the server's own. What args choose counts, too.
+func TestWhatCountsAsDataBesideAnEmptySchema(t *testing.T) {
+	t.Parallel()
+	s, p := startPostgreSQL(t), withSecret(t)
+	s.must(s.psql("postgres", "CREATE DATABASE crm"))
+	s.must(s.psql("crm", "CREATE SCHEMA c; CREATE TABLE t AS SELECT 1 AS n; SELECT lo_create(8)"))
+	base := catalogTask{addon: "postgres-addon", server: s}
+	for _, tc := range []struct{ schemas, args, reason string }{
+		{"c", "--no-blobs", v1alpha1.ReasonEmpty},
+		{"c", "-n public --no-blobs", v1alpha1.ReasonSucceeded},
+		{"c", "-t public.t --no-blobs", v1alpha1.ReasonSucceeded},
+		{"c", "-b", v1alpha1.ReasonSucceeded},
+		{"c", "--blobs", v1alpha1.ReasonSucceeded},
+		{"c, information_schema", "--no-blobs", v1alpha1.ReasonEmpty},
+	} {
+		t.Run(tc.schemas+" "+tc.args, func(t *testing.T) {
+			made := base.with("databases", "crm", "schemas", tc.schemas, "args", tc.args).backup(p, tc.schemas+tc.args)
+			NewWithT(t).Expect(made.Reason).To(Equal(tc.reason), made.Message)
+		})
+	}
+}
+
+// pg_dump dumps an extension's configuration in a chosen schema, unless the schema is a member too, as that of pg_cron.
+func TestTheConfigurationOfAnExtensionIsData(t *testing.T) {
+	t.Parallel()
+	g, s, p := NewWithT(t), startPostgreSQL(t), withSecret(t)
+	s.must(s.psql("postgres", "CREATE DATABASE crm"))
+	s.must(s.psql("crm", `CREATE TABLE t (n int); CREATE SCHEMA part; CREATE EXTENSION lo;
+		CREATE TABLE part.config AS SELECT 1 AS n; CREATE FUNCTION public.f() RETURNS int LANGUAGE sql AS 'SELECT 1';
+		ALTER EXTENSION lo ADD TABLE part.config; ALTER EXTENSION lo ADD FUNCTION f()`))
+	base := catalogTask{addon: "postgres-addon", server: s}
+	task := base.with("databases", "crm", "schemas", "part")
+	const configure = `UPDATE pg_extension SET extconfig = ARRAY['pg_class'::regclass::oid, 'part.config'::regclass],
+		extcondition = ARRAY['', '%'] WHERE extname = 'lo'`
+	g.Expect(task.backup(p, "none").Reason).To(Equal(v1alpha1.ReasonEmpty))
+	s.must(s.psql("crm", strings.Replace(configure, "%", "WHERE n > 5", 1)))
+	g.Expect(task.backup(p, "with a condition").Reason).To(Equal(v1alpha1.ReasonEmpty))
+	s.must(s.psql("crm", strings.Replace(configure, "%", "", 1)))
+	made := task.backedUp(p, "all rows")
+	s.must(s.psql("crm", "DROP TABLE t; TRUNCATE part.config"))
+	base.with("args", "--data-only").restored(p, made)
+	g.Expect(s.psql("crm", "SELECT n FROM part.config")).To(Equal("1\n"))
+	s.must(s.psql("crm", "CREATE TABLE t (n int); CREATE TABLE kept AS TABLE part.config; TRUNCATE part.config"))
+	g.Expect(task.backup(p, "emptied").Reason).To(Equal(v1alpha1.ReasonEmpty))
+	s.must(s.psql("crm", "INSERT INTO part.config TABLE kept; ALTER EXTENSION lo ADD SCHEMA part"))
+	g.Expect(task.backup(p, "of a member").Reason).To(Equal(v1alpha1.ReasonEmpty))
+	s.must(s.psql("crm", "ALTER EXTENSION lo DROP SCHEMA part; DELETE FROM part.config"))
+	task.backedUp(p, "deleted rows that nobody has vacuumed")
+	s.must(s.psql("crm", "VACUUM part.config"))
+	g.Expect(task.backup(p, "deleted rows of a schema").Reason).To(Equal(v1alpha1.ReasonEmpty))
+	s.must(s.psql("crm", "DROP TABLE t; DROP TABLE kept; TRUNCATE part.config"))
+	whole := base.with("databases", "crm")
+	g.Expect(whole.backup(p, "no rows").Reason).To(Equal(v1alpha1.ReasonEmpty), "PostGIS has such tables, too")
+	s.must(s.psql("crm", "INSERT INTO part.config VALUES (2)"))
+	whole.backedUp(p, "rows")
+	base.with("databases", "crm", "tables", "part.config").backedUp(p, "a table")
+	s.must(s.psql("crm", "DELETE FROM part.config"))
+	whole.backedUp(p, "deleted rows")
+	s.must(s.psql("crm", "VACUUM part.config"))
+	g.Expect(whole.backup(p, "deleted and vacuumed").Reason).To(Equal(v1alpha1.ReasonEmpty))
+	s.must(s.psql("crm", "INSERT INTO part.config VALUES (2), (3), (4)"))
+	s.must(s.psql("crm", "SELECT pg_stat_reset()"))
+	whole.backedUp(p, "rows that the statistics do not know of")
+	s.must(s.psql("crm", strings.Replace(configure, "%", "WHERE n > 5", 1)))
+	g.Expect(whole.backup(p, "with a condition").Reason).To(Equal(v1alpha1.ReasonEmpty), "as in PostGIS")
+	s.must(s.psql("postgres", "DROP DATABASE crm"))
+	s.must(s.psql("postgres", `CREATE EXTENSION lo; CREATE SCHEMA part; CREATE TABLE part.config AS SELECT 1 AS n;
+		CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'; ALTER EXTENSION lo ADD TABLE part.config;
+		ALTER EXTENSION lo ADD FUNCTION f()`))
+	s.must(s.psql("postgres", strings.Replace(configure, "%", "WHERE n > 5", 1)))
+	g.Expect(base.backup(p, "all with a condition").Reason).To(Equal(v1alpha1.ReasonEmpty))
+	s.must(s.psql("postgres", strings.Replace(configure, "%", "", 1)))
+	base.backedUp(p, "all of it")
+	s.must(s.psql("postgres", "SELECT pg_stat_reset()"))
+	base.backedUp(p, "all of it, after a crash")
+	s.must(s.psql("postgres", "DELETE FROM part.config"))
+	s.must(s.psql("postgres", "VACUUM part.config"))
+	g.Expect(base.backup(p, "all with deleted rows").Reason).To(Equal(v1alpha1.ReasonEmpty))
+}
+
+// emptyDatabase is what a failure says of a database that holds no data.
+const emptyDatabase = "the database, or what the parameters choose of it, holds no data to back up"
+
 // refusesEmpty backs a database up without data, with what fill makes, and again after empty took it away.
 func (p *pod) refusesEmpty(c catalogTask, name string, run func(string), fill, empty string) {
 	p.t.Helper()
 	g := NewWithT(p.t)
 	first := c.backup(p, name+"-first")
 	g.Expect(first.Reason).To(Equal(v1alpha1.ReasonEmpty), "%s: %s", name, first.Message)
-	g.Expect(first.Message).To(And(HavePrefix("the database holds no data to back up"),
+	g.Expect(first.Message).To(And(HavePrefix(emptyDatabase),
 		ContainSubstring("; successPolicy.empty: Allow")), name)
 	run(fill)
 	c.backedUp(p, name+"-full")
 	run(empty)
 	gone := c.backup(p, name+"-gone")
 	g.Expect(gone.Reason).To(Equal(v1alpha1.ReasonEmpty), "%s: %s", name, gone.Message)
-	g.Expect(gone.Message).To(And(HavePrefix("the database holds no data to back up, but its last backup holds "),
+	g.Expect(gone.Message).To(And(HavePrefix(emptyDatabase+", but its last backup holds "),
 		ContainSubstring("; successPolicy.empty: Allow and, once, acceptShrink")), name)
 }
 
@@ -106,7 +189,7 @@ func (p *pod) acceptsEmpty(c catalogTask, name string) {
 	allowed.SuccessPolicy = &v1alpha1.SuccessPolicy{Empty: v1alpha1.DoubtAllow}
 	_, result := p.run(p.t.Context(), allowed)
 	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonShrunk), "%s: it held data", name)
-	g.Expect(result.Message).To(ContainSubstring("the database holds no data to back up, but its last "+
+	g.Expect(result.Message).To(ContainSubstring(emptyDatabase+", but its last "+
 		"backup holds "), name)
 	allowed.SuccessPolicy.MaxShrinkPercent = new(int32(100))
 	_, result = p.run(p.t.Context(), allowed)
@@ -179,6 +262,22 @@ y"`
 		catalogTask{addon: "postgres-addon", server: s}.with("databases", "shop", "schemas", "public", "onlyVisible",
 			"true").backedUp(p, "apart")
 	})
+	for kind, sql := range map[string]string{
+		"database": "CREATE DATABASE " + strings.TrimPrefix(name, "own.") + " ALLOW_CONNECTIONS false",
+		"table of an extension": "CREATE SCHEMA own; CREATE TABLE " + name + " AS SELECT 1 AS n; " +
+			"CREATE EXTENSION lo; ALTER EXTENSION lo ADD TABLE " + name,
+		"extension": "CREATE TABLE given AS SELECT 1 AS n; CREATE EXTENSION lo; ALTER EXTENSION lo ADD TABLE given; " +
+			"UPDATE pg_extension SET extname = E'lo\n# holds no data' WHERE extname = 'lo'",
+	} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			s, p := startPostgreSQL(t), withSecret(t)
+			s.must(s.psql("postgres", "CREATE TABLE orders (n int); "+sql))
+			base := catalogTask{addon: "postgres-addon", server: s}
+			base.with("onlyVisible", "true").backedUp(p, "everything")
+			base.with("databases", "postgres", "onlyVisible", "true").backedUp(p, "one")
+		})
+	}
 	t.Run("restore", func(t *testing.T) {
 		t.Parallel()
 		g, s, p := NewWithT(t), startPostgreSQL(t), withSecret(t)

@@ -3,6 +3,7 @@ package mover_test
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -204,6 +205,151 @@ func TestUnloggedTablesOfAStandbyFailTheBackup(t *testing.T) {
 	}
 	with("databases", "postgres", "tables", "tight").backedUp(p, "of another table")
 	with("databases", "postgres", "onlyVisible", "true").backedUp(p, "without")
+}
+
+// pg_dump leaves out members of an extension: its own tables, and those that somebody gave to it.
+func TestTablesThatAnExtensionAdoptedFailTheBackup(t *testing.T) {
+	t.Parallel()
+	s, p := startPostgreSQL(t), withSecret(t)
+	// The server's scripts can't be written here: what lies between an extension and its last function is its own.
+	s.must(s.psql("postgres", `CREATE SCHEMA shop; CREATE SEQUENCE shop.ids; CREATE TABLE shop.before AS SELECT 1 AS n`))
+	s.must(s.psql("postgres", `CREATE EXTENSION tcn; BEGIN; CREATE EXTENSION lo; CREATE TABLE own AS SELECT 1 AS n;
+		CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'; ALTER EXTENSION lo ADD FUNCTION f();
+		CREATE TABLE late AS SELECT 1 AS n; ALTER EXTENSION lo ADD TABLE late; COMMIT`))
+	s.must(s.psql("postgres", `CREATE TABLE shop.after AS SELECT 1 AS n; CREATE TABLE shop.bare (n int);
+		CREATE TABLE shop.parts (n int) PARTITION BY RANGE (n); CREATE TABLE config AS SELECT 1 AS n;
+		CREATE TABLE lookup AS SELECT 1 AS n; CREATE TABLE plain AS SELECT 1 AS n;
+		ALTER EXTENSION lo ADD TABLE own; ALTER EXTENSION lo ADD TABLE shop.before; ALTER EXTENSION lo ADD TABLE shop.bare;
+		ALTER EXTENSION lo ADD TABLE shop.parts;
+		ALTER EXTENSION lo ADD TABLE shop.after; ALTER EXTENSION lo ADD TABLE config;
+		BEGIN; CREATE TABLE updated AS SELECT 1 AS n; ALTER EXTENSION lo ADD TABLE updated;
+		UPDATE pg_extension SET extconfig = ARRAY['config'::regclass::oid], extcondition = ARRAY['']
+		WHERE extname = 'lo'; COMMIT; ALTER EXTENSION tcn DROP FUNCTION triggered_change_notification(); ALTER EXTENSION tcn ADD TABLE lookup`))
+	base := catalogTask{addon: "postgres-addon", server: s}
+	const before, after = "adopted: shop.before of extension lo", "adopted: shop.after of extension lo"
+	all := []string{before, after, "adopted: shop.bare of extension lo", "adopted: shop.parts of extension lo"}
+	for name, tc := range map[string]struct {
+		params []string
+		says   []string
+	}{
+		"everything":            {nil, all},
+		"a database":            {[]string{"databases", "postgres"}, all},
+		"its schema":            {[]string{"databases", "postgres", "schemas", "shop"}, all},
+		"one of the tables":     {[]string{"databases", "postgres", "tables", "shop.a*"}, []string{after}},
+		"another schema":        {[]string{"databases", "postgres", "schemas", "public"}, nil},
+		"another table":         {[]string{"databases", "postgres", "tables", "plain"}, nil},
+		"everything that shows": {[]string{"onlyVisible", "true"}, nil},
+		"a database that shows": {[]string{"databases", "postgres", "onlyVisible", "true"}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			made := base.with(tc.params...).backup(p, name)
+			if tc.says == nil {
+				g.Expect(made.Reason).To(Equal(v1alpha1.ReasonSucceeded), made.Message)
+				return
+			}
+			g.Expect(made.Reason).To(Equal(v1alpha1.ReasonDumpFailed), made.Message)
+			g.Expect(strings.Count(made.Message, "adopted: ")).To(Equal(len(tc.says)), made.Message)
+			for _, says := range tc.says {
+				g.Expect(made.Message).To(ContainSubstring(says))
+			}
+			g.Expect(made.Message).To(ContainSubstring("ALTER EXTENSION ... DROP TABLE"))
+		})
+	}
+	const query = "SELECT pg_catalog.format('ALTER EXT"
+	_, guide, _ := strings.Cut(string(must(os.ReadFile("../../docs/guides/databases.md"))), "\n    "+query)
+	guide, _, _ = strings.Cut(query+guide, ";\n\n")
+	s.must(s.psql("postgres", `CREATE FUNCTION format(text, name, text, regclass, text) RETURNS text LANGUAGE plpgsql
+		AS $$BEGIN RAISE 'stolen'; END$$; CREATE FUNCTION same(oid, regclass) RETURNS bool LANGUAGE plpgsql
+		AS $$BEGIN RAISE 'stolen'; END$$; CREATE OPERATOR = (LEFTARG = oid, RIGHTARG = regclass, FUNCTION = same);
+		ALTER EXTENSION lo ADD SEQUENCE shop.ids`))
+	NewWithT(t).Expect(strings.Split(strings.TrimSpace(s.must(s.psql("postgres", guide))), "\n")).To(ConsistOf(
+		HaveSuffix(" shop.before;"), HaveSuffix(" shop.after;"), HaveSuffix(" shop.bare;"), HaveSuffix(" shop.parts;"),
+		HaveSuffix(" own;"), HaveSuffix(" late; -- came with a function"), HaveSuffix(" updated;"),
+		Equal("ALTER EXTENSION lo DROP SEQUENCE shop.ids;"), Equal("ALTER EXTENSION tcn DROP TABLE lookup;"),
+	), "the query of the guide")
+	s.must(s.psql("postgres", "DROP OPERATOR = (oid, regclass)"))
+	for _, f := range []string{"f", "lo_oid", "lo_manage"} { // as pg_upgrade does
+		s.must(s.psql("postgres", `UPDATE pg_depend SET deptype = 'e' WHERE deptype = 'e'
+			AND objid = '`+f+`'::regproc AND classid = 'pg_proc'::regclass`))
+	}
+	base.with("databases", "postgres", "tables", "shop.after").backedUp(p, "nobody can tell")
+	base.with("databases", "postgres", "tables", "shop.before").backedUp(p, "nor of an older one")
+	s.must(s.psql("postgres", `ALTER EXTENSION lo DROP TABLE shop.before; ALTER EXTENSION lo DROP TABLE shop.after; ALTER EXTENSION lo DROP TABLE shop.bare;
+		ALTER EXTENSION lo DROP TABLE shop.parts`))
+	base.with("databases", "postgres", "schemas", "shop").backedUp(p, "taken out")
+}
+
+// An update of an extension makes its functions anew, and tables. Most extensions have no configuration.
+func TestTablesThatAnUpdatedExtensionAdoptedFailTheBackup(t *testing.T) {
+	t.Parallel()
+	g, s, p := NewWithT(t), startPostgreSQL(t), withSecret(t)
+	s.must(s.psql("postgres", `CREATE EXTENSION lo; CREATE TABLE adopted (n int); ALTER EXTENSION lo ADD TABLE adopted;
+		BEGIN; CREATE TABLE updated (n int); ALTER EXTENSION lo ADD TABLE updated;
+		UPDATE pg_extension SET extversion = '2' WHERE extname = 'lo'; COMMIT; CREATE TABLE kept (n int)`))
+	all := catalogTask{addon: "postgres-addon", server: s}
+	refused := func(name string, tables ...string) {
+		for _, task := range []catalogTask{all, all.with("databases", "postgres")} {
+			made := task.backup(p, name)
+			g.Expect(made.Reason).To(Equal(v1alpha1.ReasonDumpFailed), made.Message)
+			g.Expect(strings.Count(made.Message, "adopted: ")).To(Equal(len(tables)), made.Message)
+			for _, table := range tables {
+				g.Expect(made.Message).To(ContainSubstring("adopted: public." + table + " of extension lo"))
+			}
+		}
+	}
+	refused("an update without functions", "adopted")
+	s.must(s.psql("postgres", `BEGIN; UPDATE pg_extension SET extversion = '3' WHERE extname = 'lo';
+		UPDATE pg_depend SET deptype = 'e' WHERE deptype = 'e' AND classid = 'pg_proc'::regclass
+		AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'lo'); COMMIT;
+		CREATE TABLE later (n int); ALTER EXTENSION lo ADD TABLE later`))
+	refused("an update that made all functions anew", "adopted", "updated", "later")
+}
+
+// With confirm, the dump of a whole database drops its extensions, and members that no dump has go with them.
+func TestARestoreDropsNoTableThatAnExtensionAdopted(t *testing.T) {
+	t.Parallel()
+	g, s, p := NewWithT(t), startPostgreSQL(t), withSecret(t)
+	s.must(s.psql("postgres", "CREATE DATABASE shop"))
+	s.must(s.psql("shop", `CREATE EXTENSION lo; CREATE TABLE plain AS SELECT 1 AS n;
+		CREATE TABLE orders AS SELECT 42 AS n; ALTER EXTENSION lo ADD TABLE orders`))
+	base := catalogTask{addon: "postgres-addon", server: s}
+	made := base.with("databases", "shop", "onlyVisible", "true").backedUp(p, "without orders")
+	g.Expect(base.confirmed().restore(p, made)).To(And(HaveField("Reason", v1alpha1.ReasonLoadFailed),
+		HaveField("Message", HaveSuffix("psql said: adopted: public.orders of extension lo")),
+		HaveField("Message", ContainSubstring("dropAdopted"))))
+	s.must(s.psql("shop", "UPDATE plain SET n = 2; ALTER EXTENSION lo DROP TABLE orders"))
+	base.confirmed().restored(p, made)
+	g.Expect(s.psql("shop", "TABLE plain")).To(Equal("1\n"))
+	g.Expect(s.psql("shop", "TABLE orders")).To(Equal("42\n"), "taken out, as the message says")
+	s.must(s.psql("shop", "UPDATE plain SET n = 2; ALTER EXTENSION lo ADD TABLE orders"))
+	base.with("args", "--schema=public").confirmed().restored(p, made)
+	g.Expect(s.psql("shop", "TABLE plain")).To(Equal("1\n"), "a schema alone has no extension")
+	g.Expect(s.psql("shop", "TABLE orders")).To(Equal("42\n"))
+	g.Expect(base.with("args", "--schema-only").confirmed().restore(p, made).Message).To(ContainSubstring("adopted: "))
+	base.with("dropAdopted", "true").confirmed().restored(p, made)
+	g.Expect(s.psql("shop", "SELECT to_regclass('orders')")).To(Equal("\n"))
+	base.confirmed().restored(p, made)
+	s.must(s.psql("postgres", "DROP DATABASE shop"))
+	s.must(s.psql("postgres", "CREATE DATABASE shop"))
+	s.must(s.psql("shop", `CREATE EXTENSION lo; CREATE TABLE orders (n int); ALTER EXTENSION lo ADD TABLE orders`))
+	base.with("databases", "shop").restored(p, made)
+	g.Expect(s.psql("shop", "SELECT count(*) FROM orders")).To(Equal("0\n"), "without confirm it drops nothing")
+}
+
+// The dump drops its schemas, where tables that it does not have are in the way.
+func TestARestoreOverATableThatWasTakenOutChangesNothing(t *testing.T) {
+	t.Parallel()
+	g, s, p := NewWithT(t), startPostgreSQL(t), withSecret(t)
+	s.must(s.psql("postgres", "CREATE DATABASE shop"))
+	s.must(s.psql("shop", `CREATE SCHEMA queue; CREATE EXTENSION lo SCHEMA queue; CREATE TABLE plain AS SELECT 1 AS n;
+		CREATE TABLE queue.q AS SELECT 42 AS n; ALTER EXTENSION lo ADD TABLE queue.q`))
+	base := catalogTask{addon: "postgres-addon", server: s}
+	made := base.with("databases", "shop", "onlyVisible", "true").backedUp(p, "without the queue")
+	s.must(s.psql("shop", "UPDATE plain SET n = 2; ALTER EXTENSION lo DROP TABLE queue.q"))
+	g.Expect(base.confirmed().restore(p, made).Reason).To(Equal(v1alpha1.ReasonLoadFailed))
+	g.Expect(s.psql("shop", "TABLE plain")).To(Equal("2\n"))
+	g.Expect(s.psql("shop", "TABLE queue.q")).To(Equal("42\n"))
 }
 
 // pg_restore would load nothing, and end well.

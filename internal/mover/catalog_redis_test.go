@@ -2,6 +2,7 @@ package mover_test
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -63,8 +64,9 @@ func TestRedisTasks(t *testing.T) {
 		again := base.with("user", "keeper").backedUp(p, "keeper")
 		p.login("password", "of the reader")
 		result := base.on(to).with("user", "reader").restore(p, again)
-		g.Expect(result).
-			To(And(HaveField("Reason", v1alpha1.ReasonLoadFailed), HaveField("Message", ContainSubstring("NOPERM"))))
+		g.Expect(result.Reason).To(Equal(v1alpha1.ReasonLoadFailed))
+		g.Expect(result.Message).To(
+			And(ContainSubstring("NOPERM"), HavePrefix("the database can hold a part of the dump now: ")))
 		p.login("password", "of the keeper")
 		base.on(to).with("user", "keeper").restored(p, again)
 		g.Expect(to.redis("DEBUG", "DIGEST")).To(Equal(digest))
@@ -80,7 +82,7 @@ func TestRedisTasks(t *testing.T) {
 			p.login(secret...)
 			result := base.backup(p, says)
 			g.Expect(result.Reason).To(Equal(v1alpha1.ReasonDumpFailed), says)
-			g.Expect(result.Message).To(ContainSubstring(says))
+			g.Expect(result.Message).To(And(ContainSubstring(says), ContainSubstring("the server refuses the login")))
 			result = base.on(to).restore(p, made)
 			g.Expect(result.Reason).To(Equal(v1alpha1.ReasonLoadFailed),
 				"a database that can't be asked counts neither as empty nor as full")
@@ -91,6 +93,59 @@ func TestRedisTasks(t *testing.T) {
 			g.Expect(result.Components[0].TargetUntouched).To(BeTrue(), "no program has begun to write")
 		}
 		NewWithT(t).Expect(to.redis("DBSIZE")).To(Equal("0\n"))
+	})
+
+	t.Run("a login that fails where everybody may ask", func(t *testing.T) {
+		to := startRedis(t)
+		to.must(to.redis("ACL", "SETUSER", "keeper", "on", ">of the keeper", "+@all", "~*"))
+		to.must(to.redis("CONFIG", "SET", "requirepass", ""))
+		defer p.login("password", password)
+		p.login("password", "of another")
+		for says, c := range map[string]catalogTask{
+			"WRONGPASS":                       base.on(to).with("user", "keeper"),
+			"without any password configured": base.on(to),
+		} {
+			for _, c := range []catalogTask{c, c.confirmed()} {
+				g, result := NewWithT(t), c.restore(p, made)
+				g.Expect(result.Reason).To(Equal(v1alpha1.ReasonLoadFailed), says)
+				g.Expect(result.Message).To(ContainSubstring("the server refuses the login"))
+				g.Expect(result.Message).To(ContainSubstring(says))
+				g.Expect(result.Components[0].TargetUntouched).To(BeTrue(), "no program has begun to write")
+			}
+		}
+	})
+
+	t.Run("a server in protected mode", func(t *testing.T) {
+		to := startRedis(t, "--bind", "0.0.0.0", "--protected-mode", "yes")
+		to.must(to.redis("CONFIG", "SET", "requirepass", ""))
+		defer p.login("password", password)
+		for _, login := range [][]string{nil, {"password", password}} {
+			p.login(login...)
+			for _, c := range []catalogTask{base.on(to), base.on(to).confirmed()} {
+				c.host = ownAddress(t)
+				g, result := NewWithT(t), c.restore(p, made)
+				g.Expect(result.Reason).To(Equal(v1alpha1.ReasonLoadFailed), "nobody knows what it holds")
+				// The client can be cut off before it reads why.
+				g.Expect(result.Message).To(Or(ContainSubstring("protected mode"), ContainSubstring("onnection")))
+				g.Expect(result.Components[0].TargetUntouched).To(BeTrue())
+			}
+		}
+	})
+
+	t.Run("a user that may not ask", func(t *testing.T) {
+		to := startRedis(t)
+		to.must(to.redis("ACL", "SETUSER", "writer", "on", ">of the writer", "+@write", "+@connection", "~*"))
+		defer p.login("password", password)
+		p.login("password", "of the writer")
+		for _, c := range []catalogTask{base.on(to), base.on(to).confirmed()} {
+			g, result := NewWithT(t), c.with("user", "writer").restore(p, made)
+			g.Expect(result.Reason).To(Equal(v1alpha1.ReasonLoadFailed), "nobody would see what the server evicts")
+			g.Expect(result.Message).To(ContainSubstring("+info"))
+			g.Expect(result.Components[0].TargetUntouched).To(BeTrue())
+		}
+		to.must(to.redis("ACL", "SETUSER", "writer", "+info"))
+		base.on(to).with("user", "writer").restored(p, made)
+		NewWithT(t).Expect(to.redis("DEBUG", "DIGEST")).To(Equal(digest), "that is all that a restore needs")
 	})
 
 	t.Run("a file of another version, or none", func(t *testing.T) {
@@ -189,4 +244,18 @@ func TestARedisServerThatDoesNotSayWhetherItIsInAClusterIsNotBackedUp(t *testing
 				ContainSubstring("does not say whether it is a node of a Redis Cluster")))))
 	}
 	catalogTask{addon: "redis-addon", server: renamed}.with("clusterNode", "true").backedUp(p, "on purpose")
+}
+
+// ownAddress returns an address of this machine that is not a loopback one.
+func ownAddress(t *testing.T) string {
+	t.Helper()
+	addresses, err := net.InterfaceAddrs()
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	for _, a := range addresses {
+		if n, ok := a.(*net.IPNet); ok && !n.IP.IsLoopback() && n.IP.To4() != nil {
+			return n.IP.String()
+		}
+	}
+	t.Skip("this machine has only the loopback interface, from which Redis in protected mode takes commands")
+	return ""
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/mover/statement"
 	"github.com/cairn-backup/cairn/internal/program"
 	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/text"
 )
 
 // defaultProbeTimeout is long for a query, and short compared with a night.
@@ -63,6 +65,7 @@ func (m *Mover) answers(
 	lines := &answerLines{refused: s.Probe.Refuse}
 	if err == nil {
 		defer end()
+		lines.of = out
 		_, err = io.Copy(lines, out)
 	}
 	var own *failure.Failure
@@ -71,11 +74,7 @@ func (m *Mover) answers(
 	case errors.As(err, &own):
 		return answer{}, own
 	case err == nil, errors.As(err, &bad) && bad.Empty:
-		f := lines.failure(s, reason)
-		if f != nil && reason == v1alpha1.ReasonLoadFailed {
-			f.Message += said(out)
-		}
-		return lines.answer, f
+		return lines.answer, lines.failure(s, reason)
 	case errors.Is(err, errNoAnswer):
 		return answer{}, m.noAnswer(s, reason)
 	case bad != nil:
@@ -101,17 +100,21 @@ func (a *answer) see(line string) {
 	a.noData = a.noData || cell == noData
 }
 
-// maxRefused is how many lines a failure quotes, and maxRefusedLine how many bytes of each count.
+// maxRefused is how many lines a failure quotes, and maxRefusedLine how many bytes of each. maxAnswerLine is how many
+// bytes of a line count. A longer one is not quoted: where it is cut, a part of a secret could be left.
 const (
 	maxRefused     = 4
 	maxRefusedLine = 512
+	maxAnswerLine  = 16 << 10
 )
 
-// answerLines finds an answer, and refused lines, in what is written to it.
+// answerLines finds an answer, and refused lines, in what a program writes to it.
 type answerLines struct {
 	answer
+	of      *program.Output
 	refused []v1alpha1.ResolvedRefusal
 	line    []byte // the begun line
+	long    bool   // the begun line is longer
 	message string // of the first refusal
 	found   []string
 	more    bool // were found
@@ -122,7 +125,8 @@ func (r *answerLines) Write(b []byte) (int, error) {
 	n := len(b)
 	for len(b) > 0 {
 		part, rest, ended := bytes.Cut(b, []byte("\n"))
-		r.line = append(r.line, part[:min(len(part), maxRefusedLine-len(r.line))]...)
+		r.long = r.long || len(part) > maxAnswerLine-len(r.line)
+		r.line = append(r.line, part[:min(len(part), maxAnswerLine-len(r.line))]...)
 		if b = rest; ended {
 			r.end()
 		}
@@ -132,16 +136,16 @@ func (r *answerLines) Write(b []byte) (int, error) {
 
 // end looks at the line that ends here.
 func (r *answerLines) end() {
-	line := strings.TrimSpace(string(r.line))
-	r.line = r.line[:0]
-	r.see(line)
+	line := string(r.line)
+	r.see(strings.TrimSpace(line))
 	r.refuses(line)
+	r.line, r.long = r.line[:0], false
 }
 
 // refuses reports whether a line is refused, and keeps it then.
 func (r *answerLines) refuses(line string) bool {
 	for _, refusal := range r.refused {
-		if !strings.HasPrefix(line, refusal.Prefix) {
+		if !strings.HasPrefix(strings.TrimSpace(line), refusal.Prefix) {
 			continue
 		}
 		if len(r.found) == maxRefused {
@@ -149,15 +153,21 @@ func (r *answerLines) refuses(line string) bool {
 			return true
 		}
 		r.message = cmp.Or(r.message, refusal.Message)
-		r.found = append(r.found, line[:min(len(line), maxRefusedLine)])
+		quoted := refusal.Prefix + "… (a line that is too long)"
+		if !r.long {
+			quoted = text.Cut(strings.TrimSpace(r.of.Clean(line)), maxRefusedLine)
+		}
+		r.found = append(r.found, quoted)
 		return true
 	}
 	return false
 }
 
-// failure returns the failure of what was found. It is nil if nothing was.
+// failure returns the failure of what was found in the output, or among the last errors. It is nil if nothing was. The
+// program must have ended.
 func (r *answerLines) failure(s *v1alpha1.ResolvedStream, reason string) *failure.Failure {
 	r.end()
+	last := slices.DeleteFunc(slices.Clone(r.of.LastLines()), r.refuses)
 	if len(r.found) == 0 {
 		return nil
 	}
@@ -165,12 +175,14 @@ func (r *answerLines) failure(s *v1alpha1.ResolvedStream, reason string) *failur
 	if r.more {
 		found += "; and more"
 	}
+	if reason == v1alpha1.ReasonLoadFailed {
+		found += programSaid(last)
+	}
 	return failure.New(reason, fmt.Sprintf("%s; %s said: %s", r.message, filepath.Base(s.Probe.Command[0]), found))
 }
 
-// said adds to a message the last errors that a program printed. The program has ended.
-func said(out *program.Output) string {
-	lines := out.LastLines()
+// programSaid adds to a message the last errors that a program printed.
+func programSaid(lines []string) string {
 	if len(lines) == 0 {
 		return ""
 	}
@@ -204,22 +216,24 @@ func (m *Mover) probe(ctx context.Context, t task.Task, c task.Component) (limit
 	full := func() (int64, *failure.Failure) {
 		out.Close()
 		// A client that was refused can print the error where data would be.
-		return 0, failure.New(v1alpha1.ReasonVolumeNotEmpty, "the database holds data already"+said(out))
+		return 0, failure.New(v1alpha1.ReasonVolumeNotEmpty,
+			"the database holds data already"+programSaid(out.LastLines()))
 	}
-	lines, seen := bufio.NewScanner(out), &answerLines{refused: c.Stream.Probe.Refuse}
+	lines, seen := bufio.NewScanner(out), &answerLines{of: out, refused: c.Stream.Probe.Refuse}
 	data := 0
 	for data < maxData && lines.Scan() {
 		line := strings.TrimSpace(lines.Text())
-		if seen.see(line); line != "" && !strings.HasPrefix(line, "#") && !seen.refuses(line) {
+		if seen.see(line); line != "" && !strings.HasPrefix(line, "#") && !seen.refuses(lines.Text()) {
 			data++
 		}
 	}
 	if data > 0 && !seen.noData || data == maxData {
 		return full()
 	}
+	if lines.Err() != nil {
+		out.Close() // its errors are read at its end
+	}
 	if f := seen.failure(c.Stream, v1alpha1.ReasonLoadFailed); f != nil {
-		out.Close()
-		f.Message += said(out)
 		return 0, probeFailure(f)
 	}
 	var bad *program.Error

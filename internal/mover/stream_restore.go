@@ -30,7 +30,7 @@ func (m *Mover) restoreStream(
 	ctx context.Context, t task.Task, engine repository.Engine, c task.Component,
 	began time.Time,
 ) (task.ComponentResult, *failure.Failure) {
-	r := task.ComponentResult{Name: c.Name, ID: c.ID, TargetUntouched: true}
+	r := unrestored(c)
 	limit, f := m.probe(ctx, t, c)
 	if f == nil {
 		f = tooLong(ctx, engine, c, limit)
@@ -41,7 +41,7 @@ func (m *Mover) restoreStream(
 	evicted := m.evicted(ctx, c.Stream) // before the program starts, which shares its directory
 	l := m.loader(ctx, c.Stream)
 	defer l.close()
-	report := restoring{m: m, t: t, c: c, began: began, last: began}
+	report := restoring{m: m, t: t, c: c, began: began, last: began, written: c.Resume}
 	ctx, end, f := report.begin(ctx) // before the program starts: a restore that was given up must change nothing
 	if f != nil {
 		return r, f
@@ -56,10 +56,13 @@ func (m *Mover) restoreStream(
 	if err == nil {
 		err = l.finish()
 	}
-	r.SizeBytes, r.TargetWritten = kept.bytes, l.written() > 0
+	r.SizeBytes, r.TargetWritten = kept.bytes, c.Resume || l.written() > 0
 	if err != nil {
 		f := loadFailure(err)
 		f.Message += endedIn(kept, f.Message)
+		if r.TargetWritten && loadsInParts(c.Stream) {
+			f.Message = "the database can hold a part of the dump now: " + f.Message
+		}
 		return r, f
 	}
 	r.Files = 1
@@ -302,6 +305,12 @@ func (c *countingWriter) Write(b []byte) (int, error) {
 
 // psqlLine is where psql says something, and what kind of message it is. The language is that of the server.
 var psqlLine = regexp.MustCompile(`psql:<stdin>:(\d+): (NOTICE|WARNING|INFO|LOG|DEBUG)?`)
+
+// loadsInParts reports whether a load that breaks leaves what it has written. PostgreSQL loads in a transaction, or
+// endedIn says where it ended.
+func loadsInParts(s *v1alpha1.ResolvedStream) bool {
+	return s.Filter == v1alpha1.StreamFilterRedisCommands || s.Filter == v1alpha1.StreamFilterMariaDBDump
+}
 
 // endedIn returns what the message of a failure of psql lacks: which of many databases ended the restore, and how to
 // get the others.

@@ -532,6 +532,44 @@ func TestAPasswordInAURLIsScrubbed(t *testing.T) {
 	g.Expect(result.Message).To(HaveSuffix("can't log in to *** as app at db.example.com with *** or ***"))
 }
 
+// A server can repeat in its answer what it was told, and print what a terminal obeys.
+func TestARefusedLineIsScrubbedAndCut(t *testing.T) {
+	g := NewWithT(t)
+	p := streaming(t)
+	p.write("cairn/database/password", "very-secret")
+	component := dumpOf("echo rows")
+	component.Stream.Env = []v1alpha1.StreamEnv{{Name: "PASSWORD", SecretKey: "password"}}
+	component.Stream.Probe = &v1alpha1.ResolvedProbe{
+		ResolvedProgram: v1alpha1.ResolvedProgram{Command: []string{
+			"/bin/sh", "-c",
+			`printf 'LOADING %s \033[2J\342\200\256 %470s%s%900s\n' "$PASSWORD" '' "$PASSWORD" x`,
+		}},
+		Refuse: []v1alpha1.ResolvedRefusal{{Prefix: "LOADING", Message: "ask again"}},
+	}
+	_, result := p.run(t.Context(), backupTask("snap-1", component))
+	g.Expect(result.Message).To(And(HavePrefix("ask again; sh said: LOADING *** .[2J. "), HaveSuffix("…")))
+	g.Expect(len(result.Message)).To(BeNumerically("<", 600))
+	g.Expect(result.Message).NotTo(ContainSubstring("very"))
+	p.write("cairn/database/password", "with space ")
+	component.Stream.Probe.Command[2] = `printf 'LOADING %s\n' "$PASSWORD"`
+	_, result = p.run(t.Context(), backupTask("snap-2", component))
+	g.Expect(result.Message).To(Equal("ask again; sh said: LOADING ***"))
+	component.Stream.Probe.Command[2] = `printf 'LOADING %s\r\n' "$PASSWORD" >&2`
+	_, result = p.run(t.Context(), backupTask("snap-2", component))
+	g.Expect(result.Message).To(Equal("ask again; sh said: LOADING ***"))
+	in := restoreTask(p.backUp("snap-3", dumpOf("echo rows")))
+	in.Components = []task.Component{component}
+	in.Components[0].ID = p.backUp("snap-4", dumpOf("echo rows"))
+	for _, to := range []string{"", " >&2"} {
+		in.Components[0].Stream.Probe.Command[2] = `printf 'LOADING %s\n' "$PASSWORD"` + to
+		_, result = p.run(t.Context(), in)
+		g.Expect(result.Message).To(HaveSuffix("ask again; sh said: LOADING ***"))
+	}
+	component.Stream.Probe.Command[2] = `printf 'LOADING %16370s%s' x "$PASSWORD"`
+	_, result = p.run(t.Context(), backupTask("snap-5", component))
+	g.Expect(result.Message).To(Equal("ask again; sh said: LOADING… (a line that is too long)"))
+}
+
 func TestAMoverIsInstalled(t *testing.T) {
 	g := NewWithT(t)
 	dir, ca := t.TempDir(), filepath.Join(t.TempDir(), "ca.pem")
@@ -569,7 +607,7 @@ func TestADatabaseThatHoldsDataIsLeftAlone(t *testing.T) {
 		"it is empty":            {probe: "echo; echo '# Keyspace'", loads: true},
 		"it says nothing at all": {probe: ":", loads: true},
 		"it holds data": {
-			probe: "echo '#'; echo 1; sleep 60", reason: v1alpha1.ReasonVolumeNotEmpty,
+			probe: "echo '#'; echo 1", reason: v1alpha1.ReasonVolumeNotEmpty,
 			says: "the database holds data already",
 		},
 		"it holds very much": {
@@ -581,6 +619,15 @@ func TestADatabaseThatHoldsDataIsLeftAlone(t *testing.T) {
 			loads: true,
 		},
 		"it holds the work of an earlier attempt": {probe: "echo 1", resume: true, loads: true},
+		"it can't be asked again": {
+			probe: "exit 2", resume: true, reason: v1alpha1.ReasonLoadFailed, says: "exit code 2",
+		},
+		"it refuses to answer after an earlier attempt": {
+			probe: "echo LOADING", resume: true, reason: v1alpha1.ReasonLoadFailed, says: "ask again",
+		},
+		"its client refuses": {
+			probe: "echo 'LOADING of the client' >&2", reason: v1alpha1.ReasonLoadFailed, says: "ask again",
+		},
 		"it can't be asked": {
 			probe: "echo no route >&2; exit 2", reason: v1alpha1.ReasonLoadFailed,
 			says: "can't find out whether the database holds data: sh ended with exit code 2: no route",
@@ -610,17 +657,20 @@ func TestADatabaseThatHoldsDataIsLeftAlone(t *testing.T) {
 				ResolvedProgram: v1alpha1.ResolvedProgram{Command: []string{"/bin/sh", "-c", tc.probe}},
 				Refuse:          []v1alpha1.ResolvedRefusal{{Prefix: "LOADING", Message: "ask again"}},
 			}
+			clear(p.reports.restores)
 			code, result := p.run(t.Context(), in)
 			if tc.loads {
 				g.Expect(code).To(BeZero(), result.Message)
 				g.Expect(os.ReadFile(out)).To(BeEquivalentTo("rows\n"))
+				told := p.reports.restores["dump"][0]
+				g.Expect(told.TargetWritten).To(Equal(tc.resume), "a killed mover reports no more")
 				return
 			}
 			g.Expect(code).To(Equal(task.ExitTarget))
 			c := result.Components[0]
 			g.Expect(c.Reason).To(Equal(tc.reason), c.Error)
 			g.Expect(c.Error).To(ContainSubstring(tc.says))
-			g.Expect(c.TargetWritten).To(BeFalse())
+			g.Expect(c.TargetWritten).To(Equal(tc.resume), "an earlier attempt has written")
 			g.Expect(out).NotTo(BeAnExistingFile())
 		})
 	}

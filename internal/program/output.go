@@ -133,5 +133,8 @@ func (o *Output) Close() {
 	})
 }
 
+// Clean returns a whole line of the program's output as a message can quote it, scrubbed.
+func (o *Output) Clean(line string) string { return o.p.stderr.clean(line) }
+
 // LastLines returns the last lines of the program's standard error, scrubbed. Call it after the program's end.
 func (o *Output) LastLines() []string { return o.p.stderr.lines }

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/cairn-backup/cairn/internal/text"
@@ -83,20 +84,25 @@ func (t *tail) take(b []byte) {
 
 // keep completes a line.
 func (t *tail) keep() {
-	line := strings.TrimRight(string(t.line), " \t\r")
+	line := string(t.line)
 	if t.long {
 		line = "(a line that is too long)"
 	}
 	t.line, t.long = t.line[:0], false
-	if line == "" || contents.MatchString(line) {
+	if strings.TrimSpace(line) == "" || contents.MatchString(line) {
 		return
 	}
+	if t.lines = append(t.lines, text.Cut(t.clean(line), lineLength)); len(t.lines) > linesKept {
+		t.lines = t.lines[1:]
+	}
+}
+
+// clean returns a whole line as a message can quote it. A secret can end in a space: the line is trimmed last.
+func (t *tail) clean(line string) string {
 	if t.scrub != nil {
 		line = t.scrub(line)
 	}
-	if t.lines = append(t.lines, text.Cut(printable(line), lineLength)); len(t.lines) > linesKept {
-		t.lines = t.lines[1:]
-	}
+	return printable(strings.TrimRight(line, " \t\r"))
 }
 
 // text returns the last messages in one line.
@@ -115,10 +121,10 @@ func (t *tail) text() string {
 	return out
 }
 
-// printable replaces control characters and invalid text.
+// printable replaces invalid text, and characters that a terminal obeys and does not show.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == utf8.RuneError || r == 0x7f {
+		if r == utf8.RuneError || !unicode.IsGraphic(r) {
 			return '.'
 		}
 		return r

@@ -118,7 +118,7 @@ func butHeld(previous *repository.Snapshot) string {
 // NoData returns why the dump of a database that holds no data is no backup, nil if it is one. Such a dump has a size:
 // only TagNoData tells it from one with data.
 func NoData(p *v1alpha1.SuccessPolicy, previous *repository.Snapshot) *failure.Failure {
-	const what = "the database holds no data to back up"
+	const what = "the database, or what the parameters choose of it, holds no data to back up"
 	if previous != nil && previous.Tags[TagNoData] != "" {
 		previous = nil
 	}

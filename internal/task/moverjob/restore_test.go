@@ -16,6 +16,8 @@ func TestATaskTellsThatItsTargetIsHalfRestored(t *testing.T) {
 	g.Expect(moverjob.BackupTask(in).Snapshot.HalfRestored).To(BeEmpty())
 	in.Snapshot.Annotations = map[string]string{v1alpha1.AnnotationHalfRestored: "broke-off"}
 	g.Expect(moverjob.BackupTask(in).Snapshot.HalfRestored).To(Equal("broke-off"))
+	in.Snapshot.Annotations[v1alpha1.AnnotationHalfRestored] = "no\nname"
+	g.Expect(moverjob.BackupTask(in).Snapshot.HalfRestored).To(Equal("unknown"))
 }
 
 // A mover must know whose Secret holds a password that does not fit.
