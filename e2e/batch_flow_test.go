@@ -32,10 +32,11 @@ spec:
       - name: web
         image: cairn.local/shell:dev
         args: [-euc, "echo hello > /pages/index.html; while :; do sleep 1; done"]
-        readinessProbe:
+        startupProbe: # a readiness probe would start a program each second as long as the pod runs
           exec: {command: [/bin/sh, -c, "[ -e /pages/index.html ]"]}
           periodSeconds: 1
           timeoutSeconds: 30
+          failureThreshold: 300
         volumeMounts: [{name: pages, mountPath: /pages}, {name: state, mountPath: /state}]
       volumes:
       - {name: pages, persistentVolumeClaim: {claimName: pages}}
@@ -233,7 +234,7 @@ func (a *batchApp) healed(t *testing.T) {
 func (a *batchApp) whole(t *testing.T) {
 	g := NewWithT(t)
 	out, err := program(t, a.bed, "", "cairn", "trigger", "batch/blog", "--session", "manual", "-n", a.namespace,
-		"--wait", "--timeout", "3m")
+		"--wait", "--timeout", patience.String())
 	g.Expect(err).NotTo(HaveOccurred(), out)
 	t.Log(out)
 	g.Expect(out).To(And(ContainSubstring("target web: succeeded"), ContainSubstring("target files: succeeded"),

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	ssautil "github.com/fluxcd/pkg/ssa/utils"
 	. "github.com/onsi/gomega"
@@ -27,7 +26,7 @@ type contextT = context.Context
 
 // patience is how long the tests wait for something that takes seconds on an idle machine. Tests of a time limit do not
 // use it.
-const patience = 6 * time.Minute
+const patience = testbed.Patience
 
 // removeNamespace removes a namespace with everything in it, if it exists.
 func removeNamespace(t *testing.T, bed *testbed.Testbed, name string) {
@@ -186,7 +185,7 @@ func endOf(t *testing.T, bed *testbed.Testbed, namespace, name string) *v1alpha1
 	t.Helper()
 	session := &v1alpha1.BackupSession{}
 	why := "the end of BackupSession " + name
-	err := testbed.Poll(t.Context(), 10*time.Minute, why, func(ctx contextT) (bool, error) {
+	err := testbed.Poll(t.Context(), patience, why, func(ctx contextT) (bool, error) {
 		err := bed.Client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, session)
 		return err == nil && session.Status.Phase.Terminal(), err
 	})

@@ -74,7 +74,7 @@ spec:
   - name: writer
     image: cairn.local/toolbox:dev
     args: [pairs, /data/pairs]
-    resources: {requests: {cpu: 10m}, limits: {cpu: 200m}}
+    resources: {requests: {cpu: 10m}, limits: {cpu: 50m}}
     securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
     volumeMounts: [{name: data, mountPath: /data}]
   volumes: [{name: data, persistentVolumeClaim: {claimName: data}}]
@@ -127,7 +127,7 @@ func (a *copiesApp) consistent(t *testing.T, name string) {
 	applyTo(t, a.bed, a.namespace, claimManifest(restored))
 	out, err := program(t, a.bed, "", "cairn", "restore", restored, "-n", a.namespace, "--repository", name,
 		"--snapshot", "latest",
-		"--target", restored, "--run-as-user", "65532", "--wait", "--timeout", "4m")
+		"--target", restored, "--run-as-user", "65532", "--wait", "--timeout", patience.String())
 	g.Expect(err).NotTo(HaveOccurred(), out)
 	checker := testbed.VolumePod{Namespace: a.namespace, Name: "checker-" + name, Claim: restored, User: 65532}
 	g.Expect(a.bed.WithVolumePod(t.Context(), checker, func(ctx contextT) error {

@@ -93,7 +93,7 @@ func (s *databaseServer) replace(t *testing.T) {
 	t.Helper()
 	g := NewWithT(t)
 	key := client.ObjectKey{Namespace: s.Namespace, Name: s.Pod()}
-	out, err := kubectl(t, s.bed, "", "delete", "pod", "-n", s.Namespace, s.Pod(), "--timeout=60s")
+	out, err := kubectl(t, s.bed, "", "delete", "pod", "-n", s.Namespace, s.Pod(), "--timeout="+patience.String())
 	g.Expect(err).NotTo(HaveOccurred(), out)
 	g.Expect(s.bed.WaitPod(t.Context(), key)).To(Succeed())
 }

@@ -100,7 +100,7 @@ func waitReplicas(ctx context.Context, bed *testbed.Testbed, key client.ObjectKe
 		}
 		want := ptr.Deref(deployment.Spec.Replicas, 1)
 		return deployment.Status.ObservedGeneration >= deployment.Generation && int32(len(pods.Items)) == want &&
-			deployment.Status.AvailableReplicas == want, nil
+			deployment.Status.UpdatedReplicas == want && deployment.Status.AvailableReplicas == want, nil
 	})
 }
 

@@ -17,7 +17,7 @@ import (
 
 // hookPods are the application, two pods on the volume data, and the listener. While /state/writing exists and
 // /state/frozen does not, a pod writes the same number to two files, again and again. Once it sees /state/frozen it
-// writes /state/still, and it is not ready.
+// writes /state/still.
 const hookPods = `
 apiVersion: apps/v1
 kind: Deployment
@@ -38,18 +38,15 @@ spec:
         - |
           n=0
           while :; do
+            pause=1 # each sleep is a process
             if [ -e /state/frozen ]; then echo still > /state/still
             elif [ -e /state/writing ]; then
               rm -f /state/still
               n=$((n+1)); echo $n > /data/left; echo $n > /data/right
+              pause=0.1
             fi
-            sleep 0.1
+            sleep $pause
           done
-        readinessProbe:
-          exec: {command: [/bin/sh, -c, "[ ! -e /state/frozen ]"]}
-          periodSeconds: 1
-          timeoutSeconds: 30 # so that a busy node does not make the pod look frozen
-          failureThreshold: 1
         volumeMounts: [{name: data, mountPath: /data}, {name: state, mountPath: /state}]
       volumes:
       - {name: data, persistentVolumeClaim: {claimName: data}}
@@ -75,6 +72,15 @@ kind: Service
 metadata: {name: listener}
 spec: {selector: {app: listener}, ports: [{port: 80, targetPort: 8080}]}
 `
+
+// unreadyPods are the same, but a pod is not ready while /state/frozen exists. Each probe starts a program: those of a
+// second in all applications took a third of two processors.
+var unreadyPods = strings.Replace(hookPods, "        volumeMounts: [{name: data", `        readinessProbe:
+          exec: {command: [/bin/sh, -c, "[ ! -e /state/frozen ]"]}
+          periodSeconds: 1
+          timeoutSeconds: 30 # so that a busy node does not make the pod look frozen
+          failureThreshold: 1
+        volumeMounts: [{name: data`, 1)
 
 // hookTemplates are the HookTemplates of most hooks of the scenario.
 const hookTemplates = `
@@ -116,20 +122,28 @@ type hookApp struct {
 
 func deployHookApp(t *testing.T, bed *testbed.Testbed, namespace string) *hookApp {
 	t.Helper()
-	g := NewWithT(t)
 	a := &hookApp{volumeApp: deployVolumeApp(t, bed, namespace, 128, 1<<20)}
-	applyTo(t, bed, a.namespace, hookPods+"---"+hookTemplates)
+	applyTo(t, bed, a.namespace, hookTemplates)
+	a.deployPods(t, hookPods)
+	return a
+}
+
+// deployPods makes or replaces the pods of the application and the listener, and waits until the new ones are ready.
+func (a *hookApp) deployPods(t *testing.T, manifests string) {
+	t.Helper()
+	g := NewWithT(t)
+	applyTo(t, a.bed, a.namespace, manifests)
 	for _, name := range []string{"app", "listener"} {
-		g.Expect(waitReplicas(t.Context(), bed, client.ObjectKey{Namespace: a.namespace, Name: name})).To(Succeed())
+		g.Expect(waitReplicas(t.Context(), a.bed, client.ObjectKey{Namespace: a.namespace, Name: name})).To(Succeed())
 	}
 	var pods corev1.PodList
-	g.Expect(bed.Client.List(t.Context(), &pods, client.InNamespace(a.namespace), client.MatchingLabels{"app": "app"})).
-		To(Succeed())
+	g.Expect(a.bed.Client.List(t.Context(), &pods, client.InNamespace(a.namespace),
+		client.MatchingLabels{"app": "app"})).To(Succeed())
+	a.pods = nil
 	for _, p := range pods.Items { // The API server lists them by name.
 		a.pods = append(a.pods, p.Name)
 	}
 	g.Expect(a.pods).To(HaveLen(2))
-	return a
 }
 
 // hooked applies a configuration with this addon and these hooks, and waits until it is ready.

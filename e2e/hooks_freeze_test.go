@@ -106,11 +106,9 @@ func (a *hookApp) thawedWhileUnready(t *testing.T) {
 	one := strings.NewReplacer("ExecuteOnAll", "ExecuteOnOne", "{name: freeze}", "{name: freeze-one}", "{name: thaw}",
 		"{name: thaw-one}")
 	applyTo(t, a.bed, a.namespace, one.Replace(freezeTemplates))
+	a.deployPods(t, unreadyPods)
 	a.hooked(t, "unready", failingBackup(t, a, 10), one.Replace(freezeAndThaw))
 	a.write(t)
-	for _, pod := range a.pods { // the scenario before has frozen them, too
-		g.Expect(a.bed.WaitPod(t.Context(), client.ObjectKey{Namespace: a.namespace, Name: pod})).To(Succeed())
-	}
 	run := a.start(t, "unready")
 	g.Expect(testbed.Poll(t.Context(), patience, "the frozen pod to be unready", func(ctx contextT) (bool, error) {
 		var pod corev1.Pod

@@ -84,7 +84,7 @@ func systemLedger(t *testing.T, bed *testbed.Testbed, namespace string) *v1alpha
 // waitPushed waits until a Ledger is ready and its outbox empty.
 func waitPushed(t *testing.T, bed *testbed.Testbed, ledger *v1alpha1.Ledger) {
 	t.Helper()
-	err := testbed.Poll(t.Context(), 8*time.Minute, "the records to be pushed", func(ctx contextT) (bool, error) {
+	err := testbed.Poll(t.Context(), patience, "the records to be pushed", func(ctx contextT) (bool, error) {
 		err := bed.Client.Get(ctx, client.ObjectKeyFromObject(ledger), ledger)
 		return err == nil && ledger.Status.Pending == 0 && ledger.Status.Recorded > 0, err
 	})

@@ -110,7 +110,7 @@ func (a *restoreApp) restore(t *testing.T, namespace string, args ...string) (*v
 	a.restorings++
 	name := fmt.Sprintf("r%d", a.restorings)
 	out, err := program(t, a.bed, "", "cairn",
-		append([]string{"restore", name, "-n", namespace, "--wait", "--timeout", "4m"}, args...)...)
+		append([]string{"restore", name, "-n", namespace, "--wait", "--timeout", patience.String()}, args...)...)
 	t.Log(out)
 	return endOfRestore(t, a.bed, namespace, name), out, err
 }

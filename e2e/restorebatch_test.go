@@ -39,7 +39,7 @@ func (a *batchApp) restored(t *testing.T) {
 	g.Expect(a.bed.Client.Create(t.Context(), secret)).To(Succeed())
 	args := []string{
 		"restore", "--batch", "blog", "-n", blogCopy, "--from-namespace", a.namespace, "--encryption-secret",
-		"password", "--wait", "--timeout", "3m",
+		"password", "--wait", "--timeout", patience.String(),
 	}
 	out, err := program(t, a.bed, "", "cairn", append(args, "refused", "--only", "web,files")...)
 	g.Expect(err).To(HaveOccurred())

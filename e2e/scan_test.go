@@ -85,7 +85,7 @@ func (a *scanApp) scan(t *testing.T, namespace string) {
 
 func (a *scanApp) deleted(t *testing.T) {
 	g := NewWithT(t)
-	_, err := kubectl(t, a.bed, "", "delete", "repository/data", "-n", a.namespace, "--timeout=180s")
+	_, err := kubectl(t, a.bed, "", "delete", "repository/data", "-n", a.namespace, "--timeout="+patience.String())
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(testbed.Poll(t.Context(), patience, "the policy to make the Repository again",
 		func(ctx contextT) (bool, error) {
@@ -105,7 +105,7 @@ func (a *scanApp) adopted(t *testing.T) {
 	g := NewWithT(t)
 	const other = "scan-other"
 	for _, object := range []string{"backupconfiguration/data", "repository/data", "backupstorage/s3"} {
-		_, err := kubectl(t, a.bed, "", "delete", object, "-n", a.namespace, "--timeout=180s")
+		_, err := kubectl(t, a.bed, "", "delete", object, "-n", a.namespace, "--timeout="+patience.String())
 		g.Expect(err).NotTo(HaveOccurred())
 	}
 	owner := a.ownedByAnotherCluster(t)

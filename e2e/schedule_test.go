@@ -79,7 +79,7 @@ func (a *volumeApp) slots(t *testing.T, want int) []string {
 	g := NewWithT(t)
 	began := time.Now()
 	seen := map[string]string{}
-	g.Expect(testbed.Poll(t.Context(), time.Duration(want+2)*time.Minute, fmt.Sprintf("runs of %d slots", want),
+	g.Expect(testbed.Poll(t.Context(), patience+time.Duration(want)*time.Minute, fmt.Sprintf("runs of %d slots", want),
 		func(ctx contextT) (bool, error) {
 			var list v1alpha1.BackupSessionList
 			if err := a.bed.Client.List(ctx, &list, client.InNamespace(a.namespace)); err != nil {

@@ -108,7 +108,7 @@ func TestSidecarsOfSeveralPods(t *testing.T) {
 	before := in(agent, spooled)
 
 	out, err := program(t, bed, "", "cairn", "trigger", "batch/sets", "--session", "manual", "-n", a.namespace,
-		"--wait", "--timeout", "3m")
+		"--wait", "--timeout", patience.String())
 	g.Expect(err).NotTo(HaveOccurred(), out)
 	var snapshots v1alpha1.SnapshotList
 	g.Expect(bed.Client.List(t.Context(), &snapshots, client.InNamespace(a.namespace))).To(Succeed())
@@ -141,7 +141,8 @@ func TestSidecarsOfSeveralPods(t *testing.T) {
 		g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(workload), workload)).To(Succeed())
 		out, err = program(t, bed, "", "cairn", "restore", "back-"+workload.GetName(), "-n", a.namespace,
 			"--repository", "sets-"+workload.GetName(), "--snapshot", "latest",
-			"--target", name, "--sidecar", "--confirm", string(workload.GetUID()), "--wait", "--timeout", "3m")
+			"--target", name, "--sidecar", "--confirm", string(workload.GetUID()),
+			"--wait", "--timeout", patience.String())
 		g.Expect(err).NotTo(HaveOccurred(), out)
 	}
 	g.Expect(in("store-0", "cat /data/number")).To(Equal("zero\n"))

@@ -4,7 +4,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	. "github.com/onsi/gomega"
 	batchv1 "k8s.io/api/batch/v1"
@@ -235,7 +234,7 @@ spec:
 func endOfRestore(t *testing.T, bed *testbed.Testbed, namespace, name string) *v1alpha1.RestoreSession {
 	t.Helper()
 	restore := &v1alpha1.RestoreSession{}
-	NewWithT(t).Expect(testbed.Poll(t.Context(), 10*time.Minute, "the end of RestoreSession "+name,
+	NewWithT(t).Expect(testbed.Poll(t.Context(), patience, "the end of RestoreSession "+name,
 		func(ctx contextT) (bool, error) {
 			err := bed.Client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, restore)
 			return err == nil && restore.Status.Phase.Terminal(), err

@@ -98,7 +98,7 @@ spec:
 `, name, class, waitTimeout))
 	waitReady(t, a.bed, a.configuration(name), metav1.ConditionTrue, "")
 	claim := client.ObjectKey{Namespace: a.namespace, Name: name}
-	NewWithT(t).Expect(testbed.Poll(t.Context(), time.Minute, "the volume of claim "+name,
+	NewWithT(t).Expect(testbed.Poll(t.Context(), patience, "the volume of claim "+name,
 		func(ctx contextT) (bool, error) {
 			var found corev1.PersistentVolumeClaim
 			err := a.bed.Client.Get(ctx, claim, &found)
@@ -120,7 +120,7 @@ func (a *shotApp) shotFailed(t *testing.T, session, reason, message string) {
 func (a *shotApp) leftShots(t *testing.T, good string) {
 	t.Helper()
 	g := NewWithT(t)
-	g.Expect(testbed.Poll(t.Context(), 3*time.Minute, "the end of what failed runs made",
+	g.Expect(testbed.Poll(t.Context(), patience, "the end of what failed runs made",
 		func(ctx contextT) (bool, error) {
 			left := a.volumeSnapshots(t)
 			_, kept := left[good]

@@ -3,7 +3,6 @@ package e2e
 import (
 	"fmt"
 	"testing"
-	"time"
 
 	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
 	. "github.com/onsi/gomega"
@@ -207,7 +206,7 @@ func TestVolumeSnapshotFlow(t *testing.T) {
 		map[string]string{"pod-0": "data-ledger-0", "pod-1": "data-ledger-1", "pod-2": "data-ledger-2"})
 	a.expectVolumeSnapshots(t, "photos", photos, map[string]string{"pvc": "photos"})
 	var first *v1alpha1.BackupSession
-	g.Expect(testbed.Poll(t.Context(), 2*time.Minute, "the run that the CronJob starts",
+	g.Expect(testbed.Poll(t.Context(), patience, "the run that the CronJob starts",
 		func(ctx contextT) (bool, error) {
 			var runs v1alpha1.BackupSessionList
 			err := bed.Client.List(ctx, &runs, client.InNamespace(a.namespace),

@@ -6,7 +6,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -31,7 +30,8 @@ func (s *show) clean(ctx context.Context) error {
 		return fmt.Errorf("remove the namespace of an earlier run: %w", err)
 	}
 	s.say("An earlier demo was here: removing its namespace and its backups")
-	err = testbed.Poll(ctx, 6*time.Minute, "the end of namespace "+namespace, func(ctx context.Context) (bool, error) {
+	why := "the end of namespace " + namespace
+	err = testbed.Poll(ctx, testbed.Patience, why, func(ctx context.Context) (bool, error) {
 		err := s.bed.Client.Get(ctx, client.ObjectKeyFromObject(old), old)
 		return apierrors.IsNotFound(err), client.IgnoreNotFound(err)
 	})
@@ -106,7 +106,7 @@ func (s *show) secrets(ctx context.Context) error {
 // webPod is the name of the Deployment's pod.
 func (s *show) webPod(ctx context.Context) (string, error) {
 	var name string
-	err := testbed.Poll(ctx, 6*time.Minute, "the pod of Deployment web", func(ctx context.Context) (bool, error) {
+	err := testbed.Poll(ctx, testbed.Patience, "the pod of Deployment web", func(ctx context.Context) (bool, error) {
 		var pods corev1.PodList
 		if err := s.bed.Client.List(ctx, &pods, client.InNamespace(namespace),
 			client.MatchingLabels{"app": "web"}); err != nil {

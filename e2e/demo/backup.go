@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -22,7 +21,7 @@ import (
 // waitTargets waits until the batch has exactly these targets and all of them are ready.
 func (s *show) waitTargets(ctx context.Context, names ...string) error {
 	var seen string
-	err := testbed.Poll(ctx, 6*time.Minute, "BackupBatch shop", func(ctx context.Context) (bool, error) {
+	err := testbed.Poll(ctx, testbed.Patience, "BackupBatch shop", func(ctx context.Context) (bool, error) {
 		var batch v1alpha1.BackupBatch
 		if err := s.get(ctx, "shop", &batch); err != nil {
 			return false, client.IgnoreNotFound(err)
@@ -60,7 +59,7 @@ func (s *show) watchSession(ctx context.Context) error {
 	s.say("Waiting for the next full minute: the schedule starts a session, with one Job for each target")
 	var session v1alpha1.BackupSession
 	shown := map[string]string{}
-	err := testbed.Poll(ctx, 8*time.Minute, "a session of the batch", func(ctx context.Context) (bool, error) {
+	err := testbed.Poll(ctx, testbed.Patience, "a session of the batch", func(ctx context.Context) (bool, error) {
 		if session.Name == "" {
 			var sessions v1alpha1.BackupSessionList
 			if err := s.bed.Client.List(ctx, &sessions, client.InNamespace(namespace)); err != nil ||
@@ -178,7 +177,7 @@ func (s *show) compare(ctx context.Context) error {
 func (s *show) records(ctx context.Context) error {
 	s.say("What happened is on its way into Git, on a branch of its own")
 	var restore v1alpha1.RestoreSession
-	err := testbed.Poll(ctx, 6*time.Minute, "the record of the restore", func(ctx context.Context) (bool, error) {
+	err := testbed.Poll(ctx, testbed.Patience, "the record of the restore", func(ctx context.Context) (bool, error) {
 		if err := s.get(ctx, "web-restored", &restore); err != nil {
 			return false, err
 		}

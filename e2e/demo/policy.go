@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
@@ -74,7 +73,7 @@ func (s *show) waitRevision(ctx context.Context, reason string) error {
 		return err
 	}
 	var seen string
-	err = testbed.Poll(ctx, 6*time.Minute, "PolicySync shop at "+head[:8], func(ctx context.Context) (bool, error) {
+	err = testbed.Poll(ctx, testbed.Patience, "PolicySync shop at "+head[:8], func(ctx context.Context) (bool, error) {
 		var sync v1alpha1.PolicySync
 		if err := s.get(ctx, "shop", &sync); err != nil {
 			return false, err

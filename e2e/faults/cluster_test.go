@@ -23,7 +23,7 @@ import (
 
 const (
 	// patience is how long the tests wait for something that takes seconds on an idle machine.
-	patience = 6 * time.Minute
+	patience = 12 * time.Minute
 	glance   = 200 * time.Millisecond
 )
 

@@ -69,12 +69,15 @@ func (t *Testbed) ApplyObjects(ctx context.Context, objects ...*unstructured.Uns
 	manager := ssa.NewResourceManager(t.Client, poller,
 		ssa.Owner{Field: fieldManager, Group: "testbed.backup.cairn.dev"})
 	opts := ssa.DefaultApplyOptions()
-	opts.WaitInterval, opts.WaitTimeout = 200*time.Millisecond, time.Minute
+	opts.WaitInterval, opts.WaitTimeout = 200*time.Millisecond, Patience
 	if _, err := manager.ApplyAllStaged(ctx, objects, opts); err != nil {
 		return fmt.Errorf("apply: %w", err)
 	}
 	return nil
 }
+
+// Patience is how long to wait for something that takes seconds on an idle machine, such as the start of a pod.
+const Patience = 12 * time.Minute
 
 // Poll calls done every 200 ms until it returns true. When the time is over it returns the last error of done, or an
 // error that names what.
@@ -104,7 +107,7 @@ func Poll(ctx context.Context, timeout time.Duration, what string, done func(con
 }
 
 func (t *Testbed) waitDeployment(ctx context.Context, key client.ObjectKey) error {
-	return Poll(ctx, 6*time.Minute, "Deployment "+key.String(), func(ctx context.Context) (bool, error) {
+	return Poll(ctx, Patience, "Deployment "+key.String(), func(ctx context.Context) (bool, error) {
 		d, err := t.deployment(ctx, key)
 		if err != nil {
 			return false, client.IgnoreNotFound(err)

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"strconv"
-	"time"
 
 	"github.com/fluxcd/pkg/ssh"
 	"github.com/minio/minio-go/v7"
@@ -147,7 +146,7 @@ func (t *Testbed) nodeAddress(ctx context.Context, service, port string) (string
 
 // waitGit waits until the Git server answers on the node's port, which happens some time after its pod is ready.
 func (t *Testbed) waitGit(ctx context.Context) error {
-	return Poll(ctx, time.Minute, "the Git server at "+t.Git.HostURL, func(ctx context.Context) (bool, error) {
+	return Poll(ctx, Patience, "the Git server at "+t.Git.HostURL, func(ctx context.Context) (bool, error) {
 		request, err := http.NewRequestWithContext(ctx, http.MethodGet, t.Git.HostURL+"/healthz", nil)
 		if err != nil {
 			return false, err
@@ -166,7 +165,7 @@ func (t *Testbed) EnsureBucket(ctx context.Context, bucket string) error {
 	if err != nil {
 		return err
 	}
-	return Poll(ctx, time.Minute, "bucket "+bucket, func(ctx context.Context) (bool, error) {
+	return Poll(ctx, Patience, "bucket "+bucket, func(ctx context.Context) (bool, error) {
 		ok, err := c.BucketExists(ctx, bucket)
 		if err != nil || ok {
 			return ok, err

@@ -103,7 +103,7 @@ func PairsContainer(volume string) corev1.Container {
 		// It would take a processor for itself.
 		Resources: corev1.ResourceRequirements{
 			Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("10m")},
-			Limits:   corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("200m")},
+			Limits:   corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("50m")},
 		},
 		SecurityContext: &corev1.SecurityContext{
 			AllowPrivilegeEscalation: new(false), RunAsNonRoot: new(true), RunAsUser: ptr.To[int64](65532),

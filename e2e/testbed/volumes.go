@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -53,7 +52,7 @@ func (t *Testbed) removePod(ctx context.Context, pod *corev1.Pod) error {
 	if err := t.Client.Delete(ctx, pod, client.GracePeriodSeconds(0)); client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("delete pod %s: %w", pod.Name, err)
 	}
-	return Poll(ctx, 6*time.Minute, "the end of pod "+pod.Name, func(ctx context.Context) (bool, error) {
+	return Poll(ctx, Patience, "the end of pod "+pod.Name, func(ctx context.Context) (bool, error) {
 		err := t.Client.Get(ctx, client.ObjectKeyFromObject(pod), &corev1.Pod{})
 		return apierrors.IsNotFound(err), client.IgnoreNotFound(err)
 	})
@@ -91,7 +90,7 @@ func volumePod(p VolumePod) *corev1.Pod {
 
 // WaitPod waits until a pod is ready.
 func (t *Testbed) WaitPod(ctx context.Context, key client.ObjectKey) error {
-	return Poll(ctx, 6*time.Minute, "pod "+key.String(), func(ctx context.Context) (bool, error) {
+	return Poll(ctx, Patience, "pod "+key.String(), func(ctx context.Context) (bool, error) {
 		var pod corev1.Pod
 		if err := t.Client.Get(ctx, key, &pod); err != nil {
 			return false, client.IgnoreNotFound(err)

@@ -265,7 +265,10 @@ func race(t *testing.T, storage repository.Storage) {
 		})
 	}
 	wg.Wait()
-	g.Expect(errs).To(BeEmpty())
+	close(errs)
+	for err := range errs {
+		g.Expect(err).NotTo(HaveOccurred())
+	}
 	g.Expect(won.Load()).To(BeEquivalentTo(1))
 	g.Expect(lost.Load()).To(BeEquivalentTo(7))
 }
