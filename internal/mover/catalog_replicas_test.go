@@ -3,7 +3,10 @@ package mover_test
 import (
 	"fmt"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -15,7 +18,7 @@ import (
 // A replica answers also when it has stopped following: each backup of it would have the same old data.
 func TestAStandbyThatHasStoppedFollowingIsNotBackedUp(t *testing.T) {
 	t.Parallel()
-	g, s, p := NewWithT(t), startPostgreSQL(t), withSecret(t)
+	g, s, p := NewWithT(t), startPostgreSQL(t, "-c", "autovacuum=off"), withSecret(t)
 	s.must(s.psql("postgres", `CREATE DATABASE shop; CREATE ROLE keeper LOGIN PASSWORD 'k';
 		GRANT pg_read_all_data TO keeper`))
 	s.must(s.psql("shop", "CREATE TABLE people (n int)"))
@@ -56,8 +59,11 @@ func TestAStandbyThatHasStoppedFollowingIsNotBackedUp(t *testing.T) {
 	tasks["one"]().backedUp(p, "by an account with few rights")
 	p.login("username", account, "password", accountPassword)
 
+	write := s.writesNothing()
+	s.caughtUp(standby)
 	standby.must(standby.psql("postgres", "SELECT pg_wal_replay_pause()"))
 	backedUp("paused with nothing to replay")
+	write()
 	s.must(s.psql("shop", "CREATE TABLE items (n int)"))
 	g.Eventually(func() (string, error) {
 		return standby.psql("postgres", "SELECT pg_last_wal_receive_lsn() > pg_last_wal_replay_lsn()")
@@ -85,6 +91,20 @@ func (s *databaseServer) standby() (*databaseServer, string) {
 		"--dbname=host=127.0.0.1 port="+s.port+" user="+account+" password='"+password+"'")
 	standby.startOn(data)
 	return standby, data
+}
+
+// writesNothing holds the background writer of a server of PostgreSQL until write is called. By itself it writes WAL up
+// to 15 seconds after somebody else.
+func (s *databaseServer) writesNothing() (write func()) {
+	s.t.Helper()
+	g := NewWithT(s.t)
+	pid, err := strconv.Atoi(strings.TrimSpace(s.must(s.psql("postgres",
+		"SELECT pid FROM pg_stat_activity WHERE backend_type = 'background writer'"))))
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(syscall.Kill(pid, syscall.SIGSTOP)).To(Succeed())
+	write = sync.OnceFunc(func() { _ = syscall.Kill(pid, syscall.SIGCONT) })
+	s.t.Cleanup(write) // a process that is held does not end with its server
+	return write
 }
 
 // caughtUp waits until a standby has replayed all.
