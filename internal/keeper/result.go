@@ -29,8 +29,11 @@ func ResultOf(o observe.Observation, i int) task.ComponentResult {
 		}
 	}
 	reason := reasonOf(o.Reason)
-	if o.State == observe.StateSucceeded {
+	switch {
+	case o.State == observe.StateSucceeded:
 		reason = v1alpha1.ReasonFailed
+	case o.NotStarted: // No check took the memory that was missing: see Work.TriedCheck.
+		reason = v1alpha1.ReasonJobFailed
 	}
 	return task.ComponentResult{
 		Outcome: task.OutcomeFailed, Reason: reason,

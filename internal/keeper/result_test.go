@@ -64,6 +64,12 @@ func TestResultOf(t *testing.T) {
 			},
 			failed("OOMKilled", "it ran out of memory"),
 		},
+		"it could not start": {
+			observe.Observation{
+				State: observe.StateFailed, Reason: v1alpha1.ReasonOutOfMemory, Message: "raise the limit", NotStarted: true,
+			},
+			failed(v1alpha1.ReasonJobFailed, "raise the limit"),
+		},
 		"the Job succeeded and reports nothing": {
 			observe.Observation{State: observe.StateSucceeded, Reason: "Completed"},
 			failed(v1alpha1.ReasonFailed, "the keeper reported no result"),

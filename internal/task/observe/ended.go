@@ -27,7 +27,7 @@ func completed(pod *corev1.Pod) Observation {
 // failed observes a Job that ended in any other way.
 func failed(c *batchv1.JobCondition, pod *corev1.Pod) Observation {
 	end := terminated(pod)
-	o := Observation{State: StateFailed, Result: resultOf(pod)}
+	o := Observation{State: StateFailed, Result: resultOf(pod), NotStarted: end != nil && end.Reason == startError}
 	o.Reason, o.Message = v1alpha1.ReasonJobFailed,
 		"the mover ended without a result: see the log of its pod while the pod exists"
 	switch {
@@ -47,7 +47,7 @@ func failed(c *batchv1.JobCondition, pod *corev1.Pod) Observation {
 				"runtimeSettings.resources.limits.memory of the Function"
 	case end != nil && outOfMemory(end):
 		o.Reason, o.Message = v1alpha1.ReasonOutOfMemory,
-			"the mover needed more memory than its limit: raise jobTemplate.spec.resources.limits.memory"
+			"the mover needed more memory than its limit: raise "+memoryLimit(pod)
 	case pod == nil && c.Reason == batchv1.JobReasonPodFailurePolicy: // See moverjob: the only rule of its Jobs.
 		o.Reason, o.Message = v1alpha1.ReasonEvicted,
 			"the pod was evicted from its node, or the node was lost: the pod is gone"
@@ -147,10 +147,23 @@ func terminated(pod *corev1.Pod) *corev1.ContainerStateTerminated {
 	return nil
 }
 
+// startError is the kubelet's reason of a container that the runtime could not start.
+const startError = "StartError"
+
 // outOfMemory reports whether a container needed more memory than its limit. If that is too low for the runtime itself
 // to start the container, as with huge pages, only the runtime's message says so.
 func outOfMemory(end *corev1.ContainerStateTerminated) bool {
-	return end.Reason == "OOMKilled" || end.Reason == "StartError" && strings.Contains(end.Message, "OOM-killed")
+	return end.Reason == "OOMKilled" || end.Reason == startError && strings.Contains(end.Message, "OOM-killed")
+}
+
+// memoryLimit returns the field that limits the memory of a mover.
+func memoryLimit(pod *corev1.Pod) string {
+	for _, label := range []string{v1alpha1.LabelKeeper, v1alpha1.LabelStorage, v1alpha1.LabelInitStorage} {
+		if _, ok := pod.Labels[label]; ok {
+			return "runtimeSettings.container.resources.limits.memory of the BackupStorage"
+		}
+	}
+	return "jobTemplate.spec.resources.limits.memory"
 }
 
 // resultOf returns the mover's termination message. It ignores the message of any other program, whatever that looks

@@ -125,3 +125,26 @@ func TestTheEndOfTheMoverIsTheEndOfItsJob(t *testing.T) {
 		})
 	}
 }
+
+// The Jobs of a storage have its settings, and no jobTemplate.
+func TestTheAdviceAboutMemoryNamesAFieldThatTheJobHas(t *testing.T) {
+	const template, storage = "jobTemplate.spec.resources.limits.memory",
+		"runtimeSettings.container.resources.limits.memory of the BackupStorage"
+	killed := corev1.ContainerStateTerminated{ExitCode: 137, Reason: "OOMKilled"}
+	start := corev1.ContainerStateTerminated{
+		ExitCode: 128, Reason: "StartError", Message: "container init was OOM-killed (memory limit too low?): unknown",
+	}
+	for label, field := range map[string]string{
+		v1alpha1.LabelSnapshot: template, v1alpha1.LabelRestoreSession: template,
+		v1alpha1.LabelKeeper: storage, v1alpha1.LabelStorage: storage, v1alpha1.LabelInitStorage: storage,
+	} {
+		for _, end := range []corev1.ContainerStateTerminated{killed, start} {
+			g, pod := NewWithT(t), podWith(podEnded(end))
+			pod.Labels = map[string]string{label: "x"}
+			o := observe.Observe(jobWith(ended(batchv1.JobFailed, "")), []corev1.Pod{*pod}, began)
+			g.Expect(o.Reason).To(Equal(v1alpha1.ReasonOutOfMemory))
+			g.Expect(o.Message).To(HaveSuffix("its limit: raise "+field), label)
+			g.Expect(o.NotStarted).To(Equal(end.Reason == "StartError"), end.Reason)
+		}
+	}
+}

@@ -66,6 +66,8 @@ type Observation struct {
 	Recheck time.Duration
 	// Unbegun means that the mover is known not to have begun. It says nothing of the steps before the mover.
 	Unbegun bool
+	// NotStarted means that the container runtime could not start the mover.
+	NotStarted bool
 }
 
 // Suspended reports whether a Job waits for somebody else to let it go on. That has no limit.
