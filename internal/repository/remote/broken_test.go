@@ -51,6 +51,7 @@ func TestALockIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	for method, call := range map[string]func(remote.Tree, context.Context) error{
 		"MOVE":   func(t remote.Tree, ctx context.Context) error { return t.Write(ctx, "p/a", []byte("x"), true) },
+		"PUT":    func(t remote.Tree, ctx context.Context) error { return t.Write(ctx, "p/a", []byte("x"), true) },
 		"MKCOL":  func(t remote.Tree, ctx context.Context) error { return t.Write(ctx, "q/a", []byte("x"), false) },
 		"DELETE": func(t remote.Tree, ctx context.Context) error { return t.Remove(ctx, "p/c") },
 	} {

@@ -251,7 +251,7 @@ func (t *davTree) Write(ctx context.Context, name string, data []byte, absent bo
 		if gowebdav.IsErrCode(err, http.StatusConflict) || gowebdav.IsErrCode(err, http.StatusNotFound) ||
 			gowebdav.IsErrCode(err, http.StatusForbidden) || gowebdav.IsErrCode(err, http.StatusLocked) {
 			if err = t.makeDirectory(ctx, path.Dir(name)); err == nil {
-				err = t.client.Write("/"+temp, data, 0)
+				err = unlocked(ctx, func() error { return t.client.Write("/"+temp, data, 0) })
 			}
 		}
 		if err == nil {
