@@ -196,8 +196,8 @@ type StreamProbe struct {
 	// +kubebuilder:validation:MaxItems=64
 	Args []StreamArgument `json:"args,omitempty"`
 
-	// Refuse lists lines of the output, or of the last errors of a probe that ends well, that fail a backup or a
-	// restore before its program runs. They are no data.
+	// Refuse lists lines of the output, or of the last errors, that fail a backup or a restore before its program runs.
+	// They are no data. The first that matches a line counts.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=16

@@ -127,8 +127,28 @@ func TestRedisTasks(t *testing.T) {
 				g.Expect(result.Reason).To(Equal(v1alpha1.ReasonLoadFailed), "nobody knows what it holds")
 				// The client can be cut off before it reads why.
 				g.Expect(result.Message).To(Or(ContainSubstring("protected mode"), ContainSubstring("onnection")))
+				g.Expect(result.Message).NotTo(ContainSubstring("refuses the login"))
 				g.Expect(result.Components[0].TargetUntouched).To(BeTrue())
 			}
+		}
+	})
+
+	t.Run("a server without a connection left", func(t *testing.T) {
+		to := startRedis(t)
+		to.must(to.redis("CONFIG", "SET", "maxclients", "1"))
+		taken, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", to.port))
+		NewWithT(t).Expect(err).NotTo(HaveOccurred())
+		defer func() { _ = taken.Close() }()
+		for _, does := range []func() string{
+			func() string { return base.on(to).backup(p, "full").Message },
+			func() string { return base.on(to).restore(p, made).Message },
+			func() string { return base.on(to).confirmed().restore(p, made).Message },
+		} {
+			NewWithT(t).Eventually(func(g Gomega) {
+				says := does()
+				g.Expect(says).NotTo(ContainSubstring("refuses the login"))
+				g.Expect(says).To(ContainSubstring("max number of clients reached"))
+			}).WithTimeout(time.Minute).Should(Succeed(), "the client can be cut off before it reads why")
 		}
 	})
 
