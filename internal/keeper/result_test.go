@@ -66,7 +66,8 @@ func TestResultOf(t *testing.T) {
 		},
 		"it could not start": {
 			observe.Observation{
-				State: observe.StateFailed, Reason: v1alpha1.ReasonOutOfMemory, Message: "raise the limit", NotStarted: true,
+				State: observe.StateFailed, Reason: v1alpha1.ReasonOutOfMemory, Message: "raise the limit",
+				NotStarted: true,
 			},
 			failed(v1alpha1.ReasonJobFailed, "raise the limit"),
 		},

@@ -15,9 +15,9 @@ import (
 )
 
 // pings is how often a connection sends something while a command runs, so that nothing on the way takes it for idle:
-// balancers do after 20 seconds or more. client-go does each five seconds. The API server and the kubelet pass bytes on, and once
-// one of them can't pass on what comes from here, because the other side has ended well, it drops what that has said
-// last: the end of the command. So the fewer pings, the better.
+// balancers do after 20 seconds or more. client-go does each five seconds. The API server and the kubelet pass bytes
+// on, and once one of them can't pass on what comes from here, because the other side has ended well, it drops what
+// that has said last: the end of the command. So the fewer pings, the better.
 const pings = 15 * time.Second
 
 // RoundTripperFor returns what client-go's spdy.RoundTripperFor does, but with a ping each period; 0 means none.
