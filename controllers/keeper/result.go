@@ -37,7 +37,7 @@ func (r *Reconciler) writeResult(
 		if err != nil {
 			return err
 		}
-		w.Began = job.CreationTimestamp
+		w.Began, w.Alone = job.CreationTimestamp, len(t.Keep) == 1 && !o.NotStarted
 		scanned, err := r.writeScan(ctx, job, w, result)
 		if err != nil {
 			return err

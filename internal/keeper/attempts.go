@@ -3,6 +3,7 @@ package keeper
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -19,6 +20,8 @@ type Attempt struct {
 	Job string `json:"job"`
 	// Check is the number of components that the next check can have, because one took too long. 0 is no limit.
 	Check int `json:"check,omitempty"`
+	// Alone means that the next Job has no other Repository, because one took too much memory.
+	Alone bool `json:"alone,omitempty"`
 }
 
 // Ended is how the work of a Job in a Repository ended.
@@ -27,6 +30,8 @@ type Ended struct {
 	// TooMany is the number of components of a check that took too long, and Verified that of a check that did not.
 	// Both are 0 if the work was no check.
 	TooMany, Verified int
+	// Alone means that the Job was killed for its memory, in this Repository or in another one.
+	Alone bool
 }
 
 // limit returns how many components the next check can have, if the last one could have as many as before. A check that
@@ -99,11 +104,23 @@ func (a Attempts) Ready(all []Work, now time.Time) (due []Work, next time.Time) 
 	return limitToJob(due), next
 }
 
+// Apart returns the first work that must have a Job for itself, or all if there is none such. The others come with the
+// next Job.
+func (a Attempts) Apart(work []Work) []Work {
+	i := slices.IndexFunc(work, func(w Work) bool { return a[w.Repository.Name].Alone })
+	if i < 0 {
+		return work
+	}
+	return work[i : i+1]
+}
+
 // Count counts the failures and successes of a Job that ended at a time. It can be called again for the same Job.
 func (a Attempts) Count(job string, at metav1.Time, ended map[string]Ended) {
 	for repository, e := range ended {
 		before := a[repository]
-		next := Attempt{At: at, Job: job, Check: e.limit(before.Check)}
+		next := Attempt{
+			At: at, Job: job, Check: e.limit(before.Check), Alone: e.Alone || e.Failed && before.Alone,
+		}
 		if before.Job == job {
 			next = before
 		}

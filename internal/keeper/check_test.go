@@ -328,3 +328,26 @@ func TestVerdictOnTheRepository(t *testing.T) {
 		})
 	}
 }
+
+// One Repository whose check takes too much memory must not keep the keeper from all others.
+func TestWhoTookTooMuchMemoryWorksAlone(t *testing.T) {
+	g, a := NewWithT(t), Attempts{}
+	var work []Work
+	for _, name := range []string{"a", "b", "c"} {
+		work = append(work, Work{Repository: &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Name: name}}})
+	}
+	g.Expect(a.Apart(work)).To(HaveLen(3))
+	count := func(job string, ended map[string]Ended) { a.Count(job, metav1.NewTime(start), ended) }
+	count("1", map[string]Ended{"b": {Failed: true, Alone: true}, "c": {Failed: true, Alone: true}})
+	text, err := a.Encode()
+	g.Expect(err).NotTo(HaveOccurred())
+	a = ParseAttempts(text)
+	g.Expect(a.Apart(work)).To(Equal(work[1:2]))
+	count("2", map[string]Ended{"b": {Failed: true}})
+	g.Expect(a.Apart(work)).To(Equal(work[1:2]), "another failure tells nothing of its memory")
+	count("3", map[string]Ended{"b": {}})
+	g.Expect(a.Apart(work)).To(Equal(work[2:]))
+	count("4", map[string]Ended{"c": {}})
+	g.Expect(a.Apart(work)).To(HaveLen(3))
+	g.Expect(a).To(BeEmpty())
+}

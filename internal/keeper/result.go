@@ -29,11 +29,8 @@ func ResultOf(o observe.Observation, i int) task.ComponentResult {
 		}
 	}
 	reason := reasonOf(o.Reason)
-	switch {
-	case o.State == observe.StateSucceeded:
+	if o.State == observe.StateSucceeded {
 		reason = v1alpha1.ReasonFailed
-	case o.NotStarted: // No check took the memory that was missing: see Work.TriedCheck.
-		reason = v1alpha1.ReasonJobFailed
 	}
 	return task.ComponentResult{
 		Outcome: task.OutcomeFailed, Reason: reason,
@@ -100,14 +97,15 @@ func (w *Work) TriedCheck(result task.ComponentResult) bool {
 	}
 }
 
-// outOfMemory reports whether a keeper that had nothing but a check to do was killed for the memory that it took.
+// outOfMemory reports whether a keeper that had nothing but this check to do was killed for the memory that it took.
 func (w *Work) outOfMemory(result task.ComponentResult) bool {
-	return w.Checks && w.Maintain == "" && result.Check == nil && result.Reason == v1alpha1.ReasonOutOfMemory
+	return w.Alone && w.Checks && w.Maintain == "" && !w.Removes() && w.Scan == "" && result.Check == nil &&
+		result.Reason == v1alpha1.ReasonOutOfMemory
 }
 
 // Ended returns how the work ended.
 func (w *Work) Ended(result task.ComponentResult) Ended {
-	out := Ended{Failed: result.Outcome != task.OutcomeSucceeded}
+	out := Ended{Failed: result.Outcome != task.OutcomeSucceeded, Alone: result.Reason == v1alpha1.ReasonOutOfMemory}
 	switch {
 	case !w.Checks:
 	case result.Check != nil && result.Check.Reason == v1alpha1.ReasonDeadlineExceeded, w.outOfMemory(result):

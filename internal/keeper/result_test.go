@@ -64,13 +64,6 @@ func TestResultOf(t *testing.T) {
 			},
 			failed("OOMKilled", "it ran out of memory"),
 		},
-		"it could not start": {
-			observe.Observation{
-				State: observe.StateFailed, Reason: v1alpha1.ReasonOutOfMemory, Message: "raise the limit",
-				NotStarted: true,
-			},
-			failed(v1alpha1.ReasonJobFailed, "raise the limit"),
-		},
 		"the Job succeeded and reports nothing": {
 			observe.Observation{State: observe.StateSucceeded, Reason: "Completed"},
 			failed(v1alpha1.ReasonFailed, "the keeper reported no result"),
@@ -230,14 +223,24 @@ func TestTriedCheck(t *testing.T) {
 			task.ComponentResult{Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonDeadlineExceeded}, false,
 		},
 	} {
-		w := Work{Checks: true}
+		w := Work{Checks: true, Alone: true}
 		NewWithT(t).Expect(w.TriedCheck(c.result)).To(Equal(c.tried), name)
 		w.Checks = false
 		NewWithT(t).Expect(w.TriedCheck(c.result)).To(BeFalse(), "no check belongs to it")
 	}
 	killed := task.ComponentResult{Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonOutOfMemory}
-	w := Work{Checks: true, Check: make([]task.Checked, 10)}
-	NewWithT(t).Expect(w.Ended(killed)).To(Equal(Ended{Failed: true, TooMany: 10}), "the next one is smaller")
-	w.Maintain = task.MaintainFull
-	NewWithT(t).Expect(w.TriedCheck(killed)).To(BeFalse(), "the maintenance can have taken it")
+	check := Work{Checks: true, Check: make([]task.Checked, 10), Alone: true}
+	NewWithT(t).Expect(check.Ended(killed)).To(Equal(Ended{Failed: true, TooMany: 10, Alone: true}),
+		"the next one is smaller")
+	for who, more := range map[string]func(w *Work){
+		"the maintenance":    func(w *Work) { w.Maintain = task.MaintainFull },
+		"the removal":        func(w *Work) { w.Snapshots = make([]*v1alpha1.Snapshot, 1) },
+		"the scan":           func(w *Work) { w.Scan = "now" },
+		"another Repository": func(w *Work) { w.Alone = false },
+	} {
+		w := check
+		more(&w)
+		NewWithT(t).Expect(w.TriedCheck(killed)).To(BeFalse(), who+" can have taken it")
+		NewWithT(t).Expect(w.Ended(killed)).To(Equal(Ended{Failed: true, Alone: true}), who)
+	}
 }

@@ -1,0 +1,76 @@
+package keeper_test
+
+import (
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/keeper"
+	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
+)
+
+// Nobody knows which of several Repositories took the memory of a keeper. So no check counts as tried, and each
+// Repository gets a Job for itself.
+func TestAKeeperThatWasKilledForItsMemoryWorksInOneRepositoryAtATime(t *testing.T) {
+	t.Parallel()
+	g, s := NewWithT(t), newShop(t)
+	of := func(r *v1alpha1.Repository) *shop {
+		return &shop{t: t, namespace: s.namespace, storage: s.storage, repository: r}
+	}
+	first, other := of(s.newRepository("first")), of(s.newRepository("other"))
+	first.dueFor(task.MaintainQuick)
+	busy, _ := s.job()
+	older := s.moved()
+	other.dueFor(task.MaintainFull)
+	s.did(busy, "")
+
+	killed := kubelet.Report(task.Result{
+		Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonOutOfMemory, Message: "killed",
+	})
+	job, keep := s.job(busy)
+	g.Expect(keep.Keep).To(HaveLen(2))
+	kubelet.Finish(t, bed.Client, job, killed, now.Now())
+	gone(t, job, "the Job has ended")
+	bed.Quiet(t, s.namespace)
+	s.expectRetention(s.repository, v1alpha1.ReasonNotChecked, "or until eight days after one was tried")
+
+	lease := leaseOf(t, job)
+	bed.Edit(t, lease, func() { // as if it was an hour ago
+		attempts := keeper.ParseAttempts(lease.Annotations[v1alpha1.AnnotationAttempts])
+		for name, a := range attempts {
+			a.At = metav1.NewTime(now.Now().Add(-time.Hour))
+			attempts[name] = a
+		}
+		var err error
+		lease.Annotations[v1alpha1.AnnotationAttempts], err = attempts.Encode()
+		g.Expect(err).NotTo(HaveOccurred())
+	})
+	_, err := keepers.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKey{
+		Namespace: s.namespace, Name: client.ObjectKeyFromObject(s.storage).String(),
+	}})
+	g.Expect(err).NotTo(HaveOccurred())
+
+	worked := map[string]bool{}
+	for range 2 {
+		job, keep = s.job(job)
+		g.Expect(keep.Keep).To(HaveLen(1))
+		name := keep.Keep[0].Repository.Name
+		if worked[name] = true; name == s.repository.Name {
+			kubelet.Finish(t, bed.Client, job, killed, now.Now())
+		} else {
+			s.did(job, "")
+		}
+	}
+	g.Expect(worked).To(Equal(map[string]bool{"web": true, "other": true}))
+	s.expectRetention(s.repository, v1alpha1.ReasonNotChecked, "but at most until")
+	expectKept(t, older)
+	bed.Eventually(t, s.repository, func(g Gomega) {
+		g.Expect(s.repository.Status.CheckTriedTime).NotTo(BeNil())
+	}, "its own check took the memory")
+}
