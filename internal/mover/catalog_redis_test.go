@@ -1,6 +1,7 @@
 package mover_test
 
 import (
+	"bufio"
 	"fmt"
 	"net"
 	"os"
@@ -136,9 +137,14 @@ func TestRedisTasks(t *testing.T) {
 	t.Run("a server without a connection left", func(t *testing.T) {
 		to := startRedis(t)
 		to.must(to.redis("CONFIG", "SET", "maxclients", "1"))
-		taken, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", to.port))
-		NewWithT(t).Expect(err).NotTo(HaveOccurred())
-		defer func() { _ = taken.Close() }()
+		NewWithT(t).Eventually(func(g Gomega) {
+			taken, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", to.port))
+			g.Expect(err).NotTo(HaveOccurred())
+			t.Cleanup(func() { _ = taken.Close() })
+			_, err = taken.Write([]byte("PING\r\n"))
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(bufio.NewReader(taken).ReadString('\n')).To(HavePrefix("-NOAUTH"))
+		}).WithTimeout(time.Minute).Should(Succeed(), "the only connection is taken")
 		for _, does := range []func() string{
 			func() string { return base.on(to).backup(p, "full").Message },
 			func() string { return base.on(to).restore(p, made).Message },

@@ -102,6 +102,7 @@ func (s *databaseServer) writesNothing() (write func()) {
 		"SELECT pid FROM pg_stat_activity WHERE backend_type = 'background writer'"))))
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(syscall.Kill(pid, syscall.SIGSTOP)).To(Succeed())
+	s.must(s.psql("postgres", "CHECKPOINT")) // What it wrote last can still be in memory.
 	write = sync.OnceFunc(func() { _ = syscall.Kill(pid, syscall.SIGCONT) })
 	s.t.Cleanup(write) // a process that is held does not end with its server
 	return write
