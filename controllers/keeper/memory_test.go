@@ -28,6 +28,8 @@ func TestAKeeperThatWasKilledForItsMemoryWorksInOneRepositoryAtATime(t *testing.
 	busy, _ := s.job()
 	older := s.moved()
 	other.dueFor(task.MaintainFull)
+	bed.Cached(t, s.repository)
+	bed.Cached(t, other.repository)
 	s.did(busy, "")
 
 	killed := kubelet.Report(task.Result{
