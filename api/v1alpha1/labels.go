@@ -179,8 +179,8 @@ const (
 	// AnnotationGiveUp on a BackupStorage, Repository or Snapshot that is being deleted, with the UID of the object as
 	// its value, gives up the removal of its data and lets the object go. The data stays in the backend.
 	AnnotationGiveUp = Group + "/give-up"
-	// AnnotationAttempts on the Lease of a keeper is the number of failed Jobs in a row, and of components that a check
-	// has time for.
+	// AnnotationAttempts on the Lease of a keeper is the number of failed Jobs in a row, of components that a check has
+	// time for, and whether a Repository needs a Job of its own.
 	AnnotationAttempts = Group + "/attempts"
 	// AnnotationShared on an encryption Secret in a BackupStorage's namespace, with the value "true", allows its use in
 	// the namespaces that the storage's usagePolicy allows. Those namespaces get the password.

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+	batchv1 "k8s.io/api/batch/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -12,6 +13,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/keeper"
 	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/testbed"
 	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 )
 
@@ -53,10 +55,16 @@ func TestAKeeperThatWasKilledForItsMemoryWorksInOneRepositoryAtATime(t *testing.
 		lease.Annotations[v1alpha1.AnnotationAttempts], err = attempts.Encode()
 		g.Expect(err).NotTo(HaveOccurred())
 	})
-	_, err := keepers.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKey{
-		Namespace: s.namespace, Name: client.ObjectKeyFromObject(s.storage).String(),
-	}})
-	g.Expect(err).NotTo(HaveOccurred())
+	g.Eventually(func(g Gomega) { // now stands still: nothing is due again
+		_, err := keepers.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKey{
+			Namespace: s.namespace, Name: client.ObjectKeyFromObject(s.storage).String(),
+		}})
+		g.Expect(err).NotTo(HaveOccurred())
+		var jobs batchv1.JobList
+		g.Expect(bed.Client.List(t.Context(), &jobs, client.InNamespace(s.namespace),
+			client.HasLabels{v1alpha1.LabelKeeper})).To(Succeed())
+		g.Expect(jobs.Items).NotTo(BeEmpty())
+	}, testbed.Patience, testbed.Interval).Should(Succeed(), "the next Job begins")
 
 	worked := map[string]bool{}
 	for range 2 {

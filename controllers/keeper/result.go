@@ -37,7 +37,7 @@ func (r *Reconciler) writeResult(
 		if err != nil {
 			return err
 		}
-		w.Began, w.Alone = job.CreationTimestamp, len(t.Keep) == 1 && !o.NotStarted
+		w.Began, w.OnlyCheck = job.CreationTimestamp, keeper.OnlyCheck(t, o)
 		scanned, err := r.writeScan(ctx, job, w, result)
 		if err != nil {
 			return err

@@ -54,7 +54,7 @@ func (r *Reconciler) start(
 	if len(usable) == 0 {
 		return ctrl.Result{RequeueAfter: storageInterval}, nil
 	}
-	usable = lease.attempts.Apart(usable)
+	usable = lease.attempts.Apart(usable, r.Clock.Now())
 	if slices.ContainsFunc(usable, func(w keeper.Work) bool { return w.Scan != "" }) {
 		if err := r.removePages(ctx, p.namespace, p.name()); err != nil { // of a Job that somebody deleted
 			return ctrl.Result{}, err

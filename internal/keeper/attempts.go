@@ -3,7 +3,6 @@ package keeper
 import (
 	"encoding/json"
 	"fmt"
-	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -20,7 +19,8 @@ type Attempt struct {
 	Job string `json:"job"`
 	// Check is the number of components that the next check can have, because one took too long. 0 is no limit.
 	Check int `json:"check,omitempty"`
-	// Alone means that the next Job has no other Repository, because one took too much memory.
+	// Alone means that the next Job has no other Repository, because one took too much memory, and no check beside
+	// other work.
 	Alone bool `json:"alone,omitempty"`
 }
 
@@ -30,7 +30,7 @@ type Ended struct {
 	// TooMany is the number of components of a check that took too long, and Verified that of a check that did not.
 	// Both are 0 if the work was no check.
 	TooMany, Verified int
-	// Alone means that the Job was killed for its memory, in this Repository or in another one.
+	// Alone means that the Job had too little memory, in this Repository or in another one.
 	Alone bool
 }
 
@@ -99,19 +99,31 @@ func (a Attempts) Ready(all []Work, now time.Time) (due []Work, next time.Time) 
 		}
 		w.removesFirst = f.Count%2 == 1
 		w.Check = atMost(f.Check, w.Check)
+		if f.Alone && w.Maintain == "" && (w.Removes() || w.Scan != "") {
+			w.Check, w.Checks = nil, false // It comes with the next Job, alone.
+		}
 		due = append(due, w)
 	}
 	return limitToJob(due), next
 }
 
-// Apart returns the first work that must have a Job for itself, or all if there is none such. The others come with the
-// next Job.
-func (a Attempts) Apart(work []Work) []Work {
-	i := slices.IndexFunc(work, func(w Work) bool { return a[w.Repository.Name].Alone })
-	if i < 0 {
-		return work
+// Apart returns what one Job can do of this work, which is not empty: work that must have a Job for itself, or all of
+// the other. Chance decides, because a Job can take longer than the longest wait for a retry: a fixed order would let
+// some wait for ever.
+func (a Attempts) Apart(work []Work, now time.Time) []Work {
+	var jobs [][]Work
+	var together []Work
+	for i, w := range work {
+		if a[w.Repository.Name].Alone {
+			jobs = append(jobs, work[i:i+1])
+		} else {
+			together = append(together, w)
+		}
 	}
-	return work[i : i+1]
+	if len(together) > 0 {
+		jobs = append(jobs, together)
+	}
+	return jobs[now.Unix()%int64(len(jobs))]
 }
 
 // Count counts the failures and successes of a Job that ended at a time. It can be called again for the same Job.

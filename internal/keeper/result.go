@@ -88,7 +88,7 @@ func (w *Work) TriedCheck(result task.ComponentResult) bool {
 	case !w.Checks:
 		return false
 	case w.outOfMemory(result):
-		return true
+		return w.OnlyCheck
 	case step == nil:
 		return result.Outcome == task.OutcomeSucceeded
 	default:
@@ -97,10 +97,21 @@ func (w *Work) TriedCheck(result task.ComponentResult) bool {
 	}
 }
 
-// outOfMemory reports whether a keeper that had nothing but this check to do was killed for the memory that it took.
+// outOfMemory reports whether a keeper that had no maintenance to do was killed for its memory. The check can have
+// taken it.
 func (w *Work) outOfMemory(result task.ComponentResult) bool {
-	return w.Alone && w.Checks && w.Maintain == "" && !w.Removes() && w.Scan == "" && result.Check == nil &&
-		result.Reason == v1alpha1.ReasonOutOfMemory
+	return w.Checks && w.Maintain == "" && result.Check == nil && result.Reason == v1alpha1.ReasonOutOfMemory
+}
+
+// OnlyCheck reports whether a Job with this task has begun to work, and had nothing to do but a check in one
+// Repository. A Job reports at its end what it did, so of any other one that was killed nobody knows what took its
+// memory.
+func OnlyCheck(t *task.Task, o observe.Observation) bool {
+	if len(t.Keep) != 1 || o.NotStarted {
+		return false
+	}
+	k := &t.Keep[0]
+	return len(k.Check) > 0 && k.Maintain == "" && len(k.Remove) == 0 && !k.Wipe && k.Scan == ""
 }
 
 // Ended returns how the work ended.

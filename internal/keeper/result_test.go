@@ -223,24 +223,44 @@ func TestTriedCheck(t *testing.T) {
 			task.ComponentResult{Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonDeadlineExceeded}, false,
 		},
 	} {
-		w := Work{Checks: true, Alone: true}
+		w := Work{Checks: true, OnlyCheck: true}
 		NewWithT(t).Expect(w.TriedCheck(c.result)).To(Equal(c.tried), name)
 		w.Checks = false
 		NewWithT(t).Expect(w.TriedCheck(c.result)).To(BeFalse(), "no check belongs to it")
 	}
 	killed := task.ComponentResult{Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonOutOfMemory}
-	check := Work{Checks: true, Check: make([]task.Checked, 10), Alone: true}
-	NewWithT(t).Expect(check.Ended(killed)).To(Equal(Ended{Failed: true, TooMany: 10, Alone: true}),
+	w := Work{Checks: true, Check: make([]task.Checked, 10)}
+	NewWithT(t).Expect(w.TriedCheck(killed)).To(BeFalse(), "something else can have taken it")
+	NewWithT(t).Expect(w.Ended(killed)).To(Equal(Ended{Failed: true, TooMany: 10, Alone: true}),
 		"the next one is smaller")
-	for who, more := range map[string]func(w *Work){
-		"the maintenance":    func(w *Work) { w.Maintain = task.MaintainFull },
-		"the removal":        func(w *Work) { w.Snapshots = make([]*v1alpha1.Snapshot, 1) },
-		"the scan":           func(w *Work) { w.Scan = "now" },
-		"another Repository": func(w *Work) { w.Alone = false },
+	w.OnlyCheck, w.Maintain = true, task.MaintainFull
+	NewWithT(t).Expect(w.TriedCheck(killed)).To(BeFalse(), "the maintenance can have taken it")
+}
+
+// A check counts as tried only if nothing else can have taken the memory of its keeper.
+func TestOnlyCheck(t *testing.T) {
+	started := observe.Observation{State: observe.StateFailed, Reason: v1alpha1.ReasonOutOfMemory}
+	for name, tt := range map[string]struct {
+		change func(t *task.Task, o *observe.Observation)
+		want   bool
+	}{
+		"a check": {func(*task.Task, *observe.Observation) {}, true},
+		"a maintenance": {
+			func(t *task.Task, _ *observe.Observation) { t.Keep[0].Maintain = task.MaintainFull }, false,
+		},
+		"a removal": {
+			func(t *task.Task, _ *observe.Observation) { t.Keep[0].Remove = make([]task.Removed, 1) }, false,
+		},
+		"a scan":           {func(t *task.Task, _ *observe.Observation) { t.Keep[0].Scan = "now" }, false},
+		"a wipe":           {func(t *task.Task, _ *observe.Observation) { t.Keep[0].Wipe = true }, false},
+		"nothing to check": {func(t *task.Task, _ *observe.Observation) { t.Keep[0].Check = nil }, false},
+		"another Repository": {
+			func(t *task.Task, _ *observe.Observation) { t.Keep = append(t.Keep, t.Keep[0]) }, false,
+		},
+		"it never started": {func(_ *task.Task, o *observe.Observation) { o.NotStarted = true }, false},
 	} {
-		w := check
-		more(&w)
-		NewWithT(t).Expect(w.TriedCheck(killed)).To(BeFalse(), who+" can have taken it")
-		NewWithT(t).Expect(w.Ended(killed)).To(Equal(Ended{Failed: true, Alone: true}), who)
+		k, o := task.Task{Keep: []task.Keep{{Check: make([]task.Checked, 2)}}}, started
+		tt.change(&k, &o)
+		NewWithT(t).Expect(OnlyCheck(&k, o)).To(Equal(tt.want), name)
 	}
 }

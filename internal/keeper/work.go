@@ -33,8 +33,8 @@ type Work struct {
 	Scan string
 	// Began is when the Job that does the work was created.
 	Began metav1.Time
-	// Alone means that the Job was started, and had no other Repository: what it did, it did here.
-	Alone bool
+	// OnlyCheck means that the Job has begun to work, and had nothing to do but this check.
+	OnlyCheck bool
 
 	// removesFirst lets removals take the room of checks: it changes with each failure in a row.
 	removesFirst bool
