@@ -54,14 +54,14 @@ func (r *Reconciler) start(
 	if len(usable) == 0 {
 		return ctrl.Result{RequeueAfter: storageInterval}, nil
 	}
-	usable = lease.attempts.Apart(usable, r.Clock.Now())
-	if slices.ContainsFunc(usable, func(w keeper.Work) bool { return w.Scan != "" }) {
+	next := lease.attempts.Apart(usable, r.Clock.Now())
+	if slices.ContainsFunc(next, func(w keeper.Work) bool { return w.Scan != "" }) {
 		if err := r.removePages(ctx, p.namespace, p.name()); err != nil { // of a Job that somebody deleted
 			return ctrl.Result{}, err
 		}
 	}
-	if job, err = r.build(ctx, p, storage, lease, usable); err == nil {
-		err = r.create(ctx, job, usable)
+	if job, err = r.build(ctx, p, storage, lease, next); err == nil {
+		err = r.create(ctx, job, next)
 	}
 	if refusal := movers.RefusalOf(movers.AsDenial(err)); refusal != nil {
 		return r.refused(ctx, p, usable, refusal)

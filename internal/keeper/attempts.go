@@ -19,8 +19,8 @@ type Attempt struct {
 	Job string `json:"job"`
 	// Check is the number of components that the next check can have, because one took too long. 0 is no limit.
 	Check int `json:"check,omitempty"`
-	// Alone means that the next Job has no other Repository, because one took too much memory, and no check beside
-	// other work.
+	// Alone means that the next Job has no other Repository, and no check without maintenance beside other work,
+	// because one took too much memory. It ends with a check that succeeds.
 	Alone bool `json:"alone,omitempty"`
 }
 
@@ -30,8 +30,10 @@ type Ended struct {
 	// TooMany is the number of components of a check that took too long, and Verified that of a check that did not.
 	// Both are 0 if the work was no check.
 	TooMany, Verified int
-	// Alone means that the Job had too little memory, in this Repository or in another one.
-	Alone bool
+	// Checked means that the work had a check.
+	Checked bool
+	// Killed means that the Job took too much memory, in this Repository or in another one.
+	Killed bool
 }
 
 // limit returns how many components the next check can have, if the last one could have as many as before. A check that
@@ -99,12 +101,24 @@ func (a Attempts) Ready(all []Work, now time.Time) (due []Work, next time.Time) 
 		}
 		w.removesFirst = f.Count%2 == 1
 		w.Check = atMost(f.Check, w.Check)
-		if f.Alone && w.Maintain == "" && (w.Removes() || w.Scan != "") {
-			w.Check, w.Checks = nil, false // It comes with the next Job, alone.
+		if f.Alone && w.Checks && w.Maintain == "" {
+			w.takeTurns(f.Count)
 		}
 		due = append(due, w)
 	}
 	return limitToJob(due), next
+}
+
+// takeTurns leaves out the check, or else what is due beside it, by the number of failures in a row: neither puts off
+// the other for ever.
+func (w *Work) takeTurns(failures int) {
+	switch {
+	case !w.Removes() && w.Scan == "":
+	case failures%2 == 1:
+		w.Check, w.Checks = nil, false
+	default:
+		w.Snapshots, w.Scan = nil, ""
+	}
 }
 
 // Apart returns what one Job can do of this work, which is not empty: work that must have a Job for itself, or all of
@@ -131,7 +145,7 @@ func (a Attempts) Count(job string, at metav1.Time, ended map[string]Ended) {
 	for repository, e := range ended {
 		before := a[repository]
 		next := Attempt{
-			At: at, Job: job, Check: e.limit(before.Check), Alone: e.Alone || e.Failed && before.Alone,
+			At: at, Job: job, Check: e.limit(before.Check), Alone: e.Killed || before.Alone && (e.Failed || !e.Checked),
 		}
 		if before.Job == job {
 			next = before
@@ -142,7 +156,7 @@ func (a Attempts) Count(job string, at metav1.Time, ended map[string]Ended) {
 		case before.Job != job:
 			next.Count = before.Count + 1
 		}
-		if a[repository] = next; next.Count == 0 && next.Check == 0 {
+		if a[repository] = next; next.Count == 0 && next.Check == 0 && !next.Alone {
 			delete(a, repository)
 		}
 	}

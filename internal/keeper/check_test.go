@@ -2,7 +2,6 @@ package keeper
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -327,67 +326,5 @@ func TestVerdictOnTheRepository(t *testing.T) {
 			v, _ := w.Verdict(task.ComponentResult{Verified: 1})
 			g.Expect(v.Whole(append(tt.others, a), tt.checkedWhole, w.Began, start.Add(3*time.Hour))).To(Equal(tt.want))
 		})
-	}
-}
-
-// Work that takes too much memory must not keep the keeper from all other.
-func TestWhoTookTooMuchMemoryWorksAlone(t *testing.T) {
-	g, a := NewWithT(t), Attempts{}
-	var work []Work
-	for _, name := range []string{"a", "b", "c", "d"} {
-		work = append(work, Work{Repository: &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Name: name}}})
-	}
-	jobs := func() (names []string) {
-		for second := range 60 {
-			name := ""
-			for _, w := range a.Apart(work, start.Add(time.Duration(second)*time.Second)) {
-				name += w.Repository.Name
-			}
-			if !slices.Contains(names, name) {
-				names = append(names, name)
-			}
-		}
-		return names
-	}
-	g.Expect(jobs()).To(ConsistOf("abcd"))
-	count := func(job string, ended map[string]Ended) { a.Count(job, metav1.NewTime(start), ended) }
-	count("1", map[string]Ended{"b": {Failed: true, Alone: true}, "c": {Failed: true, Alone: true}})
-	text, err := a.Encode()
-	g.Expect(err).NotTo(HaveOccurred())
-	a = ParseAttempts(text)
-	g.Expect(jobs()).To(ConsistOf("b", "c", "ad"), "none waits for ever")
-	count("2", map[string]Ended{"b": {Failed: true}})
-	g.Expect(jobs()).To(ConsistOf("b", "c", "ad"), "another failure tells nothing of its memory")
-	count("3", map[string]Ended{"b": {}})
-	g.Expect(jobs()).To(ConsistOf("c", "abd"))
-	count("4", map[string]Ended{"c": {}})
-	g.Expect(jobs()).To(ConsistOf("abcd"))
-	g.Expect(a).To(BeEmpty())
-}
-
-// A Job that is killed forgets what it has removed: beside a check that takes too much memory, no removal would end.
-func TestACheckThatTookTooMuchMemoryComesAfterOtherWork(t *testing.T) {
-	later := start.Add(2 * time.Hour)
-	for name, tt := range map[string]struct {
-		change func(w *Work)
-		checks bool
-	}{
-		"nothing else": {func(*Work) {}, true},
-		"a removal":    {func(w *Work) { w.Snapshots = []*v1alpha1.Snapshot{{}} }, false},
-		"a scan":       {func(w *Work) { w.Scan = "now" }, false},
-		"a maintenance and a removal": {func(w *Work) {
-			w.Maintain, w.Snapshots = task.MaintainFull, []*v1alpha1.Snapshot{{}}
-		}, true},
-	} {
-		g, w := NewWithT(t), Work{Checks: true, Check: []task.Checked{component("s", "a")}}
-		w.Repository = &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Name: "web"}}
-		tt.change(&w)
-		for _, alone := range []bool{false, true} {
-			a := Attempts{"web": {Count: 1, At: metav1.NewTime(start), Alone: alone}}
-			due, _ := a.Ready([]Work{w}, later)
-			g.Expect(due).To(HaveLen(1), name)
-			g.Expect(due[0].Checks).To(Equal(tt.checks || !alone), name)
-			g.Expect(due[0].Check != nil).To(Equal(tt.checks || !alone), name)
-		}
 	}
 }

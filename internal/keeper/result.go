@@ -100,14 +100,18 @@ func (w *Work) TriedCheck(result task.ComponentResult) bool {
 // outOfMemory reports whether a keeper that had no maintenance to do was killed for its memory. The check can have
 // taken it.
 func (w *Work) outOfMemory(result task.ComponentResult) bool {
-	return w.Checks && w.Maintain == "" && result.Check == nil && result.Reason == v1alpha1.ReasonOutOfMemory
+	return w.Checks && w.Maintain == "" && result.Check == nil && w.killed(result)
 }
 
-// OnlyCheck reports whether a Job with this task has begun to work, and had nothing to do but a check in one
-// Repository. A Job reports at its end what it did, so of any other one that was killed nobody knows what took its
-// memory.
-func OnlyCheck(t *task.Task, o observe.Observation) bool {
-	if len(t.Keep) != 1 || o.NotStarted {
+// killed reports whether the keeper took more memory than it had.
+func (w *Work) killed(result task.ComponentResult) bool {
+	return result.Reason == v1alpha1.ReasonOutOfMemory && !w.NotStarted
+}
+
+// OnlyCheck reports whether a Job with this task had nothing to do but a check in one Repository. A Job reports at its
+// end what it did, so of any other one that was killed nobody knows what took its memory.
+func OnlyCheck(t *task.Task) bool {
+	if len(t.Keep) != 1 {
 		return false
 	}
 	k := &t.Keep[0]
@@ -116,7 +120,7 @@ func OnlyCheck(t *task.Task, o observe.Observation) bool {
 
 // Ended returns how the work ended.
 func (w *Work) Ended(result task.ComponentResult) Ended {
-	out := Ended{Failed: result.Outcome != task.OutcomeSucceeded, Alone: result.Reason == v1alpha1.ReasonOutOfMemory}
+	out := Ended{Failed: result.Outcome != task.OutcomeSucceeded, Checked: w.Checks, Killed: w.killed(result)}
 	switch {
 	case !w.Checks:
 	case result.Check != nil && result.Check.Reason == v1alpha1.ReasonDeadlineExceeded, w.outOfMemory(result):

@@ -231,36 +231,38 @@ func TestTriedCheck(t *testing.T) {
 	killed := task.ComponentResult{Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonOutOfMemory}
 	w := Work{Checks: true, Check: make([]task.Checked, 10)}
 	NewWithT(t).Expect(w.TriedCheck(killed)).To(BeFalse(), "something else can have taken it")
-	NewWithT(t).Expect(w.Ended(killed)).To(Equal(Ended{Failed: true, TooMany: 10, Alone: true}),
+	NewWithT(t).Expect(w.Ended(killed)).To(Equal(Ended{Failed: true, Checked: true, TooMany: 10, Killed: true}),
 		"the next one is smaller")
-	w.OnlyCheck, w.Maintain = true, task.MaintainFull
+	w.NotStarted = true
+	NewWithT(t).Expect(w.Ended(killed)).To(Equal(Ended{Failed: true, Checked: true}), "it took no memory")
+	w.OnlyCheck = true
+	NewWithT(t).Expect(w.TriedCheck(killed)).To(BeFalse(), "it never started")
+	w.NotStarted, w.Maintain = false, task.MaintainFull
 	NewWithT(t).Expect(w.TriedCheck(killed)).To(BeFalse(), "the maintenance can have taken it")
 }
 
 // A check counts as tried only if nothing else can have taken the memory of its keeper.
 func TestOnlyCheck(t *testing.T) {
-	started := observe.Observation{State: observe.StateFailed, Reason: v1alpha1.ReasonOutOfMemory}
 	for name, tt := range map[string]struct {
-		change func(t *task.Task, o *observe.Observation)
+		change func(t *task.Task)
 		want   bool
 	}{
-		"a check": {func(*task.Task, *observe.Observation) {}, true},
+		"a check": {func(*task.Task) {}, true},
 		"a maintenance": {
-			func(t *task.Task, _ *observe.Observation) { t.Keep[0].Maintain = task.MaintainFull }, false,
+			func(t *task.Task) { t.Keep[0].Maintain = task.MaintainFull }, false,
 		},
 		"a removal": {
-			func(t *task.Task, _ *observe.Observation) { t.Keep[0].Remove = make([]task.Removed, 1) }, false,
+			func(t *task.Task) { t.Keep[0].Remove = make([]task.Removed, 1) }, false,
 		},
-		"a scan":           {func(t *task.Task, _ *observe.Observation) { t.Keep[0].Scan = "now" }, false},
-		"a wipe":           {func(t *task.Task, _ *observe.Observation) { t.Keep[0].Wipe = true }, false},
-		"nothing to check": {func(t *task.Task, _ *observe.Observation) { t.Keep[0].Check = nil }, false},
+		"a scan":           {func(t *task.Task) { t.Keep[0].Scan = "now" }, false},
+		"a wipe":           {func(t *task.Task) { t.Keep[0].Wipe = true }, false},
+		"nothing to check": {func(t *task.Task) { t.Keep[0].Check = nil }, false},
 		"another Repository": {
-			func(t *task.Task, _ *observe.Observation) { t.Keep = append(t.Keep, t.Keep[0]) }, false,
+			func(t *task.Task) { t.Keep = append(t.Keep, t.Keep[0]) }, false,
 		},
-		"it never started": {func(_ *task.Task, o *observe.Observation) { o.NotStarted = true }, false},
 	} {
-		k, o := task.Task{Keep: []task.Keep{{Check: make([]task.Checked, 2)}}}, started
-		tt.change(&k, &o)
-		NewWithT(t).Expect(OnlyCheck(&k, o)).To(Equal(tt.want), name)
+		k := task.Task{Keep: []task.Keep{{Check: make([]task.Checked, 2)}}}
+		tt.change(&k)
+		NewWithT(t).Expect(OnlyCheck(&k)).To(Equal(tt.want), name)
 	}
 }

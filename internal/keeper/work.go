@@ -33,8 +33,10 @@ type Work struct {
 	Scan string
 	// Began is when the Job that does the work was created.
 	Began metav1.Time
-	// OnlyCheck means that the Job has begun to work, and had nothing to do but this check.
+	// OnlyCheck means that the Job had nothing to do but this check.
 	OnlyCheck bool
+	// NotStarted means that the Job was not started: it took no memory.
+	NotStarted bool
 
 	// removesFirst lets removals take the room of checks: it changes with each failure in a row.
 	removesFirst bool
