@@ -4,8 +4,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
 	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -83,4 +85,38 @@ func TestAKeeperThatWasKilledForItsMemoryWorksInOneRepositoryAtATime(t *testing.
 	bed.Eventually(t, s.repository, func(g Gomega) {
 		g.Expect(s.repository.Status.CheckTriedTime).NotTo(BeNil())
 	}, "its own check took the memory")
+}
+
+// With too little memory even to start, a keeper has not looked at anything, whoever raises the limit later.
+func TestACheckThatWasNotStartedWasNotTried(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	older := s.moved()
+	job, _ := s.job()
+	pod := kubelet.Start(t, bed.Client, job)
+	bed.EditStatus(t, pod, func() {
+		pod.Status.Phase = corev1.PodFailed
+		pod.Status.ContainerStatuses = []corev1.ContainerStatus{{
+			Name: task.Container, State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
+				ExitCode: 128, Reason: "StartError", Message: "container init was OOM-killed (memory limit too low?)",
+			}},
+		}}
+	})
+	bed.EditStatus(t, job, func() {
+		at := metav1.NewTime(now.Now())
+		job.Status.StartTime, job.Status.Failed = &at, 1
+		for _, kind := range []batchv1.JobConditionType{batchv1.JobFailureTarget, batchv1.JobFailed} {
+			job.Status.Conditions = append(job.Status.Conditions, batchv1.JobCondition{
+				Type: kind, Status: corev1.ConditionTrue, LastTransitionTime: at, Reason: "BackoffLimitExceeded",
+			})
+		}
+	})
+	bed.Eventually(t, s.repository, func(g Gomega) {
+		g.Expect(conditions.GetReason(s.repository, v1alpha1.ConditionChecked)).To(Equal(v1alpha1.ReasonOutOfMemory))
+		g.Expect(conditions.GetMessage(s.repository, v1alpha1.ConditionChecked)).
+			To(ContainSubstring("of the BackupStorage"))
+	}, "the check failed")
+	bed.Quiet(t, s.namespace)
+	s.expectRetention(s.repository, v1alpha1.ReasonNotChecked, "or until eight days after one was tried")
+	expectKept(t, older)
 }

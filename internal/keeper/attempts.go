@@ -20,7 +20,7 @@ type Attempt struct {
 	// Check is the number of components that the next check can have, because one took too long. 0 is no limit.
 	Check int `json:"check,omitempty"`
 	// Alone means that the next Job has no other Repository, and no check without maintenance beside other work,
-	// because one took too much memory. It ends with a check that succeeds.
+	// because one took too much memory. It ends with work and a check that succeed.
 	Alone bool `json:"alone,omitempty"`
 }
 
