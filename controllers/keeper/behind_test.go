@@ -6,7 +6,6 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -41,9 +40,7 @@ func TestWhatWasDoneIsNotDoneAgainForAnOldCache(t *testing.T) {
 		t.Helper()
 		cache.Client = bed.Manager.GetClient()
 		r := newKeepers(cache, bed.Manager.GetAPIReader(), now)
-		result, err := r.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKey{
-			Namespace: s.namespace, Name: s.storage.Namespace + "/" + s.storage.Name,
-		}})
+		result, err := r.Reconcile(t.Context(), s.request())
 		g := NewWithT(t)
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(result.RequeueAfter).To(And(BeNumerically(">", 0), BeNumerically("<", 10*time.Second)),
@@ -96,9 +93,7 @@ func TestARestoreThatTheCacheLacksHoldsWhatItReads(t *testing.T) {
 	bed.Cached(t, used)
 	r := newKeepers(unaware{bed.Manager.GetClient()}, bed.Manager.GetAPIReader(), now)
 	g.Eventually(func(g Gomega) {
-		result, err := r.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKey{
-			Namespace: s.namespace, Name: s.storage.Namespace + "/" + s.storage.Name,
-		}})
+		result, err := r.Reconcile(t.Context(), s.request())
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(result.RequeueAfter).To(Equal(time.Minute), "by then its cache knows")
 	}, "10s", "100ms").Should(Succeed())

@@ -209,9 +209,7 @@ func TestAJobThatDoesNotGoIsNamed(t *testing.T) {
 	g.Expect(bed.Client.Delete(t.Context(), job)).To(Succeed())
 	later := newKeepers(bed.Manager.GetClient(), bed.Manager.GetAPIReader(),
 		clocktesting.NewFakePassiveClock(time.Now().Add(time.Hour)))
-	request := ctrl.Request{NamespacedName: client.ObjectKey{
-		Namespace: s.namespace, Name: client.ObjectKeyFromObject(s.storage).String(),
-	}}
+	request := s.request()
 	g.Eventually(func(g Gomega) {
 		_, err := later.Reconcile(t.Context(), request)
 		g.Expect(err).NotTo(HaveOccurred())

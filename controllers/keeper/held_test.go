@@ -7,8 +7,6 @@ import (
 	. "github.com/onsi/gomega"
 	batchv1 "k8s.io/api/batch/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/task"
@@ -44,9 +42,7 @@ func (s *shop) expectHeld(held *v1alpha1.Snapshot, reason, message string) {
 	g := NewWithT(s.t)
 	bed.Cached(s.t, s.repository)
 	look := func() {
-		_, err := keepers.Reconcile(s.t.Context(), ctrl.Request{NamespacedName: client.ObjectKey{
-			Namespace: s.namespace, Name: client.ObjectKeyFromObject(s.storage).String(),
-		}})
+		_, err := keepers.Reconcile(s.t.Context(), s.request())
 		g.Expect(err).NotTo(HaveOccurred())
 	}
 	look()

@@ -9,7 +9,6 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -58,9 +57,7 @@ func TestAKeeperThatWasKilledForItsMemoryWorksInOneRepositoryAtATime(t *testing.
 		g.Expect(err).NotTo(HaveOccurred())
 	})
 	g.Eventually(func(g Gomega) { // now stands still: nothing is due again
-		_, err := keepers.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKey{
-			Namespace: s.namespace, Name: client.ObjectKeyFromObject(s.storage).String(),
-		}})
+		_, err := keepers.Reconcile(t.Context(), s.request())
 		g.Expect(err).NotTo(HaveOccurred())
 		var jobs batchv1.JobList
 		g.Expect(bed.Client.List(t.Context(), &jobs, client.InNamespace(s.namespace),

@@ -9,7 +9,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	clocktesting "k8s.io/utils/clock/testing"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -44,9 +43,7 @@ func TestAKeeperOnADeadNode(t *testing.T) {
 	look := func(after time.Duration) {
 		r := newKeepers(bed.Manager.GetClient(), bed.Manager.GetAPIReader(),
 			clocktesting.NewFakePassiveClock(time.Now().Add(after)))
-		_, err := r.Reconcile(ctx, ctrl.Request{NamespacedName: client.ObjectKey{
-			Namespace: s.namespace, Name: s.storage.Namespace + "/" + s.storage.Name,
-		}})
+		_, err := r.Reconcile(ctx, s.request())
 		g.Expect(err).NotTo(HaveOccurred())
 	}
 	look(5 * time.Minute)

@@ -135,7 +135,7 @@ func TestARefusedScanSaysWhyAndRunsLater(t *testing.T) {
 	s.noJob("a quota refuses it")
 
 	g.Expect(bed.Client.Delete(t.Context(), quota)).To(Succeed())
-	request := ctrl.Request{NamespacedName: client.ObjectKey{Namespace: s.namespace, Name: s.storage.Namespace + "/s3"}}
+	request := s.request()
 	job := &batchv1.Job{}
 	g.Eventually(func() error { // the API server looks at quotas in a cache of its own
 		// That of the manager tries again when its clock goes on.

@@ -8,7 +8,6 @@ import (
 	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -246,9 +245,7 @@ func TestNothingIsWrittenWhenNothingChanged(t *testing.T) {
 	g := NewWithT(t)
 	before := bed.Writes(s.namespace)
 	for range 3 {
-		_, err := keepers.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKey{
-			Namespace: s.namespace, Name: s.storage.Namespace + "/" + s.storage.Name,
-		}})
+		_, err := keepers.Reconcile(t.Context(), s.request())
 		g.Expect(err).NotTo(HaveOccurred())
 	}
 	g.Expect(bed.Writes(s.namespace)).To(Equal(before))

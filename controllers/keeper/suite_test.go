@@ -241,6 +241,13 @@ func (s *shop) job(not ...client.Object) (*batchv1.Job, task.Task) {
 	return job, t
 }
 
+// request returns the request for the keeper of the storage.
+func (s *shop) request() ctrl.Request {
+	return ctrl.Request{NamespacedName: client.ObjectKey{
+		Namespace: s.namespace, Name: client.ObjectKeyFromObject(s.storage).String(),
+	}}
+}
+
 // restores creates a restore of the Snapshot. The cache knows it afterwards.
 func (s *shop) restores(of *v1alpha1.Snapshot) *v1alpha1.RestoreSession {
 	s.t.Helper()

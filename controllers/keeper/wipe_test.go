@@ -8,7 +8,6 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -63,9 +62,7 @@ func TestAWipeWaitsForARestoreThatBeganLater(t *testing.T) {
 		},
 	}
 	bed.Create(t, restore, testbed.S3Key(s.storage.Namespace))
-	request := ctrl.Request{NamespacedName: client.ObjectKey{
-		Namespace: s.namespace, Name: client.ObjectKeyFromObject(s.storage).String(),
-	}}
+	request := s.request()
 	_, _ = keepers.Reconcile(t.Context(), request) // or the manager was faster
 	s.expectWiped(v1alpha1.ReasonInUse, "RestoreSession "+s.namespace+"/late reads it")
 	s.noJob("nothing is removed under a restore")
@@ -188,9 +185,7 @@ func TestAWipeWaitsForARestoreWhoseSnapshotIsGone(t *testing.T) {
 		bed.Quiet(t, s.namespace)
 		restoring(s, o)
 		bed.Create(t, testbed.S3Key(s.storage.Namespace))
-		request := ctrl.Request{NamespacedName: client.ObjectKey{
-			Namespace: s.namespace, Name: client.ObjectKeyFromObject(s.storage).String(),
-		}}
+		request := s.request()
 		_, _ = keepers.Reconcile(t.Context(), request) // or the manager was faster
 		waits(s)
 	})

@@ -8,8 +8,6 @@ import (
 	. "github.com/onsi/gomega"
 	batchv1 "k8s.io/api/batch/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/retention"
@@ -100,9 +98,7 @@ func (s *shop) expectNoPolls() {
 	s.t.Helper()
 	bed.Quiet(s.t, s.namespace)
 	keepers := newKeepers(bed.Manager.GetClient(), bed.Manager.GetAPIReader(), now)
-	result, err := keepers.Reconcile(s.t.Context(), ctrl.Request{NamespacedName: client.ObjectKey{
-		Namespace: s.namespace, Name: s.storage.Namespace + "/" + s.storage.Name,
-	}})
+	result, err := keepers.Reconcile(s.t.Context(), s.request())
 	g := NewWithT(s.t)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(result.RequeueAfter).To(BeNumerically(">", time.Hour), "what ends the wait wakes the keeper")
