@@ -40,12 +40,12 @@ func failed(c *batchv1.JobCondition, pod *corev1.Pod) Observation {
 	case o.Result != nil:
 		o.Reason, o.Message = reasonOf(o.Result), o.Result.Message
 	case failedStep(pod) != nil && fromOutside(pod) == "":
-		o.Reason, o.Message = stepFailure(pod, failedStep(pod))
-	case end != nil && outOfMemory(end) && isFunction(pod):
+		o.Reason, o.Message = v1alpha1.ReasonStepFailed, stepFailure(pod, failedStep(pod))
+	case end != nil && outOfMemory(pod, end) && isFunction(pod):
 		o.Reason, o.Message = v1alpha1.ReasonOutOfMemory,
 			"the Function's container needed more memory than its limit: raise "+
 				"runtimeSettings.resources.limits.memory of the Function"
-	case end != nil && outOfMemory(end):
+	case end != nil && outOfMemory(pod, end):
 		o.Reason, o.Message = v1alpha1.ReasonOutOfMemory,
 			"the mover needed more memory than its limit: raise "+memoryLimit(pod)
 	case pod == nil && c.Reason == batchv1.JobReasonPodFailurePolicy: // See moverjob: the only rule of its Jobs.
@@ -57,6 +57,8 @@ func failed(c *batchv1.JobCondition, pod *corev1.Pod) Observation {
 		o.Reason, o.Message = fromOutside(pod), outsideReasons[fromOutside(pod)]+inStep(pod)
 	case end != nil && isFunction(pod):
 		o.Message = fmt.Sprintf("the Function's container ended with exit code %d", end.ExitCode)
+	case o.NotStarted:
+		o.Message = "the container runtime could not start the mover: see the events of its pod while the pod exists"
 	case end != nil:
 		o.Reason, o.Message = ofExitCode(end.ExitCode)
 	}
@@ -128,7 +130,7 @@ func fromOutside(pod *corev1.Pod) string {
 	}
 	// With any other exit code, the mover had ended before the deletion.
 	if end := terminated(pod); end == nil || end.ExitCode == task.ExitCancelled || end.ExitCode == 137 ||
-		end.ExitCode == 143 {
+		end.ExitCode == 143 || end.Reason == startError {
 		return v1alpha1.ReasonPodDeleted
 	}
 	return ""
@@ -147,13 +149,48 @@ func terminated(pod *corev1.Pod) *corev1.ContainerStateTerminated {
 	return nil
 }
 
-// startError is the kubelet's reason of a container that the runtime could not start.
+// startError is containerd's reason of a container that could not be started. There is no log of it.
 const startError = "StartError"
 
-// outOfMemory reports whether a container needed more memory than its limit. If that is too low for the runtime itself
-// to start the container, as with huge pages, only the runtime's message says so.
-func outOfMemory(end *corev1.ContainerStateTerminated) bool {
-	return end.Reason == "OOMKilled" || end.Reason == startError && strings.Contains(end.Message, "OOM-killed")
+// tooLittleToStart lists what runtimes say about a memory limit that is too low for what they do themselves in a new
+// container, as it can be with huge pages.
+var tooLittleToStart = []string{
+	"OOM-killed",                             // runc
+	"unable to set memory limit",             // runc
+	"OOM: the memory limit could be too low", // crun
+}
+
+// diedAtStart lists what they say if the process died a moment later, when it was ready to be started.
+var diedAtStart = []string{
+	"cannot start a stopped process",            // the shim of containerd
+	"cannot start a container that has stopped", // runc
+	"container process is already dead",         // runc
+}
+
+// outOfMemory reports whether a container of a pod needed more memory than its limit.
+func outOfMemory(pod *corev1.Pod, end *corev1.ContainerStateTerminated) bool {
+	says := func(words string) bool { return strings.Contains(end.Message, words) }
+	switch {
+	case end.Reason != startError:
+		return end.Reason == "OOMKilled"
+	case fromOutside(pod) != "":
+		return false // Whoever ends a pod also kills what is about to start in it.
+	default:
+		return slices.ContainsFunc(tooLittleToStart, says) ||
+			slices.ContainsFunc(diedAtStart, says) && hasMemoryLimit(pod, end)
+	}
+}
+
+// hasMemoryLimit reports whether the container that ended so has a limit of memory.
+func hasMemoryLimit(pod *corev1.Pod, end *corev1.ContainerStateTerminated) bool {
+	for _, s := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
+		if s.State.Terminated != end {
+			continue
+		}
+		return slices.ContainsFunc(slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers),
+			func(c corev1.Container) bool { return c.Name == s.Name && !c.Resources.Limits.Memory().IsZero() })
+	}
+	return false
 }
 
 // memoryLimit returns the field that limits the memory of a mover.

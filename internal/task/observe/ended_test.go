@@ -2,12 +2,14 @@ package observe_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	. "github.com/onsi/gomega"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -146,5 +148,67 @@ func TestTheAdviceAboutMemoryNamesAFieldThatTheJobHas(t *testing.T) {
 			g.Expect(o.Message).To(HaveSuffix("its limit: raise "+field), label)
 			g.Expect(o.NotStarted).To(Equal(end.Reason == "StartError"), end.Reason)
 		}
+	}
+}
+
+// What the kernel kills while it is started has no log, only what the container runtime says.
+func TestAContainerThatWasNotStarted(t *testing.T) {
+	const stopped, lookedFor = "cannot start a stopped process: unknown", "exec: \"/mover\": no such file or directory"
+	limited := func(p *corev1.Pod) {
+		limit := corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("12Mi")}
+		has := corev1.ResourceRequirements{Limits: limit}
+		p.Spec.InitContainers = []corev1.Container{{Name: "app-export-0", Resources: has}}
+		p.Spec.Containers = []corev1.Container{
+			{Name: task.Container, Resources: has},
+			{Name: moverjob.FunctionContainerName, Resources: has},
+		}
+	}
+	drained := podCondition(corev1.DisruptionTarget, corev1.ConditionTrue, "EvictionByEvictionAPI")
+	deleted := func(p *corev1.Pod) { p.DeletionTimestamp = new(metav1.NewTime(began)) }
+	const memory, other = v1alpha1.ReasonOutOfMemory, v1alpha1.ReasonJobFailed
+	for message, tt := range map[string]struct {
+		pod    func(*corev1.Pod)
+		reason string
+	}{
+		"container init was OOM-killed (memory limit too low?): unknown":       {limited, memory},
+		"unable to set memory limit to 1000 (current usage: 1204224): unknown": {limited, memory},
+		"crun: the container exited: OOM: the memory limit could be too low":   {limited, memory},
+		"failed to start containerd task \"f797\": " + stopped:                 {limited, memory},
+		"cannot start a container that has stopped: unknown":                   {limited, memory},
+		"container process is already dead":                                    {limited, memory},
+		stopped:                                                                {func(*corev1.Pod) {}, other},
+		stopped + ", of another container's limit": {func(p *corev1.Pod) {
+			limited(p)
+			p.Spec.InitContainers[0].Name = "proxy-init"
+			p.Spec.Containers[0].Name, p.Spec.Containers[1].Name = "proxy", "added"
+		}, other},
+		lookedFor:                          {limited, other},
+		stopped + ", evicted":              {both(limited, drained), v1alpha1.ReasonEvicted},
+		"OOM-killed, evicted":              {both(limited, drained), v1alpha1.ReasonEvicted},
+		stopped + ", deleted":              {both(limited, deleted), v1alpha1.ReasonPodDeleted},
+		lookedFor + ", its pod is deleted": {both(limited, deleted), v1alpha1.ReasonPodDeleted},
+	} {
+		end := corev1.ContainerStateTerminated{ExitCode: 128, Reason: "StartError", Message: message}
+		g, job := NewWithT(t), jobWith(ended(batchv1.JobFailed, ""))
+		o := observe.Observe(job, []corev1.Pod{*podWith(both(podEnded(end), tt.pod))}, began)
+		g.Expect(o.Reason).To(Equal(tt.reason), message)
+		g.Expect(o.Message).NotTo(Or(ContainSubstring(message), ContainSubstring("log")), "there is no log")
+		g.Expect(o.NotStarted).To(BeTrue())
+		if tt.reason != memory && tt.reason != other {
+			continue
+		}
+		step := podWith(both(stepIs("app-export-0", corev1.ContainerState{Terminated: &end}), tt.pod))
+		o = observe.Observe(job, []corev1.Pod{*step}, began)
+		g.Expect(o.Reason).To(Equal(v1alpha1.ReasonStepFailed))
+		g.Expect(o.Message).To(HavePrefix("step app-export-0 of the task "))
+		g.Expect(o.Message).To(HaveSuffix("see: kubectl describe pod -n " + step.Namespace + " j-abcde"))
+		g.Expect(strings.Contains(o.Message, "raise")).To(Equal(tt.reason == memory), message)
+
+		function := podWith(both(podEnded(end), tt.pod))
+		function.Status.ContainerStatuses[0].Name = moverjob.FunctionContainerName
+		o = observe.Observe(job, []corev1.Pod{*function}, began)
+		g.Expect(o.NotStarted).To(BeTrue())
+		g.Expect(o.Reason).To(Equal(tt.reason), message)
+		g.Expect(strings.Contains(o.Message, "of the Function")).To(Equal(tt.reason == memory), message)
 	}
 }

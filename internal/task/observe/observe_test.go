@@ -68,6 +68,14 @@ func podEnded(end corev1.ContainerStateTerminated) func(*corev1.Pod) {
 	}
 }
 
+func both(fs ...func(*corev1.Pod)) func(*corev1.Pod) {
+	return func(p *corev1.Pod) {
+		for _, f := range fs {
+			f(p)
+		}
+	}
+}
+
 func message(t testing.TB, r task.Result) string {
 	t.Helper()
 	b, err := task.EncodeResult(r)
@@ -106,13 +114,6 @@ func TestObserve(t *testing.T) {
 	good := message(t, task.Result{Outcome: task.OutcomeSucceeded, Reason: v1alpha1.ReasonSucceeded})
 	bad := message(t, task.Result{Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonWrongPassword, Message: "m"})
 	running := func(p *corev1.Pod) { p.Status.Phase = corev1.PodRunning }
-	both := func(fs ...func(*corev1.Pod)) func(*corev1.Pod) {
-		return func(p *corev1.Pod) {
-			for _, f := range fs {
-				f(p)
-			}
-		}
-	}
 	stopped := message(t, task.Result{Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonCancelled, Message: "m"})
 	deleted := func(p *corev1.Pod) { p.DeletionTimestamp = new(metav1.NewTime(began)) }
 	disruption := func(reason string) func(*corev1.Pod) {

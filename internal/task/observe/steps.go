@@ -22,16 +22,21 @@ func failedStep(pod *corev1.Pod) *corev1.ContainerStatus {
 	return nil
 }
 
-// stepFailure returns the reason and message of a task that ended in a step before its mover. It does not repeat the
-// output of the step, which can name the user's files.
-func stepFailure(pod *corev1.Pod, s *corev1.ContainerStatus) (reason, message string) {
-	reason, what := v1alpha1.ReasonStepFailed, fmt.Sprintf("failed with exit code %d", s.State.Terminated.ExitCode)
-	if outOfMemory(s.State.Terminated) {
+// stepFailure says why a task ended in a step before its mover. It does not repeat the output of the step, which can
+// name the user's files.
+func stepFailure(pod *corev1.Pod, s *corev1.ContainerStatus) string {
+	end := s.State.Terminated
+	what := fmt.Sprintf("failed with exit code %d", end.ExitCode)
+	look := fmt.Sprintf("kubectl logs -n %s %s -c %s", pod.Namespace, pod.Name, s.Name)
+	if end.Reason == startError {
+		what = "could not be started by the container runtime"
+		look = fmt.Sprintf("kubectl describe pod -n %s %s", pod.Namespace, pod.Name)
+	}
+	if outOfMemory(pod, end) {
 		what = "needed more memory than its limit: raise runtimeSettings.resources.limits.memory of its Function"
 	}
-	return reason, fmt.Sprintf(
-		"step %s of the task %s; the mover did not run. While the pod exists, see: kubectl logs -n %s %s -c %s",
-		s.Name, what, pod.Namespace, pod.Name, s.Name)
+	return fmt.Sprintf("step %s of the task %s; the mover did not run. While the pod exists, see: %s",
+		s.Name, what, look)
 }
 
 // stepping reports whether a step has started.
