@@ -17,8 +17,10 @@ import (
 // TestBadInput makes the mistakes that only a cluster can find. Each mistake leads to one error, as a condition and as
 // an event; nothing is applied and nothing is lost. Each part makes all its mistakes first and then checks what became
 // of them.
+//
+// It runs before the parallel scenarios: beside them, the cluster can take longer than the time that is promised for an
+// error.
 func TestBadInput(t *testing.T) {
-	t.Parallel()
 	bed := deployed(t)
 	for name, part := range map[string]func(*testing.T, *testbed.Testbed){
 		"where policy comes from":     badSources,

@@ -9,7 +9,7 @@ import (
 
 // TestOutages runs the scenarios that take away what all scenarios share: the manager, the Git server, the driver of
 // volumes. It also runs the scenarios that wait for minutes and stand the loss of the manager, and the one whose
-// defaults hold for every namespace. All of them end before any other scenario starts.
+// defaults hold for every namespace. All of them end before any parallel scenario starts.
 func TestOutages(t *testing.T) {
 	bed := deployed(t)
 	for _, scenario := range []struct {
