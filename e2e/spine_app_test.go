@@ -183,7 +183,7 @@ spec:
   - {name: agent, appRef: {apiGroup: apps, kind: DaemonSet, name: agent}}
   sessions:
   - name: daily
-    scheduler: {schedule: "30 3 * * *"}
+    scheduler: {schedule: "30 3 29 2 *"}
     backupTimeout: 10m
     sessionHistoryLimit: 20
     targets:
