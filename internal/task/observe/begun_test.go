@@ -7,7 +7,6 @@ import (
 	. "github.com/onsi/gomega"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/task"
@@ -44,7 +43,6 @@ func TestWhetherAMoverIsKnownNotToHaveBegun(t *testing.T) {
 	mover := func(change func(*corev1.ContainerStatus)) func(*corev1.Pod) {
 		return changed(onNode, podWaits("ErrImagePull"), func(p *corev1.Pod) { change(&p.Status.ContainerStatuses[0]) })
 	}
-	gone := func(p *corev1.Pod) { p.DeletionTimestamp = new(metav1.NewTime(began)) }
 	notReady := podCondition(corev1.PodReady, corev1.ConditionUnknown, "")
 	noVolumes := podCondition(corev1.PodReadyToStartContainers, corev1.ConditionFalse, "")
 	noPlace := podCondition(corev1.PodScheduled, corev1.ConditionFalse, "Unschedulable")
@@ -123,7 +121,7 @@ func TestWhetherAMoverIsKnownNotToHaveBegun(t *testing.T) {
 			jobWith(), changed(onNode, podWaits("X"), notReady), v1alpha1.ReasonNodeLost, false,
 		},
 		"its pod does not go": {
-			jobWith(), changed(onNode, podWaits("X"), gone), v1alpha1.ReasonNodeLost, false,
+			jobWith(), changed(onNode, podWaits("X"), deleted), v1alpha1.ReasonNodeLost, false,
 		},
 		"its node has told nothing": {jobWith(), onNode, v1alpha1.ReasonPending, false},
 		"its node is known, and not to itself": {

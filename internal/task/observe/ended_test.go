@@ -164,7 +164,6 @@ func TestAContainerThatWasNotStarted(t *testing.T) {
 		}
 	}
 	drained := podCondition(corev1.DisruptionTarget, corev1.ConditionTrue, "EvictionByEvictionAPI")
-	deleted := func(p *corev1.Pod) { p.DeletionTimestamp = new(metav1.NewTime(began)) }
 	const memory, other = v1alpha1.ReasonOutOfMemory, v1alpha1.ReasonJobFailed
 	for message, tt := range map[string]struct {
 		pod    func(*corev1.Pod)
@@ -183,28 +182,28 @@ func TestAContainerThatWasNotStarted(t *testing.T) {
 			p.Spec.Containers[0].Name, p.Spec.Containers[1].Name = "proxy", "added"
 		}, other},
 		lookedFor:                          {limited, other},
-		stopped + ", evicted":              {both(limited, drained), v1alpha1.ReasonEvicted},
-		"OOM-killed, evicted":              {both(limited, drained), v1alpha1.ReasonEvicted},
-		stopped + ", deleted":              {both(limited, deleted), v1alpha1.ReasonPodDeleted},
-		lookedFor + ", its pod is deleted": {both(limited, deleted), v1alpha1.ReasonPodDeleted},
+		stopped + ", evicted":              {changed(limited, drained), v1alpha1.ReasonEvicted},
+		"OOM-killed, evicted":              {changed(limited, drained), v1alpha1.ReasonEvicted},
+		stopped + ", deleted":              {changed(limited, deleted), v1alpha1.ReasonPodDeleted},
+		lookedFor + ", its pod is deleted": {changed(limited, deleted), v1alpha1.ReasonPodDeleted},
 	} {
 		end := corev1.ContainerStateTerminated{ExitCode: 128, Reason: "StartError", Message: message}
 		g, job := NewWithT(t), jobWith(ended(batchv1.JobFailed, ""))
-		o := observe.Observe(job, []corev1.Pod{*podWith(both(podEnded(end), tt.pod))}, began)
+		o := observe.Observe(job, []corev1.Pod{*podWith(changed(podEnded(end), tt.pod))}, began)
 		g.Expect(o.Reason).To(Equal(tt.reason), message)
 		g.Expect(o.Message).NotTo(Or(ContainSubstring(message), ContainSubstring("log")), "there is no log")
 		g.Expect(o.NotStarted).To(BeTrue())
 		if tt.reason != memory && tt.reason != other {
 			continue
 		}
-		step := podWith(both(stepIs("app-export-0", corev1.ContainerState{Terminated: &end}), tt.pod))
+		step := podWith(changed(stepIs("app-export-0", corev1.ContainerState{Terminated: &end}), tt.pod))
 		o = observe.Observe(job, []corev1.Pod{*step}, began)
 		g.Expect(o.Reason).To(Equal(v1alpha1.ReasonStepFailed))
 		g.Expect(o.Message).To(HavePrefix("step app-export-0 of the task "))
 		g.Expect(o.Message).To(HaveSuffix("see: kubectl describe pod -n " + step.Namespace + " j-abcde"))
 		g.Expect(strings.Contains(o.Message, "raise")).To(Equal(tt.reason == memory), message)
 
-		function := podWith(both(podEnded(end), tt.pod))
+		function := podWith(changed(podEnded(end), tt.pod))
 		function.Status.ContainerStatuses[0].Name = moverjob.FunctionContainerName
 		o = observe.Observe(job, []corev1.Pod{*function}, began)
 		g.Expect(o.NotStarted).To(BeTrue())

@@ -68,13 +68,8 @@ func podEnded(end corev1.ContainerStateTerminated) func(*corev1.Pod) {
 	}
 }
 
-func both(fs ...func(*corev1.Pod)) func(*corev1.Pod) {
-	return func(p *corev1.Pod) {
-		for _, f := range fs {
-			f(p)
-		}
-	}
-}
+// deleted is a pod that somebody deletes.
+func deleted(p *corev1.Pod) { p.DeletionTimestamp = new(metav1.NewTime(began)) }
 
 func message(t testing.TB, r task.Result) string {
 	t.Helper()
@@ -115,9 +110,8 @@ func TestObserve(t *testing.T) {
 	bad := message(t, task.Result{Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonWrongPassword, Message: "m"})
 	running := func(p *corev1.Pod) { p.Status.Phase = corev1.PodRunning }
 	stopped := message(t, task.Result{Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonCancelled, Message: "m"})
-	deleted := func(p *corev1.Pod) { p.DeletionTimestamp = new(metav1.NewTime(began)) }
 	disruption := func(reason string) func(*corev1.Pod) {
-		return both(podEnded(corev1.ContainerStateTerminated{ExitCode: 137}), podCondition(corev1.DisruptionTarget,
+		return changed(podEnded(corev1.ContainerStateTerminated{ExitCode: 137}), podCondition(corev1.DisruptionTarget,
 			corev1.ConditionTrue, reason))
 	}
 	for name, tc := range map[string]struct {
@@ -147,21 +141,21 @@ func TestObserve(t *testing.T) {
 			state: observe.StateFailed, reason: v1alpha1.ReasonPodNotStarted,
 		},
 		"a node that has not mounted the volumes for a while": {
-			job: jobWith(), pod: both(podWaits("ContainerCreating"), podCondition(corev1.PodReadyToStartContainers,
+			job: jobWith(), pod: changed(podWaits("ContainerCreating"), podCondition(corev1.PodReadyToStartContainers,
 				corev1.ConditionFalse, "")), after: 14 * time.Minute, state: observe.StateWaiting,
 		},
 		"a node that can't mount the volumes": {
-			job: jobWith(), pod: both(podWaits("ContainerCreating"), podCondition(corev1.PodReadyToStartContainers,
+			job: jobWith(), pod: changed(podWaits("ContainerCreating"), podCondition(corev1.PodReadyToStartContainers,
 				corev1.ConditionFalse, "")), after: 16 * time.Minute, state: observe.StateFailed,
 			reason: v1alpha1.ReasonPodNotStarted,
 		},
 		"a pull that takes long": {
-			job: jobWith(), pod: both(podWaits("ContainerCreating"), podCondition(corev1.PodReadyToStartContainers,
+			job: jobWith(), pod: changed(podWaits("ContainerCreating"), podCondition(corev1.PodReadyToStartContainers,
 				corev1.ConditionTrue, "")), after: time.Hour, state: observe.StateWaiting,
 		},
 		"an image that can't be pulled once the volumes are mounted, late": {
 			job: jobWith(),
-			pod: both(podWaits("ErrImagePull"), func(p *corev1.Pod) {
+			pod: changed(podWaits("ErrImagePull"), func(p *corev1.Pod) {
 				p.Status.Conditions = append(p.Status.Conditions, corev1.PodCondition{
 					Type: corev1.PodReadyToStartContainers, Status: corev1.ConditionTrue,
 					LastTransitionTime: metav1.NewTime(began.Add(3 * time.Minute)),
@@ -169,8 +163,7 @@ func TestObserve(t *testing.T) {
 			}), after: 4 * time.Minute, state: observe.StateWaiting,
 		},
 		"a pod that has not started and can't be deleted": {
-			job: jobWith(), pod: both(podWaits("ContainerCreating"),
-				func(p *corev1.Pod) { p.DeletionTimestamp = new(metav1.NewTime(began)) }), after: 6 * time.Minute,
+			job: jobWith(), pod: changed(podWaits("ContainerCreating"), deleted), after: 6 * time.Minute,
 			state: observe.StateFailed, reason: v1alpha1.ReasonNodeLost,
 		},
 		"a pod without a node for a while": {
@@ -185,17 +178,15 @@ func TestObserve(t *testing.T) {
 			job: jobWith(), pod: running, after: time.Hour, state: observe.StateRunning,
 		},
 		"a node that does not report for a while": {
-			job: jobWith(), pod: both(running, podCondition(corev1.PodReady, corev1.ConditionUnknown, "")),
+			job: jobWith(), pod: changed(running, podCondition(corev1.PodReady, corev1.ConditionUnknown, "")),
 			after: time.Minute, state: observe.StateRunning,
 		},
 		"a node that does not report for too long": {
-			job: jobWith(), pod: both(running, podCondition(corev1.PodReady, corev1.ConditionFalse, "NodeNotReady")),
+			job: jobWith(), pod: changed(running, podCondition(corev1.PodReady, corev1.ConditionFalse, "NodeNotReady")),
 			after: 6 * time.Minute, state: observe.StateFailed, reason: v1alpha1.ReasonNodeLost,
 		},
 		"a pod that can't be deleted": {
-			job:   jobWith(),
-			pod:   both(running, func(p *corev1.Pod) { p.DeletionTimestamp = new(metav1.NewTime(began)) }),
-			after: 6 * time.Minute,
+			job: jobWith(), pod: changed(running, deleted), after: 6 * time.Minute,
 			state: observe.StateFailed, reason: v1alpha1.ReasonNodeLost,
 		},
 		"a Job that succeeded": {
@@ -246,23 +237,23 @@ func TestObserve(t *testing.T) {
 		},
 		"a pod that is being deleted": {
 			job:   jobFailed("BackoffLimitExceeded"),
-			pod:   both(podEnded(corev1.ContainerStateTerminated{ExitCode: 143}), deleted),
+			pod:   changed(podEnded(corev1.ContainerStateTerminated{ExitCode: 143}), deleted),
 			state: observe.StateFailed, reason: v1alpha1.ReasonPodDeleted,
 		},
 		"a pod that is being deleted whose mover was told to stop": {
 			job: jobFailed("BackoffLimitExceeded"),
-			pod: both(podEnded(corev1.ContainerStateTerminated{ExitCode: task.ExitCancelled, Message: stopped}),
+			pod: changed(podEnded(corev1.ContainerStateTerminated{ExitCode: task.ExitCancelled, Message: stopped}),
 				deleted),
 			state: observe.StateFailed, reason: v1alpha1.ReasonPodDeleted, result: true,
 		},
 		"a pod that is being deleted after its mover failed": {
 			job:   jobFailed("BackoffLimitExceeded"),
-			pod:   both(podEnded(corev1.ContainerStateTerminated{ExitCode: 6, Message: bad}), deleted),
+			pod:   changed(podEnded(corev1.ContainerStateTerminated{ExitCode: 6, Message: bad}), deleted),
 			state: observe.StateFailed, reason: v1alpha1.ReasonWrongPassword, result: true,
 		},
 		"a pod that was evicted after one of its components had failed": {
 			job: jobFailed("BackoffLimitExceeded"),
-			pod: both(disruption("EvictionByEvictionAPI"), podEnded(corev1.ContainerStateTerminated{
+			pod: changed(disruption("EvictionByEvictionAPI"), podEnded(corev1.ContainerStateTerminated{
 				ExitCode: 6, Message: message(t, task.Result{
 					Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonUnreachable,
 					Components: []task.ComponentResult{
@@ -279,7 +270,7 @@ func TestObserve(t *testing.T) {
 			state: observe.StateFailed, reason: v1alpha1.ReasonCancelled, result: true,
 		},
 		"a pod that was evicted, the Job not yet counted": {
-			job: jobWith(), pod: both(disruption("EvictionByEvictionAPI"), deleted), state: observe.StateFailed,
+			job: jobWith(), pod: changed(disruption("EvictionByEvictionAPI"), deleted), state: observe.StateFailed,
 			reason: v1alpha1.ReasonEvicted,
 		},
 		"a pod that was evicted and is gone": {
@@ -295,7 +286,7 @@ func TestObserve(t *testing.T) {
 		},
 		"a pod that went with a Job that is deleted": {
 			job: func() *batchv1.Job { j := jobWith(); j.DeletionTimestamp = new(metav1.NewTime(began)); return j }(),
-			pod: both(disruption("EvictionByEvictionAPI"), deleted), state: observe.StateRunning,
+			pod: changed(disruption("EvictionByEvictionAPI"), deleted), state: observe.StateRunning,
 		},
 		"a pod that ended, the Job not yet counted": {
 			job: jobWith(), pod: podEnded(corev1.ContainerStateTerminated{ExitCode: 2}), state: observe.StateRunning,
@@ -325,18 +316,18 @@ func TestObserve(t *testing.T) {
 		},
 		"a pod that its node evicted": {
 			job: jobFailed("BackoffLimitExceeded"),
-			pod: both(podEnded(corev1.ContainerStateTerminated{ExitCode: 137}),
+			pod: changed(podEnded(corev1.ContainerStateTerminated{ExitCode: 137}),
 				func(p *corev1.Pod) { p.Status.Reason = "Evicted" }),
 			state: observe.StateFailed, reason: v1alpha1.ReasonEvicted,
 		},
 		"a pod whose node was shut down": {
 			job: jobFailed("BackoffLimitExceeded"),
-			pod: both(podEnded(corev1.ContainerStateTerminated{ExitCode: 137}),
+			pod: changed(podEnded(corev1.ContainerStateTerminated{ExitCode: 137}),
 				func(p *corev1.Pod) { p.Status.Reason = "NodeShutdown" }),
 			state: observe.StateFailed, reason: v1alpha1.ReasonNodeLost,
 		},
 		"a step that runs": {
-			job: jobWith(), pod: both(podWaits("PodInitializing"),
+			job: jobWith(), pod: changed(podWaits("PodInitializing"),
 				stepIs("app-export-0", corev1.ContainerState{Running: &corev1.ContainerStateRunning{}})),
 			after: time.Hour, state: observe.StateRunning,
 		},
@@ -363,14 +354,14 @@ func TestObserve(t *testing.T) {
 		},
 		"a step whose node was lost": {
 			job: jobFailed("BackoffLimitExceeded"),
-			pod: both(stepIs("app-export-0",
+			pod: changed(stepIs("app-export-0",
 				corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 143}}),
 				podCondition(corev1.DisruptionTarget, corev1.ConditionTrue, "")),
 			state: observe.StateFailed, reason: v1alpha1.ReasonNodeLost,
 		},
 		"an image that can't be pulled after a long step": {
 			job: jobWith(),
-			pod: both(podWaits("ErrImagePull"),
+			pod: changed(podWaits("ErrImagePull"),
 				stepIs("app-export-0",
 					corev1.ContainerState{
 						Terminated: &corev1.ContainerStateTerminated{FinishedAt: metav1.NewTime(began.Add(time.Hour))},
@@ -394,7 +385,7 @@ func TestObserve(t *testing.T) {
 			}, state: observe.StateFailed, reason: v1alpha1.ReasonJobFailed,
 		},
 		"another Job's pod": {
-			job: jobWith(), pod: both(podWaits("ErrImagePull"),
+			job: jobWith(), pod: changed(podWaits("ErrImagePull"),
 				func(p *corev1.Pod) { p.OwnerReferences[0].UID = "other" }), after: 3 * time.Minute,
 			state: observe.StateWaiting,
 		},
