@@ -26,7 +26,7 @@ func completed(pod *corev1.Pod) Observation {
 
 // failed observes a Job that ended in any other way.
 func failed(c *batchv1.JobCondition, pod *corev1.Pod) Observation {
-	end := terminated(pod)
+	end, outside := terminated(pod), fromOutside(pod)
 	o := Observation{State: StateFailed, Result: resultOf(pod), NotStarted: end != nil && end.Reason == startError}
 	o.Reason, o.Message = v1alpha1.ReasonJobFailed,
 		"the mover ended without a result: see the log of its pod while the pod exists"
@@ -35,17 +35,19 @@ func failed(c *batchv1.JobCondition, pod *corev1.Pod) Observation {
 		o.State, o.Reason, o.Message = StateSucceeded, v1alpha1.ReasonSucceeded, ""
 	case c.Reason == batchv1.JobReasonDeadlineExceeded:
 		o.Reason, o.Message = v1alpha1.ReasonDeadlineExceeded, "the Job did not end within its deadline"+inStep(pod)
-	case o.Result != nil && interrupted(o.Result) && fromOutside(pod) != "":
-		o.Reason, o.Message = fromOutside(pod), outsideReasons[fromOutside(pod)]
+	case o.Result != nil && interrupted(o.Result) && outside != "":
+		o.Reason, o.Message = outside, outsideReasons[outside]
 	case o.Result != nil:
 		o.Reason, o.Message = reasonOf(o.Result), o.Result.Message
-	case failedStep(pod) != nil && fromOutside(pod) == "":
+	case failedStep(pod) != nil && outside == "":
 		o.Reason, o.Message = v1alpha1.ReasonStepFailed, stepFailure(pod, failedStep(pod))
-	case end != nil && outOfMemory(pod, end) && isFunction(pod):
+	case outside != "" && (end == nil || end.Reason != oomKilled):
+		o.Reason, o.Message = outside, outsideReasons[outside]+inStep(pod)
+	case end != nil && outOfMemory(pod, worker(pod)) && isFunction(pod):
 		o.Reason, o.Message = v1alpha1.ReasonOutOfMemory,
 			"the Function's container needed more memory than its limit: raise "+
 				"runtimeSettings.resources.limits.memory of the Function"
-	case end != nil && outOfMemory(pod, end):
+	case end != nil && outOfMemory(pod, worker(pod)):
 		o.Reason, o.Message = v1alpha1.ReasonOutOfMemory,
 			"the mover needed more memory than its limit: raise "+memoryLimit(pod)
 	case pod == nil && c.Reason == batchv1.JobReasonPodFailurePolicy: // See moverjob: the only rule of its Jobs.
@@ -53,16 +55,16 @@ func failed(c *batchv1.JobCondition, pod *corev1.Pod) Observation {
 			"the pod was evicted from its node, or the node was lost: the pod is gone"
 	case pod == nil:
 		o.Reason, o.Message = v1alpha1.ReasonPodDeleted, outsideReasons[v1alpha1.ReasonPodDeleted]
-	case fromOutside(pod) != "":
-		o.Reason, o.Message = fromOutside(pod), outsideReasons[fromOutside(pod)]+inStep(pod)
+	case o.NotStarted && isFunction(pod):
+		o.Message = "the container runtime could not start the Function's container: " + seePod
+	case o.NotStarted:
+		o.Message = "the container runtime could not start the mover: " + seePod
 	case end != nil && isFunction(pod):
 		o.Message = fmt.Sprintf("the Function's container ended with exit code %d", end.ExitCode)
-	case o.NotStarted:
-		o.Message = "the container runtime could not start the mover: see the events of its pod while the pod exists"
 	case end != nil:
 		o.Reason, o.Message = ofExitCode(end.ExitCode)
 	}
-	if end != nil && isFunction(pod) {
+	if end != nil && isFunction(pod) && !o.NotStarted { // Of what did not start, it is the message of the runtime.
 		o.Output = end.Message
 	}
 	return o
@@ -109,8 +111,11 @@ var outsideReasons = map[string]string{
 	v1alpha1.ReasonPodDeleted: "the pod was deleted before it ended",
 }
 
-// fromOutside returns the reason why a pod was ended from outside; "" if it ended by itself.
+// fromOutside returns the reason why a pod was ended from outside; "" if it ended by itself, or there is none.
 func fromOutside(pod *corev1.Pod) string {
+	if pod == nil {
+		return ""
+	}
 	switch pod.Status.Reason {
 	case "Evicted":
 		return v1alpha1.ReasonEvicted
@@ -136,21 +141,37 @@ func fromOutside(pod *corev1.Pod) string {
 	return ""
 }
 
-// terminated returns how the mover's container ended, or the only container of a moverjob.FunctionJob.
-func terminated(pod *corev1.Pod) *corev1.ContainerStateTerminated {
+// worker returns the status of the mover's container, or of the only container of a moverjob.FunctionJob; nil if the
+// pod has none.
+func worker(pod *corev1.Pod) *corev1.ContainerStatus {
 	if pod == nil {
 		return nil
 	}
-	for _, s := range pod.Status.ContainerStatuses {
+	for i, s := range pod.Status.ContainerStatuses {
 		if s.Name == task.Container || s.Name == moverjob.FunctionContainerName {
-			return s.State.Terminated
+			return &pod.Status.ContainerStatuses[i]
 		}
 	}
 	return nil
 }
 
-// startError is containerd's reason of a container that could not be started. There is no log of it.
-const startError = "StartError"
+// terminated returns how the worker of a pod ended, or nil.
+func terminated(pod *corev1.Pod) *corev1.ContainerStateTerminated {
+	if s := worker(pod); s != nil {
+		return s.State.Terminated
+	}
+	return nil
+}
+
+const (
+	// startError is containerd's reason of a container that could not be started. There is no log of it.
+	startError = "StartError"
+	// oomKilled is the reason of a container that the kernel killed for its memory.
+	oomKilled = "OOMKilled"
+	// seePod says where the reason of a startError stands. The message of the runtime itself is not repeated: it has
+	// IDs that differ in each attempt, and can quote arguments.
+	seePod = "see kubectl describe pod while the pod exists, or kubectl get events soon after"
+)
 
 // tooLittleToStart lists what runtimes say about a memory limit that is too low for what they do themselves in a new
 // container, as it can be with huge pages.
@@ -167,30 +188,22 @@ var diedAtStart = []string{
 	"container process is already dead",         // runc
 }
 
-// outOfMemory reports whether a container of a pod needed more memory than its limit.
-func outOfMemory(pod *corev1.Pod, end *corev1.ContainerStateTerminated) bool {
-	says := func(words string) bool { return strings.Contains(end.Message, words) }
-	switch {
-	case end.Reason != startError:
-		return end.Reason == "OOMKilled"
-	case fromOutside(pod) != "":
-		return false // Whoever ends a pod also kills what is about to start in it.
-	default:
-		return slices.ContainsFunc(tooLittleToStart, says) ||
-			slices.ContainsFunc(diedAtStart, says) && hasMemoryLimit(pod, end)
+// outOfMemory reports whether a container that has ended needed more memory than its limit. Its pod must not have been
+// ended from outside: whoever does that also kills what is about to start in it.
+func outOfMemory(pod *corev1.Pod, s *corev1.ContainerStatus) bool {
+	end := s.State.Terminated
+	if end.Reason != startError {
+		return end.Reason == oomKilled
 	}
+	says := func(words string) bool { return strings.Contains(end.Message, words) }
+	return slices.ContainsFunc(tooLittleToStart, says) ||
+		slices.ContainsFunc(diedAtStart, says) && hasMemoryLimit(pod, s.Name)
 }
 
-// hasMemoryLimit reports whether the container that ended so has a limit of memory.
-func hasMemoryLimit(pod *corev1.Pod, end *corev1.ContainerStateTerminated) bool {
-	for _, s := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
-		if s.State.Terminated != end {
-			continue
-		}
-		return slices.ContainsFunc(slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers),
-			func(c corev1.Container) bool { return c.Name == s.Name && !c.Resources.Limits.Memory().IsZero() })
-	}
-	return false
+// hasMemoryLimit reports whether a container of a pod has a limit of memory.
+func hasMemoryLimit(pod *corev1.Pod, container string) bool {
+	return slices.ContainsFunc(slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers),
+		func(c corev1.Container) bool { return c.Name == container && !c.Resources.Limits.Memory().IsZero() })
 }
 
 // memoryLimit returns the field that limits the memory of a mover.

@@ -192,6 +192,9 @@ func TestAContainerThatWasNotStarted(t *testing.T) {
 		o := observe.Observe(job, []corev1.Pod{*podWith(changed(podEnded(end), tt.pod))}, began)
 		g.Expect(o.Reason).To(Equal(tt.reason), message)
 		g.Expect(o.Message).NotTo(Or(ContainSubstring(message), ContainSubstring("log")), "there is no log")
+		if tt.reason == other {
+			g.Expect(o.Message).To(And(ContainSubstring("could not start the mover"), ContainSubstring("describe pod")))
+		}
 		g.Expect(o.NotStarted).To(BeTrue())
 		if tt.reason != memory && tt.reason != other {
 			continue
@@ -209,5 +212,10 @@ func TestAContainerThatWasNotStarted(t *testing.T) {
 		g.Expect(o.NotStarted).To(BeTrue())
 		g.Expect(o.Reason).To(Equal(tt.reason), message)
 		g.Expect(strings.Contains(o.Message, "of the Function")).To(Equal(tt.reason == memory), message)
+		g.Expect(o.Output).To(BeEmpty(), "the container wrote nothing")
+		if tt.reason == other {
+			g.Expect(o.Message).To(And(ContainSubstring("could not start the Function"),
+				ContainSubstring("describe pod"), Not(ContainSubstring("exit code"))))
+		}
 	}
 }

@@ -32,7 +32,7 @@ func stepFailure(pod *corev1.Pod, s *corev1.ContainerStatus) string {
 		what = "could not be started by the container runtime"
 		look = fmt.Sprintf("kubectl describe pod -n %s %s", pod.Namespace, pod.Name)
 	}
-	if outOfMemory(pod, end) {
+	if outOfMemory(pod, s) {
 		what = "needed more memory than its limit: raise runtimeSettings.resources.limits.memory of its Function"
 	}
 	return fmt.Sprintf("step %s of the task %s; the mover did not run. While the pod exists, see: %s",
