@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"fmt"
-	"strings"
 	"testing"
 
 	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
@@ -232,10 +231,9 @@ func TestVolumeSnapshotFlow(t *testing.T) {
 	a.inClaim(t, "photos", []string{"write", "/data/note", "lost"})
 
 	// The next slot can have begun before the pause, and then has what came later.
-	notesBack := strings.Replace(shotRestore("notes-back", "notes", "restored-notes"), "latest", quiet.Name, 1)
-	applyTo(t, bed, a.namespace, notesBack+
-		shotRestore("ledger-back", "ledger", "data-restored-ledger-${POD_ORDINAL}")+
-		shotRestore("photos-back", "photos", "restored-photos"))
+	applyTo(t, bed, a.namespace, shotRestore("notes-back", "notes", quiet.Name, "restored-notes")+
+		shotRestore("ledger-back", "ledger", "latest", "data-restored-ledger-${POD_ORDINAL}")+
+		shotRestore("photos-back", "photos", "latest", "restored-photos"))
 	for _, name := range []string{"notes-back", "ledger-back", "photos-back"} {
 		waitReady(t, bed, &v1alpha1.RestoreSession{ObjectMeta: a.meta(name)}, metav1.ConditionTrue, "Succeeded")
 	}
@@ -278,15 +276,15 @@ func (a *shotApp) jobsAreConfined(t *testing.T, s *v1alpha1.BackupSession) {
 	}
 }
 
-// shotRestore makes new claims of the newest Snapshot of a repository.
-func shotRestore(name, repository, claim string) string {
+// shotRestore makes new claims of a Snapshot of a repository.
+func shotRestore(name, repository, snapshot, claim string) string {
 	return fmt.Sprintf(`
 ---
 apiVersion: backup.cairn.dev/v1alpha1
 kind: RestoreSession
 metadata: {name: %s}
 spec:
-  dataSource: {repository: %s, snapshot: latest}
+  dataSource: {repository: %s, snapshot: %s}
   addon:
     name: pvc-addon
     tasks:
@@ -295,5 +293,5 @@ spec:
         volumeClaimTemplates:
         - metadata: {name: %q}
           spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}
-`, name, repository, claim)
+`, name, repository, snapshot, claim)
 }

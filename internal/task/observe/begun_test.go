@@ -82,6 +82,11 @@ func TestWhetherAMoverIsKnownNotToHaveBegun(t *testing.T) {
 			podEnded(corev1.ContainerStateTerminated{ExitCode: 137, Reason: "OOMKilled"}),
 			v1alpha1.ReasonOutOfMemory, false,
 		},
+		"it was not started, says the runtime": { // which can ask too late
+			failedJob(""),
+			podEnded(corev1.ContainerStateTerminated{ExitCode: 128, Reason: "StartError"}),
+			v1alpha1.ReasonJobFailed, false,
+		},
 		"it was told to stop": {
 			failedJob(""), podEnded(corev1.ContainerStateTerminated{ExitCode: task.ExitCancelled}),
 			v1alpha1.ReasonCancelled, false,

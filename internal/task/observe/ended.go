@@ -27,7 +27,7 @@ func completed(pod *corev1.Pod) Observation {
 // failed observes a Job that ended in any other way.
 func failed(c *batchv1.JobCondition, pod *corev1.Pod) Observation {
 	end, outside := terminated(pod), fromOutside(pod)
-	o := Observation{State: StateFailed, Result: resultOf(pod), NotStarted: end != nil && end.Reason == startError}
+	o := Observation{State: StateFailed, Result: resultOf(pod), NotStarted: notStarted(end)}
 	o.Reason, o.Message = v1alpha1.ReasonJobFailed,
 		"the mover ended without a result: see the log of its pod while the pod exists"
 	switch {
@@ -41,30 +41,29 @@ func failed(c *batchv1.JobCondition, pod *corev1.Pod) Observation {
 		o.Reason, o.Message = reasonOf(o.Result), o.Result.Message
 	case failedStep(pod) != nil && outside == "":
 		o.Reason, o.Message = v1alpha1.ReasonStepFailed, stepFailure(pod, failedStep(pod))
-	case outside != "" && (end == nil || end.Reason != oomKilled):
+	case outside != "": // Whoever ends a pod also kills what is about to start in it.
 		o.Reason, o.Message = outside, outsideReasons[outside]+inStep(pod)
-	case end != nil && outOfMemory(pod, worker(pod)) && isFunction(pod):
-		o.Reason, o.Message = v1alpha1.ReasonOutOfMemory,
-			"the Function's container needed more memory than its limit: raise "+
-				"runtimeSettings.resources.limits.memory of the Function"
 	case end != nil && outOfMemory(pod, worker(pod)):
-		o.Reason, o.Message = v1alpha1.ReasonOutOfMemory,
-			"the mover needed more memory than its limit: raise "+memoryLimit(pod)
+		who, field := memoryLimit(pod)
+		o.Reason, o.Message = v1alpha1.ReasonOutOfMemory, who+" "+tooLittleMemory(end)+field
+		if o.NotStarted {
+			o.Message += ". If that does not help, " + seePod(pod)
+		}
 	case pod == nil && c.Reason == batchv1.JobReasonPodFailurePolicy: // See moverjob: the only rule of its Jobs.
 		o.Reason, o.Message = v1alpha1.ReasonEvicted,
 			"the pod was evicted from its node, or the node was lost: the pod is gone"
 	case pod == nil:
 		o.Reason, o.Message = v1alpha1.ReasonPodDeleted, outsideReasons[v1alpha1.ReasonPodDeleted]
 	case o.NotStarted && isFunction(pod):
-		o.Message = "the container runtime could not start the Function's container: " + seePod
+		o.Message = "the container runtime could not start the Function's container"
 	case o.NotStarted:
-		o.Message = "the container runtime could not start the mover: " + seePod
+		o.Message = "the container runtime could not start the mover: " + seePod(pod)
 	case end != nil && isFunction(pod):
 		o.Message = fmt.Sprintf("the Function's container ended with exit code %d", end.ExitCode)
 	case end != nil:
 		o.Reason, o.Message = ofExitCode(end.ExitCode)
 	}
-	if end != nil && isFunction(pod) && !o.NotStarted { // Of what did not start, it is the message of the runtime.
+	if end != nil && isFunction(pod) {
 		o.Output = end.Message
 	}
 	return o
@@ -133,12 +132,11 @@ func fromOutside(pod *corev1.Pod) string {
 	if pod.DeletionTimestamp == nil {
 		return ""
 	}
-	// With any other exit code, the mover had ended before the deletion.
-	if end := terminated(pod); end == nil || end.ExitCode == task.ExitCancelled || end.ExitCode == 137 ||
-		end.ExitCode == 143 || end.Reason == startError {
+	if end := terminated(pod); end == nil || notStarted(end) || end.Reason != oomKilled &&
+		slices.Contains([]int32{task.ExitCancelled, 137, 143}, end.ExitCode) {
 		return v1alpha1.ReasonPodDeleted
 	}
-	return ""
+	return "" // The mover had ended before the deletion.
 }
 
 // worker returns the status of the mover's container, or of the only container of a moverjob.FunctionJob; nil if the
@@ -163,15 +161,21 @@ func terminated(pod *corev1.Pod) *corev1.ContainerStateTerminated {
 	return nil
 }
 
-const (
-	// startError is containerd's reason of a container that could not be started. There is no log of it.
-	startError = "StartError"
-	// oomKilled is the reason of a container that the kernel killed for its memory.
-	oomKilled = "OOMKilled"
-	// seePod says where the reason of a startError stands. The message of the runtime itself is not repeated: it has
-	// IDs that differ in each attempt, and can quote arguments.
-	seePod = "see kubectl describe pod while the pod exists, or kubectl get events soon after"
-)
+// oomKilled is the reason of a container that the kernel killed for its memory.
+const oomKilled = "OOMKilled"
+
+// notStarted reports whether the container runtime could not start a container that has ended so. It rarely has a log.
+func notStarted(end *corev1.ContainerStateTerminated) bool {
+	// The reasons are those of containerd and of Docker.
+	return end != nil && (end.Reason == "StartError" || end.Reason == "ContainerCannotRun")
+}
+
+// seePod says where the runtime's message stands. It is not repeated: it has IDs that differ in each attempt, and can
+// quote arguments.
+func seePod(pod *corev1.Pod) string {
+	return fmt.Sprintf("see kubectl describe pod -n %[1]s while the pod exists, "+
+		"or kubectl get events -n %[1]s soon after", pod.Namespace)
+}
 
 // tooLittleToStart lists what runtimes say about a memory limit that is too low for what they do themselves in a new
 // container, as it can be with huge pages.
@@ -189,15 +193,24 @@ var diedAtStart = []string{
 }
 
 // outOfMemory reports whether a container that has ended needed more memory than its limit. Its pod must not have been
-// ended from outside: whoever does that also kills what is about to start in it.
+// ended from outside.
 func outOfMemory(pod *corev1.Pod, s *corev1.ContainerStatus) bool {
 	end := s.State.Terminated
-	if end.Reason != startError {
+	if !notStarted(end) {
 		return end.Reason == oomKilled
 	}
 	says := func(words string) bool { return strings.Contains(end.Message, words) }
 	return slices.ContainsFunc(tooLittleToStart, says) ||
 		slices.ContainsFunc(diedAtStart, says) && hasMemoryLimit(pod, s.Name)
+}
+
+// tooLittleMemory says what happened to a container that was outOfMemory; the field with its limit follows. Why one was
+// not started nobody knows for sure: a seccomp profile or a node without memory can also kill it.
+func tooLittleMemory(end *corev1.ContainerStateTerminated) string {
+	if notStarted(end) {
+		return "could not be started, most often because its memory limit is too low: raise "
+	}
+	return "needed more memory than its limit: raise "
 }
 
 // hasMemoryLimit reports whether a container of a pod has a limit of memory.
@@ -206,14 +219,19 @@ func hasMemoryLimit(pod *corev1.Pod, container string) bool {
 		func(c corev1.Container) bool { return c.Name == container && !c.Resources.Limits.Memory().IsZero() })
 }
 
-// memoryLimit returns the field that limits the memory of a mover.
-func memoryLimit(pod *corev1.Pod) string {
+// memoryLimit returns what works in a pod, and the field that limits its memory.
+func memoryLimit(pod *corev1.Pod) (who, field string) {
+	if isFunction(pod) {
+		return "the Function's container", "runtimeSettings.resources.limits.memory of the Function, or " +
+			"runtimeSettings.container.resources.limits.memory of the hook if that sets it"
+	}
 	for _, label := range []string{v1alpha1.LabelKeeper, v1alpha1.LabelStorage, v1alpha1.LabelInitStorage} {
 		if _, ok := pod.Labels[label]; ok {
-			return "runtimeSettings.container.resources.limits.memory of the BackupStorage"
+			return "the mover", "runtimeSettings.container.resources.limits.memory of the BackupStorage"
 		}
 	}
-	return "jobTemplate.spec.resources.limits.memory"
+	return "the mover", "jobTemplate.spec.resources.limits.memory, or " +
+		"containerRuntimeSettings.resources.limits.memory if that is set"
 }
 
 // resultOf returns the mover's termination message. It ignores the message of any other program, whatever that looks

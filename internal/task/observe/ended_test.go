@@ -1,6 +1,7 @@
 package observe_test
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"testing"
@@ -145,7 +146,7 @@ func TestTheAdviceAboutMemoryNamesAFieldThatTheJobHas(t *testing.T) {
 			pod.Labels = map[string]string{label: "x"}
 			o := observe.Observe(jobWith(ended(batchv1.JobFailed, "")), []corev1.Pod{*pod}, began)
 			g.Expect(o.Reason).To(Equal(v1alpha1.ReasonOutOfMemory))
-			g.Expect(o.Message).To(HaveSuffix("its limit: raise "+field), label)
+			g.Expect(o.Message).To(ContainSubstring("raise "+field), label)
 			g.Expect(o.NotStarted).To(Equal(end.Reason == "StartError"), end.Reason)
 		}
 	}
@@ -163,59 +164,173 @@ func TestAContainerThatWasNotStarted(t *testing.T) {
 			{Name: moverjob.FunctionContainerName, Resources: has},
 		}
 	}
+	ofAnother := changed(limited, func(p *corev1.Pod) {
+		p.Spec.InitContainers[0].Name = "proxy-init"
+		p.Spec.Containers[0].Name, p.Spec.Containers[1].Name = "proxy", "added"
+	})
 	drained := podCondition(corev1.DisruptionTarget, corev1.ConditionTrue, "EvictionByEvictionAPI")
 	const memory, other = v1alpha1.ReasonOutOfMemory, v1alpha1.ReasonJobFailed
-	for message, tt := range map[string]struct {
+	for name, tt := range map[string]struct {
+		says, kind string
+		pod        func(*corev1.Pod)
+		reason     string
+	}{
+		"runc, killed": {
+			"container init was OOM-killed (memory limit too low?): unknown", "", limited, memory,
+		},
+		"runc, refused": {
+			"unable to set memory limit to 1000 (current usage: 12): unknown", "", limited, memory,
+		},
+		"crun": {
+			"the container exited: OOM: the memory limit could be too low", "", limited, memory,
+		},
+		"dead, says the shim": {
+			"failed to start containerd task \"f797\": " + stopped, "", limited, memory,
+		},
+		"dead, says runc": {
+			"cannot start a container that has stopped: unknown", "", limited, memory,
+		},
+		"dead already": {
+			"container process is already dead", "", limited, memory,
+		},
+		"dead without a limit": {
+			stopped, "", func(*corev1.Pod) {}, other,
+		},
+		"dead, another container has a limit": {
+			stopped, "", ofAnother, other,
+		},
+		"another cause": {
+			lookedFor, "", limited, other,
+		},
+		"Docker, killed": {
+			"container init was OOM-killed", "ContainerCannotRun", limited, memory,
+		},
+		"Docker, another cause": {
+			lookedFor, "ContainerCannotRun", limited, other,
+		},
+		"dead, and evicted": {
+			stopped, "", changed(limited, drained), v1alpha1.ReasonEvicted,
+		},
+		"killed, and evicted": {
+			"OOM-killed", "", changed(limited, drained), v1alpha1.ReasonEvicted,
+		},
+		"dead, and deleted": {
+			stopped, "", changed(limited, deleted), v1alpha1.ReasonPodDeleted,
+		},
+		"another cause, and deleted": {
+			lookedFor, "", changed(limited, deleted), v1alpha1.ReasonPodDeleted,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g, job := NewWithT(t), jobWith(ended(batchv1.JobFailed, ""))
+			end := corev1.ContainerStateTerminated{
+				ExitCode: 128, Reason: cmp.Or(tt.kind, "StartError"), Message: tt.says,
+			}
+			pod := podWith(changed(podEnded(end), tt.pod, func(p *corev1.Pod) { p.Namespace = "shop" }))
+			o := observe.Observe(job, []corev1.Pod{*pod}, began)
+			g.Expect(o.Reason).To(Equal(tt.reason))
+			g.Expect(o.NotStarted).To(BeTrue())
+			g.Expect(o.Message).NotTo(Or(ContainSubstring(tt.says), ContainSubstring("log")), "there is no log")
+			ofPod := And(ContainSubstring("see kubectl describe pod -n shop "),
+				ContainSubstring("kubectl get events -n shop "))
+			known := tt.reason == memory || tt.reason == other
+			if known {
+				g.Expect(o.Message).To(ofPod)
+			}
+
+			pod.Status.ContainerStatuses[0].Name = moverjob.FunctionContainerName
+			o = observe.Observe(job, []corev1.Pod{*pod}, began)
+			g.Expect(o.Reason).To(Equal(tt.reason))
+			g.Expect(o.NotStarted).To(BeTrue())
+			g.Expect(o.Output).To(Equal(tt.says), "nothing else tells what is wrong")
+			g.Expect(strings.Contains(o.Message, "of the Function, or ")).To(Equal(tt.reason == memory), o.Message)
+			if tt.reason == other {
+				g.Expect(o.Message).To(HaveSuffix("could not start the Function's container"))
+			}
+
+			if !known {
+				return // The step is begun again.
+			}
+			step := podWith(changed(stepIs("app-export-0", corev1.ContainerState{Terminated: &end}), tt.pod))
+			step.Namespace = "shop"
+			o = observe.Observe(job, []corev1.Pod{*step}, began)
+			g.Expect(o.Reason).To(Equal(v1alpha1.ReasonStepFailed))
+			g.Expect(o.Message).To(And(HavePrefix("step app-export-0 of the task could not be started"), ofPod))
+			g.Expect(strings.Contains(o.Message, "of its Function")).To(Equal(tt.reason == memory), o.Message)
+		})
+	}
+}
+
+// A mover that ended from outside gets a second attempt, whatever else happened to it.
+func TestWhatEndedAMoverFromOutsideCountsFirst(t *testing.T) {
+	good := message(t, task.Result{Outcome: task.OutcomeSucceeded, Reason: v1alpha1.ReasonSucceeded})
+	killed := corev1.ContainerStateTerminated{ExitCode: 137, Reason: "OOMKilled"}
+	drained := podCondition(corev1.DisruptionTarget, corev1.ConditionTrue, "EvictionByEvictionAPI")
+	for name, tt := range map[string]struct {
+		job    batchv1.JobCondition
 		pod    func(*corev1.Pod)
 		reason string
+		says   string
 	}{
-		"container init was OOM-killed (memory limit too low?): unknown":       {limited, memory},
-		"unable to set memory limit to 1000 (current usage: 1204224): unknown": {limited, memory},
-		"crun: the container exited: OOM: the memory limit could be too low":   {limited, memory},
-		"failed to start containerd task \"f797\": " + stopped:                 {limited, memory},
-		"cannot start a container that has stopped: unknown":                   {limited, memory},
-		"container process is already dead":                                    {limited, memory},
-		stopped:                                                                {func(*corev1.Pod) {}, other},
-		stopped + ", of another container's limit": {func(p *corev1.Pod) {
-			limited(p)
-			p.Spec.InitContainers[0].Name = "proxy-init"
-			p.Spec.Containers[0].Name, p.Spec.Containers[1].Name = "proxy", "added"
-		}, other},
-		lookedFor:                          {limited, other},
-		stopped + ", evicted":              {changed(limited, drained), v1alpha1.ReasonEvicted},
-		"OOM-killed, evicted":              {changed(limited, drained), v1alpha1.ReasonEvicted},
-		stopped + ", deleted":              {changed(limited, deleted), v1alpha1.ReasonPodDeleted},
-		lookedFor + ", its pod is deleted": {changed(limited, deleted), v1alpha1.ReasonPodDeleted},
+		"killed for its memory, and evicted": {
+			ended(batchv1.JobFailed, ""), changed(podEnded(killed), drained), v1alpha1.ReasonEvicted, "evicted",
+		},
+		"killed for its memory, and then deleted": {
+			ended(batchv1.JobFailed, ""), changed(podEnded(killed), deleted), v1alpha1.ReasonOutOfMemory, "raise",
+		},
+		"killed, and the pod deleted": {
+			ended(batchv1.JobFailed, ""), changed(podEnded(corev1.ContainerStateTerminated{ExitCode: 137}), deleted),
+			v1alpha1.ReasonPodDeleted, "deleted",
+		},
+		"done, and then evicted": {
+			ended(batchv1.JobFailed, ""),
+			changed(podEnded(corev1.ContainerStateTerminated{ExitCode: 137, Message: good}), drained),
+			v1alpha1.ReasonSucceeded, "",
+		},
+		"too late, and then evicted": {
+			ended(batchv1.JobFailed, batchv1.JobReasonDeadlineExceeded), changed(podEnded(killed), drained),
+			v1alpha1.ReasonDeadlineExceeded, "deadline",
+		},
+		"in a step": {
+			ended(batchv1.JobFailed, ""),
+			changed(stepIs("app-export-0", corev1.ContainerState{Terminated: &killed}), drained),
+			v1alpha1.ReasonEvicted, "in step app-export-0",
+		},
 	} {
-		end := corev1.ContainerStateTerminated{ExitCode: 128, Reason: "StartError", Message: message}
-		g, job := NewWithT(t), jobWith(ended(batchv1.JobFailed, ""))
-		o := observe.Observe(job, []corev1.Pod{*podWith(changed(podEnded(end), tt.pod))}, began)
-		g.Expect(o.Reason).To(Equal(tt.reason), message)
-		g.Expect(o.Message).NotTo(Or(ContainSubstring(message), ContainSubstring("log")), "there is no log")
-		if tt.reason == other {
-			g.Expect(o.Message).To(And(ContainSubstring("could not start the mover"), ContainSubstring("describe pod")))
-		}
-		g.Expect(o.NotStarted).To(BeTrue())
-		if tt.reason != memory && tt.reason != other {
-			continue
-		}
-		step := podWith(changed(stepIs("app-export-0", corev1.ContainerState{Terminated: &end}), tt.pod))
-		o = observe.Observe(job, []corev1.Pod{*step}, began)
-		g.Expect(o.Reason).To(Equal(v1alpha1.ReasonStepFailed))
-		g.Expect(o.Message).To(HavePrefix("step app-export-0 of the task "))
-		g.Expect(o.Message).To(HaveSuffix("see: kubectl describe pod -n " + step.Namespace + " j-abcde"))
-		g.Expect(strings.Contains(o.Message, "raise")).To(Equal(tt.reason == memory), message)
-
-		function := podWith(changed(podEnded(end), tt.pod))
-		function.Status.ContainerStatuses[0].Name = moverjob.FunctionContainerName
-		o = observe.Observe(job, []corev1.Pod{*function}, began)
-		g.Expect(o.NotStarted).To(BeTrue())
-		g.Expect(o.Reason).To(Equal(tt.reason), message)
-		g.Expect(strings.Contains(o.Message, "of the Function")).To(Equal(tt.reason == memory), message)
-		g.Expect(o.Output).To(BeEmpty(), "the container wrote nothing")
-		if tt.reason == other {
-			g.Expect(o.Message).To(And(ContainSubstring("could not start the Function"),
-				ContainSubstring("describe pod"), Not(ContainSubstring("exit code"))))
-		}
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			o := observe.Observe(jobWith(tt.job), []corev1.Pod{*podWith(tt.pod)}, began)
+			g.Expect(o.Reason).To(Equal(tt.reason))
+			g.Expect(o.Message).To(ContainSubstring(tt.says))
+		})
 	}
+}
+
+// What a Function wrote is not what a container runtime says.
+func TestWhatAContainerWroteDoesNotSayWhyItEnded(t *testing.T) {
+	g := NewWithT(t)
+	pod := podWith(podEnded(corev1.ContainerStateTerminated{ExitCode: 1, Reason: "Error", Message: "OOM-killed"}))
+	pod.Status.ContainerStatuses[0].Name = moverjob.FunctionContainerName
+	o := observe.Observe(jobWith(ended(batchv1.JobFailed, "")), []corev1.Pod{*pod}, began)
+	g.Expect(o.Reason).To(Equal(v1alpha1.ReasonJobFailed))
+	g.Expect(o.NotStarted).To(BeFalse())
+}
+
+// A mesh can add its proxy as a native sidecar. It is told to end once the mover has.
+func TestANativeSidecarIsNoStep(t *testing.T) {
+	g := NewWithT(t)
+	proxy := changed(stepIs("istio-proxy", corev1.ContainerState{
+		Terminated: &corev1.ContainerStateTerminated{ExitCode: 143},
+	}), func(p *corev1.Pod) {
+		always := corev1.ContainerRestartPolicyAlways
+		p.Spec.InitContainers = []corev1.Container{{Name: "istio-proxy", RestartPolicy: &always}}
+	})
+	killed := corev1.ContainerStateTerminated{ExitCode: 137, Reason: "OOMKilled"}
+	pod := podWith(changed(podEnded(killed), proxy))
+	o := observe.Observe(jobWith(ended(batchv1.JobFailed, "")), []corev1.Pod{*pod}, began)
+	g.Expect(o.Reason).To(Equal(v1alpha1.ReasonOutOfMemory))
+
+	pod = podWith(changed(podEnded(killed), proxy, podCondition(corev1.DisruptionTarget, corev1.ConditionTrue, "")))
+	o = observe.Observe(jobWith(ended(batchv1.JobFailed, "")), []corev1.Pod{*pod}, began)
+	g.Expect(o.Message).NotTo(ContainSubstring("step"))
 }

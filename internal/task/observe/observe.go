@@ -66,7 +66,8 @@ type Observation struct {
 	Recheck time.Duration
 	// Unbegun means that the mover is known not to have begun. It says nothing of the steps before the mover.
 	Unbegun bool
-	// NotStarted means that the container runtime could not start the mover.
+	// NotStarted means that the container runtime says that it could not start the mover, or the container of a
+	// Function. It can be wrong if it asked too late, so NotStarted does not imply Unbegun.
 	NotStarted bool
 }
 

@@ -2,21 +2,33 @@ package observe
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// failedStep returns the step that did not end with exit code 0, or nil.
-func failedStep(pod *corev1.Pod) *corev1.ContainerStatus {
+// steps returns the containers that run before the mover. A native sidecar, which a webhook of the cluster can have
+// added, runs beside it.
+func steps(pod *corev1.Pod) []corev1.ContainerStatus {
 	if pod == nil {
 		return nil
 	}
-	for i, s := range pod.Status.InitContainerStatuses {
+	return slices.DeleteFunc(slices.Clone(pod.Status.InitContainerStatuses), func(s corev1.ContainerStatus) bool {
+		return slices.ContainsFunc(pod.Spec.InitContainers, func(c corev1.Container) bool {
+			return c.Name == s.Name && ptr.Deref(c.RestartPolicy, "") == corev1.ContainerRestartPolicyAlways
+		})
+	})
+}
+
+// failedStep returns the step that did not end with exit code 0, or nil.
+func failedStep(pod *corev1.Pod) *corev1.ContainerStatus {
+	for _, s := range steps(pod) {
 		if end := s.State.Terminated; end != nil && end.ExitCode != 0 {
-			return &pod.Status.InitContainerStatuses[i]
+			return &s
 		}
 	}
 	return nil
@@ -27,21 +39,19 @@ func failedStep(pod *corev1.Pod) *corev1.ContainerStatus {
 func stepFailure(pod *corev1.Pod, s *corev1.ContainerStatus) string {
 	end := s.State.Terminated
 	what := fmt.Sprintf("failed with exit code %d", end.ExitCode)
-	look := fmt.Sprintf("kubectl logs -n %s %s -c %s", pod.Namespace, pod.Name, s.Name)
-	if end.Reason == startError {
-		what = "could not be started by the container runtime"
-		look = fmt.Sprintf("kubectl describe pod -n %s %s", pod.Namespace, pod.Name)
+	look := fmt.Sprintf("While the pod exists, see: kubectl logs -n %s %s -c %s", pod.Namespace, pod.Name, s.Name)
+	if notStarted(end) {
+		what, look = "could not be started by the container runtime", "To know why, "+seePod(pod)
 	}
 	if outOfMemory(pod, s) {
-		what = "needed more memory than its limit: raise runtimeSettings.resources.limits.memory of its Function"
+		what = tooLittleMemory(end) + "runtimeSettings.resources.limits.memory of its Function"
 	}
-	return fmt.Sprintf("step %s of the task %s; the mover did not run. While the pod exists, see: %s",
-		s.Name, what, look)
+	return fmt.Sprintf("step %s of the task %s; the mover did not run. %s", s.Name, what, look)
 }
 
 // stepping reports whether a step has started.
 func stepping(pod *corev1.Pod) bool {
-	for _, s := range pod.Status.InitContainerStatuses {
+	for _, s := range steps(pod) {
 		if s.State.Running != nil || s.State.Terminated != nil {
 			return true
 		}
@@ -51,10 +61,7 @@ func stepping(pod *corev1.Pod) bool {
 
 // inStep names the step that a pod was in, as the end of a sentence.
 func inStep(pod *corev1.Pod) string {
-	if pod == nil {
-		return ""
-	}
-	for _, s := range pod.Status.InitContainerStatuses {
+	for _, s := range steps(pod) {
 		if end := s.State.Terminated; s.State.Running != nil || end != nil && end.ExitCode != 0 {
 			return ", in step " + s.Name
 		}
@@ -65,7 +72,7 @@ func inStep(pod *corev1.Pod) string {
 // stepEnded returns when the last step to end did so.
 func stepEnded(pod *corev1.Pod) time.Time {
 	var last time.Time
-	for _, s := range pod.Status.InitContainerStatuses {
+	for _, s := range steps(pod) {
 		if s.State.Terminated != nil {
 			last = v1alpha1.Later(last, s.State.Terminated.FinishedAt.Time)
 		}
