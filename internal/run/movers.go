@@ -88,7 +88,7 @@ func GivenUp(c v1alpha1.Component) bool {
 	}
 	switch c.Reason {
 	case v1alpha1.ReasonImagePullFailed, v1alpha1.ReasonUnschedulable, v1alpha1.ReasonNodeLost,
-		v1alpha1.ReasonJobFailed,
+		v1alpha1.ReasonJobFailed, v1alpha1.ReasonOutOfMemory,
 		v1alpha1.ReasonEvicted, v1alpha1.ReasonPodDeleted, v1alpha1.ReasonPodNotCreated, v1alpha1.ReasonPodNotStarted,
 		v1alpha1.ReasonQuotaExceeded, v1alpha1.ReasonVolumeMountFailed, v1alpha1.ReasonSidecarNotReady,
 		v1alpha1.ReasonCopyFailed,

@@ -46,7 +46,8 @@ func Client() client.Options {
 }
 
 // withoutWork drops the work order of a mover. Readers of a cached Job or pod ask only how it is doing, and which
-// claims the pod uses. For a pod that creates a repository, initjob.Request.Rival also asks where it works: the task
+// claims the pod uses. Why a mover failed also depends on its containers: whoever writes that down reads the pod again,
+// past the cache. For a pod that creates a repository, initjob.Request.Rival also asks where it works: the task
 // annotation shows whether two pods work in the same directory.
 var withoutWork toolscache.TransformFunc = func(in any) (any, error) {
 	switch o := in.(type) {

@@ -54,17 +54,24 @@ func TestAWholeRun(t *testing.T) {
 }
 
 func TestAMoverThatIsGivenUpMayNotWriteAnyMore(t *testing.T) {
-	g := NewWithT(t)
-	f := frozen(runtest.Target("a", "pod-0", "pod-1"))
-	f.jobs[runtest.Job("a", "pod-0", 1)] = runtest.Running()
-	f.jobs[runtest.Job("a", "pod-1", 1)] = runtest.Died(v1alpha1.ReasonUnschedulable, false)
-	d := f.step()
-	g.Expect(d.Movers["snap-a"]).To(Equal("pod-0=" + runtest.Job("a", "pod-0", 1)))
-	g.Expect(d.Delete).To(Equal([]string{runtest.Job("a", "pod-1", 1)}))
+	for _, reason := range []string{
+		v1alpha1.ReasonUnschedulable,
+		v1alpha1.ReasonOutOfMemory, // The proxy of a mesh runs on in its pod.
+	} {
+		t.Run(reason, func(t *testing.T) {
+			g := NewWithT(t)
+			f := frozen(runtest.Target("a", "pod-0", "pod-1"))
+			f.jobs[runtest.Job("a", "pod-0", 1)] = runtest.Running()
+			f.jobs[runtest.Job("a", "pod-1", 1)] = runtest.Died(reason, false)
+			d := f.step()
+			g.Expect(d.Movers["snap-a"]).To(Equal("pod-0=" + runtest.Job("a", "pod-0", 1)))
+			g.Expect(d.Delete).To(Equal([]string{runtest.Job("a", "pod-1", 1)}))
 
-	// If the manager is killed before the deletion, the next look asks for it again.
-	f.jobs[runtest.Job("a", "pod-1", 1)] = runtest.Died(v1alpha1.ReasonUnschedulable, false)
-	g.Expect(f.decide().Delete).To(Equal([]string{runtest.Job("a", "pod-1", 1)}))
+			// If the manager is killed before the deletion, the next look asks for it again.
+			f.jobs[runtest.Job("a", "pod-1", 1)] = runtest.Died(reason, false)
+			g.Expect(f.decide().Delete).To(Equal([]string{runtest.Job("a", "pod-1", 1)}))
+		})
+	}
 }
 
 func TestProgressCallsForNoWrite(t *testing.T) {
