@@ -240,8 +240,9 @@ type HookStatus struct {
 	// Further attempts, and later hooks that choose among the same pods, act in it as long as it runs.
 	// +optional
 	Pod *HookPod `json:"pod,omitempty"`
-	// Stderr is the end of the standard error of a command that failed, or of the log of a Function that failed. Events
-	// and records do not contain it.
+	// Stderr is the end of the standard error of a command that failed, or of the log of a Function that failed. If the
+	// container of a Function could not be started, it is what the container runtime said. Events and records do not
+	// contain it.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	Stderr string `json:"stderr,omitempty"`

@@ -144,7 +144,7 @@ func TestAFunctionThatFailsIsTriedAgain(t *testing.T) {
 				return kubelet.Outcome{Function: &kubelet.FunctionEnd{Code: 3, Log: "no space"}}
 			},
 			reason:  v1alpha1.ReasonJobFailed,
-			message: "the Function's container ended with exit code 3, in the Job hook-freeze-backupsession-run-pre-",
+			message: ": the Function's container ended with exit code 3",
 			stderr:  "no space",
 		},
 		"it reports that a mover succeeded": {

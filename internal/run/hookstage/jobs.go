@@ -110,7 +110,7 @@ func (j *Jobs) outcome(
 	case job.State == observe.StateFailed:
 		j.Verify = true
 		return &Outcome{
-			Reason: cmp.Or(job.Reason, v1alpha1.ReasonJobFailed), Message: job.Message + ", in the Job " + name,
+			Reason: cmp.Or(job.Reason, v1alpha1.ReasonJobFailed), Message: "in the Job " + name + ": " + job.Message,
 			Stderr: job.Output,
 		}, 0
 	default:

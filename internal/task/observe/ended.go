@@ -47,7 +47,9 @@ func failed(c *batchv1.JobCondition, pod *corev1.Pod) Observation {
 		who, field := memoryLimit(pod)
 		o.Reason, o.Message = v1alpha1.ReasonOutOfMemory, who+" "+tooLittleMemory(end)+field
 		if o.NotStarted {
-			o.Message += ". If that does not help, " + seePod(pod)
+			o.Message += ". If that does not help, " + seeWhy(pod)
+		} else {
+			o.Message += ". If there is no limit, the node ran out of memory"
 		}
 	case pod == nil && c.Reason == batchv1.JobReasonPodFailurePolicy: // See moverjob: the only rule of its Jobs.
 		o.Reason, o.Message = v1alpha1.ReasonEvicted,
@@ -55,9 +57,9 @@ func failed(c *batchv1.JobCondition, pod *corev1.Pod) Observation {
 	case pod == nil:
 		o.Reason, o.Message = v1alpha1.ReasonPodDeleted, outsideReasons[v1alpha1.ReasonPodDeleted]
 	case o.NotStarted && isFunction(pod):
-		o.Message = "the container runtime could not start the Function's container"
+		o.Message = "the container runtime could not start the Function's container: " + seeWhy(pod)
 	case o.NotStarted:
-		o.Message = "the container runtime could not start the mover: " + seePod(pod)
+		o.Message = "the container runtime could not start the mover: " + seeWhy(pod)
 	case end != nil && isFunction(pod):
 		o.Message = fmt.Sprintf("the Function's container ended with exit code %d", end.ExitCode)
 	case end != nil:
@@ -139,8 +141,8 @@ func fromOutside(pod *corev1.Pod) string {
 	return "" // The mover had ended before the deletion.
 }
 
-// worker returns the status of the mover's container, or of the only container of a moverjob.FunctionJob; nil if the
-// pod has none.
+// worker returns the status of the mover's container, or of the container of a moverjob.FunctionJob; nil if the pod
+// has none.
 func worker(pod *corev1.Pod) *corev1.ContainerStatus {
 	if pod == nil {
 		return nil
@@ -170,11 +172,19 @@ func notStarted(end *corev1.ContainerStateTerminated) bool {
 	return end != nil && (end.Reason == "StartError" || end.Reason == "ContainerCannotRun")
 }
 
-// seePod says where the runtime's message stands. It is not repeated: it has IDs that differ in each attempt, and can
-// quote arguments.
-func seePod(pod *corev1.Pod) string {
-	return fmt.Sprintf("see kubectl describe pod -n %[1]s while the pod exists, "+
-		"or kubectl get events -n %[1]s soon after", pod.Namespace)
+// seeWhy says where to see why a container was not started. The message does not repeat the words of the runtime: they
+// have IDs that differ in each attempt, and can quote arguments. The pod of a storage goes as soon as it was seen, and
+// its Job is tried each hour, so its name is left out.
+func seeWhy(pod *corev1.Pod) string {
+	events := "kubectl get events -n " + pod.Namespace
+	switch {
+	case isFunction(pod):
+		return "see stderr in the status of the hook"
+	case ofStorage(pod):
+		return "see " + events
+	}
+	return fmt.Sprintf("see kubectl describe pod -n %s %s while the pod exists, or %s soon after",
+		pod.Namespace, pod.Name, events)
 }
 
 // tooLittleToStart lists what runtimes say about a memory limit that is too low for what they do themselves in a new
@@ -225,13 +235,20 @@ func memoryLimit(pod *corev1.Pod) (who, field string) {
 		return "the Function's container", "runtimeSettings.resources.limits.memory of the Function, or " +
 			"runtimeSettings.container.resources.limits.memory of the hook if that sets it"
 	}
-	for _, label := range []string{v1alpha1.LabelKeeper, v1alpha1.LabelStorage, v1alpha1.LabelInitStorage} {
-		if _, ok := pod.Labels[label]; ok {
-			return "the mover", "runtimeSettings.container.resources.limits.memory of the BackupStorage"
-		}
+	if ofStorage(pod) {
+		return "the mover", "runtimeSettings.container.resources.limits.memory of the BackupStorage"
 	}
-	return "the mover", "jobTemplate.spec.resources.limits.memory, or " +
-		"containerRuntimeSettings.resources.limits.memory if that is set"
+	return "the mover", "addon.jobTemplate.spec.resources.limits.memory, or " +
+		"addon.containerRuntimeSettings.resources.limits.memory if that is set"
+}
+
+// ofStorage reports whether a pod works for a BackupStorage: its keeper, or what initialises something in it.
+func ofStorage(pod *corev1.Pod) bool {
+	labels := []string{v1alpha1.LabelKeeper, v1alpha1.LabelStorage, v1alpha1.LabelInitStorage}
+	return slices.ContainsFunc(labels, func(label string) bool {
+		_, ok := pod.Labels[label]
+		return ok
+	})
 }
 
 // resultOf returns the mover's termination message. It ignores the message of any other program, whatever that looks

@@ -131,7 +131,7 @@ func TestTheEndOfTheMoverIsTheEndOfItsJob(t *testing.T) {
 
 // The Jobs of a storage have its settings, and no jobTemplate.
 func TestTheAdviceAboutMemoryNamesAFieldThatTheJobHas(t *testing.T) {
-	const template, storage = "jobTemplate.spec.resources.limits.memory",
+	const template, storage = "addon.jobTemplate.spec.resources.limits.memory",
 		"runtimeSettings.container.resources.limits.memory of the BackupStorage"
 	killed := corev1.ContainerStateTerminated{ExitCode: 137, Reason: "OOMKilled"}
 	start := corev1.ContainerStateTerminated{
@@ -147,7 +147,11 @@ func TestTheAdviceAboutMemoryNamesAFieldThatTheJobHas(t *testing.T) {
 			o := observe.Observe(jobWith(ended(batchv1.JobFailed, "")), []corev1.Pod{*pod}, began)
 			g.Expect(o.Reason).To(Equal(v1alpha1.ReasonOutOfMemory))
 			g.Expect(o.Message).To(ContainSubstring("raise "+field), label)
-			g.Expect(o.NotStarted).To(Equal(end.Reason == "StartError"), end.Reason)
+			started := end.Reason != "StartError"
+			g.Expect(strings.Contains(o.Message, "If there is no limit")).To(Equal(started), o.Message)
+			g.Expect(strings.Contains(o.Message, "see kubectl")).To(Equal(!started), o.Message)
+			g.Expect(strings.Contains(o.Message, "describe pod")).To(Equal(!started && field == template), o.Message)
+			g.Expect(o.NotStarted).To(Equal(!started), end.Reason)
 		}
 	}
 }
@@ -231,7 +235,7 @@ func TestAContainerThatWasNotStarted(t *testing.T) {
 			g.Expect(o.Reason).To(Equal(tt.reason))
 			g.Expect(o.NotStarted).To(BeTrue())
 			g.Expect(o.Message).NotTo(Or(ContainSubstring(tt.says), ContainSubstring("log")), "there is no log")
-			ofPod := And(ContainSubstring("see kubectl describe pod -n shop "),
+			ofPod := And(ContainSubstring("see kubectl describe pod -n shop j-abcde while "),
 				ContainSubstring("kubectl get events -n shop "))
 			known := tt.reason == memory || tt.reason == other
 			if known {
@@ -245,7 +249,7 @@ func TestAContainerThatWasNotStarted(t *testing.T) {
 			g.Expect(o.Output).To(Equal(tt.says), "nothing else tells what is wrong")
 			g.Expect(strings.Contains(o.Message, "of the Function, or ")).To(Equal(tt.reason == memory), o.Message)
 			if tt.reason == other {
-				g.Expect(o.Message).To(HaveSuffix("could not start the Function's container"))
+				g.Expect(o.Message).To(ContainSubstring("could not start the Function's container: see stderr"))
 			}
 
 			if !known {
@@ -261,7 +265,7 @@ func TestAContainerThatWasNotStarted(t *testing.T) {
 	}
 }
 
-// A mover that ended from outside gets a second attempt, whatever else happened to it.
+// What ended a mover from outside says more than how it ended, if it has left no Result in time.
 func TestWhatEndedAMoverFromOutsideCountsFirst(t *testing.T) {
 	good := message(t, task.Result{Outcome: task.OutcomeSucceeded, Reason: v1alpha1.ReasonSucceeded})
 	killed := corev1.ContainerStateTerminated{ExitCode: 137, Reason: "OOMKilled"}
@@ -316,21 +320,66 @@ func TestWhatAContainerWroteDoesNotSayWhyItEnded(t *testing.T) {
 	g.Expect(o.NotStarted).To(BeFalse())
 }
 
-// A mesh can add its proxy as a native sidecar. It is told to end once the mover has.
+// A mesh can add its proxy as a native sidecar. It starts before the steps, and is told to end once the mover has.
 func TestANativeSidecarIsNoStep(t *testing.T) {
-	g := NewWithT(t)
-	proxy := changed(stepIs("istio-proxy", corev1.ContainerState{
-		Terminated: &corev1.ContainerStateTerminated{ExitCode: 143},
-	}), func(p *corev1.Pod) {
-		always := corev1.ContainerRestartPolicyAlways
-		p.Spec.InitContainers = []corev1.Container{{Name: "istio-proxy", RestartPolicy: &always}}
-	})
-	killed := corev1.ContainerStateTerminated{ExitCode: 137, Reason: "OOMKilled"}
-	pod := podWith(changed(podEnded(killed), proxy))
-	o := observe.Observe(jobWith(ended(batchv1.JobFailed, "")), []corev1.Pod{*pod}, began)
-	g.Expect(o.Reason).To(Equal(v1alpha1.ReasonOutOfMemory))
-
-	pod = podWith(changed(podEnded(killed), proxy, podCondition(corev1.DisruptionTarget, corev1.ConditionTrue, "")))
-	o = observe.Observe(jobWith(ended(batchv1.JobFailed, "")), []corev1.Pod{*pod}, began)
-	g.Expect(o.Message).NotTo(ContainSubstring("step"))
+	always := corev1.ContainerRestartPolicyAlways
+	meshed := func(p *corev1.Pod) {
+		p.Spec.InitContainers = []corev1.Container{
+			{Name: "istio-proxy", RestartPolicy: &always}, {Name: "app-export-0"},
+		}
+	}
+	exits := func(code int32) corev1.ContainerState {
+		end := corev1.ContainerStateTerminated{ExitCode: code, FinishedAt: metav1.NewTime(began.Add(time.Minute))}
+		return corev1.ContainerState{Terminated: &end}
+	}
+	runs := corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}
+	killed := podEnded(corev1.ContainerStateTerminated{ExitCode: 137, Reason: "OOMKilled"})
+	drained := podCondition(corev1.DisruptionTarget, corev1.ConditionTrue, "")
+	for name, tt := range map[string]struct {
+		job    *batchv1.Job
+		pod    func(*corev1.Pod)
+		after  time.Duration
+		reason string
+		state  observe.State
+	}{
+		"it failed after the mover": {
+			jobWith(ended(batchv1.JobFailed, "")), changed(killed, stepIs("istio-proxy", exits(143))), 0,
+			v1alpha1.ReasonOutOfMemory, observe.StateFailed,
+		},
+		"it failed, and the pod was evicted": {
+			jobWith(ended(batchv1.JobFailed, "")), changed(killed, drained, stepIs("istio-proxy", exits(143))), 0,
+			v1alpha1.ReasonNodeLost, observe.StateFailed,
+		},
+		"a step failed beside it": {
+			jobWith(ended(batchv1.JobFailed, "")),
+			changed(stepIs("istio-proxy", exits(143)), stepIs("app-export-0", exits(1))), 0,
+			v1alpha1.ReasonStepFailed, observe.StateFailed,
+		},
+		"it runs, and no step yet": {
+			jobWith(), changed(podWaits("PodInitializing"), stepIs("istio-proxy", runs)), 0,
+			v1alpha1.ReasonPending, observe.StateWaiting,
+		},
+		"it runs, and a step": {
+			jobWith(),
+			changed(podWaits("PodInitializing"), stepIs("istio-proxy", runs), stepIs("app-export-0", runs)), 0,
+			v1alpha1.ReasonRunning, observe.StateRunning,
+		},
+		"its end leaves an image no more time": {
+			jobWith(), changed(podWaits("ErrImagePull"), stepIs("istio-proxy", exits(0))), 2 * time.Minute,
+			v1alpha1.ReasonImagePullFailed, observe.StateFailed,
+		},
+		"the end of a step does": {
+			jobWith(), changed(podWaits("ErrImagePull"), stepIs("app-export-0", exits(0))), 2 * time.Minute,
+			v1alpha1.ReasonRunning, observe.StateRunning,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			pod := podWith(changed(tt.pod, meshed))
+			o := observe.Observe(tt.job, []corev1.Pod{*pod}, began.Add(tt.after))
+			g.Expect(o.Reason).To(Equal(tt.reason), o.Message)
+			g.Expect(o.State).To(Equal(tt.state))
+			g.Expect(o.Message).NotTo(ContainSubstring("istio-proxy"))
+		})
+	}
 }

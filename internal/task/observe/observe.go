@@ -59,8 +59,8 @@ type Observation struct {
 	Reason, Message string
 	// Result of the mover; nil if it left none.
 	Result *task.Result
-	// Output is the end of what the container of a moverjob.FunctionJob wrote before it failed. It can hold anything,
-	// including secrets.
+	// Output is the end of what the container of a moverjob.FunctionJob wrote before it failed, or what the container
+	// runtime said if it could not start it. It can hold anything, including secrets.
 	Output string
 	// Recheck is when the same objects can mean something else; 0 means never.
 	Recheck time.Duration

@@ -41,7 +41,7 @@ func stepFailure(pod *corev1.Pod, s *corev1.ContainerStatus) string {
 	what := fmt.Sprintf("failed with exit code %d", end.ExitCode)
 	look := fmt.Sprintf("While the pod exists, see: kubectl logs -n %s %s -c %s", pod.Namespace, pod.Name, s.Name)
 	if notStarted(end) {
-		what, look = "could not be started by the container runtime", "To know why, "+seePod(pod)
+		what, look = "could not be started by the container runtime", "To know why, "+seeWhy(pod)
 	}
 	if outOfMemory(pod, s) {
 		what = tooLittleMemory(end) + "runtimeSettings.resources.limits.memory of its Function"
