@@ -64,7 +64,7 @@ func jobFailures(t *testing.T, bed *testbed.Testbed) {
 			1), nil, v1alpha1.ReasonImagePullFailed, "image no-such-image:v0 cannot be pulled"},
 		{
 			"memory", shaped("{resources: {limits: {memory: 12Mi}}}"), nil, v1alpha1.ReasonOutOfMemory,
-			"raise jobTemplate.spec.resources.limits.memory",
+			"raise addon.jobTemplate.spec.resources.limits.memory",
 		},
 	}
 	// All backups start before the test waits for the first: some take minutes.

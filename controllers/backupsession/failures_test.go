@@ -129,7 +129,7 @@ func TestWhatGoesWrongWithAJob(t *testing.T) {
 		},
 		"its memory does not suffice": {
 			reason:  v1alpha1.ReasonOutOfMemory,
-			message: "raise jobTemplate.spec.resources.limits.memory", jobs: 2, wrong: func(b trouble) {
+			message: "raise addon.jobTemplate.spec.resources.limits.memory", jobs: 2, wrong: func(b trouble) {
 				b.pod(func(p *corev1.Pod) {
 					p.Status.Phase, p.Status.ContainerStatuses = corev1.PodFailed,
 						died(corev1.ContainerStateTerminated{ExitCode: 137, Reason: "OOMKilled"})
