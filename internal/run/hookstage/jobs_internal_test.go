@@ -48,3 +48,22 @@ func TestAHookEndsAlthoughAClockWasAhead(t *testing.T) {
 		})
 	}
 }
+
+// The message can end with a command, so the Job stands before it.
+func TestAFailedHookNamesItsJob(t *testing.T) {
+	t.Parallel()
+	g, now := NewWithT(t), time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
+	st := &v1alpha1.HookStatus{Name: "freeze", Attempts: 1, StartTime: &metav1.Time{Time: now}}
+	j := &Jobs{Kind: v1alpha1.BackupSessionKind, Owner: "run"}
+	id, _, _ := j.of(Pre, st)
+	g.Expect(id).To(HavePrefix("hook-freeze-backupsession-run-pre-"))
+	j.Jobs = map[string]run.Job{id: {Created: now, Observation: observe.Observation{
+		State: observe.StateFailed, Message: "the Function's container ended with exit code 3", Output: "no space",
+	}}}
+	h := &v1alpha1.ResolvedHook{Name: "freeze", Timeout: &metav1.Duration{Duration: 10 * time.Minute}}
+	out, _ := j.outcome(h, Pre, st, nil, now)
+	g.Expect(out).To(HaveValue(Equal(Outcome{
+		Reason: v1alpha1.ReasonJobFailed, Stderr: "no space",
+		Message: "in the Job " + id + ": the Function's container ended with exit code 3",
+	})))
+}

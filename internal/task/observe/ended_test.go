@@ -146,8 +146,12 @@ func TestTheAdviceAboutMemoryNamesAFieldThatTheJobHas(t *testing.T) {
 			pod.Labels = map[string]string{label: "x"}
 			o := observe.Observe(jobWith(ended(batchv1.JobFailed, "")), []corev1.Pod{*pod}, began)
 			g.Expect(o.Reason).To(Equal(v1alpha1.ReasonOutOfMemory))
-			g.Expect(o.Message).To(ContainSubstring("raise "+field), label)
-			started := end.Reason != "StartError"
+			started, what := true, "the mover needed more memory than its limit: raise "
+			if end.Reason == "StartError" {
+				started = false
+				what = "the mover could not be started, most often because its memory limit is too low: raise "
+			}
+			g.Expect(o.Message).To(HavePrefix(what+field), label)
 			g.Expect(strings.Contains(o.Message, "If there is no limit")).To(Equal(started), o.Message)
 			g.Expect(strings.Contains(o.Message, "see kubectl")).To(Equal(!started), o.Message)
 			g.Expect(strings.Contains(o.Message, "describe pod")).To(Equal(!started && field == template), o.Message)
