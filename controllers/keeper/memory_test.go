@@ -35,12 +35,10 @@ func TestAKeeperThatWasKilledForItsMemoryWorksInOneRepositoryAtATime(t *testing.
 	bed.Cached(t, other.repository)
 	s.did(busy, "")
 
-	killed := kubelet.Report(task.Result{
-		Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonOutOfMemory, Message: "killed",
-	})
+	killed := corev1.ContainerStateTerminated{ExitCode: 137, Reason: "OOMKilled"}
 	job, keep := s.job(busy)
 	g.Expect(keep.Keep).To(HaveLen(2))
-	kubelet.Finish(t, bed.Client, job, killed, now.Now())
+	endPod(t, job, killed)
 	gone(t, job, "the Job has ended")
 	bed.Quiet(t, s.namespace)
 	s.expectRetention(s.repository, v1alpha1.ReasonNotChecked, "or until eight days after one was tried")
@@ -71,7 +69,10 @@ func TestAKeeperThatWasKilledForItsMemoryWorksInOneRepositoryAtATime(t *testing.
 		g.Expect(keep.Keep).To(HaveLen(1))
 		name := keep.Keep[0].Repository.Name
 		if worked[name] = true; name == s.repository.Name {
-			kubelet.Finish(t, bed.Client, job, killed, now.Now())
+			endPod(t, job, killed, corev1.PodCondition{
+				Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue,
+				Reason: corev1.PodReasonTerminationByKubelet,
+			})
 		} else {
 			s.did(job, "")
 		}
@@ -81,22 +82,17 @@ func TestAKeeperThatWasKilledForItsMemoryWorksInOneRepositoryAtATime(t *testing.
 	expectKept(t, older)
 	bed.Eventually(t, s.repository, func(g Gomega) {
 		g.Expect(s.repository.Status.CheckTriedTime).NotTo(BeNil())
-	}, "its own check took the memory")
+	}, "its own check took the memory, whoever evicted it then")
 }
 
-// With too little memory even to start, a keeper has not looked at anything, whoever raises the limit later.
-func TestACheckThatWasNotStartedWasNotTried(t *testing.T) {
-	t.Parallel()
-	s := newShop(t)
-	older := s.moved()
-	job, _ := s.job()
+// endPod ends the pod of a keeper without a Result, and so its Job.
+func endPod(t *testing.T, job *batchv1.Job, end corev1.ContainerStateTerminated, also ...corev1.PodCondition) {
+	t.Helper()
 	pod := kubelet.Start(t, bed.Client, job)
 	bed.EditStatus(t, pod, func() {
-		pod.Status.Phase = corev1.PodFailed
+		pod.Status.Phase, pod.Status.Conditions = corev1.PodFailed, append(pod.Status.Conditions, also...)
 		pod.Status.ContainerStatuses = []corev1.ContainerStatus{{
-			Name: task.Container, State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
-				ExitCode: 128, Reason: "StartError", Message: "container init was OOM-killed (memory limit too low?)",
-			}},
+			Name: task.Container, State: corev1.ContainerState{Terminated: &end},
 		}}
 	})
 	bed.EditStatus(t, job, func() {
@@ -107,6 +103,17 @@ func TestACheckThatWasNotStartedWasNotTried(t *testing.T) {
 				Type: kind, Status: corev1.ConditionTrue, LastTransitionTime: at, Reason: "BackoffLimitExceeded",
 			})
 		}
+	})
+}
+
+// With too little memory even to start, a keeper has not looked at anything, whoever raises the limit later.
+func TestACheckThatWasNotStartedWasNotTried(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	older := s.moved()
+	job, _ := s.job()
+	endPod(t, job, corev1.ContainerStateTerminated{
+		ExitCode: 128, Reason: "StartError", Message: "container init was OOM-killed (memory limit too low?)",
 	})
 	bed.Eventually(t, s.repository, func(g Gomega) {
 		g.Expect(conditions.GetReason(s.repository, v1alpha1.ConditionChecked)).To(Equal(v1alpha1.ReasonOutOfMemory))

@@ -37,7 +37,7 @@ func (r *Reconciler) writeResult(
 		if err != nil {
 			return err
 		}
-		w.Began, w.OnlyCheck, w.NotStarted = job.CreationTimestamp, keeper.OnlyCheck(t), o.NotStarted
+		w.Began, w.OnlyCheck, w.OOMKilled = job.CreationTimestamp, keeper.OnlyCheck(t), o.OOMKilled
 		scanned, err := r.writeScan(ctx, job, w, result)
 		if err != nil {
 			return err

@@ -100,12 +100,7 @@ func (w *Work) TriedCheck(result task.ComponentResult) bool {
 // outOfMemory reports whether a keeper that had no maintenance to do was killed for its memory. The check can have
 // taken it.
 func (w *Work) outOfMemory(result task.ComponentResult) bool {
-	return w.Checks && w.Maintain == "" && result.Check == nil && w.killed(result)
-}
-
-// killed reports whether the keeper took more memory than it had.
-func (w *Work) killed(result task.ComponentResult) bool {
-	return result.Reason == v1alpha1.ReasonOutOfMemory && !w.NotStarted
+	return w.Checks && w.Maintain == "" && result.Check == nil && w.OOMKilled
 }
 
 // OnlyCheck reports whether a Job with this task had nothing to do but a check in one Repository. A Job reports at its
@@ -120,7 +115,7 @@ func OnlyCheck(t *task.Task) bool {
 
 // Ended returns how the work ended.
 func (w *Work) Ended(result task.ComponentResult) Ended {
-	out := Ended{Failed: result.Outcome != task.OutcomeSucceeded, Checked: w.Checks, Killed: w.killed(result)}
+	out := Ended{Failed: result.Outcome != task.OutcomeSucceeded, Checked: w.Checks, Killed: w.OOMKilled}
 	switch {
 	case !w.Checks:
 	case result.Check != nil && result.Check.Reason == v1alpha1.ReasonDeadlineExceeded, w.outOfMemory(result):

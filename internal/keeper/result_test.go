@@ -200,44 +200,45 @@ func TestTriedCheck(t *testing.T) {
 			Outcome: task.OutcomeFailed, Steps: task.Steps{Check: &task.Step{Reason: reason}},
 		}
 	}
+	ended := func(reason string) task.ComponentResult {
+		return task.ComponentResult{Outcome: task.OutcomeFailed, Reason: reason}
+	}
 	for name, c := range map[string]struct {
-		result task.ComponentResult
-		tried  bool
+		result    task.ComponentResult
+		oomKilled bool
+		tried     bool
 	}{
-		"it is done":                 {fails(""), true},
-		"there was nothing to check": {task.ComponentResult{Outcome: task.OutcomeSucceeded}, true},
-		"it took too long":           {fails(v1alpha1.ReasonDeadlineExceeded), true},
-		"nobody knows why it fails":  {fails(v1alpha1.ReasonFailed), true},
-		"the storage is gone":        {fails(v1alpha1.ReasonUnreachable), false},
-		"it was stopped":             {fails(v1alpha1.ReasonCancelled), false},
+		"it is done":                 {fails(""), false, true},
+		"there was nothing to check": {task.ComponentResult{Outcome: task.OutcomeSucceeded}, false, true},
+		"it took too long":           {fails(v1alpha1.ReasonDeadlineExceeded), false, true},
+		"nobody knows why it fails":  {fails(v1alpha1.ReasonFailed), false, true},
+		"the storage is gone":        {fails(v1alpha1.ReasonUnreachable), false, false},
+		"it was stopped":             {fails(v1alpha1.ReasonCancelled), false, false},
 		"it was late": {
 			task.ComponentResult{
 				Outcome: task.OutcomeFailed,
 				Steps:   task.Steps{Check: &task.Step{Reason: v1alpha1.ReasonCancelled, Late: true}},
-			}, true,
+			}, false, true,
 		},
-		"it took too much memory": {
-			task.ComponentResult{Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonOutOfMemory}, true,
-		},
-		"it was not reached": {
-			task.ComponentResult{Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonDeadlineExceeded}, false,
-		},
+		"it took too much memory":                  {ended(v1alpha1.ReasonOutOfMemory), true, true},
+		"it took too much memory, and was evicted": {ended(v1alpha1.ReasonEvicted), true, true},
+		"it had too little memory to start":        {ended(v1alpha1.ReasonOutOfMemory), false, false},
+		"it was evicted":                           {ended(v1alpha1.ReasonEvicted), false, false},
+		"it was not reached":                       {ended(v1alpha1.ReasonDeadlineExceeded), false, false},
 	} {
-		w := Work{Checks: true, OnlyCheck: true}
+		w := Work{Checks: true, OnlyCheck: true, OOMKilled: c.oomKilled}
 		NewWithT(t).Expect(w.TriedCheck(c.result)).To(Equal(c.tried), name)
 		w.Checks = false
 		NewWithT(t).Expect(w.TriedCheck(c.result)).To(BeFalse(), "no check belongs to it")
 	}
-	killed := task.ComponentResult{Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonOutOfMemory}
-	w := Work{Checks: true, Check: make([]task.Checked, 10)}
+	killed := ended(v1alpha1.ReasonOutOfMemory)
+	w := Work{Checks: true, Check: make([]task.Checked, 10), OOMKilled: true}
 	NewWithT(t).Expect(w.TriedCheck(killed)).To(BeFalse(), "something else can have taken it")
 	NewWithT(t).Expect(w.Ended(killed)).To(Equal(Ended{Failed: true, Checked: true, TooMany: 10, Killed: true}),
 		"the next one is smaller")
-	w.NotStarted = true
+	w.OOMKilled = false
 	NewWithT(t).Expect(w.Ended(killed)).To(Equal(Ended{Failed: true, Checked: true}), "it took no memory")
-	w.OnlyCheck = true
-	NewWithT(t).Expect(w.TriedCheck(killed)).To(BeFalse(), "it never started")
-	w.NotStarted, w.Maintain = false, task.MaintainFull
+	w.OnlyCheck, w.OOMKilled, w.Maintain = true, true, task.MaintainFull
 	NewWithT(t).Expect(w.TriedCheck(killed)).To(BeFalse(), "the maintenance can have taken it")
 }
 

@@ -35,8 +35,8 @@ type Work struct {
 	Began metav1.Time
 	// OnlyCheck means that the Job had nothing to do but this check.
 	OnlyCheck bool
-	// NotStarted means that the Job was not started: it took no memory.
-	NotStarted bool
+	// OOMKilled means that the Job took more memory than it had.
+	OOMKilled bool
 
 	// removesFirst lets removals take the room of checks: it changes with each failure in a row.
 	removesFirst bool

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -27,7 +26,8 @@ func completed(pod *corev1.Pod) Observation {
 // failed observes a Job that ended in any other way.
 func failed(c *batchv1.JobCondition, pod *corev1.Pod) Observation {
 	end, outside := terminated(pod), fromOutside(pod)
-	o := Observation{State: StateFailed, Result: resultOf(pod), NotStarted: notStarted(end)}
+	o := Observation{State: StateFailed, Result: resultOf(pod)}
+	o.OOMKilled = o.Result == nil && end != nil && end.Reason == oomKilled
 	o.Reason, o.Message = v1alpha1.ReasonJobFailed,
 		"the mover ended without a result: see the log of its pod while the pod exists"
 	switch {
@@ -43,22 +43,19 @@ func failed(c *batchv1.JobCondition, pod *corev1.Pod) Observation {
 		o.Reason, o.Message = v1alpha1.ReasonStepFailed, stepFailure(pod, failedStep(pod))
 	case outside != "": // Whoever ends a pod also kills what is about to start in it.
 		o.Reason, o.Message = outside, outsideReasons[outside]+inStep(pod)
-	case end != nil && outOfMemory(pod, worker(pod)):
-		who, field := memoryLimit(pod)
-		o.Reason, o.Message = v1alpha1.ReasonOutOfMemory, who+" "+tooLittleMemory(end)+field
-		if o.NotStarted {
-			o.Message += ". If that does not help, " + seeWhy(pod)
-		} else {
-			o.Message += ". If there is no limit, the node ran out of memory"
+		if o.OOMKilled {
+			o.Message += ". Besides, " + workerOutOfMemory(pod)
 		}
+	case end != nil && outOfMemory(pod, worker(pod)):
+		o.Reason, o.Message = v1alpha1.ReasonOutOfMemory, workerOutOfMemory(pod)
 	case pod == nil && c.Reason == batchv1.JobReasonPodFailurePolicy: // See moverjob: the only rule of its Jobs.
 		o.Reason, o.Message = v1alpha1.ReasonEvicted,
 			"the pod was evicted from its node, or the node was lost: the pod is gone"
 	case pod == nil:
 		o.Reason, o.Message = v1alpha1.ReasonPodDeleted, outsideReasons[v1alpha1.ReasonPodDeleted]
-	case o.NotStarted && isFunction(pod):
+	case notStarted(end) && isFunction(pod):
 		o.Message = "the container runtime could not start the Function's container: " + seeWhy(pod)
-	case o.NotStarted:
+	case notStarted(end):
 		o.Message = "the container runtime could not start the mover: " + seeWhy(pod)
 	case end != nil && isFunction(pod):
 		o.Message = fmt.Sprintf("the Function's container ended with exit code %d", end.ExitCode)
@@ -134,7 +131,7 @@ func fromOutside(pod *corev1.Pod) string {
 	if pod.DeletionTimestamp == nil {
 		return ""
 	}
-	if end := terminated(pod); end == nil || notStarted(end) || end.Reason != oomKilled &&
+	if end := terminated(pod); end == nil || notStarted(end) ||
 		slices.Contains([]int32{task.ExitCancelled, 137, 143}, end.ExitCode) {
 		return v1alpha1.ReasonPodDeleted
 	}
@@ -163,9 +160,6 @@ func terminated(pod *corev1.Pod) *corev1.ContainerStateTerminated {
 	return nil
 }
 
-// oomKilled is the reason of a container that the kernel killed for its memory.
-const oomKilled = "OOMKilled"
-
 // notStarted reports whether the container runtime could not start a container that has ended so. It rarely has a log.
 func notStarted(end *corev1.ContainerStateTerminated) bool {
 	// The reasons are those of containerd and of Docker.
@@ -185,61 +179,6 @@ func seeWhy(pod *corev1.Pod) string {
 	}
 	return fmt.Sprintf("see kubectl describe pod -n %s %s while the pod exists, or %s soon after",
 		pod.Namespace, pod.Name, events)
-}
-
-// tooLittleToStart lists what runtimes say about a memory limit that is too low for what they do themselves in a new
-// container, as it can be with huge pages.
-var tooLittleToStart = []string{
-	"OOM-killed",                             // runc
-	"unable to set memory limit",             // runc
-	"OOM: the memory limit could be too low", // crun
-}
-
-// diedAtStart lists what they say if the process died a moment later, when it was ready to be started.
-var diedAtStart = []string{
-	"cannot start a stopped process",            // the shim of containerd
-	"cannot start a container that has stopped", // runc
-	"container process is already dead",         // runc
-}
-
-// outOfMemory reports whether a container that has ended needed more memory than its limit. Its pod must not have been
-// ended from outside.
-func outOfMemory(pod *corev1.Pod, s *corev1.ContainerStatus) bool {
-	end := s.State.Terminated
-	if !notStarted(end) {
-		return end.Reason == oomKilled
-	}
-	says := func(words string) bool { return strings.Contains(end.Message, words) }
-	return slices.ContainsFunc(tooLittleToStart, says) ||
-		slices.ContainsFunc(diedAtStart, says) && hasMemoryLimit(pod, s.Name)
-}
-
-// tooLittleMemory says what happened to a container that was outOfMemory; the field with its limit follows. Why one was
-// not started nobody knows for sure: a seccomp profile or a node without memory can also kill it.
-func tooLittleMemory(end *corev1.ContainerStateTerminated) string {
-	if notStarted(end) {
-		return "could not be started, most often because its memory limit is too low: raise "
-	}
-	return "needed more memory than its limit: raise "
-}
-
-// hasMemoryLimit reports whether a container of a pod has a limit of memory.
-func hasMemoryLimit(pod *corev1.Pod, container string) bool {
-	return slices.ContainsFunc(slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers),
-		func(c corev1.Container) bool { return c.Name == container && !c.Resources.Limits.Memory().IsZero() })
-}
-
-// memoryLimit returns what works in a pod, and the field that limits its memory.
-func memoryLimit(pod *corev1.Pod) (who, field string) {
-	if isFunction(pod) {
-		return "the Function's container", "runtimeSettings.resources.limits.memory of the Function, or " +
-			"runtimeSettings.container.resources.limits.memory of the hook if that sets it"
-	}
-	if ofStorage(pod) {
-		return "the mover", "runtimeSettings.container.resources.limits.memory of the BackupStorage"
-	}
-	return "the mover", "addon.jobTemplate.spec.resources.limits.memory, or " +
-		"addon.containerRuntimeSettings.resources.limits.memory if that is set"
 }
 
 // ofStorage reports whether a pod works for a BackupStorage: its keeper, or what initialises something in it.

@@ -66,9 +66,9 @@ type Observation struct {
 	Recheck time.Duration
 	// Unbegun means that the mover is known not to have begun. It says nothing of the steps before the mover.
 	Unbegun bool
-	// NotStarted means that the container runtime says that it could not start the mover, or the container of a
-	// Function. It can be wrong if it asked too late, so NotStarted does not imply Unbegun.
-	NotStarted bool
+	// OOMKilled means that the kernel killed the mover for its memory before it left a Result, whatever else ended its
+	// pod.
+	OOMKilled bool
 }
 
 // Suspended reports whether a Job waits for somebody else to let it go on. That has no limit.

@@ -102,6 +102,12 @@ func TestAStepThatFailedNamesItself(t *testing.T) {
 			"exists, see: kubectl logs -n shop j-abcde -c app-export-1"))
 	o = observe.Observe(jobWith(ended(batchv1.JobFailed, batchv1.JobReasonDeadlineExceeded)), []corev1.Pod{*pod}, began)
 	g.Expect(o.Message).To(Equal("the Job did not end within its deadline, in step app-export-1"))
+
+	pod.Status.InitContainerStatuses[1].State.Terminated.Reason = "OOMKilled"
+	o = observe.Observe(jobWith(ended(batchv1.JobFailed, "BackoffLimitExceeded")), []corev1.Pod{*pod}, began)
+	g.Expect(o.Message).To(Equal("step app-export-1 of the task needed more memory than its limit; the mover did not " +
+		"run. To mend it, raise " + ofStep + ". If the pod has no limit, the node ran out of memory"))
+	g.Expect(o.OOMKilled).To(BeFalse(), "the mover was not")
 }
 
 func TestObserve(t *testing.T) {

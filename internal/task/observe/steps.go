@@ -40,11 +40,14 @@ func stepFailure(pod *corev1.Pod, s *corev1.ContainerStatus) string {
 	end := s.State.Terminated
 	what := fmt.Sprintf("failed with exit code %d", end.ExitCode)
 	look := fmt.Sprintf("While the pod exists, see: kubectl logs -n %s %s -c %s", pod.Namespace, pod.Name, s.Name)
-	if notStarted(end) {
+	switch {
+	case outOfMemory(pod, s):
+		var advice string
+		what, advice = tooLittleMemory(pod, s, "runtimeSettings.resources.limits.memory of its Function, or, if the "+
+			"Function sets none, "+policyMemoryLimit)
+		look = "To mend it, " + advice
+	case notStarted(end):
 		what, look = "could not be started by the container runtime", "To know why, "+seeWhy(pod)
-	}
-	if outOfMemory(pod, s) {
-		what = tooLittleMemory(end) + "runtimeSettings.resources.limits.memory of its Function"
 	}
 	return fmt.Sprintf("step %s of the task %s; the mover did not run. %s", s.Name, what, look)
 }
