@@ -7,7 +7,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// RestoreHookErrors returns, for each hook of a restore that failed, the last line that it wrote. Only the terminal
+// RestoreHookErrors returns, for each hook of a restore that failed, the last line of its stderr. Only the terminal
 // shows this: it can hold a secret, so messages, events and records say no more than the exit code.
 func RestoreHookErrors(hooks *v1alpha1.HookStatuses) []Part { return hookErrors("", "Restore", hooks) }
 
@@ -37,7 +37,7 @@ func failedHooks(list string, hooks []v1alpha1.HookStatus) []Part {
 			continue
 		}
 		last := strings.TrimSpace(text[strings.LastIndexByte(text, '\n')+1:])
-		out = append(out, Part{Name: list + " hook " + h.Name + ": ", Text: "its last output: " + last})
+		out = append(out, Part{Name: list + " hook " + h.Name + ": ", Text: "its stderr ends with: " + last})
 	}
 	return out
 }

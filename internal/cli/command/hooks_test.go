@@ -29,8 +29,8 @@ func TestTheLastOutputOfAFailedHook(t *testing.T) {
 		},
 	}}}
 	g.Expect(command.BackupHookErrors(s)).To(Equal([]command.Part{
-		{Name: "postBackup hook thaw: ", Text: "its last output: one line"},
-		{Name: "target web: preBackup hook freeze: ", Text: "its last output: sh: 1: freez: not found"},
+		{Name: "postBackup hook thaw: ", Text: "its stderr ends with: one line"},
+		{Name: "target web: preBackup hook freeze: ", Text: "its stderr ends with: sh: 1: freez: not found"},
 	}))
 }
 
@@ -45,10 +45,10 @@ func TestAHookInBothListsIsToldOnce(t *testing.T) {
 	s := &v1alpha1.BackupSession{}
 	s.Status.Targets = []v1alpha1.BackupTargetStatus{{Name: "web", Hooks: hooks}}
 	for what, parts := range map[string][]command.Part{
-		"target web: preBackup hook notify: its last output: connection refused\n" +
-			"target web: postBackup hook notify: its last output: i/o timeout\n": command.BackupHookErrors(s),
-		"preRestore hook notify: its last output: connection refused\n" +
-			"postRestore hook notify: its last output: i/o timeout\n": command.RestoreHookErrors(hooks),
+		"target web: preBackup hook notify: its stderr ends with: connection refused\n" +
+			"target web: postBackup hook notify: its stderr ends with: i/o timeout\n": command.BackupHookErrors(s),
+		"preRestore hook notify: its stderr ends with: connection refused\n" +
+			"postRestore hook notify: its stderr ends with: i/o timeout\n": command.RestoreHookErrors(hooks),
 	} {
 		var out bytes.Buffer
 		looks, o := 0, command.Options{Poll: time.Millisecond}
