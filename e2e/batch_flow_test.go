@@ -69,7 +69,7 @@ spec:
   - name: manual
     executionOrder: Sequential
     sessionHistoryLimit: 10
-    retryConfig: {maxRetry: 1, delay: 20s}
+    retryConfig: {maxRetry: 1, delay: 2m} # beside other scenarios, a killed database is slow to start
     targets:
     - name: web
       executor: Sidecar
