@@ -49,7 +49,8 @@ type JobPodSpec struct {
 	// +kubebuilder:validation:XValidation:rule="!has(self.windowsOptions)",message="windowsOptions can't be set: movers are Linux containers"
 	ContainerSecurityContext *corev1.SecurityContext `json:"containerSecurityContext,omitempty"`
 
-	// Resources of the mover's container. containerRuntimeSettings override them.
+	// Resources of the task's containers. containerRuntimeSettings override them. A step before the mover takes its
+	// Function's first.
 	// +optional
 	Resources corev1.ResourceRequirements `json:"resources,omitempty"`
 
