@@ -160,7 +160,8 @@ func (p *process) reap() error {
 	}
 	status, ok := exit.Sys().(syscall.WaitStatus)
 	if ok && status.Signal() == syscall.SIGKILL {
-		return p.failed("was killed: it may have run out of memory (addon.jobTemplate.spec.resources.limits)")
+		return p.failed("was killed: it may have run out of memory (addon.jobTemplate.spec.resources.limits, or " +
+			"addon.containerRuntimeSettings.resources.limits if that is set)")
 	}
 	if ok && status.Signaled() {
 		return p.failed(fmt.Sprintf("was ended by signal %d (%s)", status.Signal(), status.Signal()))

@@ -19,6 +19,10 @@ import (
 	"github.com/cairn-backup/cairn/internal/program"
 )
 
+// shKilled is the error of a shell that was killed.
+const shKilled = "sh was killed: it may have run out of memory (addon.jobTemplate.spec.resources.limits, or " +
+	"addon.containerRuntimeSettings.resources.limits if that is set)"
+
 // script runs lines in a shell, which stands for any program. Grace is long: a busy machine may give a program no time
 // for many seconds.
 func script(lines string) program.Spec {
@@ -50,7 +54,7 @@ func TestAnOutputEndsWellOnlyIfItsProgramDid(t *testing.T) {
 		"exit code 1, silent": {spec: script("exit 1"), says: "sh ended with exit code 1"},
 		"killed after everything": {
 			spec: script("echo data; kill -9 $$"), wrote: "data\n",
-			says: "sh was killed: it may have run out of memory (addon.jobTemplate.spec.resources.limits)",
+			says: shKilled,
 		},
 		"ended by another signal": {
 			spec: script("echo data; kill -11 $$"), wrote: "data\n",
@@ -270,12 +274,12 @@ func TestAnInputWasTakenOnlyIfItsProgramSaysSo(t *testing.T) {
 		},
 		"a part, and goes on": {
 			spec: brief(script("head -c 10 >taken; exec <&-; sleep 600")), large: true,
-			says: "sh was killed: it may have run out of memory (addon.jobTemplate.spec.resources.limits)",
+			says: shKilled,
 		},
 		"nothing": {spec: script("exit 1"), says: "sh ended with exit code 1"},
 		"all of it, and killed then": {
 			spec: script("cat >taken; kill -9 $$"),
-			says: "sh was killed: it may have run out of memory (addon.jobTemplate.spec.resources.limits)",
+			says: shKilled,
 		},
 		"all of it, and data on standard output": {spec: script("cat; exit 1"), says: "sh ended with exit code 1"},
 	} {
