@@ -236,6 +236,7 @@ func TestTriedCheck(t *testing.T) {
 	NewWithT(t).Expect(w.TriedCheck(killed)).To(BeFalse(), "something else can have taken it")
 	NewWithT(t).Expect(w.Ended(killed)).To(Equal(Ended{Failed: true, Checked: true, TooMany: 10, Killed: true}),
 		"the next one is smaller")
+	NewWithT(t).Expect(w.Ended(ended(v1alpha1.ReasonEvicted))).To(Equal(w.Ended(killed)), "whoever evicted it then")
 	w.OOMKilled = false
 	NewWithT(t).Expect(w.Ended(killed)).To(Equal(Ended{Failed: true, Checked: true}), "it took no memory")
 	w.OnlyCheck, w.OOMKilled, w.Maintain = true, true, task.MaintainFull

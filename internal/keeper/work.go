@@ -35,7 +35,7 @@ type Work struct {
 	Began metav1.Time
 	// OnlyCheck means that the Job had nothing to do but this check.
 	OnlyCheck bool
-	// OOMKilled means that the Job took more memory than it had.
+	// OOMKilled means that the kernel killed the mover of the Job for its memory, and there is no Result.
 	OOMKilled bool
 
 	// removesFirst lets removals take the room of checks: it changes with each failure in a row.

@@ -25,8 +25,8 @@ var diedAtStart = []string{
 	"container process is already dead",         // runc
 }
 
-// outOfMemory reports whether a container that has ended needed more memory than its limit. Its pod must not have been
-// ended from outside.
+// outOfMemory reports whether a container that has ended needed more memory than its limit. One that was not started
+// counts only if its pod was not ended from outside.
 func outOfMemory(pod *corev1.Pod, s *corev1.ContainerStatus) bool {
 	end := s.State.Terminated
 	if !notStarted(end) {
@@ -37,7 +37,7 @@ func outOfMemory(pod *corev1.Pod, s *corev1.ContainerStatus) bool {
 		slices.ContainsFunc(diedAtStart, says) && hasMemoryLimit(pod, s.Name)
 }
 
-// workerOutOfMemory says that the worker of a pod was outOfMemory, and what to do.
+// workerOutOfMemory says that the worker of a pod, which must have ended, was outOfMemory, and what to do.
 func workerOutOfMemory(pod *corev1.Pod) string {
 	who, field := memoryLimit(pod)
 	what, advice := tooLittleMemory(pod, worker(pod), field)

@@ -66,8 +66,8 @@ type Observation struct {
 	Recheck time.Duration
 	// Unbegun means that the mover is known not to have begun. It says nothing of the steps before the mover.
 	Unbegun bool
-	// OOMKilled means that the kernel killed the mover for its memory before it left a Result, whatever else ended its
-	// pod.
+	// OOMKilled means that the kernel killed the mover, or the container of a Function, for its memory before it left a
+	// Result, whatever else ended its pod.
 	OOMKilled bool
 }
 

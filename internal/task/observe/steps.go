@@ -45,7 +45,12 @@ func stepFailure(pod *corev1.Pod, s *corev1.ContainerStatus) string {
 		var advice string
 		what, advice = tooLittleMemory(pod, s, "runtimeSettings.resources.limits.memory of its Function, or, if the "+
 			"Function sets none, "+policyMemoryLimit)
-		look = "To mend it, " + advice
+		advice = "To mend it, " + advice
+		if notStarted(end) {
+			look = advice
+		} else {
+			look = advice + ". " + look
+		}
 	case notStarted(end):
 		what, look = "could not be started by the container runtime", "To know why, "+seeWhy(pod)
 	}
