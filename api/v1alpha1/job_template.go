@@ -49,8 +49,8 @@ type JobPodSpec struct {
 	// +kubebuilder:validation:XValidation:rule="!has(self.windowsOptions)",message="windowsOptions can't be set: movers are Linux containers"
 	ContainerSecurityContext *corev1.SecurityContext `json:"containerSecurityContext,omitempty"`
 
-	// Resources of the task's containers. containerRuntimeSettings override them. A step before the mover takes its
-	// Function's first.
+	// Resources of the mover's container. containerRuntimeSettings override them. Earlier steps get those that their
+	// Function leaves out.
 	// +optional
 	Resources corev1.ResourceRequirements `json:"resources,omitempty"`
 

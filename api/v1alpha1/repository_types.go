@@ -104,9 +104,9 @@ type RepositoryStatus struct {
 	MovedTime *metav1.Time `json:"movedTime,omitempty"`
 
 	// CheckTriedTime is when a check was first tried in that place, and took too long, left out some of these
-	// Snapshots, or failed for a reason that Cairn does not know. Eight days later retention goes on without one. A
-	// check that could not run, for example because the Repository was paused, or that did not reach the storage, is no
-	// try.
+	// Snapshots, was killed for its memory while its Job did nothing else, or failed for a reason that Cairn does not
+	// know. Eight days later retention goes on without one. A check that could not run, for example because the
+	// Repository was paused, or that did not reach the storage, is no try.
 	// +optional
 	CheckTriedTime *metav1.Time `json:"checkTriedTime,omitempty"`
 

@@ -13,7 +13,7 @@ import (
 )
 
 // The exit code of a hook says too little, and what it wrote is deep in the status.
-func TestTheLastOutputOfAFailedHook(t *testing.T) {
+func TestTheStderrOfAFailedHook(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
 	s := &v1alpha1.BackupSession{}

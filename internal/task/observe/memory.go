@@ -25,8 +25,8 @@ var diedAtStart = []string{
 	"container process is already dead",         // runc
 }
 
-// outOfMemory reports whether a container that has ended needed more memory than its limit. One that was not started
-// counts only if its pod was not ended from outside.
+// outOfMemory reports whether a container that has ended had too little memory. Of one that was not started the caller
+// must know that its pod was not ended from outside.
 func outOfMemory(pod *corev1.Pod, s *corev1.ContainerStatus) bool {
 	end := s.State.Terminated
 	if !notStarted(end) {
@@ -45,14 +45,15 @@ func workerOutOfMemory(pod *corev1.Pod) string {
 }
 
 // tooLittleMemory says what happened to a container that was outOfMemory, and what to do if field has its limit. Why
-// one was not started nobody knows for sure: a seccomp profile or a node without memory can also kill it.
+// one was not started nobody knows for sure: a seccomp profile or a node without memory can also kill it. A kubelet
+// says OOMKilled also where the node ran out of memory, and the container was far from its limit.
 func tooLittleMemory(pod *corev1.Pod, s *corev1.ContainerStatus, field string) (what, advice string) {
 	if notStarted(s.State.Terminated) {
 		return "could not be started, most often because its memory limit is too low",
 			"raise " + field + ". If that does not help, " + seeWhy(pod)
 	}
-	return "needed more memory than its limit",
-		"raise " + field + ". If the pod has no limit, the node ran out of memory"
+	return "was killed for its memory",
+		"raise " + field + ". If it has no limit, or was far from it, the node ran out of memory"
 }
 
 // hasMemoryLimit reports whether a container of a pod has a limit of memory.

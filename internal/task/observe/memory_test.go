@@ -34,13 +34,14 @@ func TestTheAdviceAboutMemoryNamesAFieldThatTheJobHas(t *testing.T) {
 			pod.Labels = map[string]string{label: "x"}
 			o := observe.Observe(jobWith(ended(batchv1.JobFailed, "")), []corev1.Pod{*pod}, began)
 			g.Expect(o.Reason).To(Equal(v1alpha1.ReasonOutOfMemory))
-			started, what := true, "the mover needed more memory than its limit: raise "
+			started, what := true, "the mover was killed for its memory: raise "
 			if end.Reason == "StartError" {
 				started = false
 				what = "the mover could not be started, most often because its memory limit is too low: raise "
 			}
 			g.Expect(o.Message).To(HavePrefix(what+field+". If "), label)
-			g.Expect(strings.Contains(o.Message, "If the pod has no limit, ")).To(Equal(started), o.Message)
+			g.Expect(strings.Contains(o.Message, "If it has no limit, or was far from it, the node ran ")).
+				To(Equal(started), o.Message)
 			g.Expect(strings.Contains(o.Message, "see kubectl")).To(Equal(!started), o.Message)
 			g.Expect(strings.Contains(o.Message, "describe pod")).To(Equal(!started && field == template), o.Message)
 			g.Expect(o.OOMKilled).To(Equal(started), end.Reason)
@@ -172,7 +173,9 @@ func TestWhatEndedAMoverFromOutsideCountsFirst(t *testing.T) {
 	killed := corev1.ContainerStateTerminated{ExitCode: 137, Reason: "OOMKilled"}
 	toldAndKilled := corev1.ContainerStateTerminated{ExitCode: 137, Reason: "OOMKilled", Message: told}
 	drained := podCondition(corev1.DisruptionTarget, corev1.ConditionTrue, "EvictionByEvictionAPI")
-	const deletedAfter = "deleted before it ended. Besides, the mover needed more memory than its limit: raise addon."
+	lost := podCondition(corev1.DisruptionTarget, corev1.ConditionTrue, "DeletionByTaintManager")
+	ofKeeper := func(p *corev1.Pod) { p.Labels = map[string]string{v1alpha1.LabelKeeper: "x"} }
+	const deletedAfter = "deleted before it ended. Besides, the mover was killed for its memory: raise addon."
 	for name, tt := range map[string]struct {
 		job       batchv1.JobCondition
 		pod       func(*corev1.Pod)
@@ -182,7 +185,7 @@ func TestWhatEndedAMoverFromOutsideCountsFirst(t *testing.T) {
 	}{
 		"killed for its memory, and evicted": {
 			ended(batchv1.JobFailed, ""), changed(podEnded(killed), drained), v1alpha1.ReasonEvicted,
-			"needs the room. Besides, the mover needed more memory than its limit: raise addon.", true,
+			"needs the room. Besides, the mover was killed for its memory: raise addon.", true,
 		},
 		"killed for its memory, and then deleted": {
 			ended(batchv1.JobFailed, ""), changed(podEnded(killed), deleted),
@@ -202,6 +205,14 @@ func TestWhatEndedAMoverFromOutsideCountsFirst(t *testing.T) {
 		"told to stop, killed for its memory, and evicted": {
 			ended(batchv1.JobFailed, ""), changed(podEnded(toldAndKilled), drained), v1alpha1.ReasonEvicted,
 			"needs the room$", false,
+		},
+		"killed for its memory, and the node lost": {
+			ended(batchv1.JobFailed, ""), changed(podEnded(killed), lost),
+			v1alpha1.ReasonNodeLost, "was lost. Besides, the mover was killed for its memory: raise addon.", true,
+		},
+		"a keeper, killed for its memory, and evicted": {
+			ended(batchv1.JobFailed, ""), changed(podEnded(killed), drained, ofKeeper), v1alpha1.ReasonEvicted,
+			"Besides, the mover was killed for its memory: raise runtimeSettings.* of the BackupStorage. If ", true,
 		},
 		"killed, and the pod deleted": {
 			ended(batchv1.JobFailed, ""), changed(podEnded(corev1.ContainerStateTerminated{ExitCode: 137}), deleted),
