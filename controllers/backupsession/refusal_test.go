@@ -15,8 +15,9 @@ import (
 
 func TestARunThatCannotStart(t *testing.T) {
 	t.Parallel()
-	scheduled := func(at time.Time) func(*v1alpha1.BackupSession) {
-		return func(s *v1alpha1.BackupSession) { s.Spec.ScheduledTime = &metav1.Time{Time: at} }
+	// It may take many minutes until a row has its turn.
+	scheduled := func(ago time.Duration) func(*v1alpha1.BackupSession) {
+		return func(s *v1alpha1.BackupSession) { s.Spec.ScheduledTime = &metav1.Time{Time: time.Now().Add(-ago)} }
 	}
 	deadline := func(seconds *int64) func(*v1alpha1.BackupConfiguration) {
 		return func(c *v1alpha1.BackupConfiguration) {
@@ -25,7 +26,6 @@ func TestARunThatCannotStart(t *testing.T) {
 			}
 		}
 	}
-	now := time.Now()
 	tests := map[string]struct {
 		policy func(*v1alpha1.BackupConfiguration)
 		run    func(*v1alpha1.BackupSession)
@@ -63,14 +63,14 @@ func TestARunThatCannotStart(t *testing.T) {
 			want: "Succeeded/Succeeded",
 		},
 		"a slot longer ago than the starting deadline": {
-			policy: deadline(new(int64(60))), run: scheduled(now.Add(-2 * time.Minute)),
+			policy: deadline(new(int64(60))), run: scheduled(2 * time.Minute),
 			want: "Skipped/StartingDeadlineExceeded",
 		},
 		"a slot within the starting deadline": {
-			policy: deadline(new(int64(600))), run: scheduled(now.Add(-2 * time.Minute)), want: "Succeeded/Succeeded",
+			policy: deadline(new(int64(600))), run: scheduled(2 * time.Minute), want: "Succeeded/Succeeded",
 		},
 		"a slot whose next slot has passed": {
-			policy: deadline(nil), run: scheduled(now.Add(-3 * time.Hour)), want: "Skipped/StartingDeadlineExceeded",
+			policy: deadline(nil), run: scheduled(3 * time.Hour), want: "Skipped/StartingDeadlineExceeded",
 		},
 		"a claim that does not exist": {
 			change: func(w *world) {
@@ -131,9 +131,7 @@ func TestARunThatCannotStart(t *testing.T) {
 		},
 		"a repository that is not ready before the starting deadline": {
 			// The slot is 20 s before the clock of the room, or a few seconds less on a busy machine.
-			policy: deadline(new(int64(120))), run: func(s *v1alpha1.BackupSession) {
-				scheduled(time.Now().Add(-20 * time.Second))(s)
-			},
+			policy: deadline(new(int64(120))), run: scheduled(20 * time.Second),
 			change: func(w *world) { w.repositoryPhase(v1alpha1.PhaseNotReady) }, later: 98500 * time.Millisecond,
 			pending: v1alpha1.ReasonRepositoryNotReady, want: "Failed/RepositoryNotReady",
 		},
