@@ -212,7 +212,8 @@ func TestWhatEndedAMoverFromOutsideCountsFirst(t *testing.T) {
 		},
 		"a keeper, killed for its memory, and evicted": {
 			ended(batchv1.JobFailed, ""), changed(podEnded(killed), drained, ofKeeper), v1alpha1.ReasonEvicted,
-			"Besides, the mover was killed for its memory: raise runtimeSettings.* of the BackupStorage. If ", true,
+			"Besides, the mover was killed for its memory: raise " +
+				"runtimeSettings.container.resources.limits.memory of the BackupStorage. If ", true,
 		},
 		"killed, and the pod deleted": {
 			ended(batchv1.JobFailed, ""), changed(podEnded(corev1.ContainerStateTerminated{ExitCode: 137}), deleted),
