@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/fluxcd/pkg/runtime/client"
 	"github.com/fluxcd/pkg/runtime/jitter"
@@ -31,6 +32,8 @@ type options struct {
 	dataDir     string
 	concurrent  int
 	showVersion bool
+	// adminNamespaces are the namespaces of the cluster's administrators. Without one it is the manager's own.
+	adminNamespaces []string
 	// kubeStashMetrics also serves the metrics of KubeStash.
 	kubeStashMetrics bool
 	arguments        []string
@@ -75,6 +78,10 @@ func (o *options) check() error {
 		return errors.New("--mover-image is required")
 	case o.clusterName != "" && len(validation.IsDNS1123Label(o.clusterName)) > 0:
 		return fmt.Errorf("invalid --cluster-name %q: %s", o.clusterName, validation.IsDNS1123Label(o.clusterName)[0])
+	case slices.ContainsFunc(o.adminNamespaces, badNamespace):
+		bad := o.adminNamespaces[slices.IndexFunc(o.adminNamespaces, badNamespace)]
+		return fmt.Errorf("invalid --admin-namespaces: %q is no name of a namespace: %s", bad,
+			validation.IsDNS1123Label(bad)[0])
 	case o.concurrent < 1:
 		return fmt.Errorf("invalid --concurrent %d: it must be 1 or more", o.concurrent)
 	case o.gatewayURL != "":
@@ -84,6 +91,8 @@ func (o *options) check() error {
 	}
 	return nil
 }
+
+func badNamespace(name string) bool { return len(validation.IsDNS1123Label(name)) > 0 }
 
 func (o *options) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&o.metricsAddr, "metrics-addr", ":8080", "address that serves the metrics")
@@ -100,6 +109,8 @@ func (o *options) bind(fs *pflag.FlagSet) {
 		"also serve the metrics of KubeStash's exporter, with its names and labels")
 	fs.StringVar(&o.dataDir, "data-dir", "/data",
 		"directory for what is fetched from Git; its content can be lost at any time")
+	fs.StringSliceVar(&o.adminNamespaces, "admin-namespaces", nil, "namespaces of the cluster's administrators, "+
+		"separated by commas: their defaults and Ledgers can count for other namespaces (default the manager's own)")
 	fs.IntVar(&o.concurrent, "concurrent", 4, "number of objects of one kind that are reconciled at the same time")
 	fs.BoolVar(&o.showVersion, "version", false, "print the version and exit")
 	o.client.BindFlags(fs)

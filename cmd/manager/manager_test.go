@@ -27,6 +27,10 @@ func TestFlags(t *testing.T) {
 		"no workers": {
 			[]string{"--concurrent", "0"}, "read the flags: invalid --concurrent 0: it must be 1 or more",
 		},
+		"no namespace of administrators": {
+			[]string{"--admin-namespaces", "backup,Ops"},
+			`read the flags: invalid --admin-namespaces: \"Ops\" is no name of a namespace`,
+		},
 		"no level of the log": {
 			[]string{"--log-level", "trcae"},
 			`read the flags: invalid --log-level "trcae": it must be one of debug, error, info, trace`,

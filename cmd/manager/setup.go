@@ -38,6 +38,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/kube/defaults"
 	"github.com/cairn-backup/cairn/internal/kube/logs"
 	"github.com/cairn-backup/cairn/internal/kube/sweep"
+	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/pushgateway"
 )
 
@@ -227,9 +228,18 @@ func (s *shared) restoreBatch() reconciler {
 	}
 }
 
+// ownNamespace is the namespace of the manager.
+func ownNamespace() string { return cmp.Or(os.Getenv(fluxctrl.EnvRuntimeNamespace), "cairn-system") }
+
 // account returns the manager's own service account as kubectl writes it.
-func account() string {
-	return cmp.Or(os.Getenv(fluxctrl.EnvRuntimeNamespace), "cairn-system") + ":" + name
+func account() string { return ownNamespace() + ":" + name }
+
+// administrators returns the namespaces of the cluster's administrators.
+func (s *shared) administrators() policy.Administrators {
+	if len(s.options.adminNamespaces) == 0 {
+		return policy.Administrators{ownNamespace()}
+	}
+	return s.options.adminNamespaces
 }
 
 func (s *shared) retention() reconciler {
