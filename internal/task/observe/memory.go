@@ -53,7 +53,7 @@ func tooLittleMemory(pod *corev1.Pod, s *corev1.ContainerStatus, field string) (
 			"raise " + field + ". If that does not help, " + seeWhy(pod)
 	}
 	return "was killed for its memory",
-		"raise " + field + ". If it has no limit, or was far from it, the node ran out of memory"
+		"raise " + field + ". If the container has no limit, or was far from it, the node ran out of memory"
 }
 
 // hasMemoryLimit reports whether a container of a pod has a limit of memory.

@@ -40,7 +40,7 @@ func TestTheAdviceAboutMemoryNamesAFieldThatTheJobHas(t *testing.T) {
 				what = "the mover could not be started, most often because its memory limit is too low: raise "
 			}
 			g.Expect(o.Message).To(HavePrefix(what+field+". If "), label)
-			g.Expect(strings.Contains(o.Message, "If it has no limit, or was far from it, the node ran ")).
+			g.Expect(strings.Contains(o.Message, "If the container has no limit, or was far from it, the node ran ")).
 				To(Equal(started), o.Message)
 			g.Expect(strings.Contains(o.Message, "see kubectl")).To(Equal(!started), o.Message)
 			g.Expect(strings.Contains(o.Message, "describe pod")).To(Equal(!started && field == template), o.Message)

@@ -106,8 +106,8 @@ func TestAStepThatFailedNamesItself(t *testing.T) {
 	pod.Status.InitContainerStatuses[1].State.Terminated.Reason = "OOMKilled"
 	o = observe.Observe(jobWith(ended(batchv1.JobFailed, "BackoffLimitExceeded")), []corev1.Pod{*pod}, began)
 	g.Expect(o.Message).To(Equal("step app-export-1 of the task was killed for its memory; the mover did not run. To " +
-		"mend it, raise " + ofStep + ". If it has no limit, or was far from it, the node ran out of memory. While " +
-		"the pod exists, see: kubectl logs -n shop j-abcde -c app-export-1"))
+		"mend it, raise " + ofStep + ". If the container has no limit, or was far from it, the node ran out of " +
+		"memory. While the pod exists, see: kubectl logs -n shop j-abcde -c app-export-1"))
 	g.Expect(o.OOMKilled).To(BeFalse(), "the mover was not")
 }
 
