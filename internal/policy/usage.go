@@ -11,6 +11,13 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
+// Administrators are the namespaces of the cluster's administrators. What lies there can count for other namespaces
+// without their word: a default, or a Ledger that records them. The zero value has none.
+type Administrators []string
+
+// Has reports whether a namespace is one of the administrators'.
+func (a Administrators) Has(namespace string) bool { return slices.Contains(a, namespace) }
+
 // Allowed reports whether an object of namespace owner with this usage policy can be referred to from namespace user,
 // which has userLabels. Its own namespace always can; without a policy no other namespace can. An unreadable selector
 // allows nobody.
