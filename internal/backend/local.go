@@ -36,7 +36,7 @@ func (s *localStore) name(p string) string { return path.Join(s.prefix, p) }
 func (s *localStore) Get(ctx context.Context, p string) ([]byte, error) {
 	var data []byte
 	err := s.do(ctx, "read "+p, checkPath(p), func(root *os.Root) error {
-		f, err := root.Open(s.name(p))
+		f, err := root.OpenFile(s.name(p), os.O_RDONLY|syscall.O_NONBLOCK, 0) // it can be a FIFO
 		if errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("%s: %w", p, ErrNotFound)
 		}
@@ -44,6 +44,9 @@ func (s *localStore) Get(ctx context.Context, p string) ([]byte, error) {
 			return err
 		}
 		defer func() { _ = f.Close() }()
+		if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+			return errors.Join(err, fmt.Errorf("%s is no regular file: remove it from the storage", p))
+		}
 		data, err = readAll(f, p)
 		return err
 	})

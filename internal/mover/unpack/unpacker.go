@@ -5,9 +5,11 @@ import (
 	"archive/tar"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
+	"syscall"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/mover/failure"
@@ -128,7 +130,8 @@ func (u *Unpacker) directory(name string, h *tar.Header) error {
 	if err := u.Root.MkdirAll(name, 0o700); err != nil {
 		return err
 	}
-	f, err := u.Root.Open(name)
+	// Another process can have put something else there. As a directory, a FIFO fails in place of waiting for a writer.
+	f, err := u.Root.OpenFile(name, os.O_RDONLY|syscall.O_DIRECTORY, 0)
 	if err != nil {
 		return err
 	}
@@ -143,7 +146,7 @@ func (u *Unpacker) file(name string, h *tar.Header, content io.Reader) error {
 	if err := u.Root.MkdirAll(path.Dir(name), 0o700); err != nil {
 		return Unwritable(err)
 	}
-	f, err := u.Root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	f, err := u.create(name)
 	if err != nil {
 		return Unwritable(err)
 	}
@@ -163,6 +166,25 @@ func (u *Unpacker) file(name string, h *tar.Header, content io.Reader) error {
 	}
 	u.Files++
 	return Unwritable(f.Close())
+}
+
+// maxTries is how often create removes what has the name of a file. An archive can have a name twice. Another process
+// can take the name again and again.
+const maxTries = 3
+
+// create makes a new file in place of whatever has its name. It opens nothing that exists: that can be another name of
+// a file outside the directory, or a FIFO.
+func (u *Unpacker) create(name string) (f *os.File, err error) {
+	for range maxTries {
+		f, err = u.Root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		if !errors.Is(err, fs.ErrExist) {
+			break
+		}
+		if err := u.Root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
+	return f, err
 }
 
 // own gives a file to its owner, or counts that it belongs to another one.

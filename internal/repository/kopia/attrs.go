@@ -28,6 +28,8 @@ type record struct {
 	xattrs  []xattr     // includes ACLs (system.posix_acl_*) and capabilities (security.capability)
 	special *specialRec // FIFO or device: kopia has no entry for it at all
 	time    *timeRec    // modification time outside kopia's range (years 1678 to 2261)
+
+	made linkID // the file that a restore made, if link is set; it is not stored
 }
 
 // linkID groups the names of one file. dev is relative to the root's device so that it does not change when

@@ -172,12 +172,21 @@ func (c *comparer) link(ctx context.Context, dfd int, rel, name string, de *snap
 
 // file compares content. It asks the kernel to drop the cached pages first, so that the disk is read.
 func (c *comparer) file(ctx context.Context, dfd int, rel, name string, de *snapshot.DirEntry) error {
+	c.step()
 	fd, err := unix.Openat(dfd, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return c.miss(rel, err)
 	}
 	f := os.NewFile(uintptr(fd), name)
 	defer func() { _ = f.Close() }()
+	var st unix.Stat_t
+	if err := fstat(fd, &st); err != nil {
+		return c.miss(rel, err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG { // a FIFO can have replaced the file, and may never have data or an end
+		c.differs(rel, "type or size")
+		return nil
+	}
 	if de.FileSize == 0 {
 		c.files.Add(1)
 		return nil

@@ -170,12 +170,13 @@ func (b *backup) best(ctx context.Context, w repo.RepositoryWriter, passes []*pa
 	return best, err
 }
 
-// statBeneath describes a directory, which may have a path of any length.
+// statBeneath describes a directory, which may have a path of any length. It follows no symbolic link that took the
+// place of a directory meanwhile.
 func statBeneath(root int, rel string, st *unix.Stat_t) error {
-	if len(rel) < unix.PathMax {
+	if !strings.Contains(rel, "/") {
 		return statNow(root, rel, st)
 	}
-	fd, err := openBeneath(root, rel)
+	fd, err := openBeneath(root, rel, unix.O_PATH)
 	if err != nil {
 		return err
 	}

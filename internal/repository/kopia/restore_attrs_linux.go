@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"sync/atomic"
 
@@ -13,16 +12,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// place is where an entry was restored. fd is the file or directory itself. It is -1 for symbolic links, FIFOs and
-// devices, which cannot be opened; dfd, the descriptor of the directory, and name lead to them.
-type place struct {
-	fd, dfd   int
-	name, rel string
-}
-
 // setAttrs sets the attributes of an entry. The order matters: chown clears set-id bits and capabilities, an ACL
 // changes the mode, the mode can discard an ACL of NFSv4, and everything changes the time.
 func (r *restorer) setAttrs(p place, de *snapshot.DirEntry, rec *record) {
+	if rec != nil && rec.link != nil {
+		rec.made = p.id()
+	}
 	if de.Type != snapshot.EntryTypeDirectory && de.Type != snapshot.EntryTypeSymlink {
 		r.disinherit(p, aclAccess)
 	}
@@ -57,12 +52,7 @@ func (r *restorer) disinherit(p place, names ...string) {
 	}
 	for _, name := range names {
 		r.step()
-		var err error
-		if p.fd >= 0 {
-			err = unix.Fremovexattr(p.fd, name)
-		} else {
-			err = unix.Lremovexattr(p.proc(), name)
-		}
+		err := p.removeXattr(name)
 		if err != nil && err != unix.ENODATA && err != unix.ENOTSUP {
 			r.lost(&r.attrsLost, p.rel, fmt.Errorf("remove attribute %s: %w", name, err))
 		}
@@ -82,7 +72,7 @@ func (r *restorer) dropXattrs(p place, rec *record) {
 			continue
 		}
 		r.step()
-		if err := r.did(unix.Fremovexattr(p.fd, name)); err != nil && err != unix.ENODATA {
+		if err := r.did(p.removeXattr(name)); err != nil && err != unix.ENODATA {
 			r.lost(&r.attrsLost, p.rel, fmt.Errorf("remove attribute %s: %w", name, err))
 		}
 	}
@@ -102,9 +92,6 @@ func listXattrs(fd int) ([]string, error) {
 	return strings.Split(strings.TrimSuffix(string(buf[:n]), "\x00"), "\x00"), nil
 }
 
-// proc returns a path of the entry. The descriptor pins the directory, and l*xattr does not follow the last name.
-func (p place) proc() string { return "/proc/self/fd/" + strconv.Itoa(p.dfd) + "/" + p.name }
-
 func (r *restorer) setOwner(p place, de *snapshot.DirEntry) {
 	if !r.opt.Owners {
 		if !r.belongs(p, de) {
@@ -113,8 +100,7 @@ func (r *restorer) setOwner(p place, de *snapshot.DirEntry) {
 		return
 	}
 	r.step()
-	err := unix.Fchownat(p.dfd, p.name, int(de.UserID), int(de.GroupID), unix.AT_SYMLINK_NOFOLLOW)
-	if r.did(err) != nil {
+	if err := r.did(p.chown(int(de.UserID), int(de.GroupID))); err != nil {
 		r.lost(&r.ownersLost, p.rel, fmt.Errorf("set owner: %w", err))
 	}
 }
@@ -124,12 +110,12 @@ func (r *restorer) setOwner(p place, de *snapshot.DirEntry) {
 // directory of the target, which nobody made here, counts by the user alone.
 func (r *restorer) belongs(p place, de *snapshot.DirEntry) bool {
 	st := unix.Stat_t{Uid: uint32(os.Geteuid()), Gid: uint32(os.Getegid())}
-	if p.rel != "" && fstatat(p.dfd, p.name, &st) != nil {
+	if p.rel != "" && fstat(p.fd, &st) != nil {
 		return false
 	}
 	if st.Uid == de.UserID && st.Gid != de.GroupID && os.Geteuid() != 0 {
 		r.step()
-		if r.did(unix.Fchownat(p.dfd, p.name, -1, int(de.GroupID), unix.AT_SYMLINK_NOFOLLOW)) == nil {
+		if r.did(p.chown(-1, int(de.GroupID))) == nil {
 			st.Gid = de.GroupID
 		}
 	}
@@ -153,13 +139,7 @@ func (r *restorer) setXattrs(p place, rec *record, afterMode bool) {
 			continue
 		}
 		r.step()
-		var err error
-		if p.fd >= 0 {
-			err = unix.Fsetxattr(p.fd, x.name, []byte(x.value), 0)
-		} else {
-			err = unix.Lsetxattr(p.proc(), x.name, []byte(x.value), 0)
-		}
-		if r.did(err) != nil {
+		if err := r.did(p.setXattr(x.name, []byte(x.value))); err != nil {
 			r.lost(&r.attrsLost, p.rel, fmt.Errorf("set attribute %s: %w", x.name, err))
 		}
 	}
@@ -172,13 +152,8 @@ func (r *restorer) setMode(p place, de *snapshot.DirEntry) {
 		r.lost(&r.modesLost, p.rel, errors.New("set-id bits not restored: not asked for"))
 	}
 	r.step()
-	var err error
-	if p.fd >= 0 {
-		err = unix.Fchmod(p.fd, mode)
-	} else {
-		err = unix.Fchmodat(p.dfd, p.name, mode, 0) // a FIFO or device just made by mknod in a private directory
-	}
-	if r.did(err) == nil && mode&unix.S_ISGID != 0 {
+	err := r.did(p.chmod(mode))
+	if err == nil && mode&unix.S_ISGID != 0 {
 		err = keptSetGID(p)
 	}
 	if err != nil {
@@ -190,7 +165,7 @@ func (r *restorer) setMode(p place, de *snapshot.DirEntry) {
 // a word unless the user is in the group of the entry.
 func keptSetGID(p place) error {
 	var st unix.Stat_t
-	if err := fstatat(p.dfd, p.name, &st); err != nil {
+	if err := fstat(p.fd, &st); err != nil {
 		return err
 	}
 	if st.Mode&unix.S_ISGID == 0 {
@@ -202,9 +177,7 @@ func keptSetGID(p place) error {
 func (r *restorer) setTime(p place, de *snapshot.DirEntry, rec *record) {
 	t := changed(de, rec)
 	r.step()
-	ts := unix.Timespec{Sec: t.sec, Nsec: t.nsec}
-	err := unix.UtimesNanoAt(p.dfd, p.name, []unix.Timespec{ts, ts}, unix.AT_SYMLINK_NOFOLLOW)
-	if r.did(err) != nil {
+	if err := r.did(p.setTime(unix.Timespec{Sec: t.sec, Nsec: t.nsec})); err != nil {
 		r.lost(&r.attrsLost, p.rel, fmt.Errorf("set time: %w", err))
 	}
 }

@@ -216,7 +216,7 @@ func (r *restorer) mkdir(dfd int, name string, de *snapshot.DirEntry, at *treatm
 	}
 	fd, err := openDir(dfd, tmp)
 	if err == nil {
-		r.disinherit(place{fd, fd, ".", ""}, aclDefault, aclAccess)
+		r.disinherit(place{fd: fd}, aclDefault, aclAccess)
 		if err = r.mark(fd, de); !isFull(err) {
 			at.marked = err == nil
 			err = r.rename(dfd, tmp, name, false)

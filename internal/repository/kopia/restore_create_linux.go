@@ -22,11 +22,10 @@ func (r *restorer) symlink(ctx context.Context, dfd int, rel, name string, de *s
 		return err
 	}
 	err = r.put(dfd, rel, name, changed(de, rec), func(n string) error {
-		err := unix.Symlinkat(string(target), dfd, n)
-		if err == nil {
-			r.setAttrs(place{-1, dfd, n, rel}, de, rec)
+		if err := unix.Symlinkat(string(target), dfd, n); err != nil {
+			return err
 		}
-		return err
+		return r.hold(dfd, n, rel, unix.S_IFLNK, 0, func(p place) { r.setAttrs(p, de, rec) })
 	})
 	if err == nil {
 		r.files.Add(1)
@@ -70,8 +69,7 @@ func (r *restorer) mknod(ctx context.Context, dfd int, relDir, name string, rec 
 				UserID: sp.uid, GroupID: sp.gid, Permissions: snapshot.Permissions(fileMode(sp.mode)),
 			}
 			rec.time = &sp.time
-			r.setAttrs(place{-1, dfd, n, rel}, de, rec)
-			return nil
+			return r.hold(dfd, n, rel, typ, sp.rdev, func(p place) { r.setAttrs(p, de, rec) })
 		})
 		if err == nil {
 			r.special.Add(1)
@@ -94,14 +92,16 @@ func (r *restorer) mknod(ctx context.Context, dfd int, relDir, name string, rec 
 	return nil
 }
 
-// openBeneath opens a directory below fd without following any symbolic link or leaving it.
-func openBeneath(fd int, rel string) (int, error) {
-	const flags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC
+// openBeneath opens a directory below fd without following any symbolic link or leaving it. access is O_RDONLY or
+// O_PATH.
+func openBeneath(fd int, rel string, access int) (int, error) {
+	flags := access | unix.O_DIRECTORY | unix.O_CLOEXEC
 	if len(rel) < unix.PathMax-1 {
 		for {
 			d, err := unix.Openat2(fd, rel,
 				&unix.OpenHow{
-					Flags: flags, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
+					Flags:   uint64(flags),
+					Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
 				})
 			if err == unix.EAGAIN || err == unix.EINTR {
 				continue

@@ -32,7 +32,7 @@ func (r *restorer) file(ctx context.Context, dfd int, rel, name string, de *snap
 			if database {
 				r.databases.Store(rel, nil)
 			}
-			r.setAttrs(place{fd, dfd, n, rel}, de, rec)
+			r.setAttrs(place{fd: fd, rel: rel}, de, rec)
 			if linked {
 				err = unix.Fdatasync(fd)
 			}

@@ -57,9 +57,9 @@ type linkFile struct {
 
 // linkState is one file with several names: the first goroutine writes the file, the others wait and link to it.
 type linkState struct {
-	done     chan struct{} // written is its value afterwards
-	rel      string        // path of the written file; empty if nothing was written
-	dev, ino uint64        // of the written file
+	done chan struct{} // written is its value afterwards
+	rel  string        // path of the written file; empty if nothing was written
+	file linkID        // the written file; whatever took its name since is another one
 }
 
 // written is the closed channel of all files that were written.
@@ -101,7 +101,7 @@ func (r *restorer) hardlink(
 	for {
 		group, st, done := r.nextState(*rec.link, file, tried)
 		if done == nil {
-			return r.firstName(dfd, rel, name, group, file, st, write)
+			return r.firstName(rel, rec, group, file, st, write)
 		}
 		<-done // the goroutine that writes the file waits for nobody
 		if st.rel != "" {
@@ -145,18 +145,18 @@ func (r *restorer) nextState(id linkID, file linkDigest, tried []*linkState) (*l
 
 // firstName writes a file to which the other names are linked.
 func (r *restorer) firstName(
-	dfd int, rel, name string, group *linkGroup, file linkDigest, st *linkState, write func() error,
+	rel string, rec *record, group *linkGroup, file linkDigest, st *linkState, write func() error,
 ) error {
 	defer r.finish(st)
 	err := write()
-	var got unix.Stat_t
 	switch {
 	case err == errSkipped:
 		r.count(&group.kept)
 	case err == nil:
 		r.count(&group.written)
-		if unix.Fstatat(dfd, name, &got, unix.AT_SYMLINK_NOFOLLOW) == nil {
-			st.rel, st.dev, st.ino = rel, got.Dev, got.Ino
+		st.rel, st.file = rel, rec.made
+		if rec.made == (linkID{}) { // nobody knows which file it is
+			st.rel = ""
 		}
 	}
 	if st.rel == "" {
@@ -176,7 +176,7 @@ func (r *restorer) finish(st *linkState) {
 // nextName links a name to a written file. It returns errNoLink where that is not possible, or where another file took
 // the written file's place.
 func (r *restorer) nextName(dfd int, rel, name string, st *linkState, time timeRec) error {
-	from, err := openBeneath(r.fd, path.Dir(st.rel))
+	from, err := openBeneath(r.fd, path.Dir(st.rel), unix.O_RDONLY)
 	if err != nil {
 		return errNoLink
 	}
@@ -193,7 +193,7 @@ func (r *restorer) nextName(dfd int, rel, name string, st *linkState, time timeR
 		if err := unix.Fstatat(dfd, n, &got, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 			return err
 		}
-		if got.Dev != st.dev || got.Ino != st.ino {
+		if (linkID{got.Dev, got.Ino}) != st.file {
 			_ = unix.Unlinkat(dfd, n, 0)
 			return errNoLink
 		}

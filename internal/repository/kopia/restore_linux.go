@@ -20,8 +20,9 @@ import (
 // symbolic links placed in the target), sets symbolic links' times in microseconds, and gives directories the
 // newest time below them instead of their own.
 //
-// Every entry is created relative to the descriptor of its directory with O_NOFOLLOW or O_EXCL, so nothing is
-// written outside target whatever the snapshot says or another process does meanwhile.
+// Every entry is created relative to the descriptor of its directory with O_NOFOLLOW or O_EXCL, and gets its
+// attributes by its own descriptor (see place). So nothing outside target is changed, whatever the snapshot says or
+// another process does meanwhile.
 func (e *repoEngine) Restore(
 	ctx context.Context, id, target string, opt repository.RestoreOptions,
 ) (_ repository.RestoreResult, err error) {
@@ -233,7 +234,7 @@ func (r *restorer) dir(
 			r.tidy(fd, rel, known)
 		}
 		if tidies && at.attrs {
-			r.dropXattrs(place{fd, fd, ".", rel}, self)
+			r.dropXattrs(place{fd: fd, rel: rel}, self)
 		}
 		if at.attrs {
 			r.settleDir(fd, rel, de, self, at)

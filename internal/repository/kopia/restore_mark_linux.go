@@ -140,7 +140,7 @@ func (r *restorer) unmark(fd int, de *snapshot.DirEntry) (again bool, err error)
 
 // settleDir sets the attributes of a directory and removes its mark.
 func (r *restorer) settleDir(fd int, rel string, de *snapshot.DirEntry, rec *record, at treatment) {
-	p := place{fd, fd, ".", rel}
+	p := place{fd: fd, rel: rel}
 	if !at.marked || r.failed.Load() > 0 {
 		r.setAttrs(p, de, rec)
 		return
