@@ -34,6 +34,10 @@ type options struct {
 	showVersion bool
 	// adminNamespaces are the namespaces of the cluster's administrators. Without one it is the manager's own.
 	adminNamespaces []string
+	// metricsSecure serves metrics over HTTPS, and only to those whom the API server lets.
+	metricsSecure bool
+	// metricsCertDir holds the certificate for that. Without it the manager makes one.
+	metricsCertDir string
 	// kubeStashMetrics also serves the metrics of KubeStash.
 	kubeStashMetrics bool
 	arguments        []string
@@ -84,7 +88,11 @@ func (o *options) check() error {
 			validation.IsDNS1123Label(bad)[0])
 	case o.concurrent < 1:
 		return fmt.Errorf("invalid --concurrent %d: it must be 1 or more", o.concurrent)
-	case o.gatewayURL != "":
+	}
+	if err := o.checkMetrics(); err != nil {
+		return err
+	}
+	if o.gatewayURL != "" {
 		if _, err := pushgateway.New(o.gatewayURL); err != nil {
 			return fmt.Errorf("--pushgateway-url: %w", err)
 		}
@@ -96,6 +104,10 @@ func badNamespace(name string) bool { return len(validation.IsDNS1123Label(name)
 
 func (o *options) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&o.metricsAddr, "metrics-addr", ":8080", "address that serves the metrics")
+	fs.BoolVar(&o.metricsSecure, "metrics-secure", true, "serve the metrics over HTTPS, and only to those whom the "+
+		"API server lets get /metrics; false serves them to everybody over HTTP, and no profiles")
+	fs.StringVar(&o.metricsCertDir, "metrics-cert-dir", "", "directory with the files tls.crt and tls.key, with which "+
+		"the metrics are served; they can change at any time (default a certificate that the manager makes)")
 	fs.StringVar(&o.healthAddr, "health-addr", ":9440", "address that serves the health checks")
 	fs.StringVar(&o.eventsAddr, "events-addr", "",
 		"address of Flux's notification controller, to which events are sent too")

@@ -123,6 +123,7 @@ func kubeconfigOf(t testing.TB, bed *testbed.Bed, asAdministrator bool) string {
 // process is a running manager.
 type process struct {
 	health, metrics string
+	reader          string // the token with which get reads the metrics
 	command         *exec.Cmd
 	done            chan struct{}
 	log             *buffer
@@ -170,8 +171,15 @@ func (p *process) code(t testing.TB) int {
 	return p.command.ProcessState.ExitCode()
 }
 
-// get reads a page of the manager.
+// get reads a page of the manager. It shows the token of somebody who is allowed to read all of the metrics address.
 func (p *process) get(ctx context.Context, address, path string) (string, error) {
+	if address == p.metrics {
+		code, body, err := p.page(ctx, "https", path, p.reader)
+		if code != http.StatusOK {
+			err = errors.Join(err, fmt.Errorf("%s: %d", path, code))
+		}
+		return body, err
+	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+path, nil)
 	if err != nil {
 		return "", err

@@ -45,6 +45,15 @@ func TestFlags(t *testing.T) {
 			"read the flags: --pushgateway-url: the URL of the Pushgateway at gateway:9091 must not contain a " +
 				"credential",
 		},
+		"a certificate for plain metrics": {
+			[]string{"--metrics-secure=false", "--metrics-cert-dir", "/certs"},
+			"read the flags: --metrics-cert-dir needs --metrics-secure",
+		},
+		"a certificate that is missing": {
+			[]string{"--metrics-cert-dir", "/does-not-exist"},
+			`read the flags: invalid --metrics-cert-dir \"/does-not-exist\": ` +
+				"it must hold the files tls.crt and tls.key",
+		},
 		"another argument": {[]string{"now"}, `read the flags: unexpected argument \"now\"`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -113,6 +122,7 @@ func TestManager(t *testing.T) {
 	t.Run("with its own rights it leads, is healthy and shows metrics", func(t *testing.T) {
 		g := NewWithT(t)
 		p := begin(t, kubeconfig(t, false), "--enable-leader-election", "--kubestash-metrics")
+		p.reader = readsAll(t)
 		g.Eventually(func() (string, error) { return p.get(t.Context(), p.health, "/readyz") }).
 			WithTimeout(testbed.Patience).WithPolling(100 * time.Millisecond).
 			Should(ContainSubstring("ok"))
@@ -135,6 +145,8 @@ func TestManager(t *testing.T) {
 		g.Expect(bed.Client.Delete(t.Context(), run)).To(Succeed())
 		g.Expect(p.end(t)).To(Equal(0))
 	})
+	t.Run("who can read its metrics", metricsDoors)
+	t.Run("its metrics without authentication", plainMetrics)
 	t.Run("many configurations", func(t *testing.T) { manyConfigurations(t, *configurations) })
 	t.Run("what the API refuses", apiRules)
 	t.Run("what the manager may do", managerRights)

@@ -370,6 +370,7 @@ func manyConfigurations(t testing.TB, size int) int {
 		"4000",
 	}
 	p := begin(t, account, args...)
+	p.reader = readsAll(t)
 	l.initialises(t)
 	began := time.Now()
 	l.allReady(t)
@@ -395,6 +396,7 @@ func manyConfigurations(t testing.TB, size int) int {
 	g.Expect(p.end(t)).To(Equal(0))
 	l.history(t) // while nobody takes the runs for new ones
 	p = begin(t, account, args...)
+	p.reader = readsAll(t)
 	l.counted(t)
 	p.report(t, "started again with a run of each")
 	_, again := p.memory(t)

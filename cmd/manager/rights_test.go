@@ -77,6 +77,8 @@ func managerRights(t *testing.T) {
 		"list leases.coordination.k8s.io":                           false,
 		"delete leases.coordination.k8s.io":                         false,
 		"get services":                                              true,
+		"create tokenreviews.authentication.k8s.io":                 true, // of those who read the metrics
+		"create subjectaccessreviews.authorization.k8s.io":          true,
 		"watch services":                                            true,
 		"update deployments/scale.apps":                             false,
 		"list horizontalpodautoscalers.autoscaling":                 false,
