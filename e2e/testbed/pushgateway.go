@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -18,8 +19,8 @@ import (
 // manager is the Deployment of the manager.
 var manager = client.ObjectKey{Namespace: SystemNamespace, Name: "cairn-manager"}
 
-// pushgateway is the image, the container and the port of config/pushgateway; its Service has the name of the
-// manager's.
+// pushgateway is the image, the container and the port of config/pushgateway. pushgatewayService is the name of its
+// Service and of its NetworkPolicy.
 const (
 	pushgateway        = "pushgateway"
 	pushgatewayService = "cairn-pushgateway"
@@ -42,9 +43,13 @@ func (t *Testbed) RemovePushgateway(ctx context.Context) error {
 	if err := t.applyDir(ctx, filepath.Join(t.root, "config", "default")); err != nil {
 		return fmt.Errorf("install Cairn: %w", err)
 	}
-	service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: SystemNamespace, Name: pushgatewayService}}
-	if err := t.Client.Delete(ctx, service); client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("delete the Service of the Pushgateway: %w", err)
+	named := metav1.ObjectMeta{Namespace: SystemNamespace, Name: pushgatewayService}
+	for what, object := range map[string]client.Object{
+		"Service": &corev1.Service{ObjectMeta: named}, "NetworkPolicy": &networkingv1.NetworkPolicy{ObjectMeta: named},
+	} {
+		if err := t.Client.Delete(ctx, object); client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("delete the %s of the Pushgateway: %w", what, err)
+		}
 	}
 	return t.waitDeployment(ctx, manager)
 }
