@@ -155,5 +155,7 @@ func TestManager(t *testing.T) {
 	t.Run("which VolumeSnapshots the manager may delete", volumeSnapshotRights)
 	t.Run("what a mover may write", moverRights)
 	t.Run("what a trigger may create", triggerRights)
+	t.Run("who may give orders to movers and sidecars", orderRights)
+	t.Run("who may make what the manager believes", markRights)
 	t.Run("the deletion of its kinds removes no data", uninstall)
 }

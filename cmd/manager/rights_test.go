@@ -394,7 +394,9 @@ func moverRights(t *testing.T) {
 			AppRef:  v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "data"},
 		},
 	}
-	g.Expect(bed.Client.Create(t.Context(), snapshot)).To(Succeed())
+	manager := as(t, "cairn-system", name, "")
+	g.Eventually(func() error { return manager.Create(t.Context(), snapshot) }, testbed.Patience, "100ms").
+		Should(Succeed(), "only the manager says who is a mover")
 
 	const own = `{"status":{"components":{"data":{"phase":"Running"}}}}`
 	for name, tt := range map[string]struct {
@@ -448,6 +450,18 @@ func moverRights(t *testing.T) {
 			}
 		})
 	}
+
+	t.Run("a record names no mover", func(t *testing.T) {
+		g := NewWithT(t)
+		record := snapshot.DeepCopy()
+		record.ObjectMeta = metav1.ObjectMeta{Namespace: "movers", Name: "record", Annotations: map[string]string{
+			v1alpha1.AnnotationMovers: "data=backup-a-b", v1alpha1.AnnotationRecord: "c",
+		}}
+		g.Expect(bed.Client.Create(t.Context(), record)).To(Succeed())
+		mover := as(t, "movers", v1alpha1.MoverServiceAccount, "backup-a-b-x7k2p")
+		g.Expect(mover.Status().Patch(t.Context(), record, client.RawPatch("application/merge-patch+json", []byte(own)),
+			client.DryRunAll)).To(MatchError(ContainSubstring("is not a mover of record")))
+	})
 
 	t.Run("the Snapshot itself, a Secret and a pod are out of reach", func(t *testing.T) {
 		g := NewWithT(t)
