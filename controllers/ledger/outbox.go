@@ -77,8 +77,10 @@ func (o *Outbox) list(ctx context.Context, l *v1alpha1.Ledger) ([]parcel, error)
 func (o *Outbox) all(ctx context.Context, l *v1alpha1.Ledger) ([]parcel, error) {
 	var found metav1.PartialObjectMetadataList
 	found.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("ConfigMapList"))
-	err := o.reader.List(ctx, &found, client.InNamespace(l.Namespace),
-		client.MatchingLabels{v1alpha1.LabelLedger: policy.LabelValue(l.Name)})
+	// Nobody else can give a ConfigMap the label of what Cairn makes: see the admission policy cairn-marks.
+	err := o.reader.List(ctx, &found, client.InNamespace(l.Namespace), client.MatchingLabels{
+		v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelLedger: policy.LabelValue(l.Name),
+	})
 	if err != nil {
 		return nil, fmt.Errorf("list outbox: %w", err)
 	}

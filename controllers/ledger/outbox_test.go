@@ -71,7 +71,9 @@ func TestOutboxReliesOnNoParcelThatGoes(t *testing.T) {
 			g.Expect(err).NotTo(HaveOccurred())
 			cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
 				Namespace: w.namespace, Name: packed[0].Name, Finalizers: finalizers,
-				Labels: map[string]string{v1alpha1.LabelLedger: l.Name},
+				Labels: map[string]string{
+					v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelLedger: l.Name,
+				},
 			}}
 			w.create(cm)
 			reader := lateReader{w.client, func() { g.Expect(bed.Client.Delete(t.Context(), cm)).To(Succeed()) }}
@@ -288,7 +290,9 @@ func TestOutboxReliesOnNoParcelWithOtherContent(t *testing.T) {
 			w.create(&corev1.ConfigMap{
 				ObjectMeta: metav1.ObjectMeta{
 					Namespace: w.namespace, Name: packed[0].Name,
-					Labels: map[string]string{v1alpha1.LabelLedger: l.Name},
+					Labels: map[string]string{
+						v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelLedger: l.Name,
+					},
 				},
 				BinaryData: map[string][]byte{ledger.ParcelKey: tt.data},
 			})

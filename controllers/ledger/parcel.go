@@ -96,7 +96,8 @@ func (o *Outbox) write(ctx context.Context, l *v1alpha1.Ledger, cm *corev1.Confi
 			return fmt.Errorf("write outbox: ConfigMap %s is being removed", cm.Name)
 		case get != nil:
 			return fmt.Errorf("read outbox: %w", get)
-		case there.Labels[v1alpha1.LabelLedger] != cm.Labels[v1alpha1.LabelLedger]:
+		case there.Labels[v1alpha1.LabelLedger] != cm.Labels[v1alpha1.LabelLedger],
+			there.Labels[v1alpha1.LabelManagedBy] != v1alpha1.ManagedByCairn: // no push would find it
 		case !slices.Equal(there.OwnerReferences, cm.OwnerReferences):
 			if err := o.remove(ctx, []parcel{{meta: there.ObjectMeta}}); err != nil {
 				return err

@@ -47,7 +47,8 @@ func (r Runner) busy(ctx context.Context, req Request) (bool, error) {
 	if req.Rival == nil {
 		return false, nil
 	}
-	if err := r.Client.List(ctx, &pods, client.HasLabels{req.Label}); err != nil {
+	made := client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn}
+	if err := r.Client.List(ctx, &pods, made, client.HasLabels{req.Label}); err != nil {
 		return false, fmt.Errorf("list init pods: %w", err)
 	}
 	for i := range pods.Items {

@@ -197,8 +197,10 @@ func (r Runner) Clean(ctx context.Context, req Request) error {
 // jobs returns the owner's init Jobs.
 func (r Runner) jobs(ctx context.Context, reader client.Reader, req Request) ([]batchv1.Job, error) {
 	var list batchv1.JobList
-	if err := reader.List(ctx, &list, client.InNamespace(req.Owner.GetNamespace()),
-		client.MatchingLabels{req.Label: policy.LabelValue(req.Owner.GetName())}); err != nil {
+	// Nobody else can give a Job the label of what Cairn makes: see the admission policy cairn-marks.
+	if err := reader.List(ctx, &list, client.InNamespace(req.Owner.GetNamespace()), client.MatchingLabels{
+		v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, req.Label: policy.LabelValue(req.Owner.GetName()),
+	}); err != nil {
 		return nil, fmt.Errorf("list init Jobs of %s: %w", req.Owner.GetName(), err)
 	}
 	var own []batchv1.Job

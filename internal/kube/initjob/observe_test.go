@@ -23,7 +23,7 @@ func TestWhyAJobFailedIsAskedOfTheAPIServer(t *testing.T) {
 	owner := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", UID: "u"}}
 	job := &batchv1.Job{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: "shop", Name: "init", UID: "j", Labels: map[string]string{label: "web"},
+			Namespace: "shop", Name: "init", UID: "j", Labels: made("web"),
 			OwnerReferences: []metav1.OwnerReference{
 				*metav1.NewControllerRef(owner, v1alpha1.GroupVersion.WithKind(v1alpha1.RepositoryKind)),
 			},

@@ -12,6 +12,7 @@ import (
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/task/observe"
 )
 
@@ -121,7 +122,8 @@ func jobKey(req Request) client.ObjectKey {
 // somebody found in the cache, and so removed from the taken turns, must be in every later list.
 func (q *Queue) running(ctx context.Context, c client.Reader, place string) (map[client.ObjectKey]bool, error) {
 	var list batchv1.JobList
-	if err := c.List(ctx, &list, client.MatchingLabels{q.Label: place}, client.UnsafeDisableDeepCopy); err != nil {
+	of := client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, q.Label: place}
+	if err := c.List(ctx, &list, of, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("list init Jobs of %s: %w", place, err)
 	}
 	jobs, now := make(map[client.ObjectKey]bool, len(list.Items)), q.Clock.Now()

@@ -65,10 +65,15 @@ func (b *turnBed) next() []string {
 	return names
 }
 
+// made returns the labels of a Job that Cairn made.
+func made(value string) map[string]string {
+	return map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, label: value}
+}
+
 func (b *turnBed) runs(name string) *batchv1.Job {
 	job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{
 		Namespace: "shop", Name: "job-" + name,
-		Labels: map[string]string{label: here},
+		Labels: made(here),
 	}}
 	b.Expect(b.cache.Create(b.t.Context(), job)).To(Succeed())
 	return job

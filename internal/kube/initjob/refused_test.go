@@ -30,7 +30,7 @@ func TestARefusedJobSaysWhyAndHoldsNobodyUp(t *testing.T) {
 	}
 	build := func(context.Context) (*batchv1.Job, error) {
 		return &batchv1.Job{ObjectMeta: metav1.ObjectMeta{
-			Namespace: "shop", Name: "init", Labels: map[string]string{label: "web"},
+			Namespace: "shop", Name: "init", Labels: made("web"),
 		}}, nil
 	}
 	request := Request{Owner: owner, Label: label, Name: "init", Build: build, Turn: &Position{Place: here}}

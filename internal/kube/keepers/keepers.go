@@ -33,10 +33,12 @@ func CanRun(pod *corev1.Pod, now time.Time) bool {
 }
 
 // leaseOf returns the reference by which a Job says that a keeper has made it: its controller is the Lease of its name.
-// It returns nil for other Jobs: a keeper's label is a mark that anybody can put on a Job of their own.
+// It returns nil for other Jobs: a keeper's label is a mark that anybody can put on a Job of their own. Nobody else can
+// give a Job the label of what Cairn makes: see the admission policy cairn-marks.
 func leaseOf(job *batchv1.Job) *metav1.OwnerReference {
 	owner := metav1.GetControllerOf(job)
-	if owner == nil || owner.APIVersion != coordinationv1.SchemeGroupVersion.String() || owner.Kind != "Lease" ||
+	if owner == nil || job.Labels[v1alpha1.LabelManagedBy] != v1alpha1.ManagedByCairn ||
+		owner.APIVersion != coordinationv1.SchemeGroupVersion.String() || owner.Kind != "Lease" ||
 		owner.Name != job.Name {
 		return nil
 	}

@@ -61,7 +61,9 @@ func TestPodsAreReadOnlyIfTheirJobIsGone(t *testing.T) {
 				}},
 			})
 			g.Expect(err).NotTo(HaveOccurred())
-			labels := map[string]string{v1alpha1.LabelKeeper: "keeper-s3"}
+			labels := map[string]string{
+				v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelKeeper: "keeper-s3",
+			}
 			work := map[string]string{v1alpha1.AnnotationTask: order}
 			job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{
 				Namespace: "shop", Name: "keeper-s3", UID: "job", Labels: labels,
