@@ -38,7 +38,8 @@ func Encode(t Task) (string, error) {
 	return base64.StdEncoding.EncodeToString(packed.Bytes()), nil
 }
 
-// Decode reads what Encode returned for a Task of this version and kind, and checks that it is complete. It ignores
+// Decode reads what Encode returned for a Task of this version and kind, and checks that it is complete
+// and that its names can be names. It ignores
 // unknown fields: a newer manager can add some.
 func Decode(b []byte, want Kind) (Task, error) {
 	b, err := unpack(b)
@@ -56,6 +57,9 @@ func Decode(b []byte, want Kind) (Task, error) {
 		return Task{}, fmt.Errorf("decode task: kind %q, want %q", t.Kind, want)
 	}
 	if err := t.complete(); err != nil {
+		return Task{}, fmt.Errorf("decode task: %w", err)
+	}
+	if err := t.checkNames(); err != nil {
 		return Task{}, fmt.Errorf("decode task: %w", err)
 	}
 	return t, nil

@@ -19,7 +19,7 @@ func initOf(bytes int) task.Task {
 		fmt.Fprintf(&s, "%x", i*i)
 	}
 	return task.Task{
-		Kind: task.KindInitStorage, Cluster: "c", Namespace: s.String(),
+		Kind: task.KindInitStorage, Cluster: "c", DatabaseSecret: s.String(),
 		Storage: task.Storage{Spec: v1alpha1.Storage{Provider: v1alpha1.ProviderLocal}},
 	}
 }

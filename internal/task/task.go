@@ -158,12 +158,15 @@ type Component struct {
 	Bytes int64 `json:"bytes,omitempty"`
 }
 
-// Check reports what a Task for a sidecar lacks.
+// Check reports what a Task for a sidecar lacks, or which name in it can't be one.
 func (t Task) Check() error {
 	if t.Kind != KindBackup && t.Kind != KindRestore {
 		return fmt.Errorf("check task: a sidecar cannot do %q", t.Kind)
 	}
 	if err := t.complete(); err != nil {
+		return fmt.Errorf("check task: %w", err)
+	}
+	if err := t.checkNames(); err != nil {
 		return fmt.Errorf("check task: %w", err)
 	}
 	return nil

@@ -128,7 +128,7 @@ func readers(t v1alpha1.ResolvedTarget, claim string) int {
 func BackupTask(in BackupJobInput) task.Task {
 	t := task.Task{
 		Kind: task.KindBackup, Cluster: in.ClusterUID, Namespace: in.Session.Namespace,
-		Storage:    storageOf(in.Storage),
+		Storage:    StorageOf(in.Storage),
 		Repository: resolvedRepository(in.Repository, in.Target.AppRef, in.Target.Task.Driver),
 		Snapshot:   snapshotOf(in.Snapshot), DatabaseSecret: secretOf(in.Target.Task.Database),
 	}
@@ -157,8 +157,8 @@ func snapshotOf(s *v1alpha1.Snapshot) *task.Snapshot {
 	}
 }
 
-// storageOf describes a storage to a mover.
-func storageOf(s *v1alpha1.BackupStorage) task.Storage {
+// StorageOf describes a storage to a mover.
+func StorageOf(s *v1alpha1.BackupStorage) task.Storage {
 	return task.Storage{Namespace: s.Namespace, Name: s.Name, UID: s.UID, Spec: *s.Spec.Storage.DeepCopy()}
 }
 

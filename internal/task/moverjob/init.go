@@ -42,7 +42,7 @@ func InitStorageJobName(storage, digest string) string {
 
 // InitStorageJob builds the Job that writes metadata.yaml.
 func InitStorageJob(in InitStorageJobInput) (*batchv1.Job, error) {
-	storage := storageOf(in.Storage)
+	storage := StorageOf(in.Storage)
 	storage.MustExist, storage.Directories = in.MustExist, in.Directories
 	return blueprint{
 		name:         InitStorageJobName(in.Storage.Name, in.Digest),
@@ -111,7 +111,7 @@ func InitRepositoryJob(in InitRepositoryJobInput) (*batchv1.Job, error) {
 		},
 		task: task.Task{
 			Kind: task.KindInitRepository, Cluster: in.ClusterUID, Namespace: r.Namespace,
-			Storage:    storageOf(in.Storage),
+			Storage:    StorageOf(in.Storage),
 			Repository: &repository,
 		},
 	}.job()

@@ -56,7 +56,7 @@ type KeepWork struct {
 // KeepJob builds the Job of a keeper.
 func KeepJob(in KeepJobInput) (*batchv1.Job, error) {
 	t := task.Task{
-		Kind: task.KindKeep, Cluster: in.ClusterUID, Namespace: in.Namespace, Storage: storageOf(in.Storage),
+		Kind: task.KindKeep, Cluster: in.ClusterUID, Namespace: in.Namespace, Storage: StorageOf(in.Storage),
 		Time: in.Time,
 	}
 	passwords := make([]string, len(in.Work))

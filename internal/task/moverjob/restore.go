@@ -85,7 +85,7 @@ func RestoreTask(in RestoreJobInput) task.Task {
 	}
 	t := task.Task{
 		Kind: task.KindRestore, Cluster: in.ClusterUID, Namespace: in.Session.Namespace,
-		Storage:        storageOf(in.Storage),
+		Storage:        StorageOf(in.Storage),
 		Repository:     resolvedRepository(r.Repository, in.AppRef, r.Task.Driver),
 		Snapshot:       &task.Snapshot{Name: r.Snapshot, UID: r.SnapshotUID},
 		RestoreSession: objectOf(in.Session),
