@@ -1,6 +1,8 @@
 package v1alpha1
 
 import (
+	"cmp"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -150,6 +152,14 @@ func (s *RestoreSession) Ended() bool { return s.Status.Phase.Terminal() }
 
 // Frozen reports whether status.resolved holds what the object works with.
 func (s *RestoreSession) Frozen() bool { return s.Status.Resolved != nil }
+
+// Overwrites returns how the restore treats existing files in its volumes, or "" if the volumes must be empty.
+func (s *RestoreSession) Overwrites() OverwritePolicy {
+	if s.Spec.Confirm == "" {
+		return ""
+	}
+	return cmp.Or(s.Spec.OverwritePolicy, OverwriteAlways)
+}
 
 // GetConditions returns the conditions, for fluxcd/pkg/runtime.
 func (s *RestoreSession) GetConditions() []metav1.Condition { return s.Status.Conditions }

@@ -61,7 +61,8 @@ func withServer(m *testing.M) int {
 		return 1
 	}
 	return bed.Run(m, testbed.WithComputingTests(),
-		testbed.WithManifests("config/admission/sidecar_policy.yaml", "config/rbac/sidecar_role.yaml"))
+		testbed.WithManifests("config/admission/sidecar_policy.yaml", "config/rbac/sidecar_role.yaml",
+			"config/rbac/user_roles.yaml"))
 }
 
 // workload is a workload with a repository in a directory, and its sidecars.
@@ -376,6 +377,7 @@ func (w *workload) restore(name string, s *v1alpha1.Snapshot, id, credential str
 		&task.Object{Name: r.Name}
 	w.Expect(bed.Client.Create(w.t.Context(), r)).To(Succeed())
 	back.RestoreSession.UID = r.UID
+	w.running(r, s, id)
 	before := r.DeepCopy()
 	r.Annotations = w.annotations(back, "v1", credential, pod,
 		sidecar.Component{Component: task.Component{Name: "data", ID: id}, Volume: "data"})

@@ -117,7 +117,7 @@ func (r *Reconciler) jobInput(
 	return moverjob.RestoreJobInput{
 		Session: s, Resolved: *resolved, Host: *h, Resume: resume, AppRef: snap.Spec.AppRef, ClusterUID: r.ClusterUID,
 		Restore: task.Restore{
-			Overwrite: restore.Overwrites(s), DeleteExtra: s.Spec.DeleteExtraFiles, Verify: s.Spec.Verify,
+			Overwrite: s.Overwrites(), DeleteExtra: s.Spec.DeleteExtraFiles, Verify: s.Spec.Verify,
 		},
 	}, nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/kube/access"
 	"github.com/cairn-backup/cairn/internal/kube/defaults"
 	"github.com/cairn-backup/cairn/internal/sidecar"
+	"github.com/cairn-backup/cairn/internal/task/moverjob"
 )
 
 // rootCA is the ConfigMap that Kubernetes keeps in every namespace with the certificate authority of the API server.
@@ -29,7 +30,7 @@ func (r *Reconciler) keys(ctx context.Context, l *update, data map[string][]byte
 			}
 			seen[info.Name] = true
 			names := sidecar.KeysOf(s.configuration.Namespace, info.Name)
-			keys, err := r.keysOf(ctx, s.configuration.Namespace, info.Name)
+			keys, storage, err := r.keysOf(ctx, s.configuration.Namespace, info.Name)
 			if reason, message, ok := access.ReasonOf(err); ok {
 				maps.DeleteFunc(data, func(k string, _ []byte) bool { return names.Of(k) })
 				l.state.Refuse(reason, "Repository %s: %s", info.Name, message)
@@ -48,28 +49,34 @@ func (r *Reconciler) keys(ctx context.Context, l *update, data map[string][]byte
 				data[names.Encryption(k)] = v
 			}
 			data[names.Version()] = []byte(keys.Version)
+			if data[names.Place()], err = sidecar.EncodePlace(moverjob.StorageOf(storage)); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-// keysOf reads the keys of one repository. It returns nil if Repository or storage do not exist.
-func (r *Reconciler) keysOf(ctx context.Context, namespace, name string) (*access.Keys, error) {
+// keysOf reads the keys of one repository, and the storage that they are for. It returns nil if Repository or storage
+// do not exist.
+func (r *Reconciler) keysOf(
+	ctx context.Context, namespace, name string,
+) (*access.Keys, *v1alpha1.BackupStorage, error) {
 	var repository v1alpha1.Repository
 	if err := r.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &repository); apierrors.IsNotFound(err) {
-		return nil, nil
+		return nil, nil, nil
 	} else if err != nil {
-		return nil, fmt.Errorf("get Repository %s: %w", name, err)
+		return nil, nil, fmt.Errorf("get Repository %s: %w", name, err)
 	}
 	storage, err := defaults.Storage(ctx, r.Client, namespace, repository.Spec.StorageRef)
 	if err != nil || storage == nil {
-		return nil, err
+		return nil, nil, err
 	}
 	keys, err := access.ReadKeys(ctx, r.Client, namespace, storage, repository.Spec.EncryptionSecret)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return &keys, nil
+	return &keys, storage, nil
 }
 
 // authority adds the certificate authority of the API server to data, if the cluster publishes it.

@@ -66,12 +66,11 @@ type Mover struct {
 
 // Places are where a mover finds keys and volumes.
 type Places struct {
-	// Credentials is the path prefix of the keys of the storage's Secret. Empty means task.CredentialsDir and a
-	// slash.
-	Credentials string
-	// Encryption is the path prefix of the keys of the encryption Secret. Empty means task.EncryptionDir and the
-	// directory that the task names.
-	Encryption string
+	// Secret is the directory of a Secret with all keys. Empty means task.CredentialsDir for those of the storage, and
+	// task.EncryptionDir with the directory that the task names for those of the repository.
+	Secret string
+	// Credentials and Encryption begin the names of the keys of the storage, and of the repository, in Secret.
+	Credentials, Encryption string
 	// Volume returns the root of a component's volume. Nil means the component's directory in task.VolumesDir.
 	Volume func(component string) string
 }
@@ -191,17 +190,30 @@ func (m *Mover) leave(r task.Result) error {
 // Path returns where a path of package task lies for this mover.
 func (m *Mover) Path(p string) string { return filepath.Join(m.Root, p) }
 
-// credentialFile returns the file of a key of the storage's Secret.
-func (m *Mover) credentialFile(key string) string {
-	return m.Path(cmp.Or(m.Places.Credentials, task.CredentialsDir+"/") + key)
+// readCredential reads a key of the storage's Secret.
+func (m *Mover) readCredential(key string) ([]byte, error) {
+	if m.Places.Secret != "" {
+		return m.readKey(m.Places.Secret, m.Places.Credentials+key)
+	}
+	return m.readKey(task.CredentialsDir, key)
 }
 
-// encryptionFile returns the file of a key of the encryption Secret. directory is the one that the task names.
-func (m *Mover) encryptionFile(directory, key string) string {
-	if m.Places.Encryption != "" {
-		return m.Path(m.Places.Encryption + key)
+// readEncryption reads a key of the encryption Secret. directory is the one that the task names.
+func (m *Mover) readEncryption(directory, key string) ([]byte, error) {
+	if m.Places.Secret != "" {
+		return m.readKey(m.Places.Secret, m.Places.Encryption+key)
 	}
-	return m.Path(filepath.Join(task.EncryptionDir, directory, key))
+	return m.readKey(task.EncryptionDir, filepath.Join(directory, key))
+}
+
+// readKey reads a file below a directory, and no file outside it. The kubelet makes keys symbolic links in there.
+func (m *Mover) readKey(dir, name string) ([]byte, error) {
+	root, err := os.OpenRoot(m.Path(dir))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = root.Close() }()
+	return root.ReadFile(name)
 }
 
 // volume returns the root of a component's volume.

@@ -61,7 +61,7 @@ func (m *Mover) missingKeys(spec v1alpha1.Storage) error {
 // credential reads one key of the storage's Secret. It returns "" if the key is absent, and drops white space around
 // the value.
 func (m *Mover) credential(key string) (string, error) {
-	b, err := os.ReadFile(m.credentialFile(key))
+	b, err := m.readCredential(key)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}
@@ -76,7 +76,7 @@ func (m *Mover) credential(key string) (string, error) {
 func (m *Mover) password(directory string) (string, error) {
 	var unreadable error
 	_, password := policy.PasswordOf(func(key string) string {
-		b, err := os.ReadFile(m.encryptionFile(directory, key))
+		b, err := m.readEncryption(directory, key)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) && unreadable == nil {
 			unreadable = failure.New(v1alpha1.ReasonEncryptionSecretNotAvailable,
 				fmt.Sprintf("key %s can't be read: %v", key, err))

@@ -70,6 +70,9 @@ func (k RepositoryKeys) Encryption(key string) string { return string(k) + encry
 // finds another version than its work needs waits for a while: the kubelet updates files late.
 func (k RepositoryKeys) Version() string { return string(k) + ".version" }
 
+// Place returns the key that holds the storage which the keys are for, as EncodePlace returned it.
+func (k RepositoryKeys) Place() string { return string(k) + ".place" }
+
 // Of reports whether a key of a Secret belongs to the Repository.
 func (k RepositoryKeys) Of(key string) bool { return strings.HasPrefix(key, string(k)+".") }
 

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -20,7 +19,6 @@ import (
 	"github.com/cairn-backup/cairn/internal/mover"
 	"github.com/cairn-backup/cairn/internal/mover/failure"
 	"github.com/cairn-backup/cairn/internal/mover/report"
-	"github.com/cairn-backup/cairn/internal/sidecar"
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
@@ -137,7 +135,7 @@ func (s *Sidecar) do(ctx context.Context, b *assignmentBoard, p posting) error {
 		log.Info("stopped", "why", context.Cause(work), "outcome", result.Outcome)
 	default:
 		log.Info("done", "outcome", result.Outcome, "reason", result.Reason, "message", result.Message)
-		s.sendReports(ctx, b, p, status.unreported(current, result))
+		s.sendReports(ctx, b, p, status.unreported(p, current, result), current.refused)
 	}
 	b.finished(p)
 	return nil
@@ -165,17 +163,21 @@ func (s *Sidecar) carryOut(ctx context.Context, status mover.StatusWriter, c *cu
 	if c.assignment.Stop {
 		return stopped()
 	}
-	t := c.work.TaskOf(&c.assignment)
-	if err := t.Check(); err != nil {
-		return mover.Failed(failure.New(v1alpha1.ReasonInvalidTask, err.Error()))
+	if err := c.check(s.Namespace); err != nil {
+		return c.refuse(err)
 	}
+	t := c.work.TaskOf(&c.assignment)
 	flags, err := s.Flags(t.Kind, c.work.Args)
 	if err != nil {
-		return mover.Failed(failure.New(v1alpha1.ReasonInvalidTask, err.Error()))
+		return c.refuse(err)
 	}
 	flags.ScratchDir = task.WorkDir // a sidecar has no other
-	if !s.waitForKeys(ctx, c.work.Keys, c.work.KeysVersion) {
+	if !s.waitForKeys(ctx, c) {
 		return stopped()
+	}
+	if !s.hasPlace(c) {
+		return c.refuse(fmt.Errorf("check work: the keys of Repository %s are for a BackupStorage with other settings "+
+			"than those of %s/%s in the work", t.Repository.Name, t.Storage.Namespace, t.Storage.Name))
 	}
 	m := s.Mover
 	m.Status, m.Log, m.Places = status, log, s.places(c)
@@ -184,6 +186,12 @@ func (s *Sidecar) carryOut(ctx context.Context, status mover.StatusWriter, c *cu
 		return m.Restore(ctx, t, flags)
 	}
 	return m.Backup(ctx, t, flags)
+}
+
+// refuse is the Result of work that the sidecar does not begin, because of its order.
+func (c *current) refuse(err error) task.Result {
+	c.refused = true
+	return mover.Failed(failure.New(v1alpha1.ReasonInvalidTask, err.Error()))
 }
 
 // stopped is the Result of work that was stopped before it began.
@@ -199,24 +207,24 @@ func (s *Sidecar) places(c *current) mover.Places {
 	}
 	volumes := map[string]string{}
 	for _, component := range c.assignment.Components {
-		volumes[component.Name] = filepath.Join(dir, filepath.Base(component.Volume))
+		volumes[component.Name] = filepath.Join(dir, component.Volume) // check allows no separator
 	}
 	return mover.Places{
-		Credentials: filepath.Join(s.SecretDir, c.work.Keys.Storage("")),
-		Encryption:  filepath.Join(s.SecretDir, c.work.Keys.Encryption("")),
-		Volume:      func(component string) string { return volumes[component] },
+		Secret: s.SecretDir, Credentials: c.work.Keys.Storage(""), Encryption: c.work.Keys.Encryption(""),
+		Volume: func(component string) string { return volumes[component] },
 	}
 }
 
-// waitForKeys waits until the Secret holds the version of the repository's keys for which the assignment was made. It
-// waits no longer than WaitForKeys: if the keys don't fit, the mover reports it. It returns false if the work must
-// stop.
-func (s *Sidecar) waitForKeys(ctx context.Context, keys sidecar.RepositoryKeys, version string) bool {
+// waitForKeys waits until the Secret holds the version of the repository's keys for which the assignment was made, and
+// they are for its storage. It waits no longer than WaitForKeys: if the keys don't fit, the mover reports it. It
+// returns false if the work must stop.
+func (s *Sidecar) waitForKeys(ctx context.Context, c *current) bool {
+	keys, version := c.work.Keys, c.work.KeysVersion
 	ctx, cancel := context.WithTimeout(ctx, s.WaitForKeys)
 	defer cancel()
 	for first := true; ; first = false {
-		have, err := os.ReadFile(s.Mover.Path(filepath.Join(s.SecretDir, keys.Version())))
-		if version == "" || err == nil && string(have) == version {
+		have, err := s.secret(keys.Version())
+		if (version == "" || err == nil && string(have) == version) && s.hasPlace(c) {
 			return true
 		}
 		if first {

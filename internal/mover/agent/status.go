@@ -23,6 +23,11 @@ import (
 type current struct {
 	work       sidecar.Work
 	assignment sidecar.Assignment
+	// snapshot or restore is the object that gives the work. The other one is nil.
+	snapshot *v1alpha1.Snapshot
+	restore  *v1alpha1.RestoreSession
+	// refused means that the sidecar does not carry out such an order.
+	refused bool
 }
 
 // read returns an object with the assignment of this pod, from the API server instead of the watch. The assignment is
@@ -42,7 +47,8 @@ func (s *Sidecar) read(ctx context.Context, p posting) (object *unstructured.Uns
 	}
 	work, err = sidecar.Decode(object.GetAnnotations()[v1alpha1.AnnotationSidecarTask])
 	a = work.For(s.PodUID)
-	if err != nil || a == nil || object.GetUID() != p.uid || a.Host != p.assignment.Host ||
+	if err != nil || a == nil || object.GetUID() != p.uid ||
+		v1alpha1.HasRecordAnnotation(object.GetAnnotations()) || a.Host != p.assignment.Host ||
 		a.Attempt != p.assignment.Attempt {
 		return object, work, nil, nil // an unreadable annotation assigns nothing to this pod
 	}
@@ -63,14 +69,14 @@ func (s *Sidecar) current(ctx context.Context, p posting) (*current, error) {
 		return nil, err
 	}
 	out := &current{work: work, assignment: *a}
-	done, resume, begun, err := reportedComponents(p.resource, object.Object)
-	if err != nil {
+	if out.snapshot, out.restore, err = decode(p.resource, object.Object); err != nil {
 		return nil, err
 	}
+	done, resume, begun := out.reportedComponents()
 	out.assignment.Components = nil
 	for _, c := range a.Components {
 		if !done[c.Name] {
-			c.Resume = c.Resume || resume[c.Name]
+			c.Resume = resume[c.Name] // an order alone must not say that the content of a volume is our own
 			out.assignment.Components = append(out.assignment.Components, c)
 			if begun[c.Name] && out.work.Task.Restore != nil {
 				out.work.Task.Restore.Again = true // what this attempt keeps can be what it wrote before
@@ -83,30 +89,38 @@ func (s *Sidecar) current(ctx context.Context, p posting) (*current, error) {
 	return out, nil
 }
 
-// reportedComponents returns the components whose end the status holds, those into whose volumes this sidecar began to
-// write before its container was restarted, and those of a restore that it had begun.
-func reportedComponents(resource string, object map[string]any) (done, resume, begun map[string]bool, err error) {
-	done, resume, begun = map[string]bool{}, map[string]bool{}, map[string]bool{}
+// decode returns the object that gives work.
+func decode(resource string, object map[string]any) (*v1alpha1.Snapshot, *v1alpha1.RestoreSession, error) {
 	convert := runtime.DefaultUnstructuredConverter.FromUnstructured
 	if resource == snapshots {
-		var s v1alpha1.Snapshot
-		if err := convert(object, &s); err != nil {
-			return nil, nil, nil, fmt.Errorf("decode Snapshot: %w", err)
+		s := &v1alpha1.Snapshot{}
+		if err := convert(object, s); err != nil {
+			return nil, nil, fmt.Errorf("decode Snapshot: %w", err)
 		}
-		for name, c := range s.Status.Components {
+		return s, nil, nil
+	}
+	r := &v1alpha1.RestoreSession{}
+	if err := convert(object, r); err != nil {
+		return nil, nil, fmt.Errorf("decode RestoreSession: %w", err)
+	}
+	return nil, r, nil
+}
+
+// reportedComponents returns the components whose end the status holds, those into whose volumes this sidecar, or an
+// earlier attempt, began to write, and those of a restore that it had begun.
+func (c *current) reportedComponents() (done, resume, begun map[string]bool) {
+	done, resume, begun = map[string]bool{}, map[string]bool{}, map[string]bool{}
+	if c.snapshot != nil {
+		for name, c := range c.snapshot.Status.Components {
 			done[name] = c.Phase.Terminal()
 		}
-		return done, resume, begun, nil
+		return done, resume, begun
 	}
-	var r v1alpha1.RestoreSession
-	if err := convert(object, &r); err != nil {
-		return nil, nil, nil, fmt.Errorf("decode RestoreSession: %w", err)
-	}
-	for name, c := range r.Status.Components {
+	for name, c := range c.restore.Status.Components {
 		done[name], resume[name] = c.Phase.Terminal(), c.TargetWritten
 		begun[name] = c.Phase == v1alpha1.RestoreSessionRunning
 	}
-	return done, resume, begun, nil
+	return done, resume, begun
 }
 
 // sidecarStatus reports for an assignment as long as it stands, and remembers for which components it reported the
@@ -166,8 +180,10 @@ func (s *sidecarStatus) whileItStands(ctx context.Context, send func() error) er
 	return send()
 }
 
-// unreported returns the reports of components whose end the API server has not accepted yet.
-func (s *sidecarStatus) unreported(c *current, result task.Result) []func(context.Context) error {
+// unreported returns the reports of components whose end the API server has not accepted yet. They go to the object
+// that gave the work, whatever the work says.
+func (s *sidecarStatus) unreported(p posting, c *current, result task.Result) []func(context.Context) error {
+	object := task.Object{Name: p.object, UID: p.uid}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	results := map[string]task.ComponentResult{}
@@ -188,12 +204,11 @@ func (s *sidecarStatus) unreported(c *current, result task.Result) []func(contex
 		}
 		out = append(out, func(ctx context.Context) error {
 			return s.whileItStands(ctx, func() error {
-				if c.work.Task.Kind == task.KindRestore {
+				if c.restore != nil {
 					r.ID = component.ID
-					return s.StatusWriter.Restore(ctx, *c.work.Task.RestoreSession, r.Name, r.Restored())
+					return s.StatusWriter.Restore(ctx, object, r.Name, r.Restored())
 				}
-				return s.StatusWriter.Snapshot(ctx, c.work.Task.Snapshot.Object(), r.Name,
-					r.Component(c.work.Task.Repository.Driver))
+				return s.StatusWriter.Snapshot(ctx, object, r.Name, r.Component(v1alpha1.DriverKopia))
 			})
 		})
 	}
@@ -201,15 +216,15 @@ func (s *sidecarStatus) unreported(c *current, result task.Result) []func(contex
 }
 
 // sendReports sends the reports that the API server did not accept during the work, until it accepts them or the
-// assignment is withdrawn.
+// assignment is withdrawn. With once it tries each once: who forges an order must not hold up what comes after it.
 func (s *Sidecar) sendReports(
-	ctx context.Context, b *assignmentBoard, p posting, reports []func(context.Context) error,
+	ctx context.Context, b *assignmentBoard, p posting, reports []func(context.Context) error, once bool,
 ) {
 	for len(reports) > 0 {
 		try, cancel := context.WithTimeout(ctx, mover.ReportWithin)
 		err := reports[0](try)
 		cancel()
-		if err == nil || apierrors.IsNotFound(err) {
+		if err == nil || apierrors.IsNotFound(err) || once && apierrors.IsForbidden(err) {
 			reports = reports[1:]
 			continue
 		}

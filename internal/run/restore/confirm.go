@@ -1,7 +1,6 @@
 package restore
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -230,12 +229,4 @@ func inBatch(s *v1alpha1.RestoreSession) string {
 		return "TARGET"
 	}
 	return target
-}
-
-// Overwrites returns how a restore treats existing files in its volumes, or "" if the volumes must be empty.
-func Overwrites(s *v1alpha1.RestoreSession) v1alpha1.OverwritePolicy {
-	if s.Spec.Confirm == "" {
-		return ""
-	}
-	return cmp.Or(s.Spec.OverwritePolicy, v1alpha1.OverwriteAlways)
 }

@@ -373,7 +373,7 @@ func (r *runner) report(h *v1alpha1.ResolvedRestoreHost, result *task.Result) {
 // If that was written already, the mover refused for another reason.
 func (r *runner) advise(reason, message string) string {
 	uid := r.d.Status.Resolved.TargetUID
-	if reason != v1alpha1.ReasonVolumeNotEmpty || uid == "" || Overwrites(r.Session) != "" ||
+	if reason != v1alpha1.ReasonVolumeNotEmpty || uid == "" || r.Session.Overwrites() != "" ||
 		strings.Contains(message, string(uid)) {
 		return message
 	}
