@@ -237,6 +237,34 @@ spec:
 			file: "a.yaml", document: 1, line: 6, field: "metadata.annotations[backup.cairn.dev/sidecar-task]",
 			says: "is set by Cairn",
 		},
+		"a label of Cairn": {
+			files: files{"a.yaml": replace(t, c, "  name: uploads",
+				"  name: uploads\n  labels:\n    backup.cairn.dev/batch: shop")},
+			file: "a.yaml", document: 1, line: 6, field: "metadata.labels[backup.cairn.dev/batch]",
+			says: `"shop" is set by Cairn: remove this line`,
+		},
+		"a label that says who applies": {
+			files: files{"a.yaml": replace(t, c, "  name: uploads",
+				"  name: uploads\n  labels:\n    policysync.backup.cairn.dev/name: other")},
+			file: "a.yaml", document: 1, line: 6, field: "metadata.labels[policysync.backup.cairn.dev/name]",
+			says: `"other" is set by Cairn: remove this line`,
+		},
+		"an annotation of another kind": {
+			files: files{"a.yaml": replace(t, c, "  name: uploads",
+				"  name: uploads\n  annotations:\n    backup.cairn.dev/restore-to: shop")},
+			file: "a.yaml", document: 1, line: 6, field: "metadata.annotations[backup.cairn.dev/restore-to]",
+			says: `"shop" has no meaning on a BackupConfiguration, only on Repository: remove this line`,
+		},
+		"an annotation that nobody knows": {
+			files: files{"a.yaml": replace(t, c, "  name: uploads",
+				"  name: uploads\n  annotations:\n    backup.cairn.dev/tirgger: nightly")},
+			file: "a.yaml", document: 1, line: 6, field: "metadata.annotations[backup.cairn.dev/tirgger]",
+			says: `"nightly" is set by Cairn: remove this line`,
+		},
+		"a name that the server makes": {
+			files: files{"a.yaml": replace(t, c, "  name: uploads", "  name: uploads\n  generateName: uploads-")},
+			file:  "a.yaml", document: 1, line: 5, field: "metadata.generateName", says: "keep the name",
+		},
 		"unknown field of a Secret": {
 			files: files{"a.yaml": "apiVersion: v1\nkind: Secret\nmetadata: {name: x}\nstringDate: {a: b}\n"},
 			opts:  &build.Options{Namespace: "shop"}, file: "a.yaml", document: 1, line: 4, field: "stringDate",

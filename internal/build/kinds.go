@@ -2,6 +2,7 @@ package build
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -99,4 +100,100 @@ func (o Options) refusal(gvk schema.GroupVersionKind) (field, message string) {
 
 func list(names []string) string {
 	return strings.Join(names[:len(names)-1], ", ") + " and " + names[len(names)-1]
+}
+
+// policyAnnotations are the annotations of Cairn that policy can set, each with the kinds that have it. All others, and
+// all labels, are the manager's own word, or the consent of somebody else.
+var policyAnnotations = map[string][]string{
+	v1alpha1.AnnotationAllowDelete: {v1alpha1.PolicySyncKind},
+	v1alpha1.AnnotationTrigger:     {v1alpha1.BackupConfigurationKind, v1alpha1.BackupBatchKind},
+	v1alpha1.AnnotationRestoreTo:   {v1alpha1.RepositoryKind},
+	v1alpha1.AnnotationAdopt:       {v1alpha1.RepositoryKind},
+	v1alpha1.AnnotationScan:        {v1alpha1.RepositoryKind},
+	v1alpha1.AnnotationGiveUp:      {v1alpha1.BackupStorageKind, v1alpha1.RepositoryKind},
+	v1alpha1.AnnotationDropRecords: {v1alpha1.LedgerKind},
+	v1alpha1.AnnotationShared:      {"Secret"},
+}
+
+// templateAnnotations are the annotations of Cairn that a volumeClaimTemplate of a restore can have.
+var templateAnnotations = []string{
+	v1alpha1.AnnotationComponent, v1alpha1.AnnotationReplace, v1alpha1.AnnotationVolumeSnapshotClass,
+}
+
+// reservedAnnotations say why policy can't set an annotation that is not just Cairn's own record: it grants privileges,
+// or keeps controllers from acting.
+var reservedAnnotations = map[string]string{
+	v1alpha1.AnnotationPrivilegedMovers: "must be granted by an administrator of the cluster, never by policy: " +
+		"remove it",
+	v1alpha1.AnnotationRecord: "marks a record of what happened, on which no controller acts: remove the " +
+		"record from policy",
+}
+
+// isMark reports whether a label or annotation is in a domain of Cairn.
+func isMark(key string) bool {
+	domain, _, _ := strings.Cut(key, "/")
+	return domain == v1alpha1.Group || strings.HasSuffix(domain, "."+v1alpha1.Group)
+}
+
+// marks refuses labels and annotations of Cairn that policy can't set. An object that was exported from a cluster has
+// some.
+func (c *objectCheck) marks(labels, annotations map[string]string) {
+	for _, key := range slices.Sorted(maps.Keys(annotations)) {
+		kinds, reserved := policyAnnotations[key], reservedAnnotations[key]
+		switch {
+		case !isMark(key), slices.Contains(kinds, c.gvk.Kind):
+		case reserved != "":
+			c.fail(join("metadata.annotations", key), "%s", reserved)
+		case len(kinds) > 0:
+			c.fail(join("metadata.annotations", key), "%.64q has no meaning on %s, only on %s: remove this line",
+				annotations[key], article(c.gvk.Kind), strings.Join(kinds, " and "))
+		default:
+			c.fail(join("metadata.annotations", key), "%s", setByCairn(annotations[key]))
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(labels)) {
+		if isMark(key) {
+			c.fail(join("metadata.labels", key), "%s", setByCairn(labels[key]))
+		}
+	}
+	c.templates("spec", c.value("spec"))
+}
+
+// setByCairn says that policy can't set a mark to a value.
+func setByCairn(value string) string {
+	return fmt.Sprintf("%.64q is set by Cairn: remove this line from the file", value)
+}
+
+// templates refuses marks on the volumeClaimTemplates below a field: they would be on the claims that a restore makes.
+func (c *objectCheck) templates(path string, value any) {
+	switch v := value.(type) {
+	case map[string]any:
+		for _, key := range slices.Sorted(maps.Keys(v)) {
+			at := join(path, key)
+			if list, ok := v[key].([]any); ok && key == "volumeClaimTemplates" {
+				for i, template := range list {
+					c.template(fmt.Sprintf("%s[%d].metadata", at, i), template)
+				}
+				continue
+			}
+			c.templates(at, v[key])
+		}
+	case []any:
+		for i := range v {
+			c.templates(fmt.Sprintf("%s[%d]", path, i), v[i])
+		}
+	}
+}
+
+func (c *objectCheck) template(path string, template any) {
+	content, _ := template.(map[string]any)
+	meta, _ := content["metadata"].(map[string]any)
+	for field, allowed := range map[string][]string{"annotations": templateAnnotations, "labels": nil} {
+		marks, _ := meta[field].(map[string]any)
+		for _, key := range slices.Sorted(maps.Keys(marks)) {
+			if value, ok := marks[key].(string); ok && isMark(key) && !slices.Contains(allowed, key) {
+				c.fail(join(join(path, field), key), "%s", setByCairn(value))
+			}
+		}
+	}
 }

@@ -139,27 +139,7 @@ var serverFields = []string{
 var reservedMetadata = map[string]string{
 	"finalizers":      "are set by controllers, and policy would prevent their removal: remove them from the file",
 	"ownerReferences": "would delete the object together with another one: remove them from the file",
-}
-
-// setByCairn says why policy can't set an annotation.
-const setByCairn = "is set by Cairn: remove it"
-
-// reservedAnnotations are never policy: they grant privileges, keep controllers from acting, or are Cairn's own
-// records.
-var reservedAnnotations = map[string]string{
-	v1alpha1.AnnotationPrivilegedMovers: "must be granted by an administrator of the cluster, never by policy: " +
-		"remove it",
-	v1alpha1.AnnotationRecord: "marks a record of what happened, on which no controller acts: remove the " +
-		"record from policy",
-	v1alpha1.AnnotationDeparture: setByCairn,
-	v1alpha1.AnnotationMovers:    setByCairn,
-	v1alpha1.AnnotationRestored:  setByCairn,
-	v1alpha1.AnnotationConfirmed: setByCairn,
-	v1alpha1.AnnotationMade:      setByCairn,
-
-	v1alpha1.AnnotationSidecarTask:        setByCairn,
-	v1alpha1.AnnotationSidecarState:       setByCairn,
-	v1alpha1.AnnotationSidecarCredentials: setByCairn,
+	"generateName":    "would make a new object each time: remove it from the file, and keep the name",
 }
 
 func (c *objectCheck) metadata() {
@@ -190,11 +170,7 @@ func (c *objectCheck) metadata() {
 	}
 	c.errors(metavalidation.ValidateLabels(typed.Labels, at.Child("labels")))
 	c.errors(apivalidation.ValidateAnnotations(typed.Annotations, at.Child("annotations")))
-	for name, why := range reservedAnnotations {
-		if _, ok := typed.Annotations[name]; ok {
-			c.fail(join("metadata.annotations", name), "%s", why)
-		}
-	}
+	c.marks(typed.Labels, typed.Annotations)
 	for name := range typed.Labels {
 		if strings.HasPrefix(name, "kustomize.toolkit.fluxcd.io/") ||
 			strings.HasPrefix(name, "helm.toolkit.fluxcd.io/") {
