@@ -16,6 +16,8 @@
 //     by then is bounded (TestLimits).
 //   - A local path is never read, a credential never leaves for another host and
 //     is in no error (TestURLs, TestRedirect, TestNoCredentialInErrors).
+//   - Nothing is written of a revision that must be signed and is not, whatever the server says about it
+//     (TestFetchVerified, TestATagOfAnother, TestAServerThatLies).
 //   - Each failure has one kind and one sentence that says what to do
 //     (TestErrors, TestSSHErrors, TestHostDown).
 package source

@@ -30,6 +30,12 @@ var (
 	ErrTooLarge = errors.New("over a size limit")
 	// ErrSymlink: a symbolic link leads out of the checkout or nowhere.
 	ErrSymlink = errors.New("unsafe symbolic link")
+	// ErrCommitSignature: no trusted key has signed the commit.
+	ErrCommitSignature = errors.New("commit is not signed with a trusted key")
+	// ErrTagSignature: no trusted key has signed the tag, or not for this commit.
+	ErrTagSignature = errors.New("tag is not signed with a trusted key")
+	// ErrVerificationMode: a tag is to be verified, and the reference is none.
+	ErrVerificationMode = errors.New("reference is no tag")
 	// ErrPath: the name of a file can't be written safely.
 	ErrPath = errors.New("unsafe file name")
 )

@@ -24,39 +24,57 @@ import (
 func Fetch(ctx context.Context, url string, ref Ref, auth Auth, rev Revision, dir string, limits Limits) (
 	Revision, error,
 ) {
+	rev, _, err := FetchVerified(ctx, url, ref, auth, rev, dir, limits, nil)
+	return rev, err
+}
+
+// FetchVerified is Fetch for a revision that trusted keys have signed, and returns which. It writes nothing of a
+// revision that is not signed as verify says; without verify, it is Fetch.
+func FetchVerified(
+	ctx context.Context, url string, ref Ref, auth Auth, rev Revision, dir string, limits Limits, verify *Verify,
+) (Revision, Signers, error) {
 	remote, err := open(url, auth)
 	if err != nil {
-		return Revision{}, err
+		return Revision{}, Signers{}, err
 	}
 	defer remote.Close()
 	name, err := ref.name()
 	if err != nil {
-		return Revision{}, err
+		return Revision{}, Signers{}, err
 	}
 	if rev.IsZero() && name == "" {
 		rev = ref.pinned()
 	}
 	if err := makeEmpty(dir); err != nil {
-		return Revision{}, err
+		return Revision{}, Signers{}, err
 	}
 	// The files lie inside dir, because the caller lets us write nowhere else.
 	tmp, err := os.MkdirTemp(dir, ".fetch-")
 	if err != nil {
-		return Revision{}, fmt.Errorf("create object directory: %w", err)
+		return Revision{}, Signers{}, fmt.Errorf("create object directory: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(tmp) }()
 	store := filesystem.NewStorageWithOptions(osfs.New(tmp, osfs.WithBoundOS()),
 		cache.NewObjectLRU(16*cache.MiByte), filesystem.Options{ExclusiveAccess: true, KeepDescriptors: true})
 	defer func() { _ = store.Close() }()
 	f := &fetcher{remote: remote, ref: ref, name: name, rev: rev, store: store, tmp: tmp, limits: limits.withDefaults()}
-	tree, err := f.fetch(ctx)
+	if err := f.fetch(ctx); err != nil {
+		return Revision{}, Signers{}, err
+	}
+	var signers Signers
+	if verify != nil {
+		if signers, err = f.verify(verify); err != nil {
+			return Revision{}, Signers{}, err
+		}
+	}
+	tree, err := f.tree()
 	if err != nil {
-		return Revision{}, err
+		return Revision{}, Signers{}, err
 	}
 	if err := checkout(ctx, store, tree, dir, f.limits); err != nil {
-		return Revision{}, err
+		return Revision{}, Signers{}, err
 	}
-	return f.rev, nil
+	return f.rev, signers, nil
 }
 
 func makeEmpty(dir string) error {
@@ -87,30 +105,40 @@ type fetcher struct {
 	limits Limits
 	plain  bool // the server advertises filters and refuses them
 	byHash bool // the server promises commits by hash, so that a refusal is final
+
+	tag        plumbing.Hash // what the ref named when it named the revision: a commit, or an annotated tag of it
+	signedTree string        // the tree that the verified commit names
 }
 
-// fetch downloads the revision and returns its tree. It asks for the commit alone. If the server does not hand that
+// fetch downloads the revision. It asks for the commit alone. If the server does not hand that
 // out, it asks for the history of the branch or, without a branch, of every branch and tag.
-func (f *fetcher) fetch(ctx context.Context) (*object.Tree, error) {
+func (f *fetcher) fetch(ctx context.Context) error {
 	err := f.download(ctx, f.tip)
 	if errors.Is(err, gitstore.ErrNotServed) && !f.byHash {
 		err = f.download(ctx, f.history)
 	}
-	if err != nil {
-		var ours *Error
-		if errors.As(err, &ours) {
-			return nil, err
-		}
-		return nil, explain(f.remote.URL(), err)
+	var ours *Error
+	if errors.As(err, &ours) {
+		return err
 	}
+	return explain(f.remote.URL(), err)
+}
+
+func (f *fetcher) noCommit() error {
+	return fail(ErrRefNotFound, "commit %s does not exist in %s or is not a commit: check spec.ref and the repository",
+		f.rev.Hash, f.remote.URL())
+}
+
+// tree returns the tree of the revision.
+func (f *fetcher) tree() (*object.Tree, error) {
 	commit, err := object.GetCommit(f.store, plumbing.NewHash(f.rev.Hash))
 	switch {
 	case errors.Is(err, plumbing.ErrObjectNotFound):
-		return nil, fail(ErrRefNotFound,
-			"commit %s does not exist in %s or is not a commit: check spec.ref and the repository", f.rev.Hash,
-			f.remote.URL())
+		return nil, f.noCommit()
 	case err != nil:
 		return nil, fmt.Errorf("read commit %s: %w", f.rev.Hash, err)
+	case f.signedTree != "" && f.signedTree != commit.TreeHash.String():
+		return nil, fail(ErrCommitSignature, "commit %s names two trees: make it with Git", f.rev.Hash)
 	}
 	tree, err := object.GetTree(f.store, commit.TreeHash)
 	if err != nil {
@@ -160,10 +188,9 @@ func (f *fetcher) tip(l *gitstore.Listing) (gitstore.Download, error) {
 		if f.rev.IsZero() {
 			f.rev = rev
 		}
+		want = plumbing.NewHash(f.rev.Hash)
 		if f.rev.Hash == rev.Hash {
-			want = object
-		} else {
-			want = plumbing.NewHash(f.rev.Hash)
+			want, f.tag = object, object
 		}
 	}
 	return gitstore.Download{Want: []plumbing.Hash{want}, Depth: 1}, nil
@@ -180,9 +207,12 @@ func (f *fetcher) history(l *gitstore.Listing) (gitstore.Download, error) {
 	}
 	want := l.Tips()
 	if name != "" {
-		object, _, err := lookup(l, f.remote.URL(), Ref{Branch: f.ref.Branch, Tag: f.ref.Tag}, name)
+		object, rev, err := lookup(l, f.remote.URL(), Ref{Branch: f.ref.Branch, Tag: f.ref.Tag}, name)
 		if err != nil {
 			return gitstore.Download{}, err
+		}
+		if f.rev.Hash == rev.Hash {
+			f.tag = object
 		}
 		want = []plumbing.Hash{object}
 	}
