@@ -62,6 +62,8 @@ const (
 	// ConditionVolumeSnapshotsAtRisk is True on a Repository, and on the BackupConfigurations that use it, if the data
 	// of its newest VolumeSnapshots goes with these objects or with their namespace.
 	ConditionVolumeSnapshotsAtRisk = "VolumeSnapshotsAtRisk"
+	// ConditionSourceVerified is whether a trusted key has signed the newest revision of a PolicySync with spec.verify.
+	ConditionSourceVerified = "SourceVerified"
 	// ConditionDeletionBlocked is True while the deletion guard holds a removal back.
 	ConditionDeletionBlocked = "DeletionBlocked"
 	// ConditionPreBackupHooksExecutionSucceeded is the result of the preBackup hooks.
@@ -94,6 +96,11 @@ const (
 	ReasonInvalidSecret        = "InvalidSecret"
 	ReasonSourceTooLarge       = "SourceTooLarge"
 	ReasonGitOperationFailed   = "GitOperationFailed"
+
+	// PolicySync: signatures.
+	ReasonInvalidCommitSignature  = "InvalidCommitSignature"
+	ReasonInvalidTagSignature     = "InvalidTagSignature"
+	ReasonInvalidVerificationMode = "InvalidVerificationMode"
 
 	// PolicySync: build and apply.
 	ReasonInvalidPath          = "InvalidPath"

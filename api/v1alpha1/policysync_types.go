@@ -7,6 +7,7 @@ import (
 
 // PolicySyncSpec defines which path of which Git repository contains the backup policy of this namespace.
 // +kubebuilder:validation:XValidation:rule="!self.url.startsWith('ssh://') || has(self.secretRef)",message="an SSH url needs spec.secretRef with the keys identity and known_hosts"
+// +kubebuilder:validation:XValidation:rule="!has(self.verify) || !has(self.verify.mode) || self.verify.mode == 'HEAD' || has(self.ref) && has(self.ref.tag)",message="the modes Tag and TagAndHEAD of spec.verify need spec.ref.tag"
 type PolicySyncSpec struct {
 	// URL of the Git repository: http://, https:// or ssh://. Credentials belong in the Secret, not here.
 	// +required
@@ -24,6 +25,11 @@ type PolicySyncSpec struct {
 	// optionally ca.crt. For SSH it has identity and known_hosts. Flux uses the same keys.
 	// +optional
 	SecretRef *LocalObjectReference `json:"secretRef,omitempty"`
+
+	// Verify makes Cairn apply only what a trusted key has signed. Without it, whoever can push to the repository
+	// decides what is applied.
+	// +optional
+	Verify *GitVerification `json:"verify,omitempty"`
 
 	// Path of the directory in the repository. If it contains a kustomization.yaml, it is built with kustomize.
 	// Otherwise all .yaml and .yml files below it are read, except in folders whose names start with a dot.
@@ -101,6 +107,35 @@ type GitRef struct {
 	Commit string `json:"commit,omitempty"`
 }
 
+// GitVerification defines which object of Git needs a signature, and which keys are trusted. Flux's GitRepository has
+// the same fields.
+type GitVerification struct {
+	// Mode is HEAD, which verifies the commit that is applied; Tag, which verifies the annotated tag that spec.ref.tag
+	// names; or TagAndHEAD, which verifies both.
+	// +optional
+	// +kubebuilder:default=HEAD
+	// +kubebuilder:validation:Enum=HEAD;Tag;TagAndHEAD
+	Mode string `json:"mode,omitempty"`
+
+	// SecretRef names a Secret in this namespace. Each of its values holds trusted keys: armoured OpenPGP public keys,
+	// or SSH public keys as in authorized_keys or allowed_signers. The names of its keys do not matter.
+	// +required
+	SecretRef LocalObjectReference `json:"secretRef"`
+}
+
+// The values of GitVerification.Mode. An empty mode is VerifyHEAD.
+const (
+	VerifyHEAD       = "HEAD"
+	VerifyTag        = "Tag"
+	VerifyTagAndHEAD = "TagAndHEAD"
+)
+
+// Commit reports whether the commit needs a signature.
+func (v *GitVerification) Commit() bool { return v.Mode != VerifyTag }
+
+// Tag reports whether the tag needs a signature.
+func (v *GitVerification) Tag() bool { return v.Mode == VerifyTag || v.Mode == VerifyTagAndHEAD }
+
 // The values of PolicySyncSpec.DeletionPolicy.
 const (
 	DeletionPolicyRetain = "Retain"
@@ -115,12 +150,16 @@ type PolicySyncStatus struct {
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// Conditions: Ready; Reconciling and Stalled while they matter.
+	// Conditions: Ready; SourceVerified with spec.verify; Reconciling and Stalled while they matter.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
 	// +kubebuilder:validation:MaxItems=16
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
+	// SourceVerificationMode is the mode with which Cairn last verified a signature.
+	// +optional
+	SourceVerificationMode string `json:"sourceVerificationMode,omitempty"`
 
 	// LastAttemptedRevision is the newest revision that Cairn tried, in Flux's form <branch>@sha1:<hash>.
 	// +optional
@@ -129,6 +168,11 @@ type PolicySyncStatus struct {
 	// LastAppliedRevision is the revision that is in force.
 	// +optional
 	LastAppliedRevision string `json:"lastAppliedRevision,omitempty"`
+
+	// LastAppliedSigner is the trusted key that has signed lastAppliedRevision, such as "SSH key SHA256:<hash>". It is
+	// the key of the commit, or with the mode Tag that of the tag, and empty without spec.verify.
+	// +optional
+	LastAppliedSigner string `json:"lastAppliedSigner,omitempty"`
 
 	// LastAppliedTime is when Cairn found lastAppliedRevision in Git, before it applied it.
 	// +optional

@@ -13,6 +13,9 @@ type ResolvedPolicy struct {
 	// Revision of that source, in Flux's form <branch>@sha1:<hash>.
 	// +optional
 	Revision string `json:"revision,omitempty"`
+	// Signer is the trusted key that has signed that revision. Empty if nobody verified that.
+	// +optional
+	Signer string `json:"signer,omitempty"`
 	// Generation of the invoker.
 	// +optional
 	Generation int64 `json:"generation,omitempty"`

@@ -18,6 +18,7 @@ type lastPass struct {
 	uid        types.UID
 	at         time.Time
 	revision   string
+	trust      string // the trusted keys
 	generation int64
 	conditions []metav1.Condition
 	// foreign is the object of somebody else that the pass failed on, if any.

@@ -14,11 +14,15 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/build"
+	"github.com/cairn-backup/cairn/internal/policy/check"
 	"github.com/cairn-backup/cairn/internal/source"
 	"github.com/cairn-backup/cairn/internal/text"
 )
@@ -30,6 +34,7 @@ func (s *reconciling) pass(ctx context.Context, o origin) *fault {
 		return fault
 	}
 	a, built, live, fault := s.prepare(ctx, o)
+	s.markVerified(o)
 	if fault != nil {
 		fault.early = true
 		if fault.stalled {
@@ -57,6 +62,7 @@ func (s *reconciling) pass(ctx context.Context, o origin) *fault {
 	if status := &s.obj.Status; status.LastAppliedRevision != o.revision.String() {
 		status.LastAppliedRevision, status.LastAppliedTime = o.revision.String(), new(metav1.NewTime(o.foundAt))
 	}
+	s.obj.Status.LastAppliedSigner = s.signer()
 	s.inForce.put(client.ObjectKeyFromObject(s.obj), appliedRevision{
 		uid: s.obj.UID, at: s.Clock.Now(), revision: o.revision,
 		generation: s.obj.Generation,
@@ -239,12 +245,17 @@ func (s *reconciling) build(ctx context.Context, o origin) (*build.Result, *faul
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	checkout := filepath.Join(dir, "checkout")
-	if _, err := source.Fetch(ctx, s.obj.Spec.URL, o.ref, o.auth, o.revision, checkout, source.Limits{}); err != nil {
-		f := sourceFault(err)
+	_, signers, err := source.FetchVerified(ctx, s.obj.Spec.URL, o.ref, o.auth, o.revision, checkout, source.Limits{},
+		o.verify)
+	if err != nil {
+		f := s.named(sourceFault(err))
 		if f.stalled {
 			f.message = "revision " + o.revision.String() + ": " + f.message
 		}
 		return nil, f
+	}
+	if o.verify != nil {
+		s.verified = &signers
 	}
 	built, err := build.Build(ctx, checkout, s.obj.Spec.Path, build.Options{
 		Namespace: s.obj.Namespace,
@@ -263,6 +274,42 @@ func (s *reconciling) build(ctx context.Context, o origin) (*build.Result, *faul
 		reason: found.Reason(), stalled: true,
 		message: "revision " + o.revision.String() + ": " + found.Error(),
 	}
+}
+
+// lookup resolves references with the cluster's objects of Cairn's own kinds. A missing object is no mistake of the
+// revision: it can come later, and the object that refers to it reports it in its conditions.
+func (s *reconciling) lookup(ctx context.Context) check.Lookup {
+	found := map[check.Reference]*unstructured.Unstructured{}
+	return func(ref check.Reference) (*unstructured.Unstructured, bool) {
+		if u, ok := found[ref]; ok {
+			return u, u != nil
+		}
+		u := s.find(ctx, ref)
+		found[ref] = u
+		return u, u != nil
+	}
+}
+
+func (s *reconciling) find(ctx context.Context, ref check.Reference) *unstructured.Unstructured {
+	gvk := ref.WithVersion(v1alpha1.GroupVersion.Version)
+	if ref.Group != v1alpha1.Group {
+		return nil
+	}
+	empty, err := s.Scheme.New(gvk)
+	if err != nil {
+		return nil
+	}
+	object, ok := empty.(client.Object)
+	if !ok || s.Get(ctx, types.NamespacedName{Namespace: ref.Namespace, Name: ref.Name}, object) != nil {
+		return nil
+	}
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
+	if err != nil {
+		return nil
+	}
+	u := &unstructured.Unstructured{Object: content}
+	u.SetGroupVersionKind(gvk)
+	return u
 }
 
 // begin writes to the status what is about to happen: BackupSessions wait for the end of an apply, and a manager that

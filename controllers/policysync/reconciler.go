@@ -128,6 +128,9 @@ type reconciling struct {
 	// inventory holds the entries of the inventory of obj.
 	inventory []v1alpha1.ResourceRef
 
+	// verified holds who has signed the revision that was fetched last.
+	verified *source.Signers
+
 	mu        sync.Mutex
 	checked   time.Time // when the PolicySync was last found unchanged
 	overtaken bool      // somebody else has written to the PolicySync
@@ -144,6 +147,10 @@ func (s *reconciling) sync(ctx context.Context) ctrl.Result {
 	if !s.obj.Spec.Prune { // nothing is to be deleted, however this reconcile ends
 		conditions.Delete(s.obj, v1alpha1.ConditionDeletionBlocked)
 	}
+	if s.obj.Spec.Verify == nil {
+		s.obj.Status.SourceVerificationMode = ""
+		conditions.Delete(s.obj, v1alpha1.ConditionSourceVerified)
+	}
 	origin, err := s.origin(ctx)
 	if err == nil {
 		origin.foundAt = s.Clock.Now()
@@ -157,7 +164,7 @@ func (s *reconciling) sync(ctx context.Context) ctrl.Result {
 		}
 		return s.fail(ctx, f)
 	}
-	if last, ok := s.upToDate(origin.revision); ok && (last.foreign == nil || s.stillForeign(ctx, *last.foreign)) {
+	if last, ok := s.upToDate(origin); ok && (last.foreign == nil || s.stillForeign(ctx, *last.foreign)) {
 		last.restore(s.obj)
 		ctrl.LoggerFrom(ctx).V(1).Info("nothing to do: the revision has not changed", "revision", last.revision,
 			"reason", conditions.GetReason(s.obj, meta.ReadyCondition))
@@ -172,7 +179,7 @@ func (s *reconciling) sync(ctx context.Context) ctrl.Result {
 	if fault != nil {
 		result := s.fail(ctx, fault)
 		if fault.stalled {
-			s.remember(origin.revision, fault)
+			s.remember(origin, fault)
 		} else { // an earlier pass over this revision is outdated
 			s.passes.forget(client.ObjectKeyFromObject(s.obj))
 		}
@@ -181,7 +188,7 @@ func (s *reconciling) sync(ctx context.Context) ctrl.Result {
 		}
 		return result
 	}
-	s.remember(origin.revision, nil)
+	s.remember(origin, nil)
 	return ctrl.Result{RequeueAfter: s.jittered(s.interval())}
 }
 
@@ -190,6 +197,8 @@ type origin struct {
 	ref      source.Ref
 	auth     source.Auth
 	revision source.Revision
+	// verify says what must be signed. It is nil if nothing must.
+	verify *source.Verify
 	// The Git server found the revision between these two times. It can take its time to answer.
 	foundAt, knownAt time.Time
 }
@@ -207,17 +216,28 @@ func (s *reconciling) origin(ctx context.Context) (origin, error) {
 	if err != nil {
 		return o, err
 	}
-	o.auth, err = source.AuthFromSecretData(url, data)
+	if o.auth, err = source.AuthFromSecretData(url, data); err != nil {
+		return o, err
+	}
+	o.verify, err = s.verification(ctx)
 	return o, err
 }
 
-// upToDate reports whether the last pass of this process did everything for a revision.
-func (s *reconciling) upToDate(revision source.Revision) (lastPass, bool) {
+// trust identifies the trusted keys, "" if none are needed.
+func (o origin) trust() string {
+	if o.verify == nil {
+		return ""
+	}
+	return o.verify.Keys.Digest()
+}
+
+// upToDate reports whether the last pass of this process did everything for a revision, with the same trusted keys.
+func (s *reconciling) upToDate(o origin) (lastPass, bool) {
 	last, ok := s.passes.get(client.ObjectKeyFromObject(s.obj))
 	request, _ := meta.ReconcileAnnotationValue(s.obj.Annotations)
 	return last, ok &&
 		last.uid == s.obj.UID &&
-		last.revision == revision.String() &&
+		last.revision == o.revision.String() && last.trust == o.trust() &&
 		last.revision == s.obj.Status.LastAttemptedRevision &&
 		last.generation == s.obj.Generation &&
 		s.obj.Generation == s.obj.Status.ObservedGeneration &&
@@ -227,9 +247,10 @@ func (s *reconciling) upToDate(revision source.Revision) (lastPass, bool) {
 }
 
 // remember keeps how a pass ended: with a fault, or without.
-func (s *reconciling) remember(revision source.Revision, f *fault) {
+func (s *reconciling) remember(o origin, f *fault) {
 	last := lastPass{
-		uid: s.obj.UID, at: s.Clock.Now(), revision: revision.String(), generation: s.obj.Generation,
+		uid: s.obj.UID, at: s.Clock.Now(), revision: o.revision.String(), trust: o.trust(),
+		generation: s.obj.Generation,
 		conditions: append(s.obj.Status.Conditions[:0:0], s.obj.Status.Conditions...),
 	}
 	if f != nil {
@@ -269,7 +290,8 @@ func (s *reconciling) suspended() {
 // write patches what changed, if anything.
 func (s *reconciling) write(ctx context.Context) error {
 	err := s.patcher.Patch(ctx, s.obj,
-		meta.ReadyCondition, meta.ReconcilingCondition, meta.StalledCondition, v1alpha1.ConditionDeletionBlocked)
+		meta.ReadyCondition, meta.ReconcilingCondition, meta.StalledCondition, v1alpha1.ConditionDeletionBlocked,
+		v1alpha1.ConditionSourceVerified)
 	if !s.obj.DeletionTimestamp.IsZero() {
 		err = kerrors.FilterOut(err, apierrors.IsNotFound) // the finalizer is gone and with it the object
 	}

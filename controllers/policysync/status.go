@@ -3,15 +3,12 @@ package policysync
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/runtime/conditions"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -25,6 +22,8 @@ type fault struct {
 	message string
 	// stalled faults stay until the user or the repository changes something.
 	stalled bool
+	// unverified faults say that no trusted key has signed the revision, or that the trusted keys can't be read.
+	unverified bool
 	// early faults were found before the first write: the revision in force is unchanged.
 	early bool
 	// foreign is the object of somebody else that is in the way.
@@ -51,6 +50,10 @@ var sourceReasons = []struct {
 	{source.ErrAuth, v1alpha1.ReasonAuthenticationFailed, false},
 	{source.ErrRepositoryNotFound, v1alpha1.ReasonRepositoryNotFound, false},
 	{source.ErrRefNotFound, v1alpha1.ReasonRefNotFound, false},
+	{source.ErrCommitSignature, v1alpha1.ReasonInvalidCommitSignature, true},
+	// A tag can be signed again without a new revision.
+	{source.ErrTagSignature, v1alpha1.ReasonInvalidTagSignature, false},
+	{source.ErrVerificationMode, v1alpha1.ReasonInvalidVerificationMode, true},
 	{source.ErrTooLarge, v1alpha1.ReasonSourceTooLarge, true},
 	{source.ErrSymlink, v1alpha1.ReasonBuildFailed, true},
 	{source.ErrPath, v1alpha1.ReasonBuildFailed, true},
@@ -79,39 +82,6 @@ func sourceFault(err error) *fault {
 	return out
 }
 
-// secret reads the data of the Secret that the spec names, if any.
-func (s *reconciling) secret(ctx context.Context) (map[string][]byte, error) {
-	ref := s.obj.Spec.SecretRef
-	if ref == nil {
-		return nil, nil
-	}
-	secret := &corev1.Secret{}
-	err := s.APIReader.Get(ctx, types.NamespacedName{Namespace: s.obj.Namespace, Name: ref.Name}, secret)
-	switch {
-	case apierrors.IsNotFound(err):
-		return nil, &fault{
-			reason:  v1alpha1.ReasonSecretNotFound,
-			message: s.secretName() + "does not exist: create it or correct spec.secretRef",
-		}
-	case err != nil:
-		return nil, &fault{
-			reason:  v1alpha1.ReasonGitOperationFailed,
-			message: s.secretName() + "can't be read: " + err.Error(),
-		}
-	}
-	if secret.Data == nil { // nil would mean that the spec names no Secret
-		return map[string][]byte{}, nil
-	}
-	return secret.Data, nil
-}
-
-func (s *reconciling) secretName() string {
-	if s.obj.Spec.SecretRef == nil {
-		return ""
-	}
-	return fmt.Sprintf("Secret %s/%s: ", s.obj.Namespace, s.obj.Spec.SecretRef.Name)
-}
-
 // fail writes a fault to the conditions and returns when to try again.
 func (s *reconciling) fail(ctx context.Context, f *fault) ctrl.Result {
 	message := f.message
@@ -120,6 +90,9 @@ func (s *reconciling) fail(ctx context.Context, f *fault) ctrl.Result {
 		message += "; revision " + applied + " stays in force"
 	}
 	conditions.MarkFalse(s.obj, meta.ReadyCondition, f.reason, "%s", message)
+	if f.unverified {
+		conditions.MarkFalse(s.obj, v1alpha1.ConditionSourceVerified, f.reason, "%s", message)
+	}
 	if f.stalled {
 		conditions.MarkStalled(s.obj, f.reason, "%s", message)
 	} else {

@@ -177,6 +177,20 @@ func (r *testNamespace) git(args ...string) string {
 // push makes the repository hold exactly these files and returns the revision.
 func (r *testNamespace) push(files map[string]string) string {
 	r.t.Helper()
+	r.commit(files)
+	return r.pushHead()
+}
+
+// pushHead makes main of the repository the commit of the work tree and returns the revision.
+func (r *testNamespace) pushHead() string {
+	r.t.Helper()
+	r.git("push", "-q", "-f", "origin", "HEAD:refs/heads/main")
+	return "main@sha1:" + r.git("rev-parse", "HEAD")
+}
+
+// commit makes the work tree hold exactly these files and commits it.
+func (r *testNamespace) commit(files map[string]string) {
+	r.t.Helper()
 	entries, err := os.ReadDir(r.work)
 	r.g.Expect(err).NotTo(HaveOccurred())
 	for _, e := range entries {
@@ -191,8 +205,6 @@ func (r *testNamespace) push(files map[string]string) string {
 	}
 	r.git("add", "-A")
 	r.git("commit", "-q", "--allow-empty", "-m", "change")
-	r.git("push", "-q", "origin", "main")
-	return "main@sha1:" + r.git("rev-parse", "HEAD")
 }
 
 // reconcile runs once and reads the result.
