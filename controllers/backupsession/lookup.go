@@ -148,7 +148,7 @@ func (r *Reconciler) source(ctx context.Context, invoker client.Object, start *b
 	if err != nil {
 		return err
 	}
-	start.Policy.Source, start.Policy.Revision = inForce.Source, inForce.Revision
+	start.Policy.Source, start.Policy.Revision, start.Policy.Signer = inForce.Source, inForce.Revision, inForce.Signer
 	start.PolicyApplying = sync != nil && conditions.IsReconciling(sync) &&
 		conditions.GetReason(sync, meta.ReconcilingCondition) == v1alpha1.ReasonProgressing &&
 		sync.Status.LastAttemptedRevision != sync.Status.LastAppliedRevision

@@ -110,6 +110,7 @@ func TestTheRevisionInForceIsFrozen(t *testing.T) {
 	applying := func(attempted string, reconciling metav1.ConditionStatus, reason string) {
 		bed.EditStatus(t, sync, func() {
 			sync.Status.LastAppliedRevision, sync.Status.LastAttemptedRevision = "main@sha1:aaaa", attempted
+			sync.Status.LastAppliedSigner = "SSH key SHA256:abc"
 			sync.Status.Conditions = []metav1.Condition{{
 				Type: "Reconciling", Status: reconciling, Reason: reason,
 				LastTransitionTime: metav1.Now(),
@@ -131,6 +132,7 @@ func TestTheRevisionInForceIsFrozen(t *testing.T) {
 	applying("main@sha1:aaaa", metav1.ConditionFalse, v1alpha1.ReasonProgressing)
 	s := w.settle("run")
 	w.Expect(s.Status.Resolved.Policy.Revision).To(Equal("main@sha1:aaaa"))
+	w.Expect(s.Status.Resolved.Policy.Signer).To(Equal("SSH key SHA256:abc"))
 	w.Expect(s.Status.Resolved.Schedule).To(Equal("*/5 * * * *"), "the folder of the record depends on it")
 	w.Expect(s.Status.Resolved.Policy.Source).To(Equal("PolicySync/" + w.Namespace + "/policy"))
 

@@ -2,6 +2,8 @@ package ledger
 
 import "github.com/cairn-backup/cairn/api/v1alpha1"
 
+// keptPolicy leaves out the signer: the revision names the commit, which holds its signature, and a record has at most
+// 1 KiB when packed.
 func keptPolicy(p v1alpha1.ResolvedPolicy) v1alpha1.ResolvedPolicy {
 	return v1alpha1.ResolvedPolicy{Source: p.Source, Revision: p.Revision, Generation: p.Generation, Digest: p.Digest}
 }

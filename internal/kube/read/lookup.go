@@ -44,8 +44,8 @@ func (s FallbackReader) Get(
 	return err
 }
 
-// Policy returns the PolicySync that applied an object with these labels, and its revision. The PolicySync is nil if
-// there is none or it no longer exists.
+// Policy returns the PolicySync that applied an object with these labels, its revision, and who has signed that. The
+// PolicySync is nil if there is none or it no longer exists.
 func Policy(
 	ctx context.Context, c client.Reader, labels map[string]string,
 ) (v1alpha1.ResolvedPolicy, *v1alpha1.PolicySync, error) {
@@ -61,7 +61,7 @@ func Policy(
 	} else if err != nil {
 		return out, nil, fmt.Errorf("get PolicySync %s: %w", key, err)
 	}
-	out.Revision = sync.Status.LastAppliedRevision
+	out.Revision, out.Signer = sync.Status.LastAppliedRevision, sync.Status.LastAppliedSigner
 	return out, &sync, nil
 }
 
