@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
+	"github.com/cairn-backup/cairn/internal/egress"
 	"github.com/cairn-backup/cairn/internal/kube/footprint"
 	"github.com/cairn-backup/cairn/internal/testbed"
 )
@@ -42,7 +43,7 @@ func TestManager(t *testing.T) {
 	r := &Reconciler{
 		Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), EventRecorder: events, Clock: clock.RealClock{},
 		LedgerMetrics: NewMetrics(registry), Outbox: outbox, ClusterUID: "cluster-1", FieldManager: "cairn-manager",
-		DataDir: t.TempDir(),
+		DataDir: t.TempDir(), Egress: egress.Anywhere(),
 	}
 	g.Expect(r.SetupWithManager(mgr, controller.Options{})).To(Succeed())
 	ctx, stop := context.WithCancel(t.Context())

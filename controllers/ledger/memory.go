@@ -150,6 +150,7 @@ func (r *Reconciler) open(ctx context.Context, l *v1alpha1.Ledger, s *memory) (*
 	if err != nil {
 		return nil, &fault{reason: v1alpha1.ReasonInvalidSecret, message: err.Error(), err: err}
 	}
+	auth.Network = r.Egress
 	folder := ledger.Folder(l.Spec.Path, l.Spec.ClusterName)
 	from := policy.Digest([]any{l.Spec.URL, l.Spec.Branch, folder, data})
 	if s.store != nil && s.from == from {

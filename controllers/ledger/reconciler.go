@@ -20,6 +20,7 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/egress"
 	"github.com/cairn-backup/cairn/internal/gitstore"
 	"github.com/cairn-backup/cairn/internal/kube/logs"
 	"github.com/cairn-backup/cairn/internal/kube/status"
@@ -57,6 +58,8 @@ type Reconciler struct {
 	FieldManager string
 	// DataDir holds one directory for each Ledger. All of it is allowed to get lost.
 	DataDir string
+	// Egress decides to which servers Ledgers can connect. Nil has the built-in rules.
+	Egress *egress.Policy
 	// Jitter varies a pause a little, so that many Ledgers do not push at the same time. If it is nil, pauses do not
 	// vary.
 	Jitter func(time.Duration) time.Duration

@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/egress"
 	"github.com/cairn-backup/cairn/internal/gitstore"
 	"github.com/cairn-backup/cairn/internal/ledger"
 )
@@ -340,7 +341,7 @@ func TestLog(t *testing.T) {
 	w.settle(l)
 	remote, err := gitstore.NewRemote(w.url(), gitstore.Auth{
 		Username: gitUser, Password: gitPassword,
-		AllowPlainHTTP: true,
+		AllowPlainHTTP: true, Network: egress.Anywhere(),
 	})
 	g.Expect(err).NotTo(HaveOccurred())
 	defer remote.Close()

@@ -28,6 +28,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/egress"
 )
 
 const (
@@ -126,7 +127,7 @@ func (w *world) restart() {
 	w.reconciler = &Reconciler{
 		Client: w.client, APIReader: w.client, EventRecorder: w.events, Clock: w.clock, Outbox: outbox,
 		LedgerMetrics: NewMetrics(prometheus.NewRegistry()), ClusterUID: "cluster-1", FieldManager: "cairn-manager",
-		DataDir: w.data,
+		DataDir: w.data, Egress: egress.Anywhere(),
 	}
 }
 

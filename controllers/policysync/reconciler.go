@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/egress"
 	"github.com/cairn-backup/cairn/internal/kube/logs"
 	"github.com/cairn-backup/cairn/internal/kube/status"
 	"github.com/cairn-backup/cairn/internal/source"
@@ -53,6 +54,8 @@ type Reconciler struct {
 	RESTConfig *rest.Config
 	// WorkDir holds checkouts while they are built. If it is empty, the system's directory for temporary files is used.
 	WorkDir string
+	// Egress decides to which servers PolicySyncs can connect. Nil has the built-in rules.
+	Egress *egress.Policy
 	// Jitter spreads requeues. If it is nil, they spread by a twentieth in both directions.
 	Jitter func(time.Duration) time.Duration
 	// ClassWait limits the wait until the stale objects of one class are gone, before the next class is deleted. 0
@@ -219,6 +222,7 @@ func (s *reconciling) origin(ctx context.Context) (origin, error) {
 	if o.auth, err = source.AuthFromSecretData(url, data); err != nil {
 		return o, err
 	}
+	o.auth.Network = s.Egress
 	o.verify, err = s.verification(ctx)
 	return o, err
 }

@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/egress"
 	"github.com/cairn-backup/cairn/internal/kube/footprint"
 	"github.com/cairn-backup/cairn/internal/testbed"
 )
@@ -150,7 +151,7 @@ func TestTheManagerWatchesRequests(t *testing.T) {
 	r.g.Expect(err).NotTo(HaveOccurred())
 	reconciler := &Reconciler{
 		Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Scheme: scheme,
-		EventRecorder: r.events, Clock: r.clock,
+		EventRecorder: r.events, Clock: r.clock, Egress: egress.Anywhere(),
 	}
 	skip := !no
 	r.g.Expect(reconciler.SetupWithManager(mgr, controller.Options{SkipNameValidation: &skip})).To(Succeed())

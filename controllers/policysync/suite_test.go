@@ -24,6 +24,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/egress"
 	"github.com/cairn-backup/cairn/internal/testbed"
 	"github.com/cairn-backup/cairn/internal/testbed/loglines"
 )
@@ -117,8 +118,8 @@ func newRoom(t testing.TB, change ...func(*v1alpha1.PolicySync)) *testNamespace 
 	r.g.Expect(err).NotTo(HaveOccurred())
 	r.Reconciler = &Reconciler{
 		Client: c, APIReader: c, Scheme: scheme, EventRecorder: r.events, Clock: r.clock, RESTConfig: counted,
-		WorkDir: t.TempDir(),
-		Jitter:  func(d time.Duration) time.Duration { return d },
+		WorkDir: t.TempDir(), Egress: egress.Anywhere(),
+		Jitter: func(d time.Duration) time.Duration { return d },
 	}
 	r.sync = &v1alpha1.PolicySync{
 		ObjectMeta: metav1.ObjectMeta{Name: "policy", Namespace: r.namespace},

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/egress"
 )
 
 // second returns the reconciler of the process that has got the lease.
@@ -20,7 +21,7 @@ func (r *testNamespace) second() *Reconciler {
 	return &Reconciler{
 		Client: bed.Client, APIReader: bed.Client, Scheme: scheme, EventRecorder: record.NewFakeRecorder(100),
 		Clock: testclock.NewFakeClock(time.Now()), RESTConfig: bed.Config, WorkDir: r.t.TempDir(),
-		Jitter: func(d time.Duration) time.Duration { return d },
+		Egress: egress.Anywhere(), Jitter: func(d time.Duration) time.Duration { return d },
 	}
 }
 

@@ -1,9 +1,12 @@
 package gitstore
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"net/http"
 	"net/url"
 
 	"github.com/fluxcd/pkg/git"
@@ -41,15 +44,29 @@ type Auth struct {
 
 	// AllowPlainHTTP permits credentials over http://. Without it they are refused.
 	AllowPlainHTTP bool
+
+	// Network connects to the server. It is required: the URL can be that of somebody who may not reach every server.
+	Network Network
 }
+
+// Network decides to which addresses connections go. Its errors are shown as they are.
+type Network interface {
+	// DialContext connects to an address.
+	DialContext(ctx context.Context, network, address string) (net.Conn, error)
+	// Proxy returns the proxy for a request; nil means none.
+	Proxy(request *http.Request) (*url.URL, error)
+}
+
+// errNoNetwork is a mistake of the caller.
+var errNoNetwork = errors.New("no network was given to connect with")
 
 // AuthFromSecretData reads the data of a Secret with the keys and rules of Flux: username and password, or
 // bearerToken, with ca.crt, tls.crt and tls.key; for an ssh URL identity, known_hosts and, as passphrase, password.
 // It ignores other keys (identity.pub). Data can be empty for an http or https URL. The error is ErrHostKey if
 // known_hosts is missing, else ErrAuth, and says which key to correct.
 //
-// Credentials are allowed over plain HTTP, because Git servers inside a cluster use it. Whoever writes http:// in a
-// URL decides that.
+// It sets no Network. Credentials are allowed over plain HTTP, because Git servers inside a cluster use it. Whoever
+// writes http:// in a URL decides that.
 func AuthFromSecretData(u *url.URL, data map[string][]byte) (Auth, error) {
 	ssh := u.Scheme == string(git.SSH)
 	switch {
@@ -83,6 +100,8 @@ func AuthFromSecretData(u *url.URL, data map[string][]byte) (Auth, error) {
 // fits returns why auth can't be used with the endpoint.
 func (a Auth) fits(e endpoint) error {
 	switch {
+	case a.Network == nil:
+		return errNoNetwork
 	case a.BearerToken != "" && (a.Username != "" || a.Password != ""):
 		return fmt.Errorf("%w: basic and bearer credentials together; keep one of them", ErrAuth)
 	case e.scheme == "http" && !a.AllowPlainHTTP && (a.Password != "" || a.BearerToken != ""):

@@ -100,7 +100,7 @@ func restartAndDelete(t *testing.T, g *WithT, s *Store, reach func(*Options)) {
 	ctx := t.Context()
 	o := Options{
 		Dir: s.dir, Branch: branch, URL: s.remote.URL(),
-		Auth: Auth{Username: user, Password: password, AllowPlainHTTP: true},
+		Auth: Auth{Username: user, Password: password, AllowPlainHTTP: true, Network: anywhere{}},
 	}
 	reach(&o)
 	g.Expect(s.Close()).To(Succeed())

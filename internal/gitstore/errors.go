@@ -94,12 +94,10 @@ func (e *RemoteError) Unwrap() []error {
 type httpStatus struct {
 	code       int
 	retryAfter time.Duration
-	text       string
 }
 
 func (e *httpStatus) Error() string {
-	text := fmt.Sprintf("HTTP status %d %s: %s", e.code, http.StatusText(e.code), strings.TrimSpace(e.text))
-	return strings.TrimSuffix(text, ": ")
+	return strings.TrimSpace(fmt.Sprintf("HTTP status %d %s", e.code, http.StatusText(e.code)))
 }
 
 // refusal is a reply that refuses the ref update or the pack.

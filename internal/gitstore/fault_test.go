@@ -282,7 +282,10 @@ func TestSilentServerObeysContext(t *testing.T) {
 			s := r.open(t, func(o *Options) {
 				o.URL = scheme + "://" + l.Addr().String() + "/repo.git"
 				if scheme == "ssh" {
-					o.Auth = Auth{Identity: newSSHKey(t), KnownHosts: []byte(knownHost(t, l.Addr().String()))}
+					o.Auth = Auth{
+						Network: anywhere{}, Identity: newSSHKey(t),
+						KnownHosts: []byte(knownHost(t, l.Addr().String())),
+					}
 				}
 			})
 			ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)

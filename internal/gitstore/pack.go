@@ -20,7 +20,7 @@ func writeTo(f *os.File) func(*boundedReader) error {
 		_, err := io.Copy(f, pack)
 		switch {
 		case pack.err != nil:
-			return fmt.Errorf("read pack: %w", pack.err)
+			return gitError("read pack", pack.err)
 		case err != nil:
 			return fmt.Errorf("%w: %w", errLocal, err)
 		}

@@ -171,7 +171,7 @@ func (s *Store) readReply(reply io.Reader, caps *capability.List) error {
 func (s *Store) readReport(r io.Reader, output *tail) error {
 	report := packp.NewReportStatus()
 	if err := report.Decode(r); err != nil {
-		return fmt.Errorf("read report: %w", err)
+		return gitError("read report", err)
 	}
 	if report.UnpackStatus != "ok" {
 		return &refusal{"unpack: " + report.UnpackStatus, output.String()}

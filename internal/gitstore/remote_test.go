@@ -168,7 +168,7 @@ func (r *remote) startSSH() {
 	addr := strings.TrimPrefix(r.SSHAddress(), "ssh://git@")
 	r.ssh = Options{
 		URL: r.SSHAddress() + "/repo.git",
-		Auth: Auth{Identity: newSSHKey(r.t), KnownHosts: []byte(
+		Auth: Auth{Network: anywhere{}, Identity: newSSHKey(r.t), KnownHosts: []byte(
 			knownhosts.Line([]string{addr}, host.PublicKey()) + "\n")},
 	}
 }
@@ -253,7 +253,7 @@ func (r *remote) contents(paths []string) []string {
 func (r *remote) options(t testing.TB) Options {
 	return Options{
 		Dir: t.TempDir(), URL: r.HTTPAddress() + "/repo.git", Branch: branch,
-		Auth:       Auth{Username: user, Password: password, AllowPlainHTTP: true},
+		Auth:       Auth{Username: user, Password: password, AllowPlainHTTP: true, Network: anywhere{}},
 		AppendOnly: []string{records},
 	}
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // maxMessage bounds texts that came from a server, in bytes. They end up in conditions and events.
-const maxMessage = 1024
+const maxMessage = 512
 
 // tokenLength is the length from which a user name counts as a token, which forges accept there. Shorter names (git,
 // oauth2) appear in ordinary words.

@@ -38,11 +38,13 @@ func TestOpenRefuses(t *testing.T) {
 		"branch with a newline":  {func(o *Options) { o.Branch = "x\ny" }, "not valid"},
 		"no branch":              {func(o *Options) { o.Branch = "" }, "not valid"},
 		"SSH without known host": {
-			func(o *Options) { o.URL, o.Auth = "git@h:r.git", Auth{Identity: newSSHKey(t)} },
+			func(o *Options) { o.URL, o.Auth = "git@h:r.git", Auth{Network: anywhere{}, Identity: newSSHKey(t)} },
 			"known_hosts is required",
 		},
 		"SSH, host not known": {func(o *Options) {
-			o.URL, o.Auth = "git@h:r.git", Auth{Identity: newSSHKey(t), KnownHosts: []byte(knownHost(t, "other:22"))}
+			o.URL, o.Auth = "git@h:r.git", Auth{
+				Network: anywhere{}, Identity: newSSHKey(t), KnownHosts: []byte(knownHost(t, "other:22")),
+			}
 		}, "known_hosts has no key of h:22"},
 		"bad CA":           {func(o *Options) { o.Auth.CAFile = []byte("x") }, "CA file"},
 		"append-only .git": {func(o *Options) { o.AppendOnly = []string{".git"} }, "append-only"},

@@ -30,7 +30,9 @@ func TestRedirectsCarryNoCredentials(t *testing.T) {
 				http.Redirect(w, r, target+r.URL.RequestURI(), http.StatusFound)
 			}))
 			defer honest.Close()
-			r, err := NewRemote(honest.URL+"/x", Auth{Username: user, Password: password, AllowPlainHTTP: true})
+			r, err := NewRemote(honest.URL+"/x", Auth{
+				Username: user, Password: password, AllowPlainHTTP: true, Network: anywhere{},
+			})
 			g.Expect(err).NotTo(HaveOccurred())
 			_, err = r.List(t.Context())
 			g.Expect(err).To(MatchError(ContainSubstring("redirected to another")))
@@ -140,7 +142,7 @@ func TestRemoteDownloadLimits(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			remote, err := NewRemote(r.HTTPAddress()+"/repo.git",
-				Auth{Username: user, Password: password, AllowPlainHTTP: true})
+				Auth{Username: user, Password: password, AllowPlainHTTP: true, Network: anywhere{}})
 			g.Expect(err).NotTo(HaveOccurred())
 			l, err := remote.List(ctx)
 			g.Expect(err).NotTo(HaveOccurred())

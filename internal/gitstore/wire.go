@@ -58,10 +58,10 @@ func readAdvertisement(r io.Reader) (*packp.AdvRefs, error) {
 	adv := packp.NewAdvRefs()
 	err := adv.Decode(bounded(r, maxAdvertisement))
 	if err != nil && !errors.Is(err, packp.ErrEmptyAdvRefs) { // an empty repository is no error
-		return nil, fmt.Errorf("read refs: %w", err)
+		return nil, gitError("read refs", err)
 	}
 	if f := adv.Capabilities.Get(capability.ObjectFormat); len(f) > 0 && f[0] != "sha1" {
-		return nil, &refusal{reason: "object format " + f[0] + " is not supported"}
+		return nil, &refusal{reason: "its object format is not sha1, and no other is supported"}
 	}
 	return adv, nil
 }
@@ -83,7 +83,7 @@ func download(ctx context.Context, c conversation, r request, limit int64, into 
 		case err == nil:
 			return nil
 		case pack.err != nil:
-			return fmt.Errorf("read pack: %w", pack.err)
+			return gitError("read pack", pack.err)
 		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 			return fmt.Errorf("read pack: %w", err)
 		}
@@ -108,7 +108,7 @@ func receive(ctx context.Context, c conversation, r request, limit int64, sink f
 	defer func() { _ = reply.Close() }()
 	resp := packp.NewUploadPackResponse(req)
 	if err := resp.Decode(reply); err != nil {
-		return false, err
+		return false, gitError("read answer", err)
 	}
 	if !r.have.IsZero() && len(resp.ACKs) == 0 {
 		return false, nil

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -16,6 +15,9 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
 )
 
+// maxHeader bounds the header of an answer, in bytes.
+const maxHeader = 64 << 10
+
 type httpDialer struct {
 	client *http.Client
 	base   string
@@ -23,7 +25,9 @@ type httpDialer struct {
 }
 
 func newHTTPDialer(ep endpoint, auth Auth) (dialer, error) {
-	transport := http.DefaultTransport.(*http.Transport).Clone() // uses the proxy of the environment
+	transport := http.DefaultTransport.(*http.Transport).Clone() // for its limits of time
+	transport.Proxy, transport.DialContext = auth.Network.Proxy, dialing(auth.Network)
+	transport.MaxResponseHeaderBytes = maxHeader
 	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
 	if len(auth.CAFile) > 0 {
 		pool, err := x509.SystemCertPool()
@@ -55,13 +59,13 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 	first := via[0].URL
 	switch {
 	case len(via) > 5, req.Method != http.MethodGet:
-		return errors.New("redirected: set the URL to the address to which the server redirects")
+		return redirectError("redirected: set the URL to the address to which the server redirects")
 	case !strings.EqualFold(req.URL.Hostname(), first.Hostname()):
-		return errors.New("redirected to another host: set the URL to it")
+		return redirectError("redirected to another host: set the URL to it")
 	case first.Scheme == "https" && req.URL.Scheme != "https":
-		return errors.New("redirected from https to http")
+		return redirectError("redirected from https to http")
 	case first.Scheme == req.URL.Scheme && first.Host != req.URL.Host:
-		return errors.New("redirected to another port: set the URL to it")
+		return redirectError("redirected to another port: set the URL to it")
 	}
 	return nil
 }
@@ -73,7 +77,7 @@ func (d *httpDialer) dial(ctx context.Context, svc service) (conversation, error
 	}
 	defer func() { _ = resp.Body.Close() }()
 	if ct := resp.Header.Get("Content-Type"); ct != "application/x-"+string(svc)+"-advertisement" {
-		return nil, fmt.Errorf("repository not found: answer has type %q, which is not Git", ct)
+		return nil, fmt.Errorf("%w: the answer is not one of a Git server", ErrNoRepository)
 	}
 	adv, err := readAdvertisement(resp.Body)
 	if err != nil {
@@ -104,14 +108,13 @@ func (d *httpDialer) do(ctx context.Context, method, url string, body []byte, sv
 	}
 	resp, err := d.client.Do(req)
 	if err != nil {
-		return nil, err
+		return nil, httpError(err)
 	}
 	if resp.StatusCode >= 200 && resp.StatusCode < 300 {
 		return resp, nil
 	}
-	defer func() { _ = resp.Body.Close() }()
-	text, _ := io.ReadAll(io.LimitReader(resp.Body, maxMessage))
-	return nil, &httpStatus{resp.StatusCode, retryAfter(resp.Header.Get("Retry-After")), string(text)}
+	_ = resp.Body.Close() // it can be the answer of any server, and whoever reads the error can be anybody
+	return nil, &httpStatus{resp.StatusCode, retryAfter(resp.Header.Get("Retry-After"))}
 }
 
 // retryAfter parses the form in seconds, which forges use. It returns at most one hour.

@@ -18,9 +18,10 @@ import (
 )
 
 type sshDialer struct {
-	ep     endpoint
-	addr   string // host and port
-	config *ssh.ClientConfig
+	ep      endpoint
+	addr    string // host and port
+	config  *ssh.ClientConfig
+	network Network
 }
 
 func newSSHDialer(ep endpoint, auth Auth) (dialer, error) {
@@ -47,7 +48,7 @@ func newSSHDialer(ep endpoint, auth Auth) (dialer, error) {
 	return &sshDialer{ep, addr, &ssh.ClientConfig{
 		User: ep.user, Auth: []ssh.AuthMethod{ssh.PublicKeys(key)},
 		HostKeyCallback: check, HostKeyAlgorithms: algorithms,
-	}}, nil
+	}, auth.Network}, nil
 }
 
 // hostKeys reads known_hosts. It returns only the algorithms of this host's keys: with another algorithm, the server
@@ -91,7 +92,7 @@ func (noKey) Verify([]byte, *ssh.Signature) error { return errors.New("no key") 
 func (d *sshDialer) close() {}
 
 func (d *sshDialer) dial(ctx context.Context, svc service) (_ conversation, err error) {
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", d.addr)
+	conn, err := dialing(d.network)(ctx, "tcp", d.addr)
 	if err != nil {
 		return nil, err
 	}

@@ -23,7 +23,9 @@ func TestSSHServerHangsUpEarly(t *testing.T) {
 	said := pkt(tip+" HEAD\x00side-band-64k\n") + pkt(tip+" refs/heads/main\n") + "0000" +
 		pkt("ERR upload-pack: not our ref "+tip)
 	addr, known, gone := talker(t, said)
-	remote, err := NewRemote("ssh://git@"+addr+"/x", Auth{Identity: newSSHKey(t), KnownHosts: []byte(known)})
+	remote, err := NewRemote("ssh://git@"+addr+"/x", Auth{
+		Network: anywhere{}, Identity: newSSHKey(t), KnownHosts: []byte(known),
+	})
 	g.Expect(err).NotTo(HaveOccurred())
 	l, err := remote.List(ctx)
 	g.Expect(err).NotTo(HaveOccurred())

@@ -20,7 +20,8 @@ func ParseURL(raw string) (*url.URL, error) {
 // httpKeys are the keys of a Secret that describe an HTTP server.
 var httpKeys = []string{"username", "password", "bearerToken", "ca.crt", "caFile", "tls.crt", "tls.key"}
 
-// AuthFromSecretData reads the data of a Secret with the keys of Flux (see gitstore.AuthFromSecretData). u must come
+// AuthFromSecretData reads the data of a Secret with the keys of Flux (see gitstore.AuthFromSecretData), all but the
+// Network. u must come
 // from ParseURL. Pass nil data only if there is no Secret: a Secret without any relevant key is an error, because
 // nobody makes a Secret for anonymous access. Its errors are ErrSecret, and ErrAuth or ErrHostKey.
 func AuthFromSecretData(u *url.URL, data map[string][]byte) (Auth, error) {

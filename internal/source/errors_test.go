@@ -43,7 +43,7 @@ func TestErrors(t *testing.T) {
 	s := newServer(t)
 	s.commit(policy)
 	s.run(s.bare, "update-ref", "refs/tags/blob", s.run(s.bare, "rev-parse", "main:README.md"))
-	wrong, none, odd := s.auth(), Auth{}, s.auth()
+	wrong, none, odd := s.auth(), Auth{Network: anywhere}, s.auth()
 	wrong.Password = "CANARY-wrong"
 	odd.BearerToken = "CANARY"
 	for name, tc := range map[string]struct {
@@ -193,7 +193,9 @@ func TestURLs(t *testing.T) {
 		"empty":                {"", "no scheme"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			both(t, tc.url, Ref{}, Auth{}, func(err error) { sentence(NewWithT(t), err, ErrURL, tc.says) })
+			both(t, tc.url, Ref{}, Auth{Network: anywhere}, func(err error) {
+				sentence(NewWithT(t), err, ErrURL, tc.says)
+			})
 			_, err := ParseURL(tc.url)
 			sentence(NewWithT(t), err, ErrURL, tc.says)
 		})
@@ -266,8 +268,8 @@ func TestHostDown(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	closed := l.Addr().String()
 	g.Expect(l.Close()).To(Succeed())
-	auth := Auth{Identity: newKey(t), KnownHosts: otherHostKey(t, closed)}
-	both(t, "http://"+closed+"/x", Ref{}, Auth{},
+	auth := Auth{Identity: newKey(t), KnownHosts: otherHostKey(t, closed), Network: anywhere}
+	both(t, "http://"+closed+"/x", Ref{}, Auth{Network: anywhere},
 		func(err error) { sentence(g, err, ErrUnreachable, "does not answer") })
 	both(t, "ssh://git@"+closed+"/x", Ref{}, auth,
 		func(err error) { sentence(g, err, ErrUnreachable, "does not answer") })
@@ -278,7 +280,7 @@ func TestHostDown(t *testing.T) {
 	defer func() { _ = silent.Close() }()
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	_, err = Resolve(ctx, "http://"+silent.Addr().String()+"/x", Ref{}, Auth{})
+	_, err = Resolve(ctx, "http://"+silent.Addr().String()+"/x", Ref{}, Auth{Network: anywhere})
 	g.Expect(err).To(MatchError(context.DeadlineExceeded))
 	sentence(g, err, ErrUnreachable, "check the URL, the network and the server")
 }
@@ -289,9 +291,13 @@ func TestPrivateCertificate(t *testing.T) {
 	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
 	srv.StartTLS()
 	defer srv.Close()
-	both(t, srv.URL+"/x", Ref{}, Auth{}, func(err error) { sentence(g, err, ErrUnreachable, "ca.crt of the Secret") })
+	both(t, srv.URL+"/x", Ref{}, Auth{Network: anywhere}, func(err error) {
+		sentence(g, err, ErrUnreachable, "ca.crt of the Secret")
+	})
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw})
-	both(t, srv.URL+"/x", Ref{}, Auth{CAFile: ca}, func(err error) { sentence(g, err, ErrRepositoryNotFound, "404") })
+	both(t, srv.URL+"/x", Ref{}, Auth{CAFile: ca, Network: anywhere}, func(err error) {
+		sentence(g, err, ErrRepositoryNotFound, "404")
+	})
 }
 
 // Whatever a server echoes, no credential is in an error.

@@ -22,6 +22,7 @@ import (
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/knownhosts"
 
+	"github.com/cairn-backup/cairn/internal/egress"
 	"github.com/cairn-backup/cairn/internal/gitstore"
 )
 
@@ -29,6 +30,9 @@ const (
 	user     = "policy"
 	password = "CANARY/with+odd chars"
 )
+
+// anywhere connects to this machine too.
+var anywhere = egress.Anywhere()
 
 func TestMain(m *testing.M) {
 	log.SetOutput(io.Discard)          // the test server logs every request
@@ -147,7 +151,7 @@ func (s *server) commit(files map[string]string) string {
 func (s *server) url() string { return s.HTTPAddress() + "/repo.git" }
 
 func (s *server) auth() Auth {
-	return Auth{Username: user, Password: password, AllowPlainHTTP: true}
+	return Auth{Username: user, Password: password, AllowPlainHTTP: true, Network: anywhere}
 }
 
 // takeRequests returns the requests since its last call.
@@ -193,7 +197,9 @@ func (s *server) ssh() (string, Auth) {
 			known += knownhosts.Line([]string{strings.TrimPrefix(s.SSHAddress(), "ssh://git@")}, key.PublicKey()) + "\n"
 		}
 	}
-	return s.SSHAddress() + "/repo.git", Auth{Identity: newKey(s.t), KnownHosts: []byte(known)}
+	return s.SSHAddress() + "/repo.git", Auth{
+		Identity: newKey(s.t), KnownHosts: []byte(known), Network: anywhere,
+	}
 }
 
 func newKey(t testing.TB) gitstore.Secret {

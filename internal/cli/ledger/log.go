@@ -15,6 +15,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/cli/command"
+	"github.com/cairn-backup/cairn/internal/egress"
 	"github.com/cairn-backup/cairn/internal/gitstore"
 	"github.com/cairn-backup/cairn/internal/ledger"
 )
@@ -152,6 +153,7 @@ func (f *ledgerLogFlags) remote(ctx context.Context, api client.Client) ([]entry
 	if err != nil {
 		return nil, fmt.Errorf("read Secret %s/%s: %w", namespace, secret.Name, err)
 	}
+	auth.Network = egress.Anywhere() // of the person who calls it
 	remote, err := gitstore.NewRemote(address, auth)
 	if err != nil {
 		return nil, err
