@@ -16,6 +16,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/e2e/testbed"
 	"github.com/cairn-backup/cairn/internal/backend/layout"
+	"github.com/cairn-backup/cairn/internal/egress"
 	"github.com/cairn-backup/cairn/internal/repository"
 	"github.com/cairn-backup/cairn/internal/repository/kopia"
 )
@@ -178,7 +179,7 @@ func (a *volumeApp) backend(t *testing.T) repository.Storage {
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	return repository.Storage{S3: &repository.S3{
 		Endpoint: host, Plain: plain, Bucket: testbed.Bucket, Prefix: a.prefix(), AccessKey: a.bed.S3.AccessKey,
-		SecretKey: a.bed.S3.SecretKey,
+		SecretKey: a.bed.S3.SecretKey, Egress: egress.Anywhere(),
 	}}
 }
 

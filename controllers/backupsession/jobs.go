@@ -180,7 +180,7 @@ func (r *Reconciler) job(
 		Storage: &granted.Storage, CopiedAt: backup.CopiedAt(in, m.Target, m.Host),
 		OneNode: oneNode, Attempt: m.Attempt,
 		Credentials: granted.Credentials, Timeout: movers.Timeout(backup.DeadlineOf(s, m.Target.Name), r.Clock.Now()),
-		Privileged: granted.Privileged, ClusterUID: r.ClusterUID,
+		Privileged: granted.Privileged, ClusterUID: r.ClusterUID, Egress: r.Egress.Rules(),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("build Job of %s: %w", m, err)

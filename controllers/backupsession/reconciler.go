@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/egress"
 	"github.com/cairn-backup/cairn/internal/kube/hookexec"
 	"github.com/cairn-backup/cairn/internal/kube/logs"
 	"github.com/cairn-backup/cairn/internal/kube/movers"
@@ -48,6 +49,8 @@ type Reconciler struct {
 	MoverImage string
 	// ClusterUID is the UID of the namespace kube-system.
 	ClusterUID string
+	// Egress decides to which servers movers can connect. Nil has the built-in rules.
+	Egress *egress.Policy
 	// ClusterName begins the directories of repositories for which policy names no directory.
 	ClusterName string
 	// FieldManager owns all writes.

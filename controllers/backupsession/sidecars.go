@@ -211,7 +211,7 @@ func (r *Reconciler) assign(
 	t := moverjob.BackupTask(moverjob.BackupJobInput{
 		Session: in.Session, Snapshot: snap, Target: *m.Target, Host: *m.Host, Repository: *m.Repository,
 		Storage:    storage,
-		ClusterUID: r.ClusterUID,
+		ClusterUID: r.ClusterUID, Egress: r.Egress.Rules(),
 	})
 	a := sidecar.Assignment{
 		Host: m.Host.Name, Attempt: m.Attempt, Since: metav1.NewTime(in.Now).Rfc3339Copy(),

@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/egress"
 	"github.com/cairn-backup/cairn/internal/kube/access"
 	"github.com/cairn-backup/cairn/internal/kube/initjob"
 	"github.com/cairn-backup/cairn/internal/kube/logs"
@@ -44,6 +45,8 @@ type Reconciler struct {
 	MoverImage string
 	// ClusterUID is the UID of the namespace kube-system.
 	ClusterUID string
+	// Egress decides to which servers movers can connect. Nil has the built-in rules.
+	Egress *egress.Policy
 	// FieldManager owns all writes.
 	FieldManager string
 }
@@ -198,7 +201,7 @@ func (r *Reconciler) job(ctx context.Context, storage *v1alpha1.BackupStorage, d
 	job, err := moverjob.InitStorageJob(moverjob.InitStorageJobInput{
 		Storage: storage, MustExist: must, Directories: directories,
 		Credentials: credentials, Digest: digest, Image: r.MoverImage, Privileged: privileged,
-		ClusterUID: r.ClusterUID,
+		ClusterUID: r.ClusterUID, Egress: r.Egress.Rules(),
 	})
 	return job, access.Privilege(err)
 }

@@ -28,6 +28,7 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/egress"
 	"github.com/cairn-backup/cairn/internal/keeper"
 	"github.com/cairn-backup/cairn/internal/kube/keepers"
 	"github.com/cairn-backup/cairn/internal/kube/logs"
@@ -52,6 +53,8 @@ type Reconciler struct {
 	MoverImage string
 	// ClusterUID is the UID of the namespace kube-system.
 	ClusterUID string
+	// Egress decides to which servers movers can connect. Nil has the built-in rules.
+	Egress *egress.Policy
 	// FieldManager owns all writes.
 	FieldManager string
 

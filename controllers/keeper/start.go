@@ -122,7 +122,8 @@ func (r *Reconciler) build(
 	}
 	in := moverjob.KeepJobInput{
 		Owner: lease.owner(), Name: p.name(), Namespace: p.namespace, Label: p.name(), Storage: storage,
-		Image: r.MoverImage, ClusterUID: r.ClusterUID, Privileged: privileged, Time: new(metav1.NewTime(r.Clock.Now())),
+		Image: r.MoverImage, ClusterUID: r.ClusterUID, Privileged: privileged, Egress: r.Egress.Rules(),
+		Time: new(metav1.NewTime(r.Clock.Now())),
 	}
 	for i := range work {
 		w := &work[i]

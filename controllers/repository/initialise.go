@@ -128,7 +128,7 @@ func (r *Reconciler) job(
 	job, err := moverjob.InitRepositoryJob(moverjob.InitRepositoryJobInput{
 		Repository: repository, Storage: storage, Credentials: credentials, Digest: digest,
 		MustExist: repository.Status.InitializedSpec != "", Image: r.MoverImage, Privileged: privileged,
-		ClusterUID: r.ClusterUID,
+		ClusterUID: r.ClusterUID, Egress: r.Egress.Rules(),
 	})
 	return job, access.Privilege(err)
 }

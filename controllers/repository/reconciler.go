@@ -21,6 +21,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/backend/layout"
+	"github.com/cairn-backup/cairn/internal/egress"
 	"github.com/cairn-backup/cairn/internal/kube/access"
 	"github.com/cairn-backup/cairn/internal/kube/index"
 	"github.com/cairn-backup/cairn/internal/kube/initjob"
@@ -50,6 +51,8 @@ type Reconciler struct {
 	MoverImage string
 	// ClusterUID is the UID of the namespace kube-system.
 	ClusterUID string
+	// Egress decides to which servers movers can connect. Nil has the built-in rules.
+	Egress *egress.Policy
 	// FieldManager owns all writes.
 	FieldManager string
 

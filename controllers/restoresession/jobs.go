@@ -116,6 +116,7 @@ func (r *Reconciler) jobInput(
 	}
 	return moverjob.RestoreJobInput{
 		Session: s, Resolved: *resolved, Host: *h, Resume: resume, AppRef: snap.Spec.AppRef, ClusterUID: r.ClusterUID,
+		Egress: r.Egress.Rules(),
 		Restore: task.Restore{
 			Overwrite: s.Overwrites(), DeleteExtra: s.Spec.DeleteExtraFiles, Verify: s.Spec.Verify,
 		},

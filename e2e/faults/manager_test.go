@@ -35,6 +35,7 @@ func startManager(t testing.TB, c *cluster, data string) *process {
 	defer func() { _ = log.Close() }()
 	p := &process{done: make(chan struct{})}
 	p.cmd = exec.Command(manager, "--mover-image=mover:test", "--data-dir="+data, "--metrics-addr=127.0.0.1:0",
+		"--egress-allow=127.0.0.0/8,::1/128",
 		"--health-addr=127.0.0.1:0", "--concurrent=16", "--kube-api-qps=500", "--kube-api-burst=1000")
 	p.cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig)
 	p.cmd.Stdout, p.cmd.Stderr = log, log

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cairn-backup/cairn/internal/repository"
+	"github.com/cairn-backup/cairn/internal/repository/cloud"
 )
 
 // bucket is a flat space of named objects.
@@ -32,6 +33,9 @@ type cloudStore struct {
 }
 
 func openCloud(s repository.Storage) (*cloudStore, error) {
+	if err := cloud.Guard(s); err != nil {
+		return nil, fmt.Errorf("open storage: %w", err)
+	}
 	var b bucket
 	var err error
 	if s.GCS != nil {

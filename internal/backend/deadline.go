@@ -50,8 +50,5 @@ func (d *deadline) classify(op string, err error) error {
 	if named := cloud.Classify(op, err); named != nil {
 		return named
 	}
-	if kind := repository.S3Kind(code(err)); kind != nil {
-		return &repository.Error{Op: op, Kind: kind, Err: err}
-	}
 	return classify(op, err)
 }

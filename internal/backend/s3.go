@@ -7,7 +7,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"path"
 	"slices"
@@ -18,6 +17,7 @@ import (
 	"github.com/minio/minio-go/v7/pkg/credentials"
 
 	"github.com/cairn-backup/cairn/internal/repository"
+	"github.com/cairn-backup/cairn/internal/repository/cloud"
 )
 
 // s3Store keeps files in a bucket.
@@ -52,12 +52,9 @@ func s3Credentials(o repository.S3) *credentials.Credentials {
 	}
 	return credentials.New(&ambient{Chain: credentials.Chain{Providers: []credentials.Provider{
 		&credentials.EnvAWS{},
-		&credentials.IAM{Client: &http.Client{Timeout: identityTimeout}},
+		&credentials.IAM{Client: cloud.Identity(o.Egress)},
 	}}})
 }
-
-// identityTimeout is how long the cloud has to answer who the pod is. Outside of a cloud nobody answers.
-const identityTimeout = 5 * time.Second
 
 // ambient is the identity that the cloud gives the pod. Without one it returns an error instead of anonymous
 // credentials.
@@ -90,8 +87,8 @@ func s3Transport(o repository.S3) (*http.Transport, error) {
 		}
 	}
 	return &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
+		Proxy:                 o.Egress.Proxy,
+		DialContext:           o.Egress.Within(5 * time.Second),
 		TLSHandshakeTimeout:   5 * time.Second,
 		ResponseHeaderTimeout: 10 * time.Second,
 		IdleConnTimeout:       time.Minute,

@@ -7,12 +7,16 @@ import (
 	"strings"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/egress"
 	"github.com/cairn-backup/cairn/internal/repository"
 )
 
 // FromSpec builds a storage from its spec and its credentials. key returns the value of a key of its Secret, "" if
-// the key is absent. local is the directory of the volume of a local storage.
-func FromSpec(spec v1alpha1.Storage, local string, key func(string) (string, error)) (repository.Storage, error) {
+// the key is absent. local is the directory of the volume of a local storage. rules decide to which servers it
+// connects.
+func FromSpec(
+	spec v1alpha1.Storage, local string, rules *egress.Policy, key func(string) (string, error),
+) (repository.Storage, error) {
 	c := keys{value: key}
 	var out repository.Storage
 	switch {
@@ -27,12 +31,13 @@ func FromSpec(spec v1alpha1.Storage, local string, key func(string) (string, err
 			AccessKey: c.get(v1alpha1.S3AccessKeyID), SecretKey: c.get(v1alpha1.S3SecretAccessKey),
 			SessionToken: c.get(v1alpha1.S3SessionToken),
 			CA:           []byte(c.get(v1alpha1.StorageCACertData)),
+			Egress:       rules,
 		}}
 	case spec.SFTP != nil:
 		sftp := &repository.SFTP{
 			Host: spec.SFTP.Host, Port: int(spec.SFTP.Port), Username: spec.SFTP.Username, Path: spec.SFTP.Path,
 			Prefix: strings.Trim(spec.SFTP.Prefix, "/"), KnownHosts: []byte(c.get(v1alpha1.SFTPKnownHosts)),
-			Password: c.get(v1alpha1.SFTPPassword),
+			Password: c.get(v1alpha1.SFTPPassword), Egress: rules,
 		}
 		if identity := c.get(v1alpha1.SFTPIdentity); identity != "" {
 			sftp.Identity = []byte(identity + "\n")
@@ -43,19 +48,20 @@ func FromSpec(spec v1alpha1.Storage, local string, key func(string) (string, err
 			URL: spec.WebDAV.URL, Prefix: strings.Trim(spec.WebDAV.Prefix, "/"),
 			Fingerprint: spec.WebDAV.TLSFingerprint,
 			Username:    c.get(v1alpha1.WebDAVUsername), Password: c.get(v1alpha1.WebDAVPassword),
-			CA: []byte(c.get(v1alpha1.StorageCACertData)),
+			CA: []byte(c.get(v1alpha1.StorageCACertData)), Egress: rules,
 		}}
 	case spec.GCS != nil:
 		out = repository.Storage{MaxConnections: int(spec.GCS.MaxConnections), GCS: &repository.GCS{
 			Bucket: spec.GCS.Bucket, Prefix: strings.Trim(spec.GCS.Prefix, "/"),
 			Credentials: []byte(c.get(v1alpha1.GCSServiceAccountKey)),
-			Ambient:     spec.GCS.SecretName == "",
+			Ambient:     spec.GCS.SecretName == "", Egress: rules,
 		}}
 	case spec.Azure != nil:
 		azure, err := azureStorage(*spec.Azure, c.get(v1alpha1.AzureAccountKey))
 		if err != nil {
 			return out, err
 		}
+		azure.Egress = rules
 		out = repository.Storage{MaxConnections: int(spec.Azure.MaxConnections), Azure: azure}
 	case spec.Local != nil:
 		out = repository.Storage{

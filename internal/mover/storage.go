@@ -31,7 +31,11 @@ func (m *Mover) storage(t task.Task) (repository.Storage, error) {
 	if spec.Local != nil {
 		local = m.Path(moverjob.StorageMount(spec.Local))
 	}
-	out, err := backend.FromSpec(spec, local, m.credential)
+	rules, err := t.Policy()
+	if err != nil {
+		return repository.Storage{}, failure.New(v1alpha1.ReasonInvalidTask, err.Error())
+	}
+	out, err := backend.FromSpec(spec, local, rules, m.credential)
 	if err != nil && failure.AsFailure(err) == nil && !errors.Is(err, repository.ErrBadCredentials) {
 		err = failure.New(v1alpha1.ReasonInvalidTask, err.Error())
 	}

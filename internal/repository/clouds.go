@@ -2,7 +2,10 @@ package repository
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
+
+	"github.com/cairn-backup/cairn/internal/egress"
 )
 
 // GCS is a bucket of Google Cloud Storage.
@@ -10,6 +13,7 @@ type GCS struct {
 	Bucket, Prefix string
 	Credentials    []byte // JSON key of a service account
 	Ambient        bool   // use the identity that the cloud gives this process instead of a key
+	Egress         *egress.Policy
 }
 
 func (g *GCS) prefix() string { return g.Prefix }
@@ -26,6 +30,23 @@ func (g *GCS) validate() error {
 		return errors.New("gcs storage needs a bucket")
 	case g.Ambient == (len(g.Credentials) > 0):
 		return errors.New("gcs storage needs either a key or the cloud's identity")
+	case !g.Ambient:
+		return checkServiceAccount(g.Credentials)
+	}
+	return nil
+}
+
+// checkServiceAccount refuses keys of another type than service_account: they can name files, programs and addresses
+// that Google's client reads, runs and asks.
+func checkServiceAccount(key []byte) error {
+	var parsed struct {
+		Type string `json:"type"`
+	}
+	if json.Unmarshal(key, &parsed) != nil || parsed.Type != "service_account" {
+		return &Error{
+			Op: "open storage", Kind: ErrBadCredentials,
+			Err: errors.New("the key is no JSON key of a service account, whose type is service_account"),
+		}
 	}
 	return nil
 }
@@ -38,6 +59,7 @@ type Azure struct {
 	// TenantID, ClientID and TokenFile are used instead of a key. They name the application that this process runs
 	// as, and the file with the token that proves it.
 	TenantID, ClientID, TokenFile string
+	Egress                        *egress.Policy
 }
 
 // Domain returns the part of the server's name that follows the account.

@@ -63,14 +63,22 @@ func (e *Error) Unwrap() []error {
 var secretParam = regexp.MustCompile(
 	`(?i)((?:sig|signature|token|X-Amz-[A-Za-z-]+|password|secret[a-z]*|sv)=)[^&\s"]+|(://[^/\s:@]+:)[^@/\s]+@`)
 
+// quotedAnswer matches what net/http and net/textproto quote.
+var quotedAnswer = regexp.MustCompile(`(?s)(malformed (?:HTTP|MIME) [a-z ]+|unsupported transfer encoding|` +
+	`bad Content-Length|sent GOAWAY)\b.*`)
+
 // localAddress matches the local end of a connection, whose port differs each time.
 var localAddress = regexp.MustCompile(`(\b(?:tcp|udp)[46]? )\S+->`)
 
 // Redact removes secrets that storage clients put into error texts: parameters of signed URLs and passwords in URLs.
 // It also removes what makes two errors of the same cause differ: a status that changes with every attempt is written
 // with every attempt.
+//
+// It removes as well what net/http quotes from an answer that it does not understand: the address of a storage can lead
+// to any server.
 func Redact(s string) string {
 	s = localAddress.ReplaceAllString(s, "$1")
+	s = quotedAnswer.ReplaceAllString(s, "$1")
 	if !strings.ContainsAny(s, "=@") {
 		return s
 	}

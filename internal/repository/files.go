@@ -4,6 +4,8 @@ import (
 	"errors"
 	"net/url"
 	"strings"
+
+	"github.com/cairn-backup/cairn/internal/egress"
 )
 
 // SFTP is a directory on an SSH server. Path must exist. Prefix below it need not exist.
@@ -15,6 +17,7 @@ type SFTP struct {
 	Password       string
 	Identity       []byte // private key in PEM, without a passphrase
 	KnownHosts     []byte // lines as in ~/.ssh/known_hosts
+	Egress         *egress.Policy
 }
 
 func (s *SFTP) prefix() string { return s.Prefix }
@@ -45,6 +48,7 @@ type WebDAV struct {
 	Username, Password string
 	CA                 []byte // PEM bundle that is trusted instead of the system's
 	Fingerprint        string // SHA-256 of the only trusted certificate, in hex
+	Egress             *egress.Policy
 }
 
 func (w *WebDAV) prefix() string { return w.Prefix }

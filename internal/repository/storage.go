@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"path"
 	"strings"
+
+	"github.com/cairn-backup/cairn/internal/egress"
 )
 
 // Storage is a union: exactly one pointer is set.
@@ -124,6 +126,9 @@ func (l *Local) validate() error {
 	return nil
 }
 
+// Storages on a server have an Egress, which decides to which addresses their clients connect. Nil has the built-in
+// rules.
+
 // S3 is a bucket of an S3 service. Requests are path-style, except for the endpoints of public clouds that need the
 // bucket in the host name.
 type S3 struct {
@@ -133,6 +138,7 @@ type S3 struct {
 	Plain                              bool   // http instead of https
 	InsecureTLS                        bool   // any certificate is accepted
 	CA                                 []byte // PEM bundle that is trusted instead of the system's
+	Egress                             *egress.Policy
 }
 
 func (s *S3) prefix() string { return s.Prefix }

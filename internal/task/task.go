@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/egress"
 )
 
 // Version of the Task's and the Result's JSON. A mover refuses a Task of another version.
@@ -74,6 +75,8 @@ type Task struct {
 	DatabaseSecret string `json:"databaseSecret,omitempty"`
 	// Keep is the work of a keeper (KindKeep).
 	Keep []Keep `json:"keep,omitempty"`
+	// Egress are the rules for addresses that the manager adds to the built-in ones.
+	Egress egress.Rules `json:"egress,omitzero"`
 	// Time is when the manager wrote the task, by its clock. A keeper counts from it how long it remembers removals;
 	// without it the keeper takes the clock of its node.
 	Time *metav1.Time `json:"time,omitempty"`

@@ -149,6 +149,7 @@ func newContainer(b testing.TB, root string, s3 *s3Server) *container {
 func (c *container) do(ctx context.Context, t task.Task) (cost, error) {
 	ref := v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Namespace: "bench", Name: "data"}
 	t.Cluster, t.Namespace = "bench", "bench"
+	t.Egress.Allow = []string{"127.0.0.0/8"} // where the servers of the benchmark are
 	t.Storage = task.Storage{Namespace: "bench", Name: "storage", UID: "s", Spec: c.storage}
 	if t.Kind != task.KindInitStorage {
 		t.Repository = &task.Repository{

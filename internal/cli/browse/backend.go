@@ -17,6 +17,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/backend"
 	"github.com/cairn-backup/cairn/internal/backend/layout"
 	"github.com/cairn-backup/cairn/internal/cli/command"
+	"github.com/cairn-backup/cairn/internal/egress"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/repository"
 	"github.com/cairn-backup/cairn/internal/repository/kopia"
@@ -146,7 +147,9 @@ func (b backendReader) storage(ctx context.Context, ref v1alpha1.ObjectReference
 			return repository.Storage{}, fmt.Errorf("Secret %s/%s lacks %s", key.Namespace, secret.Name, missing)
 		}
 	}
-	return backend.FromSpec(spec, "", func(k string) (string, error) { return strings.TrimSpace(string(data[k])), nil })
+	return backend.FromSpec(spec, "", egress.Anywhere(), func(k string) (string, error) {
+		return strings.TrimSpace(string(data[k])), nil
+	})
 }
 
 // password reads the password of the repository.

@@ -12,6 +12,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob"
 	. "github.com/onsi/gomega"
 
+	"github.com/cairn-backup/cairn/internal/egress"
 	"github.com/cairn-backup/cairn/internal/repository"
 )
 
@@ -29,7 +30,9 @@ var azureKey = base64.StdEncoding.EncodeToString([]byte("the key of an account t
 // clients, the container is in Azure's own cloud and in AzureGovernment.
 func OnAzure(t *testing.T, test func(*testing.T, repository.Azure)) {
 	t.Helper()
-	container := repository.Azure{Account: azureAccount, Container: azureContainer, Key: azureKey}
+	container := repository.Azure{
+		Account: azureAccount, Container: azureContainer, Key: azureKey, Egress: egress.Anywhere(),
+	}
 	if os.Getenv(standInside) != "" {
 		makeContainer(t, container)
 		test(t, container)

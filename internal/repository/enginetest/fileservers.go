@@ -23,6 +23,7 @@ import (
 	xknownhosts "golang.org/x/crypto/ssh/knownhosts"
 	"golang.org/x/net/webdav"
 
+	"github.com/cairn-backup/cairn/internal/egress"
 	"github.com/cairn-backup/cairn/internal/repository"
 	"github.com/cairn-backup/cairn/internal/repository/enginetest/sftpserver"
 )
@@ -84,7 +85,7 @@ func StartSFTP(t testing.TB) repository.SFTP {
 	addr := l.Addr().(*net.TCPAddr)
 	return repository.SFTP{
 		Host: "127.0.0.1", Port: addr.Port, Username: filesUser, Path: t.TempDir(), Identity: identity,
-		KnownHosts: []byte(xknownhosts.Line([]string{addr.String()}, hostPublic)),
+		KnownHosts: []byte(xknownhosts.Line([]string{addr.String()}, hostPublic)), Egress: egress.Anywhere(),
 	}
 }
 
@@ -125,6 +126,6 @@ func StartWebDAV(t testing.TB) (dav repository.WebDAV, ca []byte) {
 	sum := sha256.Sum256(server.Certificate().Raw)
 	return repository.WebDAV{
 		URL: server.URL + "/backups", Username: filesUser, Password: FilesPassword,
-		Fingerprint: hex.EncodeToString(sum[:]),
+		Fingerprint: hex.EncodeToString(sum[:]), Egress: egress.Anywhere(),
 	}, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/fsouza/fake-gcs-server/fakestorage"
 	. "github.com/onsi/gomega"
 
+	"github.com/cairn-backup/cairn/internal/egress"
 	"github.com/cairn-backup/cairn/internal/repository"
 )
 
@@ -39,7 +40,7 @@ func StartGCS(t testing.TB) repository.GCS {
 	t.Cleanup(server.Stop)
 	server.CreateBucketWithOpts(fakestorage.CreateBucketOpts{Name: "bucket"})
 	t.Setenv("STORAGE_EMULATOR_HOST", addr.String())
-	return repository.GCS{Bucket: "bucket", Ambient: true}
+	return repository.GCS{Bucket: "bucket", Ambient: true, Egress: egress.Anywhere()}
 }
 
 // gcsNames are the host names that Google's clients use.
@@ -58,7 +59,7 @@ func OnGCSWithKey(t *testing.T, test func(*testing.T, repository.GCS)) {
 	if file := os.Getenv(gcsKeyFile); file != "" {
 		key, err := os.ReadFile(file)
 		g.Expect(err).NotTo(HaveOccurred())
-		test(t, repository.GCS{Bucket: "bucket", Credentials: key})
+		test(t, repository.GCS{Bucket: "bucket", Credentials: key, Egress: egress.Anywhere()})
 		return
 	}
 	private, err := rsa.GenerateKey(rand.Reader, 2048)

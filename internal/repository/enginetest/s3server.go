@@ -13,6 +13,7 @@ import (
 
 	. "github.com/onsi/gomega"
 
+	"github.com/cairn-backup/cairn/internal/egress"
 	"github.com/cairn-backup/cairn/internal/repository"
 )
 
@@ -38,7 +39,7 @@ func StartS3(t testing.TB, args ...string) repository.S3 {
 	startServer(t, cmd, addr)
 	return repository.S3{
 		Endpoint: addr, Bucket: "bucket", Region: "us-east-1", AccessKey: S3AccessKey,
-		SecretKey: S3SecretKey, Plain: len(args) == 0,
+		SecretKey: S3SecretKey, Plain: len(args) == 0, Egress: egress.Anywhere(),
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/kopia/kopia/repo/blob"
 
 	"github.com/cairn-backup/cairn/internal/repository"
+	"github.com/cairn-backup/cairn/internal/repository/cloud"
 )
 
 // answerWithin limits one request together with the retries of the client. A line of 0.3 Mbit/s transfers a pack of
@@ -73,7 +74,7 @@ func (b *bounded) ListBlobs(ctx context.Context, prefix blob.ID, each func(blob.
 		defer timer.Reset(b.within)
 		return each(m)
 	})
-	return because(ctx, inner, err, silence)
+	return because(ctx, inner, wordless(err), silence)
 }
 
 func (b *bounded) do(ctx context.Context, request func(context.Context) error) error {
@@ -88,7 +89,15 @@ func (b *bounded) do(ctx context.Context, request func(context.Context) error) e
 	silence := silent(b.within)
 	inner, cancel := context.WithTimeoutCause(ctx, b.within, silence)
 	defer cancel()
-	return because(ctx, inner, request(inner), silence)
+	return because(ctx, inner, wordless(request(inner)), silence)
+}
+
+// wordless returns an error without what the server said, before kopia logs it.
+func wordless(err error) error {
+	if named := cloud.Classify("ask the storage", err); named != nil {
+		return named
+	}
+	return err
 }
 
 // silent returns the error for a storage that did not answer.

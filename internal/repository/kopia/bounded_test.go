@@ -15,6 +15,7 @@ import (
 	"github.com/kopia/kopia/repo/blob"
 	. "github.com/onsi/gomega"
 
+	"github.com/cairn-backup/cairn/internal/egress"
 	"github.com/cairn-backup/cairn/internal/repository"
 	"github.com/cairn-backup/cairn/internal/repository/enginetest"
 	"github.com/cairn-backup/cairn/internal/repository/kopia"
@@ -30,7 +31,7 @@ func TestAMuteServer(t *testing.T) {
 	s3 := repository.Storage{
 		S3: &repository.S3{
 			Endpoint: l.Addr().String(), Bucket: "bucket", AccessKey: "k", SecretKey: "s", Region: "us-east-1",
-			Plain: true,
+			Plain: true, Egress: egress.Anywhere(),
 		},
 	}
 	g, d := NewWithT(t), kopia.WithAnswer(kopia.Driver{}, time.Second)

@@ -13,7 +13,6 @@ import (
 	"github.com/kopia/kopia/repo/format"
 	"github.com/kopia/kopia/repo/maintenance"
 	"github.com/kopia/kopia/snapshot"
-	"github.com/minio/minio-go/v7"
 
 	"github.com/cairn-backup/cairn/internal/repository"
 	"github.com/cairn-backup/cairn/internal/repository/cloud"
@@ -25,10 +24,15 @@ func classify(op string, err error) error {
 	if err == nil || errors.As(err, new(*repository.Error)) {
 		return err
 	}
+	kind := kindOf(err)
 	if named := cloud.Classify(op, err); named != nil {
+		var known *repository.Error
+		if errors.As(named, &known) && known.Kind == nil {
+			known.Kind = kind
+		}
 		return named
 	}
-	return &repository.Error{Op: op, Kind: kindOf(err), Err: err}
+	return &repository.Error{Op: op, Kind: kind, Err: err}
 }
 
 // bySentinel maps the errors that kopia exports as values.
@@ -69,13 +73,6 @@ func kindOf(err error) error {
 	}
 	if errors.As(err, new(maintenance.NotOwnedError)) {
 		return repository.ErrNotOwner
-	}
-	// S3 servers choose their texts, but not their codes, and the error prints only the text.
-	var s3 minio.ErrorResponse
-	if errors.As(err, &s3) {
-		if k := repository.S3Kind(s3.Code); k != nil {
-			return k
-		}
 	}
 	if k := repository.KindOf(err); k != nil {
 		return k

@@ -15,6 +15,7 @@ import (
 	"github.com/kopia/kopia/repo/blob/sharded"
 
 	"github.com/cairn-backup/cairn/internal/repository"
+	"github.com/cairn-backup/cairn/internal/repository/cloud"
 )
 
 // openWithin calls openStorage with a time limit. The storage outlives ctx: clients use their context later, to renew
@@ -38,6 +39,11 @@ func openWithin(ctx context.Context, within time.Duration, s repository.Storage,
 func openStorage(ctx context.Context, s repository.Storage, create bool) (blob.Storage, error) {
 	if err := s.Validate(); err != nil {
 		return nil, err
+	}
+	if s.S3 != nil || s.GCS != nil || s.Azure != nil {
+		if err := cloud.Guard(s); err != nil {
+			return nil, err
+		}
 	}
 	prefix := s.Prefix()
 	if prefix != "" {

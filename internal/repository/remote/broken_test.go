@@ -19,6 +19,7 @@ import (
 	. "github.com/onsi/gomega"
 	"golang.org/x/net/webdav"
 
+	"github.com/cairn-backup/cairn/internal/egress"
 	"github.com/cairn-backup/cairn/internal/repository"
 	"github.com/cairn-backup/cairn/internal/repository/enginetest"
 	"github.com/cairn-backup/cairn/internal/repository/remote"
@@ -162,7 +163,7 @@ func locking(t *testing.T, dir string, isLocked func(r *http.Request, server htt
 		handler.ServeHTTP(w, r)
 	}))
 	t.Cleanup(server.Close)
-	tree, err := remote.Open(repository.Storage{WebDAV: &repository.WebDAV{URL: server.URL}})
+	tree, err := remote.Open(repository.Storage{WebDAV: &repository.WebDAV{URL: server.URL, Egress: egress.Anywhere()}})
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	return tree
 }
@@ -233,7 +234,7 @@ func brokenWebDAV(t *testing.T) (repository.Storage, string) {
 		handler.ServeHTTP(w, r)
 	}))
 	t.Cleanup(server.Close)
-	return repository.Storage{WebDAV: &repository.WebDAV{URL: server.URL}}, dir
+	return repository.Storage{WebDAV: &repository.WebDAV{URL: server.URL, Egress: egress.Anywhere()}}, dir
 }
 
 type brokenReader struct{}

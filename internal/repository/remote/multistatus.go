@@ -26,6 +26,11 @@ type wholeAnswers struct{ http.RoundTripper }
 // RoundTrip implements http.RoundTripper.
 func (w wholeAnswers) RoundTrip(r *http.Request) (*http.Response, error) {
 	answer, err := w.RoundTripper.RoundTrip(r)
+	if err == nil && leads(answer) {
+		_ = answer.Body.Close()
+		return nil, &repository.Error{Op: "ask the WebDAV server", Err: errors.New(
+			"it redirects to another server: set the URL to the address where the files are")}
+	}
 	if err != nil || r.Method != "PROPFIND" || answer.StatusCode != http.StatusMultiStatus {
 		return answer, err
 	}
@@ -55,6 +60,13 @@ func (w wholeAnswers) RoundTrip(r *http.Request) (*http.Response, error) {
 	return answer, nil
 }
 
+// leads reports whether an answer redirects to another server. The client would follow.
+func leads(answer *http.Response) bool {
+	to, err := answer.Location()
+	return answer.StatusCode >= 300 && answer.StatusCode < 400 && err == nil &&
+		(to.Host != answer.Request.URL.Host || to.Scheme != answer.Request.URL.Scheme)
+}
+
 // davEntry is what a server says of one file or directory.
 type davEntry struct {
 	Href   string `xml:"DAV: href"`
@@ -63,6 +75,9 @@ type davEntry struct {
 		Status string `xml:"DAV: status"`
 	} `xml:"DAV: propstat"`
 }
+
+// errNoList stands for the errors of the decoder, which quote the answer.
+var errNoList = errors.New("it is not the XML of WebDAV")
 
 // entriesOf reads an answer up to its end.
 func entriesOf(text []byte) ([]davEntry, error) {
@@ -74,14 +89,14 @@ func entriesOf(text []byte) ([]davEntry, error) {
 	if err := d.Decode(&all); errors.Is(err, io.EOF) {
 		return nil, io.ErrUnexpectedEOF
 	} else if err != nil {
-		return nil, err
+		return nil, errNoList
 	}
 	for {
 		switch t, err := d.Token(); {
 		case errors.Is(err, io.EOF):
 			return all.Entries, nil
 		case err != nil:
-			return nil, err
+			return nil, errNoList
 		default:
 			if _, more := t.(xml.StartElement); more {
 				return nil, errors.New("something follows after its end")
@@ -128,8 +143,8 @@ func (e *davEntry) refused() error {
 		case code == http.StatusNotFound || code == http.StatusGone:
 			return nil
 		case code >= http.StatusBadRequest:
-			return fmt.Errorf("%s: %w", e.Href, statusError(gowebdav.StatusError{Status: code}))
+			return fmt.Errorf("an entry of it: %w", statusError(gowebdav.StatusError{Status: code}))
 		}
 	}
-	return fmt.Errorf("it says nothing of %s", e.Href)
+	return errors.New("it says nothing of an entry")
 }

@@ -11,6 +11,7 @@ import (
 
 	. "github.com/onsi/gomega"
 
+	"github.com/cairn-backup/cairn/internal/egress"
 	"github.com/cairn-backup/cairn/internal/repository"
 	"github.com/cairn-backup/cairn/internal/repository/remote"
 )
@@ -44,7 +45,7 @@ func davServer(t *testing.T, list string, announced int) remote.Tree {
 		_, _ = fmt.Fprint(w, list)
 	}))
 	t.Cleanup(server.Close)
-	tree, err := remote.Open(repository.Storage{WebDAV: &repository.WebDAV{URL: server.URL}})
+	tree, err := remote.Open(repository.Storage{WebDAV: &repository.WebDAV{URL: server.URL, Egress: egress.Anywhere()}})
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	t.Cleanup(func() { _ = tree.Close() })
 	return tree

@@ -21,6 +21,7 @@ import (
 	"golang.org/x/crypto/ssh"
 	xknownhosts "golang.org/x/crypto/ssh/knownhosts"
 
+	"github.com/cairn-backup/cairn/internal/egress"
 	"github.com/cairn-backup/cairn/internal/repository"
 )
 
@@ -40,6 +41,7 @@ const (
 // sftpTree is a directory behind SFTP. All calls share one connection, which is replaced after it broke.
 type sftpTree struct {
 	root, addr string
+	egress     *egress.Policy
 	config     *ssh.ClientConfig
 	mu         sync.Mutex
 	conn       *sftpConn
@@ -75,7 +77,7 @@ func newSFTP(o repository.SFTP) (*sftpTree, error) {
 	if root == "" {
 		root = "." // the directory of the login
 	}
-	return &sftpTree{root: root, addr: addr, config: &ssh.ClientConfig{
+	return &sftpTree{root: root, addr: addr, egress: o.Egress, config: &ssh.ClientConfig{
 		User: o.Username, Auth: auth, HostKeyCallback: check, HostKeyAlgorithms: algorithms,
 	}}, nil
 }
@@ -122,7 +124,7 @@ func (t *sftpTree) connection(ctx context.Context) (*sftpConn, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, connectWithin)
 	defer cancel()
-	tcp, err := (&net.Dialer{}).DialContext(ctx, "tcp", t.addr)
+	tcp, err := t.egress.DialContext(ctx, "tcp", t.addr)
 	if err != nil {
 		return nil, connectError(err)
 	}
@@ -232,6 +234,14 @@ func overSFTP[T any](ctx context.Context, t *sftpTree, f func(*sftpConn) (T, err
 	value, err := withContext(ctx, func() (T, error) { return f(c) })
 	if ctx.Err() != nil || broken(err) {
 		t.drop(c)
+	}
+	var said *sftp.StatusError
+	if errors.As(err, &said) { // without the server's words
+		kind := repository.KindOf(err)
+		err = fmt.Errorf("the server said %w", said.FxCode())
+		if kind != nil {
+			err = &repository.Error{Op: "ask the SFTP server", Kind: kind, Err: err}
+		}
 	}
 	if errors.Is(err, io.EOF) { // a connection that ends returns EOF: the server counts as gone
 		err = fmt.Errorf("connection lost: %w", err)

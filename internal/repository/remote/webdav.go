@@ -40,13 +40,13 @@ func newWebDAV(o repository.WebDAV) (*davTree, error) {
 		return nil, err
 	}
 	transport := &http.Transport{
-		Proxy:               http.ProxyFromEnvironment,
+		Proxy:               o.Egress.Proxy,
 		TLSClientConfig:     conf,
 		TLSHandshakeTimeout: connectWithin,
 		IdleConnTimeout:     silenceTimeout / 2,
 		MaxIdleConnsPerHost: 16,
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			c, err := (&net.Dialer{Timeout: connectWithin}).DialContext(ctx, network, addr)
+			c, err := o.Egress.Within(connectWithin)(ctx, network, addr)
 			if err != nil {
 				return nil, err
 			}

@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/egress"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/task"
 )
@@ -39,6 +40,8 @@ type BackupJobInput struct {
 	Privileged bool
 	// ClusterUID is the UID of the namespace kube-system.
 	ClusterUID string
+	// Egress are the rules for addresses that the manager adds to the built-in ones.
+	Egress egress.Rules
 }
 
 // BackupJobName returns the name of the Job of one Snapshot and one host.
@@ -127,7 +130,7 @@ func readers(t v1alpha1.ResolvedTarget, claim string) int {
 // BackupTask returns the work order for backing up one host's volumes into one Snapshot, by a Job or a sidecar.
 func BackupTask(in BackupJobInput) task.Task {
 	t := task.Task{
-		Kind: task.KindBackup, Cluster: in.ClusterUID, Namespace: in.Session.Namespace,
+		Kind: task.KindBackup, Cluster: in.ClusterUID, Namespace: in.Session.Namespace, Egress: in.Egress,
 		Storage:    StorageOf(in.Storage),
 		Repository: resolvedRepository(in.Repository, in.Target.AppRef, in.Target.Task.Driver),
 		Snapshot:   snapshotOf(in.Snapshot), DatabaseSecret: secretOf(in.Target.Task.Database),

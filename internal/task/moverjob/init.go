@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/egress"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/task"
 )
@@ -33,6 +34,8 @@ type InitStorageJobInput struct {
 	Privileged bool
 	// ClusterUID is the UID of the namespace kube-system.
 	ClusterUID string
+	// Egress are the rules for addresses that the manager adds to the built-in ones.
+	Egress egress.Rules
 }
 
 // InitStorageJobName returns the name of the init Job of a BackupStorage for a digest of its spec and credential.
@@ -58,7 +61,7 @@ func InitStorageJob(in InitStorageJobInput) (*batchv1.Job, error) {
 		labels:       map[string]string{v1alpha1.LabelStorage: policy.LabelValue(in.Storage.Name)},
 		task: task.Task{
 			Kind: task.KindInitStorage, Cluster: in.ClusterUID, Namespace: in.Storage.Namespace,
-			Storage: storage,
+			Storage: storage, Egress: in.Egress,
 		},
 	}.job()
 }
@@ -81,6 +84,8 @@ type InitRepositoryJobInput struct {
 	Privileged bool
 	// ClusterUID is the UID of the namespace kube-system.
 	ClusterUID string
+	// Egress are the rules for addresses that the manager adds to the built-in ones.
+	Egress egress.Rules
 }
 
 // InitRepositoryJobName returns the name of the init Job of a Repository for a digest of its spec and credential.
@@ -112,7 +117,7 @@ func InitRepositoryJob(in InitRepositoryJobInput) (*batchv1.Job, error) {
 		task: task.Task{
 			Kind: task.KindInitRepository, Cluster: in.ClusterUID, Namespace: r.Namespace,
 			Storage:    StorageOf(in.Storage),
-			Repository: &repository,
+			Repository: &repository, Egress: in.Egress,
 		},
 	}.job()
 }

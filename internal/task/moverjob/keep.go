@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/egress"
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
@@ -38,6 +39,8 @@ type KeepJobInput struct {
 	Privileged bool
 	// ClusterUID is the UID of the namespace kube-system.
 	ClusterUID string
+	// Egress are the rules for addresses that the manager adds to the built-in ones.
+	Egress egress.Rules
 }
 
 // KeepWork is the work in one repository.
@@ -57,7 +60,7 @@ type KeepWork struct {
 func KeepJob(in KeepJobInput) (*batchv1.Job, error) {
 	t := task.Task{
 		Kind: task.KindKeep, Cluster: in.ClusterUID, Namespace: in.Namespace, Storage: StorageOf(in.Storage),
-		Time: in.Time,
+		Time: in.Time, Egress: in.Egress,
 	}
 	passwords := make([]string, len(in.Work))
 	for i, w := range in.Work {

@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/egress"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/task"
 )
@@ -36,6 +37,8 @@ type RestoreJobInput struct {
 	Privileged bool
 	// ClusterUID is the UID of the namespace kube-system.
 	ClusterUID string
+	// Egress are the rules for addresses that the manager adds to the built-in ones.
+	Egress egress.Rules
 }
 
 // RestoreJobName returns the name of the first Job of one RestoreSession and one host.
@@ -84,7 +87,7 @@ func RestoreTask(in RestoreJobInput) task.Task {
 		restore.EncryptionSecret = source.EncryptionSecret.In(in.Session.Namespace).String()
 	}
 	t := task.Task{
-		Kind: task.KindRestore, Cluster: in.ClusterUID, Namespace: in.Session.Namespace,
+		Kind: task.KindRestore, Cluster: in.ClusterUID, Namespace: in.Session.Namespace, Egress: in.Egress,
 		Storage:        StorageOf(in.Storage),
 		Repository:     resolvedRepository(r.Repository, in.AppRef, r.Task.Driver),
 		Snapshot:       &task.Snapshot{Name: r.Snapshot, UID: r.SnapshotUID},
