@@ -9,33 +9,24 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
-	"syscall"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/egress"
 )
 
 // maxAnswer is how much of an answer is read. The content is discarded.
 const maxAnswer = 64 << 10
 
-var errLocal = errors.New("hooks must not connect to local addresses")
-
-// RefuseLocal refuses the addresses of the manager's own machine and of its cloud's metadata service. Nobody's hook is
-// allowed to call them in the manager's name.
-func RefuseLocal(a netip.Addr) error {
-	if a = a.Unmap(); a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsUnspecified() || a.IsMulticast() {
-		return errLocal
-	}
-	return nil
-}
+// wasRefused reports whether the rules for addresses refuse a connection. They will also refuse the next one.
+func wasRefused(err error) bool { return errors.As(err, new(*egress.RefusedError)) }
 
 // connect makes a request or opens a connection. If the action names no host, it goes to the pod. Messages use the
 // words of the template, because filled-in values can be secret.
@@ -51,12 +42,12 @@ func (e *Executor) connect(ctx context.Context, action, template *v1alpha1.HookA
 		if err != nil {
 			return err
 		}
-		conn, err := e.dialer(pod).DialContext(ctx, "tcp", net.JoinHostPort(host, port))
+		conn, err := e.Egress.Within(reachOf(pod))(ctx, "tcp", net.JoinHostPort(host, port))
 		if err != nil {
 			return &failure{
 				reason: v1alpha1.ReasonRequestFailed, message: fmt.Sprintf("connect to %s: %v",
 					serverName(template.TCPSocket.Host, port, pod), withoutAddress(err)),
-				unbegun: !errors.Is(err, errLocal),
+				unbegun: !wasRefused(err),
 			}
 		}
 		_ = conn.Close()
@@ -64,20 +55,6 @@ func (e *Executor) connect(ctx context.Context, action, template *v1alpha1.HookA
 	default:
 		return refused(v1alpha1.ReasonInvalidHook, "the action needs httpGet, httpPost or tcpSocket")
 	}
-}
-
-func (e *Executor) dialer(pod *corev1.Pod) *net.Dialer {
-	refuse := e.Refuse
-	if refuse == nil {
-		refuse = RefuseLocal
-	}
-	return &net.Dialer{Timeout: reachOf(pod), Control: func(_, address string, _ syscall.RawConn) error {
-		to, err := netip.ParseAddrPort(address)
-		if err != nil {
-			return fmt.Errorf("parse address: %w", err)
-		}
-		return refuse(to.Addr())
-	}}
 }
 
 // request makes one request. Any status from 200 to 299 is success. A redirect that is not followed is none: whoever
@@ -124,7 +101,7 @@ func (e *Executor) request(
 	if err != nil {
 		return &failure{
 			reason: v1alpha1.ReasonRequestFailed, message: fmt.Sprintf("%s: %v", at, withoutAddress(err)),
-			cut: connected.Load(), unbegun: !connected.Load() && !errors.Is(err, errLocal),
+			cut: connected.Load(), unbegun: !connected.Load() && !wasRefused(err),
 		}
 	}
 	defer func() { _ = answer.Body.Close() }()
@@ -155,9 +132,9 @@ func judge(at string, code int) error {
 func (e *Executor) httpClient(pod *corev1.Pod, toPod bool) *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{
-			DialContext: e.dialer(pod).DialContext, DisableKeepAlives: true, MaxResponseHeaderBytes: maxAnswer,
+			DialContext: e.Egress.Within(reachOf(pod)), DisableKeepAlives: true, MaxResponseHeaderBytes: maxAnswer,
 			TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: toPod},
-			Proxy:           http.ProxyFromEnvironment,
+			Proxy:           e.Egress.Proxy,
 		},
 		CheckRedirect: func(next *http.Request, before []*http.Request) error {
 			first := before[0].URL
@@ -224,8 +201,12 @@ func serverName(host, port string, pod *corev1.Pod) string {
 }
 
 // withoutAddress returns a network error without the address of the request, because the path of the address can
-// contain a secret.
+// contain a secret, and without what the server sent: it can be any server.
 func withoutAddress(err error) error {
+	if refused := (*egress.RefusedError)(nil); errors.As(err, &refused) {
+		return refused
+	}
+	err = egress.Described(err)
 	var u *url.Error
 	if errors.As(err, &u) {
 		err = u.Err

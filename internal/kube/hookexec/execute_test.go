@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/netip"
 	"net/url"
 	"os"
 	"strconv"
@@ -25,6 +24,7 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/egress"
 	"github.com/cairn-backup/cairn/internal/hook"
 	"github.com/cairn-backup/cairn/internal/kube/hookexec"
 	"github.com/cairn-backup/cairn/internal/run/hookstage"
@@ -40,9 +40,7 @@ func TestMain(m *testing.M) {
 // executor is allowed to connect to this machine, where the servers of the tests run.
 func executor() *hookexec.Executor {
 	return &hookexec.Executor{
-		Client: bed.Client, APIReader: bed.Client, Config: bed.Config, Refuse: func(netip.Addr) error {
-			return nil
-		},
+		Client: bed.Client, APIReader: bed.Client, Config: bed.Config, Egress: egress.Anywhere(),
 	}
 }
 
@@ -320,16 +318,42 @@ func TestTheManagersOwnMachineIsOutOfReach(t *testing.T) {
 	s := serve(t, status(200))
 	get := s.get("/")
 	e := executor()
-	e.Refuse = nil
-	out := e.Execute(t.Context(), "default", operator(v1alpha1.HookAction{HTTPGet: &get}))
-	g.Expect(out.Message).To(ContainSubstring("hooks must not connect to local addresses"))
+	e.Egress = nil
+	for _, host := range []string{"127.0.0.1", "localhost", "::ffff:127.0.0.1", "127.1.2.3"} {
+		get.Host = host
+		socket := v1alpha1.HookTCPSocketAction{Host: host, Port: get.Port}
+		for name, action := range map[string]v1alpha1.HookAction{
+			"httpGet":   {HTTPGet: &get},
+			"httpPost":  {HTTPPost: &v1alpha1.HookHTTPPostAction{HookHTTPGetAction: get}},
+			"tcpSocket": {TCPSocket: &socket},
+		} {
+			out := e.Execute(t.Context(), "default", operator(action))
+			g.Expect(out.Message).To(And(ContainSubstring(host), ContainSubstring("Cairn does not connect there"),
+				ContainSubstring("--egress-allow=")), name)
+			g.Expect(out.Unbegun).To(BeFalse(), "it will be refused again")
+		}
+	}
 	g.Expect(s.asked).To(BeEmpty())
-	for address, refused := range map[string]bool{
-		"127.0.0.1": true, "::1": true, "::ffff:127.0.0.1": true, "169.254.169.254": true, "fe80::1": true,
-		"0.0.0.0":  true,
-		"10.0.0.1": false, "192.168.1.1": false, "8.8.8.8": false, "fd00::1": false,
+}
+
+// TestAHookShowsNothingOfAnotherServer tests that a hook can't be used to read what a server of the network says.
+func TestAHookShowsNothingOfAnotherServer(t *testing.T) {
+	g := NewWithT(t)
+	for _, answer := range []string{
+		"TOPSECRET-greeting\r\n", "HTTP/1.1 TOPSECRET\r\n\r\n", "HTTP/1.1 200 OK\r\nTOPSECRET\r\n\r\n",
+		"HTTP/1.1 500 TOPSECRET\r\nContent-Length: 9\r\n\r\nTOPSECRET",
 	} {
-		g.Expect(hookexec.RefuseLocal(netip.MustParseAddr(address)) != nil).To(Equal(refused), address)
+		s := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+			conn, _, err := w.(http.Hijacker).Hijack()
+			if err == nil {
+				_, _ = conn.Write([]byte(answer))
+				_ = conn.Close()
+			}
+		})
+		get := s.get("/")
+		out := executor().Execute(t.Context(), "default", operator(v1alpha1.HookAction{HTTPGet: &get}))
+		g.Expect(out.Reason).To(Equal(v1alpha1.ReasonRequestFailed))
+		g.Expect(out.Message).NotTo(ContainSubstring("TOPSECRET"))
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -12,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/egress"
 	"github.com/cairn-backup/cairn/internal/hook"
 	"github.com/cairn-backup/cairn/internal/kube/access"
 	"github.com/cairn-backup/cairn/internal/run/hookstage"
@@ -26,8 +26,8 @@ type Executor struct {
 	// Config connects to the API server with the manager's own identity. Commands run with the identity of
 	// HookServiceAccount.
 	Config *rest.Config
-	// Refuse explains why requests must not go to an address. Nil means RefuseLocal.
-	Refuse func(netip.Addr) error
+	// Egress decides to which addresses requests can go. Nil has the built-in rules.
+	Egress *egress.Policy
 }
 
 // failure is a failed attempt with a reason.

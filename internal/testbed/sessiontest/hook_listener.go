@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
@@ -20,6 +19,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/egress"
 	"github.com/cairn-backup/cairn/internal/kube/hookexec"
 	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 )
@@ -48,9 +48,7 @@ func Hooks(w *World, config *rest.Config) *hookexec.Hooks {
 			_ = p.hooks.Start(gone)
 		}
 		p = process{w.Killer, &hookexec.Hooks{Runner: hookexec.NewRunner(w.Clock), Executor: &hookexec.Executor{
-			Client: w.Killer.Client(w.Client), APIReader: w.Client, Config: config, Refuse: func(netip.Addr) error {
-				return nil
-			},
+			Client: w.Killer.Client(w.Client), APIReader: w.Client, Config: config, Egress: egress.Anywhere(),
 		}}}
 		processes[w] = p
 	}
