@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	ctrl "sigs.k8s.io/controller-runtime"
 
+	"github.com/cairn-backup/cairn/internal/egress"
 	"github.com/cairn-backup/cairn/internal/pushgateway"
 	"github.com/cairn-backup/cairn/internal/repository/memlimit"
 	"github.com/cairn-backup/cairn/internal/version"
@@ -38,6 +39,8 @@ type options struct {
 	metricsSecure bool
 	// metricsCertDir holds the certificate for that. Without it the manager makes one.
 	metricsCertDir string
+	// egressAllow and egressDeny are prefixes of addresses to which connections that objects ask for can or can't go.
+	egressAllow, egressDeny []string
 	// kubeStashMetrics also serves the metrics of KubeStash.
 	kubeStashMetrics bool
 	arguments        []string
@@ -92,6 +95,9 @@ func (o *options) check() error {
 	if err := o.checkMetrics(); err != nil {
 		return err
 	}
+	if _, err := egress.New(o.rules()); err != nil {
+		return err
+	}
 	if o.gatewayURL != "" {
 		if _, err := pushgateway.New(o.gatewayURL); err != nil {
 			return fmt.Errorf("--pushgateway-url: %w", err)
@@ -123,6 +129,13 @@ func (o *options) bind(fs *pflag.FlagSet) {
 		"directory for what is fetched from Git; its content can be lost at any time")
 	fs.StringSliceVar(&o.adminNamespaces, "admin-namespaces", nil, "namespaces of the cluster's administrators, "+
 		"separated by commas: their defaults and Ledgers can count for other namespaces (default the manager's own)")
+	fs.StringSliceVar(&o.egressAllow, egress.FlagAllow, nil, "CIDRs, separated by commas, of addresses to which the "+
+		"manager and movers connect for the URL of an object, although they refuse them by default: loopback, "+
+		"link-local, multicast, the metadata services of clouds and the API server. The longest prefix decides; among "+
+		"equally long ones --egress-deny comes before --egress-allow, and that before what is refused by default")
+	fs.StringSliceVar(&o.egressDeny, egress.FlagDeny, nil, "CIDRs, separated by commas, of more addresses to which "+
+		"the manager and movers do not connect for the URL of an object. With 0.0.0.0/0,::/0 only what --egress-allow "+
+		"names is left")
 	fs.IntVar(&o.concurrent, "concurrent", 4, "number of objects of one kind that are reconciled at the same time")
 	fs.BoolVar(&o.showVersion, "version", false, "print the version and exit")
 	o.client.BindFlags(fs)

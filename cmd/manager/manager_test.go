@@ -31,6 +31,10 @@ func TestFlags(t *testing.T) {
 			[]string{"--admin-namespaces", "backup,Ops"},
 			`read the flags: invalid --admin-namespaces: \"Ops\" is no name of a namespace`,
 		},
+		"an address that is none": {
+			[]string{"--egress-deny", "10.0.0.0/8,10.1"},
+			`read the flags: invalid --egress-deny: \"10.1\" is no CIDR`,
+		},
 		"no level of the log": {
 			[]string{"--log-level", "trcae"},
 			`read the flags: invalid --log-level "trcae": it must be one of debug, error, info, trace`,

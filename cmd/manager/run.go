@@ -69,7 +69,12 @@ func run(ctx context.Context, o *options) error {
 	if err != nil {
 		return fmt.Errorf("read the clock of the API server: %w", err)
 	}
+	rules, err := newEgress(ctx, o, mgr)
+	if err != nil {
+		return err
+	}
 	shared := shared{
+		egress:     rules,
 		serverTime: serverTime, began: time.Now(), mgr: mgr, recorder: recorder, clusterUID: uid, options: o,
 		metrics: fluxctrl.NewMetrics(mgr, metrics.MustMakeRecorder(), v1alpha1.FinalizerPrune, v1alpha1.FinalizerFlush),
 	}

@@ -33,6 +33,7 @@ import (
 	"github.com/cairn-backup/cairn/controllers/retention"
 	"github.com/cairn-backup/cairn/controllers/sidecar"
 	"github.com/cairn-backup/cairn/controllers/snapshot"
+	"github.com/cairn-backup/cairn/internal/egress"
 	"github.com/cairn-backup/cairn/internal/kube/access"
 	"github.com/cairn-backup/cairn/internal/kube/borrowed"
 	"github.com/cairn-backup/cairn/internal/kube/defaults"
@@ -49,6 +50,8 @@ type shared struct {
 	metrics    fluxctrl.Metrics // for kinds that have few objects and a finalizer: see ReadyCollector
 	clusterUID string
 	options    *options
+	// egress decides to which servers connections go that objects ask for.
+	egress *egress.Policy
 	// serverTime asks the API server for its time, and began is when the process began.
 	serverTime func(context.Context) (time.Time, error)
 	began      time.Time
@@ -136,6 +139,7 @@ func (s *shared) policySync() reconciler {
 		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), Scheme: s.mgr.GetScheme(),
 		EventRecorder: s.recorder,
 		Clock:         clock.RealClock{}, Metrics: s.metrics, RESTConfig: s.mgr.GetConfig(), WorkDir: s.options.dataDir,
+		Egress: s.egress,
 		Jitter: jitter.JitteredIntervalDuration,
 	}
 }
@@ -143,14 +147,14 @@ func (s *shared) policySync() reconciler {
 func (s *shared) backupStorage() reconciler {
 	return &backupstorage.Reconciler{
 		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), EventRecorder: s.recorder, Clock: clock.RealClock{},
-		MoverImage: s.options.moverImage, ClusterUID: s.clusterUID, FieldManager: name,
+		MoverImage: s.options.moverImage, ClusterUID: s.clusterUID, FieldManager: name, Egress: s.egress,
 	}
 }
 
 func (s *shared) repository() reconciler {
 	return &repository.Reconciler{
 		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), EventRecorder: s.recorder, Clock: clock.RealClock{},
-		MoverImage: s.options.moverImage, ClusterUID: s.clusterUID, FieldManager: name,
+		MoverImage: s.options.moverImage, ClusterUID: s.clusterUID, FieldManager: name, Egress: s.egress,
 		Stopwatch: func() time.Duration { return time.Since(s.began) },
 	}
 }
@@ -196,7 +200,7 @@ func (s *shared) backupSession() reconciler {
 		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), Scheme: s.mgr.GetScheme(),
 		EventRecorder: s.recorder,
 		Clock:         clock.RealClock{}, MoverImage: s.options.moverImage, ClusterUID: s.clusterUID,
-		ClusterName: s.clusterName(), FieldManager: name, Hooks: s.hooks(),
+		ClusterName: s.clusterName(), FieldManager: name, Hooks: s.hooks(), Egress: s.egress,
 	}
 }
 
@@ -211,6 +215,7 @@ func (s *shared) restoreSession() reconciler {
 	return &restoresession.Reconciler{
 		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), EventRecorder: s.recorder, Clock: clock.RealClock{},
 		MoverImage: s.options.moverImage, ClusterUID: s.clusterUID, FieldManager: name, Hooks: s.hooks(),
+		Egress: s.egress,
 	}
 }
 
@@ -253,7 +258,7 @@ func (s *shared) retention() reconciler {
 func (s *shared) keeper() reconciler {
 	return &keeper.Reconciler{
 		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), EventRecorder: s.recorder, Clock: clock.RealClock{},
-		MoverImage: s.options.moverImage, ClusterUID: s.clusterUID, FieldManager: name,
+		MoverImage: s.options.moverImage, ClusterUID: s.clusterUID, FieldManager: name, Egress: s.egress,
 	}
 }
 
@@ -273,6 +278,7 @@ func (s *shared) ledger(outbox *ledger.Outbox) reconciler {
 	return &ledger.Reconciler{
 		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), EventRecorder: s.recorder, Clock: clock.RealClock{},
 		Metrics: s.metrics, LedgerMetrics: ledger.NewMetrics(ctrlmetrics.Registry), Outbox: outbox,
+		Egress:     s.egress,
 		ClusterUID: s.clusterUID, FieldManager: name, DataDir: filepath.Join(s.options.dataDir, "ledgers"),
 		Jitter: jitter.JitteredIntervalDuration,
 	}
