@@ -90,6 +90,20 @@ func Redact(s string) string {
 	})
 }
 
+// Worded returns an error that shows a text in place of that of its cause, in which a server can have said anything.
+func Worded(text string, cause error) error { return &worded{text, cause} }
+
+type worded struct {
+	text  string
+	cause error
+}
+
+// Error returns the text alone.
+func (e *worded) Error() string { return e.text }
+
+// Unwrap returns the cause, for errors.As.
+func (e *worded) Unwrap() error { return e.cause }
+
 // CheckedPart is the error of a Check that found damage and had no time to find all of it. The damaged snapshots that
 // are returned beside it are those of the first Count of the list.
 type CheckedPart struct {

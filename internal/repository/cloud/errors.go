@@ -53,7 +53,7 @@ func Classify(op string, err error) error {
 	case errors.As(err, &refused):
 		return &repository.Error{Op: op, Kind: repository.ErrUnreachable, Err: refused}
 	case errors.As(err, &s3):
-		return ofS3(op, s3)
+		return ofS3(op, s3, err)
 	case errors.As(err, new(*auth.Error)), errors.As(err, new(*oauth2.RetrieveError)):
 		return &repository.Error{
 			Op: op, Kind: repository.ErrBadCredentials,
@@ -69,7 +69,7 @@ func Classify(op string, err error) error {
 	case errors.As(err, &google):
 		return &repository.Error{
 			Op: op, Kind: byStatus[google.Code],
-			Err: said(google.Code, http.StatusText(google.Code)),
+			Err: said(google.Code, http.StatusText(google.Code), err),
 		}
 	case errors.As(err, &azure):
 		kind, ok := byCode[azure.ErrorCode]
@@ -78,7 +78,7 @@ func Classify(op string, err error) error {
 		}
 		return &repository.Error{
 			Op: op, Kind: kind,
-			Err: said(azure.StatusCode, azureCode(azure)),
+			Err: said(azure.StatusCode, azureCode(azure), err),
 		}
 	}
 	return nil

@@ -1,8 +1,8 @@
 package cloud
 
 import (
-	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/minio/minio-go/v7"
@@ -32,18 +32,25 @@ func codes(list string) map[string]bool {
 }
 
 // ofS3 says what a server of S3 answered, without its words: they can be the answer of any server.
-func ofS3(op string, answer minio.ErrorResponse) error {
+//
+// The words still choose the kind where a server has a code of its own.
+func ofS3(op string, answer minio.ErrorResponse, err error) error {
 	code := http.StatusText(answer.StatusCode)
 	if s3Codes[answer.Code] {
 		code = answer.Code
 	}
-	return &repository.Error{Op: op, Kind: repository.S3Kind(answer.Code), Err: said(answer.StatusCode, code)}
+	kind := repository.S3Kind(answer.Code)
+	if kind == nil {
+		kind = repository.KindOf(err)
+	}
+	return &repository.Error{Op: op, Kind: kind, Err: said(answer.StatusCode, code, err)}
 }
 
 // said returns the error for an answer.
-func said(status int, code string) error {
-	if status == 0 {
-		return fmt.Errorf("the storage said %s", code)
+func said(status int, code string, err error) error {
+	text := "the storage said"
+	if status != 0 {
+		text += " " + strconv.Itoa(status)
 	}
-	return fmt.Errorf("the storage said %s", strings.TrimSpace(fmt.Sprint(status, " ", code)))
+	return repository.Worded(strings.TrimSpace(text+" "+code), err)
 }

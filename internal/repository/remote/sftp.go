@@ -235,18 +235,31 @@ func overSFTP[T any](ctx context.Context, t *sftpTree, f func(*sftpConn) (T, err
 	if ctx.Err() != nil || broken(err) {
 		t.drop(c)
 	}
-	var said *sftp.StatusError
-	if errors.As(err, &said) { // without the server's words
-		kind := repository.KindOf(err)
-		err = fmt.Errorf("the server said %w", said.FxCode())
-		if kind != nil {
-			err = &repository.Error{Op: "ask the SFTP server", Kind: kind, Err: err}
-		}
-	}
+	err = wordless(err)
 	if errors.Is(err, io.EOF) { // a connection that ends returns EOF: the server counts as gone
 		err = fmt.Errorf("connection lost: %w", err)
 	}
 	return value, err
+}
+
+// wordless returns an error without what the server said in words.
+func wordless(err error) error {
+	var said *sftp.StatusError
+	if !errors.As(err, &said) {
+		return err
+	}
+	out := &repository.Error{
+		Op: "ask the SFTP server", Kind: repository.KindOf(err),
+		Err: repository.Worded("the server said "+said.FxCode().Error(), err),
+	}
+	var known *repository.Error
+	switch {
+	case errors.As(err, &known):
+		out.Op, out.Kind = known.Op, known.Kind
+	case out.Kind == nil:
+		return out.Err
+	}
+	return out
 }
 
 func broken(err error) bool {
