@@ -29,7 +29,14 @@ func Feed(ctx context.Context, spec Spec) (*Input, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := start(spec, r, nil)
+	files := stdio{in: r}
+	if spec.Socket != "" {
+		if files.hold, err = another(w, os.O_WRONLY); err != nil {
+			closeAll(r, w)
+			return nil, err
+		}
+	}
+	p, err := start(ctx, spec, files)
 	if err != nil {
 		closeAll(w)
 		return nil, err
@@ -95,13 +102,15 @@ func (i *Input) Finish() error {
 	if i.err != nil {
 		return i.err
 	}
-	rest, err := unread(i.pipe)
+	// Data that is still in the pipe when all programs are gone was read by none.
+	rest, err := another(i.pipe, os.O_RDONLY)
 	if err != nil {
 		i.err = err
 		return i.err
 	}
 	defer closeAll(rest)
 	closeAll(i.pipe)
+	i.p.run.endInput()
 	<-i.p.ended
 	switch i.err = i.p.reap(); {
 	case i.err != nil && i.ctx.Err() != nil:
@@ -115,25 +124,28 @@ func (i *Input) Finish() error {
 // endedEarly describes a program that left data unread. Its exit code means nothing then.
 const endedEarly = "ended with exit code 0 before it had read everything"
 
-// unread opens another reading end of the pipe. Data that is still in it when all programs are gone was read by none.
-func unread(w *os.File) (*os.File, error) {
-	conn, err := w.SyscallConn()
+// another opens an end of a pipe once more. The new end has a state of its own: whoever gets it can't change how this
+// process reads or writes.
+func another(end *os.File, mode int) (*os.File, error) {
+	conn, err := end.SyscallConn()
 	if err != nil {
-		return nil, fmt.Errorf("look for data that a program did not read: %w", err)
+		return nil, fmt.Errorf("open the pipe of a program again: %w", err)
 	}
-	var r *os.File
+	var f *os.File
 	var opened error
 	err = conn.Control(func(fd uintptr) {
-		r, opened = os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", fd), os.O_RDONLY|syscall.O_NONBLOCK, 0)
+		f, opened = os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", fd), mode|syscall.O_NONBLOCK, 0)
 	})
 	if err = errors.Join(err, opened); err != nil {
-		return nil, fmt.Errorf("look for data that a program did not read: %w", err)
+		return nil, fmt.Errorf("open the pipe of a program again: %w", err)
 	}
-	return r, nil
+	return f, nil
 }
 
-// pending reports whether a pipe whose writers are gone still holds data.
+// pending reports whether a pipe whose writers are gone still holds data. A writer that is not gone, in another
+// container, counts as if it did.
 func pending(r *os.File) bool {
+	_ = r.SetReadDeadline(time.Now().Add(time.Second))
 	n, err := r.Read(make([]byte, 1))
 	return n > 0 || err != nil && !errors.Is(err, io.EOF)
 }

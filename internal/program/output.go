@@ -31,7 +31,7 @@ func Start(ctx context.Context, spec Spec) (*Output, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := start(spec, nil, w)
+	p, err := start(ctx, spec, stdio{out: w})
 	if err != nil {
 		closeAll(r)
 		return nil, err

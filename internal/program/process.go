@@ -2,13 +2,9 @@ package program
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -18,10 +14,21 @@ import (
 
 // Spec says what to run.
 type Spec struct {
-	// Args are the program, which is looked up in this process' PATH, and its arguments.
+	// Socket is that of the Server that runs the program, in a container of its own. Empty means that this process runs
+	// it.
+	Socket string
+	// Args are the program, which is looked up in the PATH of the process that runs it, and its arguments.
 	Args []string
-	// Env is its complete environment.
+	// Env is its complete environment. A Server adds its own PATH if there is none.
 	Env []string
+	// Files are written, readable only for the program's user, before the program starts, and removed at its end with
+	// FilesDir.
+	Files []File
+	// FilesDir is the directory of Files. It is made if it is missing. Empty means none.
+	FilesDir string
+	// Source is a directory that the program reads by itself: without anything in it the program is not started. Empty
+	// means none.
+	Source string
 	// Dir is its working directory.
 	Dir string
 	// Scrub removes secrets from a line of the program's standard error. Nil removes nothing.
@@ -29,10 +36,21 @@ type Spec struct {
 	// Grace is how long the program can go on when its work must be over: its output is closed but it has not ended,
 	// it has ended but its output is not closed, or it was told to stop. 0 means defaultGrace.
 	Grace time.Duration
+	// Patience is how long the Server has to answer: its container can be starting. 0 means defaultPatience.
+	Patience time.Duration
+}
+
+// File is a file that a program reads.
+type File struct {
+	Name    string `json:"name"`
+	Content []byte `json:"content"`
 }
 
 // defaultGrace leaves a mover, which has 45 s to end, enough time to save what was done.
 const defaultGrace = 10 * time.Second
+
+// defaultPatience covers the delay with which a kubelet restarts a container that has ended for the first time.
+const defaultPatience = time.Minute
 
 // Error is the bad end of a program. Its text contains what Scrub left of the last lines of the program's standard
 // error.
@@ -41,133 +59,123 @@ type Error struct {
 	Message string
 	// Empty says that the program ended well but wrote nothing at all.
 	Empty bool
+	// Fault says why the program was not started; empty if it was.
+	Fault Fault
 }
 
 // Error returns the message.
 func (e *Error) Error() string { return e.Message }
 
-// process is a started program.
+// process is a started program, and what it says.
 type process struct {
 	spec   Spec
-	cmd    *exec.Cmd
+	run    runner
 	stderr *tail
-	ended  chan struct{} // closed when the program has ended; its process stays a zombie until over
-	over   chan struct{} // closed when nobody needs its process group any longer
-	reaped chan struct{} // closed when it and its group are gone
+	ended  <-chan struct{} // closed when the program has ended
+	over   chan struct{}   // closed when nobody needs its process group any longer
 	once   sync.Once
-	state  error // result of Wait, valid once reaped
-	mu     sync.Mutex
-	gone   bool // its group's number can belong to another process now
+	end    ending // valid once over
 }
 
-// name returns the name of the program for messages.
-func (p *process) name() string { return filepath.Base(p.spec.Args[0]) }
+// runner runs one program: this process, or the server of another container.
+type runner interface {
+	// ended is closed when the program has ended. What it left behind can run on.
+	ended() <-chan struct{}
+	// signal sends a signal to the program and to all that it started.
+	signal(s syscall.Signal)
+	// endInput closes what holds the program's standard input open beside the writer.
+	endInput()
+	// finish kills what the program left behind, removes its files, and returns how it ended. It is called once, after
+	// the program's end.
+	finish() ending
+}
 
-// start starts the program. It takes over both files.
-func start(spec Spec, stdin, stdout *os.File) (*process, error) {
-	defer closeAll(stdin, stdout) // the program has its own copies
+// ending is how a program ended: by itself, by a signal, or nobody knows.
+type ending struct {
+	code   int
+	signal syscall.Signal
+	lost   string // why nobody knows
+}
+
+// stdio are the files of a program; nil means none. A runner takes them over.
+type stdio struct {
+	in, out, err *os.File
+	// hold is another end of in, for a runner in another process. It closes hold only when the input has ended well, or
+	// the program is gone: without it a program would see the end of its input when the writer is killed.
+	hold *os.File
+}
+
+func (f stdio) close() { closeAll(f.in, f.out, f.err, f.hold) }
+
+// name returns the name of the program for messages.
+func (p *process) name() string { return nameOf(p.spec) }
+
+func nameOf(spec Spec) string { return filepath.Base(spec.Args[0]) }
+
+// start starts the program. It takes over the files.
+func start(ctx context.Context, spec Spec, files stdio) (*process, error) {
 	if spec.Grace == 0 {
 		spec.Grace = defaultGrace
 	}
 	if len(spec.Args) == 0 || spec.Args[0] == "" {
+		files.close()
 		return nil, &Error{Message: "no program to run"}
 	}
-	p := &process{spec: spec, ended: make(chan struct{}), over: make(chan struct{}), reaped: make(chan struct{})}
-	stderr, err := p.newTail()
-	if err != nil {
+	p := &process{spec: spec, over: make(chan struct{})}
+	var err error
+	if files.err, err = p.newTail(); err != nil {
+		files.close()
 		return nil, err
 	}
-	defer closeAll(stderr)
-	p.cmd = exec.Command(spec.Args[0],
-		spec.Args[1:]...) // stop ends it, together with its group
-	// nil would mean this process' own
-	p.cmd.Env, p.cmd.Dir, p.cmd.Stderr = append([]string{}, spec.Env...), spec.Dir, stderr
-	if stdin != nil {
-		p.cmd.Stdin = stdin
+	if spec.Socket == "" {
+		p.run, err = startHere(spec, files)
+	} else {
+		p.run, err = startThere(ctx, spec, files)
 	}
-	if stdout != nil {
-		p.cmd.Stdout = stdout
-	}
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	started := make(chan error)
-	go p.run(started)
-	if err := <-started; err != nil {
-		return nil, notStarted(p.name(), err)
-	}
-	return p, nil
-}
-
-// run starts the program and waits for it on one thread: the kernel kills the program together with the thread that
-// started it.
-func (p *process) run(started chan<- error) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	defer close(p.reaped)
-	err := p.cmd.Start()
-	started <- err
 	if err != nil {
-		return
+		p.stderr.finish()
+		return nil, err
 	}
-	pid := p.cmd.Process.Pid
-	for { // without reaping it: while it is a zombie, no other group can have its number
-		if err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil); !errors.Is(err, unix.EINTR) {
-			break
-		}
-	}
-	close(p.ended)
-	<-p.over
-	p.mu.Lock()
-	p.gone = true
-	p.mu.Unlock()
-	_ = syscall.Kill(-pid, syscall.SIGKILL) // processes that it left behind
-	p.state = p.cmd.Wait()
-}
-
-// signal sends a signal to the whole group.
-func (p *process) signal(s syscall.Signal) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.gone {
-		return
-	}
-	_ = syscall.Kill(-p.cmd.Process.Pid, s) // a process that is gone needs no signal
+	p.ended = p.run.ended()
+	return p, nil
 }
 
 // stop ends the program: first with SIGTERM, after Grace with SIGKILL.
 func (p *process) stop() {
-	p.signal(syscall.SIGTERM)
+	p.run.signal(syscall.SIGTERM)
 	if !p.within(context.Background()) {
 		p.kill()
 	}
 }
 
 // kill ends the program and its group at once.
-func (p *process) kill() { p.signal(syscall.SIGKILL) }
+func (p *process) kill() { p.run.signal(syscall.SIGKILL) }
 
 // reap waits for the program's end, kills what it left behind, and returns how it ended. It returns nil for a good
 // end.
 func (p *process) reap() error {
 	<-p.ended
-	p.once.Do(func() { close(p.over) })
-	<-p.reaped
+	p.once.Do(func() {
+		close(p.over)
+		p.end = p.run.finish()
+	})
 	p.stderr.finish()
-	var exit *exec.ExitError
 	switch {
-	case p.state == nil:
-		return nil
-	case !errors.As(p.state, &exit):
-		return p.failed("could not be waited for")
+	case p.end.lost != "":
+		return p.failed(p.end.lost)
+	case p.end.signal == syscall.SIGKILL:
+		return p.failed("was killed: " + outOfMemory)
+	case p.end.signal != 0:
+		return p.failed(fmt.Sprintf("was ended by signal %d (%s)", p.end.signal, p.end.signal))
+	case p.end.code != 0:
+		return p.failed(fmt.Sprintf("ended with exit code %d", p.end.code))
 	}
-	status, ok := exit.Sys().(syscall.WaitStatus)
-	if ok && status.Signal() == syscall.SIGKILL {
-		return p.failed("was killed: it may have run out of memory (addon.jobTemplate.spec.resources.limits, or " +
-			"addon.containerRuntimeSettings.resources.limits if that is set)")
-	}
-	if ok && status.Signaled() {
-		return p.failed(fmt.Sprintf("was ended by signal %d (%s)", status.Signal(), status.Signal()))
-	}
-	return p.failed(fmt.Sprintf("ended with exit code %d", exit.ExitCode()))
+	return nil
 }
+
+// outOfMemory is the most frequent cause of a kill that nobody asked for.
+const outOfMemory = "it may have run out of memory (addon.jobTemplate.spec.resources.limits, or " +
+	"addon.containerRuntimeSettings.resources.limits if that is set)"
 
 // failed returns the error of a program that ended as what says.
 func (p *process) failed(what string) error {
@@ -189,21 +197,6 @@ func (p *process) within(ctx context.Context) bool {
 	case <-timer.C:
 	}
 	return false
-}
-
-// notStarted returns why a program did not start. The error contains no argument.
-func notStarted(name string, err error) error {
-	switch {
-	case errors.Is(err, exec.ErrNotFound), errors.Is(err, fs.ErrNotExist):
-		return &Error{Message: fmt.Sprintf("the image has no program %s", name)}
-	case errors.Is(err, fs.ErrPermission):
-		return &Error{Message: fmt.Sprintf("program %s is not executable", name)}
-	}
-	var errno syscall.Errno
-	if errors.As(err, &errno) {
-		return &Error{Message: fmt.Sprintf("program %s can't be started: %v", name, errno)}
-	}
-	return &Error{Message: fmt.Sprintf("program %s can't be started", name)}
 }
 
 // pipe creates a pipe with as much room as an unprivileged process can have.

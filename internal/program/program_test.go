@@ -105,10 +105,10 @@ func TestAnOutputEndsWellOnlyIfItsProgramDid(t *testing.T) {
 			wrote: "",
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
+		everywhere(t, name, func(t *testing.T, at place) {
 			t.Parallel()
 			g := NewWithT(t)
-			wrote, err := read(t.Context(), tc.spec)
+			wrote, err := read(t.Context(), at(tc.spec))
 			g.Expect(wrote).To(Equal(tc.wrote))
 			if tc.says == "" {
 				g.Expect(err).NotTo(HaveOccurred())
@@ -138,9 +138,16 @@ func read(ctx context.Context, spec program.Spec) (string, error) {
 
 // TestASlowReaderLosesNothing: data that a program left in the pipe at its end is read, however long that takes.
 func TestASlowReaderLosesNothing(t *testing.T) {
+	everywhere(t, "", func(t *testing.T, at place) {
+		t.Parallel()
+		slowly(t, at)
+	})
+}
+
+// slowly reads what a program has left in the pipe at its end.
+func slowly(t *testing.T, at place) {
 	g := NewWithT(t)
-	t.Parallel()
-	spec := script("head -c 500000 /dev/zero")
+	spec := at(script("head -c 500000 /dev/zero"))
 	spec.Grace = 5 * time.Second
 	out, err := program.Start(t.Context(), spec)
 	g.Expect(err).NotTo(HaveOccurred())
@@ -163,15 +170,19 @@ func TestASlowReaderLosesNothing(t *testing.T) {
 }
 
 func TestWhatWasSaidIsScrubbedAndBounded(t *testing.T) {
+	everywhere(t, "", said)
+}
+
+func said(t *testing.T, at place) {
 	g := NewWithT(t)
-	spec := script(`i=0; while [ $i -lt 2000 ]; do echo "line $i hunter2 $(printf '\033[31m')" >&2; i=$((i+1)); done
-		head -c 200000 /dev/zero | tr '\0' x >&2; echo hunter2 >&2; printf 'no end hunter2' >&2; exit 1`)
+	spec := at(script(`i=0; while [ $i -lt 2000 ]; do echo "line $i hunter2 $(printf '\033[31m')" >&2; i=$((i+1)); done
+		head -c 200000 /dev/zero | tr '\0' x >&2; echo hunter2 >&2; printf 'no end hunter2' >&2; exit 1`))
 	spec.Scrub = strings.NewReplacer("hunter2", "***").Replace
 	_, err := read(t.Context(), spec)
 	g.Expect(err).To(MatchError(HaveSuffix("line 1999 *** .[31m; (a line that is too long); no end ***")))
 	g.Expect(len(err.Error())).To(BeNumerically("<", 1000))
 	g.Expect(err.Error()).NotTo(ContainSubstring("hunter2"))
-	_, err = read(t.Context(), script(`head -c 5000 /dev/zero | tr '\0' x >&2; exit 1`))
+	_, err = read(t.Context(), at(script(`head -c 5000 /dev/zero | tr '\0' x >&2; exit 1`)))
 	g.Expect(err).To(MatchError(And(HaveSuffix("x…"), HaveLen(267))), "a long line is cut")
 }
 
@@ -203,12 +214,12 @@ func TestAProgramIsToldToStop(t *testing.T) {
 			lines: `sh -c 'trap "" TERM; echo $$; while :; do sleep 0.01; done' & wait`, killed: true,
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
+		everywhere(t, name, func(t *testing.T, at place) {
 			t.Parallel()
 			g := NewWithT(t)
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			spec := script(tc.lines)
+			spec := at(script(tc.lines))
 			if tc.killed {
 				spec = brief(spec)
 			}
@@ -244,13 +255,15 @@ func firstNumber(g *WithT, r io.Reader) int {
 }
 
 func TestAnOutputThatNobodyReadsIsClosed(t *testing.T) {
-	g := NewWithT(t)
-	out, err := program.Start(t.Context(), script("echo $$; cat /dev/zero"))
-	g.Expect(err).NotTo(HaveOccurred())
-	pid := firstNumber(g, out)
-	out.Close()
-	out.Close()
-	g.Expect(gone(pid)).To(BeTrue())
+	everywhere(t, "", func(t *testing.T, at place) {
+		g := NewWithT(t)
+		out, err := program.Start(t.Context(), at(script("echo $$; cat /dev/zero")))
+		g.Expect(err).NotTo(HaveOccurred())
+		pid := firstNumber(g, out)
+		out.Close()
+		out.Close()
+		g.Expect(gone(pid)).To(BeTrue())
+	})
 }
 
 func TestAnInputWasTakenOnlyIfItsProgramSaysSo(t *testing.T) {
@@ -290,9 +303,9 @@ func TestAnInputWasTakenOnlyIfItsProgramSaysSo(t *testing.T) {
 			if tc.large && size == "little" {
 				continue
 			}
-			t.Run(name+", "+size, func(t *testing.T) {
+			everywhere(t, name+", "+size, func(t *testing.T, at place) {
 				t.Parallel()
-				taken(t, tc.spec, data, tc.says)
+				taken(t, at(tc.spec), data, tc.says)
 			})
 		}
 	}
@@ -323,12 +336,12 @@ func taken(t *testing.T, spec program.Spec, data []byte, says string) {
 // TestAnInputThatIsGivenUpDoesNotEnd: a program that commits at the end of its input must see no end.
 func TestAnInputThatIsGivenUpDoesNotEnd(t *testing.T) {
 	for name, cancels := range map[string]bool{"by Close": false, "by its context": true} {
-		t.Run(name, func(t *testing.T) {
+		everywhere(t, name, func(t *testing.T, at place) {
 			t.Parallel()
 			g := NewWithT(t)
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			spec := script("cat >taken; echo committed >committed")
+			spec := at(script("cat >taken; echo committed >committed"))
 			spec.Dir = t.TempDir()
 			in, err := program.Feed(ctx, spec)
 			g.Expect(err).NotTo(HaveOccurred())
