@@ -253,9 +253,9 @@ type FunctionSpec struct {
 	// +kubebuilder:validation:MaxItems=16
 	VolumeDevices []corev1.VolumeDevice `json:"volumeDevices,omitempty"`
 
-	// Stream makes the mover run a program of this image, such as pg_dump, and back up its output. The mover is copied
-	// into the image by an init container, and args are the arguments of the mover. Only for the last step of a task
-	// whose target is a database.
+	// Stream makes the mover run a program of this image, such as pg_dump, and back up its output. The program runs in
+	// a container of its own, without the mover's keys, and args are the arguments of the mover. Only for the last step
+	// of a task whose target is a database.
 	// +optional
 	Stream *FunctionStream `json:"stream,omitempty"`
 

@@ -52,11 +52,11 @@ const (
 	StreamFormatSQL StreamFormat = "SQL"
 )
 
-// FunctionStream makes the mover run a program in the Function's own image. A backup stores the program's standard
-// output, a restore feeds the program's standard input. The data passes over no disk and no shell. A backup succeeds
-// only if the program wrote something and ended with exit code 0. If the Function of a restore has the argument
-// --unpack, it does not restore into a running database: the program starts in that directory of the restored volume
-// and writes the files of a server there.
+// FunctionStream makes the mover run a program of the Function's own image, in a container beside the mover that sees
+// none of the mover's keys. A backup stores the program's standard output, a restore feeds the program's standard
+// input. The data passes over no disk and no shell. A backup succeeds only if the program wrote something and ended
+// with exit code 0. If the Function of a restore has the argument --unpack, it does not restore into a running
+// database: the program starts in that directory of the restored volume and writes the files of a server there.
 type FunctionStream struct {
 	// Command is the program and its first arguments.
 	// +required

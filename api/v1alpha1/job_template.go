@@ -50,7 +50,8 @@ type JobPodSpec struct {
 	ContainerSecurityContext *corev1.SecurityContext `json:"containerSecurityContext,omitempty"`
 
 	// Resources of the mover's container. containerRuntimeSettings override them. Earlier steps get those that their
-	// Function leaves out.
+	// Function leaves out. The limits of cpu, memory and ephemeral-storage also hold, each as a whole, for the
+	// container with the programs of a database. Its requests are small ones of Cairn.
 	// +optional
 	Resources corev1.ResourceRequirements `json:"resources,omitempty"`
 

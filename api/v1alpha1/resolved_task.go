@@ -16,18 +16,17 @@ type ResolvedTask struct {
 	// Singleton is whether one Job does the whole target.
 	// +optional
 	Singleton bool `json:"singleton,omitempty"`
-	// Image of the mover.
+	// Image of the mover; with MoverImage or Database that of the programs that the mover runs.
 	Image string `json:"image"`
 	// Args of the mover.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
 	Args []string `json:"args,omitempty"`
-	// MoverImage is the image that the mover is copied from, if it runs in another image with that image's programs,
-	// and no database is reached.
+	// MoverImage is the image of the mover, if the mover runs programs of another image, and no database is reached.
 	// +optional
 	MoverImage string `json:"moverImage,omitempty"`
-	// Database that the mover dumps or fills. The mover runs in the database's image.
+	// Database that the mover dumps or fills, by programs of the database's image.
 	// +optional
 	Database *ResolvedDatabase `json:"database,omitempty"`
 	// Steps that run before the mover, in this order.
@@ -73,9 +72,9 @@ type ResolvedStep struct {
 	Container corev1.Container `json:"container"`
 }
 
-// ResolvedDatabase is what a mover needs to run in a database's image.
+// ResolvedDatabase is what a mover needs to run programs of a database's image.
 type ResolvedDatabase struct {
-	// MoverImage is the image that the mover is copied from.
+	// MoverImage is the image of the mover.
 	MoverImage string `json:"moverImage"`
 	// Server that answers: "Pod/<name>", or "<host>:<port>" where the pod is unknown. A backup of the server and a
 	// restore into it wait for each other, also if policy names the database by different objects.

@@ -23,6 +23,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/mover/install"
 	"github.com/cairn-backup/cairn/internal/mover/report"
 	"github.com/cairn-backup/cairn/internal/mover/trigger"
+	"github.com/cairn-backup/cairn/internal/program"
 	"github.com/cairn-backup/cairn/internal/repository"
 	"github.com/cairn-backup/cairn/internal/repository/kopia"
 	"github.com/cairn-backup/cairn/internal/repository/memlimit"
@@ -45,6 +46,7 @@ const usage = `mover does the work of one Cairn Job, or of a sidecar. The manage
   mover volume-mount
   mover keep
   mover install DIRECTORY
+  mover programs SOCKET
   mover sidecar --id=NAME [--root=DIRECTORY]
   mover trigger --invoker-kind=KIND --invoker=NAME --session=NAME --cronjob=NAME
   mover version
@@ -60,7 +62,6 @@ const sharedUmask = 0o007
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	syscall.Umask(sharedUmask)
-	install.TrustInstalled()
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
@@ -78,6 +79,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return task.ExitSucceeded
 	case "install":
 		return runInstall(args[1:], log, stderr)
+	case "programs":
+		return runPrograms(ctx, args[1:], log, stderr)
 	case "trigger":
 		return runTrigger(ctx, args[1:], log, stderr)
 	case string(task.KindInitStorage), string(task.KindInitRepository), string(task.KindBackup),
@@ -96,7 +99,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 }
 
-// runInstall copies this program to the directory that a stream's program shares.
+// runInstall copies this program to where the container of a database's image finds it.
 func runInstall(args []string, log *slog.Logger, stderr io.Writer) int {
 	if len(args) != 1 {
 		fmt.Fprintf(stderr, "mover: install needs one directory\n%s", usage)
@@ -107,6 +110,23 @@ func runInstall(args []string, log *slog.Logger, stderr io.Writer) int {
 		return task.ExitFailed
 	}
 	log.Info("installed", "directory", args[0])
+	return task.ExitSucceeded
+}
+
+// runPrograms runs the programs of a database's image for the mover in another container, until it is told to stop.
+func runPrograms(ctx context.Context, args []string, log *slog.Logger, stderr io.Writer) int {
+	if len(args) != 1 {
+		fmt.Fprintf(stderr, "mover: programs needs one socket\n%s", usage)
+		return task.ExitInvalidTask
+	}
+	s, err := program.Listen(args[0], log)
+	if err == nil {
+		err = s.Serve(ctx)
+	}
+	if err != nil {
+		log.Error("programs", "error", err)
+		return task.ExitFailed
+	}
 	return task.ExitSucceeded
 }
 

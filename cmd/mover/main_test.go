@@ -24,6 +24,8 @@ func TestSubcommands(t *testing.T) {
 		"an unknown one":               {args: []string{"destroy"}, code: task.ExitInvalidTask},
 		"trigger with an unknown flag": {args: []string{"trigger", "--x"}, code: task.ExitInvalidTask},
 		"install without a directory":  {args: []string{"install"}, code: task.ExitInvalidTask},
+		"programs without a socket":    {args: []string{"programs"}, code: task.ExitInvalidTask},
+		"programs where nothing is":    {args: []string{"programs", "/nowhere/at/all"}, code: task.ExitFailed},
 		"install where nothing is":     {args: []string{"install", "/nowhere/at/all"}, code: task.ExitFailed},
 		"backup with an argument":      {args: []string{"backup", "everything"}, code: task.ExitInvalidTask},
 		"an invalid pattern":           {args: []string{"backup", "--exclude=["}, code: task.ExitInvalidTask},

@@ -14,6 +14,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/run/restore"
+	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 	"github.com/cairn-backup/cairn/internal/workload"
 )
@@ -303,9 +304,12 @@ func TestTheFilesOfADatabaseAreBackedUp(t *testing.T) {
 	w.Expect(host.Volumes[0]).
 		To(And(HaveField("ClaimName", "data-db-0"), HaveField("MountPath", "/var/lib/mysql"), HaveField("Path", "")))
 	job := w.Jobs()[0].Spec.Template.Spec
-	w.Expect(job.Containers[0].VolumeMounts).
+	program := job.InitContainers[1]
+	w.Expect(program.Name).To(Equal(task.ProgramContainer))
+	w.Expect(program.VolumeMounts).
 		To(ContainElement(And(HaveField("MountPath", "/var/lib/mysql"), HaveField("ReadOnly", true))))
-	w.Expect(job.Containers[0].Image).To(Equal(sessiontest.DatabaseImage))
+	w.Expect(program.Image).To(Equal(sessiontest.DatabaseImage))
+	w.Expect(job.Containers[0].Image).To(Equal("mover:test"))
 
 	// Nobody knows which of two servers would answer.
 	slice.Endpoints = append(slice.Endpoints, *slice.Endpoints[0].DeepCopy())

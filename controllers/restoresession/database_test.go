@@ -14,6 +14,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/run/restore"
+	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
@@ -60,8 +61,10 @@ func TestADatabaseIsRestoredOnce(t *testing.T) {
 	jobs := w.Jobs()
 	w.Expect(jobs).To(HaveLen(1), "one Job restores all components of the database")
 	pod := jobs[0].Spec.Template.Spec
-	w.Expect(pod.Containers[0].Image).To(Equal(sessiontest.DatabaseImage), "the image of the database")
+	w.Expect(pod.InitContainers[1].Name).To(Equal(task.ProgramContainer))
+	w.Expect(pod.InitContainers[1].Image).To(Equal(sessiontest.DatabaseImage), "the image of the database")
 	w.Expect(pod.InitContainers[0].Image).To(Equal("mover:test"))
+	w.Expect(pod.Containers[0].Image).To(Equal("mover:test"))
 	w.Expect(pod.ImagePullSecrets).To(ConsistOf(corev1.LocalObjectReference{Name: "registry"}))
 	components := kubelet.TaskOf(&jobs[0]).Components
 	w.Expect(components).To(HaveLen(2))

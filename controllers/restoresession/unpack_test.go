@@ -4,9 +4,11 @@ import (
 	"testing"
 
 	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
@@ -43,9 +45,13 @@ func TestAProgramMakesTheFilesOfAServer(t *testing.T) {
 	w.Expect(jobs).To(HaveLen(1))
 	pod := jobs[0].Spec.Template.Spec
 	w.Expect(pod.InitContainers[0].Image).To(Equal("mover:test"))
-	w.Expect(pod.Containers[0].Image).To(Equal("mariadb:11.4"))
-	w.Expect(pod.Containers[0].VolumeMounts).
-		To(ContainElement(And(HaveField("MountPath", "/cairn/volumes/dump"), HaveField("ReadOnly", false))))
+	w.Expect(pod.Containers[0].Image).To(Equal("mover:test"))
+	w.Expect(pod.InitContainers[1].Name).To(Equal(task.ProgramContainer))
+	w.Expect(pod.InitContainers[1].Image).To(Equal("mariadb:11.4"))
+	for _, c := range []corev1.Container{pod.Containers[0], pod.InitContainers[1]} {
+		w.Expect(c.VolumeMounts).
+			To(ContainElement(And(HaveField("MountPath", "/cairn/volumes/dump"), HaveField("ReadOnly", false))))
+	}
 	component := kubelet.TaskOf(&jobs[0]).Components[0]
 	w.Expect(component.Stream.Command).To(Equal([]string{"mbstream", "--extract"}))
 	w.Expect(component.Stream.Finish.Command[0]).To(Equal("mariadb-backup"))

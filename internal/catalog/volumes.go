@@ -104,8 +104,8 @@ func volumeMistakes(field string, volumes []v1alpha1.Volume, mounts []corev1.Vol
 // reservedVolume reports whether only Cairn gives volumes of a pod this name.
 func reservedVolume(name string) bool {
 	switch name {
-	case "task", "token", "credentials", "encryption", "storage", "cairn-database", "cairn-bin",
-		variables.ScratchVolume, variables.WorkVolume:
+	case "task", "token", "credentials", "encryption", "storage", "cairn-database", "cairn-bin", "cairn-programs",
+		"cairn-program-work", variables.ScratchVolume, variables.WorkVolume:
 		return true
 	}
 	return strings.HasPrefix(name, "component-")

@@ -94,12 +94,10 @@ func (l *loadStream) written() int64 {
 	return l.in.Written()
 }
 
-// close kills the program unless it has ended, because it must not take a part of the data for all of it. It also
-// removes the program's files.
+// close kills the program unless it has ended, because it must not take a part of the data for all of it.
 func (l *loadStream) close() {
 	if l.in != nil {
 		l.in.Close()
 		l.m.logOutput(l.in.LastLines())
 	}
-	l.m.tidy()
 }

@@ -53,6 +53,8 @@ type Mover struct {
 	Privileged bool
 	// ProgramGrace is how long a stream's program can go on after it should have ended. 0 means program.defaultGrace.
 	ProgramGrace time.Duration
+	// ProgramPatience is how long the container that runs a stream's programs has to answer. 0 means one minute.
+	ProgramPatience time.Duration
 	// ProbeTimeout is how long a database can take to answer the probe of a stream. 0 means two minutes.
 	ProbeTimeout time.Duration
 	// RenewLease is how often a keeper renews its lease in the backend. 0 means every 20 seconds.

@@ -18,6 +18,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/mover"
 	"github.com/cairn-backup/cairn/internal/mover/report"
+	"github.com/cairn-backup/cairn/internal/program"
 	"github.com/cairn-backup/cairn/internal/repository/kopia"
 	"github.com/cairn-backup/cairn/internal/task"
 )
@@ -90,7 +91,27 @@ func newPod(t testing.TB) *pod {
 		Log:        slog.New(slog.NewJSONHandler(io.MultiWriter(&p.log, t.Output()), nil)),
 		Privileged: os.Geteuid() == 0,
 	}
+	p.programs()
 	return p
+}
+
+// programs runs the container of the database's image until the test ends. It shares the file system of the mover.
+func (p *pod) programs() {
+	p.t.Helper()
+	g := NewWithT(p.t)
+	socket := filepath.Join(p.root, task.ProgramSocket)
+	g.Expect(os.MkdirAll(filepath.Dir(socket), 0o755)).To(Succeed())
+	s, err := program.Listen(socket, slog.New(slog.DiscardHandler))
+	g.Expect(err).NotTo(HaveOccurred())
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ctx) }()
+	p.t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			p.t.Errorf("the container of the programs: %v", err)
+		}
+	})
 }
 
 func (p *pod) write(name, content string) {

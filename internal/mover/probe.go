@@ -38,10 +38,9 @@ func (m *Mover) ask(ctx context.Context, s *v1alpha1.ResolvedStream) (*program.O
 	out, err := program.Start(limited, spec)
 	if err != nil {
 		cancel()
-		m.tidy()
 		return nil, nil, err
 	}
-	return out, func() { out.Close(); cancel(); m.tidy() }, nil
+	return out, func() { out.Close(); cancel() }, nil
 }
 
 // noAnswer is the failure of a stream whose probe took too long.

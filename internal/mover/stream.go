@@ -2,14 +2,11 @@ package mover
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 
@@ -18,19 +15,14 @@ import (
 	"github.com/cairn-backup/cairn/internal/mover/statement"
 	"github.com/cairn-backup/cairn/internal/program"
 	"github.com/cairn-backup/cairn/internal/rdb"
-	"github.com/cairn-backup/cairn/internal/repository/memlimit"
 	"github.com/cairn-backup/cairn/internal/task"
 )
-
-// defaultPath is the PATH of programs in an image that sets none.
-const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // streams prepares the mover for programs, if the task has any. It refuses flags and rules that don't suit a stream.
 func (m *Mover) streams(t task.Task, flags Flags) *failure.Failure {
 	if !slices.ContainsFunc(t.Components, func(c task.Component) bool { return c.Stream != nil }) {
 		return nil
 	}
-	memlimit.Share()
 	if t.DatabaseSecret != "" {
 		m.databaseSecret = t.Namespace + "/" + t.DatabaseSecret
 	}
@@ -46,9 +38,6 @@ func (m *Mover) streams(t task.Task, flags Flags) *failure.Failure {
 
 // dump starts the program of a stream that is backed up. Closing the result ends the program and removes its files.
 func (m *Mover) dump(ctx context.Context, s *v1alpha1.ResolvedStream) (*dumpStream, *failure.Failure) {
-	if f := m.filesOfServer(s.DataDirectory); f != nil {
-		return nil, f
-	}
 	wanted, known := formats[s.Format]
 	if !known {
 		return nil, failure.New(v1alpha1.ReasonInvalidTask, fmt.Sprintf("this mover has no format %q", s.Format))
@@ -57,10 +46,12 @@ func (m *Mover) dump(ctx context.Context, s *v1alpha1.ResolvedStream) (*dumpStre
 	if f != nil {
 		return nil, f
 	}
+	if s.DataDirectory != "" {
+		spec.Source = m.Path(s.DataDirectory)
+	}
 	out, err := program.Start(ctx, spec)
 	if err != nil {
-		m.tidy()
-		return nil, programFailure(err, v1alpha1.ReasonDumpFailed)
+		return nil, notDumped(err, s)
 	}
 	m.Log.Info("started a program", "program", filepath.Base(spec.Args[0]))
 	d := &dumpStream{m: m, out: out, form: formatCheck{wanted: wanted}, check: checkFor(s.Filter)}
@@ -70,24 +61,21 @@ func (m *Mover) dump(ctx context.Context, s *v1alpha1.ResolvedStream) (*dumpStre
 	return d, nil
 }
 
-// filesOfServer returns a failure if a program would not find the files of its server. Its message is clearer than
-// the program's.
-func (m *Mover) filesOfServer(dir string) *failure.Failure {
-	if dir == "" {
-		return nil
+// notDumped returns why the program of a dump was not started.
+func notDumped(err error, s *v1alpha1.ResolvedStream) *failure.Failure {
+	var bad *program.Error
+	if !errors.As(err, &bad) {
+		return failure.ClassifyMove(err)
 	}
-	entries, err := os.ReadDir(m.Path(dir))
-	switch {
-	case errors.Is(err, fs.ErrNotExist), err == nil && len(entries) == 0:
-		return failure.New(v1alpha1.ReasonPathNotFound,
-			fmt.Sprintf("the server's directory %s is empty or missing: correct the parameter dataDirectory", dir))
-	case err != nil:
-		return failure.New(v1alpha1.ReasonUnreadable,
-			fmt.Sprintf("the server's directory %s can't be read: run as the server's user "+
-				"(jobTemplate.spec.securityContext)",
-				dir))
+	switch bad.Fault {
+	case program.FaultSourceMissing:
+		return failure.New(v1alpha1.ReasonPathNotFound, fmt.Sprintf("the server's directory %s is empty or missing: "+
+			"correct the parameter dataDirectory", s.DataDirectory))
+	case program.FaultSourceUnreadable:
+		return failure.New(v1alpha1.ReasonUnreadable, fmt.Sprintf("the server's directory %s can't be read: run as "+
+			"the server's user (jobTemplate.spec.securityContext)", s.DataDirectory))
 	}
-	return nil
+	return programFailure(err, v1alpha1.ReasonDumpFailed)
 }
 
 // dumpStream is a program whose output is backed up.
@@ -132,7 +120,6 @@ func (d *dumpStream) Read(b []byte) (int, error) {
 func (d *dumpStream) Close() {
 	d.out.Close()
 	d.check.stop()
-	d.m.tidy()
 	d.m.logOutput(d.out.LastLines())
 }
 
@@ -262,8 +249,11 @@ func programFailure(err error, reason string) *failure.Failure {
 	if !errors.As(err, &bad) {
 		return nil
 	}
-	if bad.Empty {
+	switch {
+	case bad.Empty:
 		reason = v1alpha1.ReasonEmpty
+	case bad.Fault == program.FaultFiles, bad.Fault == program.FaultFile:
+		reason = v1alpha1.ReasonInvalidTask
 	}
 	return failure.New(reason, failure.Advise(bad.Message))
 }
@@ -275,7 +265,7 @@ func (m *Mover) logOutput(lines []string) {
 	}
 }
 
-// prepare writes the files of a stream's program and returns how to run it.
+// prepare returns how to run a stream's program, in the container of the database's image.
 func (m *Mover) prepare(s *v1alpha1.ResolvedStream) (program.Spec, *failure.Failure) {
 	secret, f := m.database()
 	if f != nil {
@@ -283,8 +273,9 @@ func (m *Mover) prepare(s *v1alpha1.ResolvedStream) (program.Spec, *failure.Fail
 	}
 	dir := m.Path(task.StreamDir)
 	spec := program.Spec{
-		Args: append([]string{}, s.Command...), Dir: dir, Scrub: secret.scrubber(), Grace: m.ProgramGrace,
-		Env: []string{"HOME=" + dir, "TMPDIR=" + dir, "LANG=C", "PATH=" + cmp.Or(os.Getenv("PATH"), defaultPath)},
+		Socket: m.Path(task.ProgramSocket), Args: append([]string{}, s.Command...), Dir: dir, FilesDir: dir,
+		Env:   []string{"HOME=" + dir, "TMPDIR=" + dir, "LANG=C"},
+		Scrub: secret.scrubber(), Grace: m.ProgramGrace, Patience: m.ProgramPatience,
 	}
 	for _, a := range s.Args {
 		if secret.has(a.IfKey) {
@@ -303,18 +294,19 @@ func (m *Mover) prepare(s *v1alpha1.ResolvedStream) (program.Spec, *failure.Fail
 		}
 		spec.Env = append(spec.Env, e.Name+"="+value)
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return program.Spec{},
-			failure.New(v1alpha1.ReasonInvalidTask, "the directory for the program's files can't be created")
-	}
 	for _, file := range s.Files {
 		if !secret.has(file.IfKey) {
 			continue
 		}
-		if f := m.file(dir, file, secret); f != nil {
-			m.tidy()
+		content, f := secret.expand(file.Content, file.Escape)
+		if f == nil && (!filepath.IsLocal(file.Name) || filepath.Base(file.Name) != file.Name) {
+			f = failure.New(v1alpha1.ReasonInvalidTask,
+				fmt.Sprintf("file %q can't be written, and the program needs it", file.Name))
+		}
+		if f != nil {
 			return program.Spec{}, f
 		}
+		spec.Files = append(spec.Files, program.File{Name: file.Name, Content: []byte(content)})
 	}
 	return spec, nil
 }
@@ -324,30 +316,4 @@ func running(s *v1alpha1.ResolvedStream, p *v1alpha1.ResolvedProgram) *v1alpha1.
 	out := *s
 	out.Command, out.Args = p.Command, p.Args
 	return &out
-}
-
-// file writes one of a program's files, readable only for its user.
-func (m *Mover) file(dir string, file v1alpha1.StreamFile, secret database) *failure.Failure {
-	content, f := secret.expand(file.Content, file.Escape)
-	if f != nil {
-		return f
-	}
-	bad := failure.New(v1alpha1.ReasonInvalidTask,
-		fmt.Sprintf("file %q can't be written, and the program needs it", file.Name))
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return bad
-	}
-	defer func() { _ = root.Close() }()
-	if root.WriteFile(file.Name, []byte(content), 0o600) != nil {
-		return bad
-	}
-	return nil
-}
-
-// tidy removes the files of a program. A file that can't be removed disappears with the pod.
-func (m *Mover) tidy() {
-	if err := os.RemoveAll(m.Path(task.StreamDir)); err != nil {
-		m.Log.Warn("can't remove the program's files")
-	}
 }

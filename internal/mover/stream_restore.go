@@ -38,7 +38,7 @@ func (m *Mover) restoreStream(
 	if f != nil {
 		return r, f
 	}
-	evicted := m.evicted(ctx, c.Stream) // before the program starts, which shares its directory
+	evicted := m.evicted(ctx, c.Stream) // before the program starts: one program runs at a time
 	l := m.loader(ctx, c.Stream)
 	defer l.close()
 	report := restoring{m: m, t: t, c: c, began: began, last: began, written: c.Resume}

@@ -43,8 +43,15 @@ const (
 	StreamDir = WorkDir + "/stream"
 	// WorkDir is writable. It is lost with the pod.
 	WorkDir = MoverWorkDir
+	// ProgramSocket is where the mover asks for a stream's programs, which run in ProgramContainer.
+	ProgramSocket = ProgramDir + "/socket"
+	// ProgramDir is the only directory that the mover and ProgramContainer share, beside the target's data.
+	ProgramDir = "/cairn/programs"
 	// Container is the name of the mover's container.
 	Container = "mover"
+	// ProgramContainer is the name of the container with the image of a database. It runs a stream's programs for the
+	// mover, and sees none of the mover's keys.
+	ProgramContainer = "program"
 )
 
 // Task is the work order of one mover. It holds no credential.

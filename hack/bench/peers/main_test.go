@@ -18,6 +18,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/mover"
+	"github.com/cairn-backup/cairn/internal/program"
 	"github.com/cairn-backup/cairn/internal/repository/kopia"
 	"github.com/cairn-backup/cairn/internal/repository/memlimit"
 	"github.com/cairn-backup/cairn/internal/task"
@@ -142,7 +143,21 @@ func newContainer(b testing.TB, root string, s3 *s3Server) *container {
 		must(b, os.MkdirAll(filepath.Dir(filepath.Join(c.root, name)), 0o755))
 		must(b, os.WriteFile(filepath.Join(c.root, name), []byte(content), 0o600))
 	}
+	serve(b, filepath.Join(c.root, task.ProgramSocket))
 	return c
+}
+
+// serve runs the programs of dumps in this process, as the container of a database's image does beside the mover. What
+// they cost is not a part of the mover's cost.
+func serve(b testing.TB, socket string) {
+	b.Helper()
+	must(b, os.MkdirAll(filepath.Dir(socket), 0o755))
+	s, err := program.Listen(socket, slog.New(slog.DiscardHandler))
+	must(b, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ctx) }()
+	b.Cleanup(func() { cancel(); must(b, <-done) })
 }
 
 // do runs the mover in a process of its own.

@@ -1,63 +1,25 @@
-// Package install copies the static mover and the certificates it trusts into a database's image.
+// Package install copies the static mover to where the container of a database's image finds it.
 package install
 
 import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 )
 
-// Files that Install writes to a directory.
-const (
-	installedMover        = "mover"
-	installedCertificates = "ca-certificates.crt"
-)
+// installedMover is the name of the file that Install writes.
+const installedMover = "mover"
 
-// certificates lists where images keep their trusted certificates.
-var certificates = []string{
-	"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt",
-	"/etc/ssl/cert.pem",
-}
-
-// trustVariable is the environment variable that names the file of trusted certificates for package crypto/x509.
-const trustVariable = "SSL_CERT_FILE"
-
-// Install copies this program into a directory, as "mover", with the certificates that it trusts: images of databases
-// often have none. Every user can run it there. Install replaces existing files atomically.
+// Install copies this program into a directory, as "mover". Every user can run it there. Install replaces an existing
+// file atomically.
 func Install(dir string) error {
 	self, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("find this program: %w", err)
 	}
-	if err := copyFile(self, filepath.Join(dir, installedMover), 0o755); err != nil {
-		return err
-	}
-	from := certificates
-	if file := os.Getenv(trustVariable); file != "" {
-		from = []string{file}
-	}
-	for _, file := range from {
-		if err := copyFile(file, filepath.Join(dir, installedCertificates), 0o644); !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	return nil
-}
-
-// TrustInstalled makes an installed mover trust the certificates that were installed with it. Call it before the
-// first connection.
-func TrustInstalled() {
-	self, err := os.Executable()
-	if err != nil || os.Getenv(trustVariable) != "" {
-		return
-	}
-	file := filepath.Join(filepath.Dir(self), installedCertificates)
-	if _, err := os.Stat(file); err == nil {
-		os.Setenv(trustVariable, file) //nolint:errcheck // its name is valid
-	}
+	return copyFile(self, filepath.Join(dir, installedMover), 0o755)
 }
 
 func copyFile(from, to string, mode os.FileMode) error {
@@ -68,8 +30,7 @@ func copyFile(from, to string, mode os.FileMode) error {
 	defer func() { _ = in.Close() }()
 	out, err := os.CreateTemp(filepath.Dir(to), ".install-*")
 	if err != nil {
-		return fmt.Errorf("write to the directory: %v",
-			err) //nolint:errorlint // a missing directory must not look like a missing source
+		return fmt.Errorf("write to the directory: %w", err)
 	}
 	defer func() { _ = os.Remove(out.Name()) }()
 	_, err = io.Copy(out, in)

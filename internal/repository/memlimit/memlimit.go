@@ -13,7 +13,6 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
-	"sync"
 )
 
 // percent of the container's limit become the soft limit. The rest is for stacks, for the kernel's share of the group
@@ -37,18 +36,6 @@ func Set() (int64, error) {
 	soft := limit / 100 * percent
 	debug.SetMemoryLimit(soft)
 	return soft, nil
-}
-
-// share makes Share work once: the soft limit belongs to the process.
-var share sync.Once
-
-// Share halves the limit of Set, for the programs that this process runs in its control group.
-func Share() {
-	share.Do(func() {
-		if soft := debug.SetMemoryLimit(-1); soft < unlimited {
-			debug.SetMemoryLimit(soft / 2)
-		}
-	})
 }
 
 // Read returns the smallest memory limit in bytes of the process's control group and of the groups above it, 0 if

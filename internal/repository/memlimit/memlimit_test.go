@@ -89,12 +89,3 @@ func TestSetIsBelowTheContainersLimit(t *testing.T) {
 	}
 	g.Expect(debug.SetMemoryLimit(-1)).To(Equal(got))
 }
-
-func TestShare(t *testing.T) {
-	g := NewWithT(t)
-	defer debug.SetMemoryLimit(debug.SetMemoryLimit(1 << 30))
-	for range 2 {
-		memlimit.Share()
-		g.Expect(debug.SetMemoryLimit(-1)).To(BeEquivalentTo(512<<20), "half is left to others, once")
-	}
-}

@@ -5,18 +5,8 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-)
-
-// Paths and volumes of the mover in a container that runs a database's image.
-const (
-	binDir       = "/cairn/bin"
-	moverProgram = binDir + "/mover"
-
-	binVolume      = "cairn-bin"
-	databaseVolume = "cairn-database"
 )
 
 // Keys of a database's Secret as a mover sees them, whatever their names in the Secret.
@@ -27,32 +17,6 @@ const (
 
 // tlsKeys are the keys of a Secret with certificates.
 var tlsKeys = []string{"ca.crt", "tls.crt", "tls.key"}
-
-// moverImage returns the image that the mover is copied from if it runs in another image, next to that image's
-// programs; "" if the mover runs in its own image.
-func (b blueprint) moverImage() string {
-	if d := b.resolved.Database; d != nil {
-		return d.MoverImage
-	}
-	return b.resolved.MoverImage
-}
-
-// install returns the container that copies the mover to where the container of the database's image sees it. It sees
-// no credential.
-func (b blueprint) install() corev1.Container {
-	security := restricted()
-	security.ReadOnlyRootFilesystem = new(true)
-	return corev1.Container{
-		Name: "install", Image: b.moverImage(), Args: []string{"install", binDir},
-		VolumeMounts: []corev1.VolumeMount{{Name: binVolume, MountPath: binDir}},
-		Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{
-			corev1.ResourceCPU: resource.MustParse("50m"), corev1.ResourceMemory: resource.MustParse("32Mi"),
-		}},
-		TerminationMessagePath:   corev1.TerminationMessagePathDefault,
-		TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
-		SecurityContext:          security,
-	}
-}
 
 // databaseSource returns the volume with a database's Secret: username, password and certificates under the names that
 // Functions use. Of a separate Secret for the certificates it shows only these. All Secrets are optional: the mover

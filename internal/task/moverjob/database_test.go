@@ -226,8 +226,8 @@ func TestATaskForADatabaseNeedsOne(t *testing.T) {
 	}
 }
 
-// Only the mover's container sees the Secret of the database, and no container has a value of it in its arguments or
-// environment.
+// Only the mover and the programs that it runs see the Secret of the database, and no container has a value of it in
+// its arguments or environment. A step sees nothing of it, and the programs see nothing else of the mover.
 func TestTheJobsOfADatabase(t *testing.T) {
 	g := NewWithT(t)
 	in := backupInput()
@@ -253,12 +253,19 @@ func TestTheJobsOfADatabase(t *testing.T) {
 	pod := job.Spec.Template.Spec
 	for _, c := range pod.InitContainers {
 		for _, m := range c.VolumeMounts {
-			g.Expect(m.Name).NotTo(Or(Equal("cairn-database"), Equal("credentials"), Equal("encryption"),
-				Equal("token")), c.Name)
+			g.Expect(m.Name).NotTo(Or(Equal("credentials"), Equal("encryption"), Equal("token")), c.Name)
+			if c.Name != task.ProgramContainer {
+				g.Expect(m.Name).NotTo(Equal("cairn-database"), c.Name)
+			}
 		}
 	}
 	g.Expect(pod.InitContainers[0].Image).To(Equal("example.com/mover:v1"), "the mover is installed first")
-	g.Expect(pod.Containers[0].Command).To(Equal([]string{"/cairn/bin/mover"}))
+	program := pod.InitContainers[2]
+	g.Expect(program.Command).To(Equal([]string{"/cairn/bin/mover"}))
+	g.Expect(program.Args).To(Equal([]string{"programs", task.ProgramSocket}))
+	g.Expect(program.Image).To(Equal("example.com/database@sha256:abc"))
+	g.Expect(program.RestartPolicy).To(HaveValue(Equal(corev1.ContainerRestartPolicyAlways)))
+	g.Expect(pod.Containers[0].Image).To(Equal("example.com/mover:v1"))
 	text, err := yaml.Marshal(job)
 	g.Expect(err).NotTo(HaveOccurred())
 	golden(t, "backup of a database.yaml", text)

@@ -126,22 +126,38 @@ func (b blueprint) pod() (corev1.PodSpec, error) {
 	if d := b.resolved.Database; d != nil {
 		pod.ImagePullSecrets = withPullSecrets(pod.ImagePullSecrets, d.ImagePullSecrets)
 	}
-	if b.moverImage() != "" {
+	return pod, b.containers(&pod, mounts)
+}
+
+// containers adds the containers to the pod: the steps of the task, one after the other, then the mover, and beside it
+// the programs that it runs.
+func (b blueprint) containers(pod *corev1.PodSpec, mounts []corev1.VolumeMount) error {
+	if err := b.sharedIdentity(); err != nil {
+		return err
+	}
+	if b.hasProgram() {
 		pod.InitContainers = append(pod.InitContainers, b.install())
 	}
 	for _, s := range b.resolved.Steps {
 		c, err := b.step(s)
 		if err != nil {
-			return corev1.PodSpec{}, fmt.Errorf("step %s: %w", s.Container.Name, err)
+			return fmt.Errorf("step %s: %w", s.Container.Name, err)
+		}
+		pod.InitContainers = append(pod.InitContainers, c)
+	}
+	if b.hasProgram() {
+		c, err := b.program()
+		if err != nil {
+			return err
 		}
 		pod.InitContainers = append(pod.InitContainers, c)
 	}
 	mover, err := b.mover(mounts)
 	if err != nil {
-		return corev1.PodSpec{}, err
+		return err
 	}
 	pod.Containers = []corev1.Container{mover}
-	return pod, nil
+	return nil
 }
 
 // mover returns the container whose result counts. Only this container sees the credentials and the token.
@@ -151,8 +167,9 @@ func (b blueprint) mover(mounts []corev1.VolumeMount) (corev1.Container, error) 
 		c = *b.resolved.Container.DeepCopy()
 	}
 	c.Name, c.Image, c.Args = task.Container, b.resolved.Image, b.resolved.Args
-	if b.moverImage() != "" {
-		c.Command = []string{moverProgram}
+	if b.hasProgram() { // What the Function says about its own image does not hold for that of the mover.
+		c.Image, c.Command, c.WorkingDir, c.Ports, c.VolumeDevices = b.moverImage(), nil, "", nil, nil
+		c.VolumeMounts = b.besideProgram(c.VolumeMounts)
 	}
 	own := append([]corev1.EnvVar{{Name: "HOME", Value: task.WorkDir}, {Name: "TMPDIR", Value: task.WorkDir}},
 		b.components()...)
@@ -164,10 +181,7 @@ func (b blueprint) mover(mounts []corev1.VolumeMount) (corev1.Container, error) 
 		}})
 	}
 	c.Env = catalog.MergedEnv(c.Env, own)
-	if b.resolved.Job != nil {
-		c.Resources = catalog.MergedResources(b.resolved.Job.Resources, c.Resources)
-	}
-	c.Resources = withRequests(c.Resources)
+	c.Resources = withRequests(b.resources(c))
 	c.VolumeMounts = append(mounts, c.VolumeMounts...)
 	for i, v := range b.volumes {
 		if v.block {
@@ -179,14 +193,28 @@ func (b blueprint) mover(mounts []corev1.VolumeMount) (corev1.Container, error) 
 	}
 	c.TerminationMessagePath = corev1.TerminationMessagePathDefault
 	c.TerminationMessagePolicy = corev1.TerminationMessageReadFile
+	var err error
+	c.SecurityContext, err = b.containerSecurity(c.SecurityContext)
+	return c, err
+}
+
+// resources returns the resources that the policy and the Function set for the mover.
+func (b blueprint) resources(c corev1.Container) corev1.ResourceRequirements {
+	if b.resolved.Job == nil {
+		return c.Resources
+	}
+	return catalog.MergedResources(b.resolved.Job.Resources, c.Resources)
+}
+
+// containerSecurity returns the security context of the mover, and of the programs that it runs: both read or write the
+// volumes of the target.
+func (b blueprint) containerSecurity(asked *corev1.SecurityContext) (*corev1.SecurityContext, error) {
 	base := restricted()
 	base.ReadOnlyRootFilesystem = new(true)
-	if b.user(c.SecurityContext) == 0 {
+	if b.user(asked) == 0 {
 		base.Capabilities.Add = b.rootCapabilities
 	}
-	var err error
-	c.SecurityContext, err = allowed(b.privileged, base, c.SecurityContext)
-	return c, err
+	return allowed(b.privileged, base, asked)
 }
 
 // user returns the user that a container runs as.

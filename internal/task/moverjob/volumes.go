@@ -64,8 +64,11 @@ func (b blueprint) mounts() ([]corev1.Volume, []corev1.VolumeMount, error) {
 	if d := b.resolved.Database; d != nil {
 		add(databaseVolume, task.DatabaseDir, true, databaseSource(d))
 	}
-	if b.moverImage() != "" {
-		add(binVolume, binDir, true, corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}})
+	if b.hasProgram() {
+		empty := corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}
+		add(programsVolume, task.ProgramDir, true, empty)
+		volumes = append(volumes, corev1.Volume{Name: binVolume, VolumeSource: empty},
+			corev1.Volume{Name: programWorkVolume, VolumeSource: empty})
 	}
 	for i, secret := range b.passwords {
 		if secret != "" {
@@ -85,18 +88,31 @@ func (b blueprint) mounts() ([]corev1.Volume, []corev1.VolumeMount, error) {
 			return nil, nil, err
 		}
 		volumes = append(volumes, corev1.Volume{Name: volumeName(i), VolumeSource: source})
-		if !v.block {
+		// A mover that backs up what a program writes reads no files.
+		if !v.block && !(b.hasProgram() && v.readOnly) {
 			mounts = append(mounts, v.mount(i, v.readOnly))
 		}
 	}
-	if len(b.resolved.Steps) > 0 || b.overriding(variables.ScratchVolume) != nil {
+	if b.hasScratch() {
 		volumes = append(volumes, b.shared(variables.ScratchVolume))
-		mounts = append(mounts, corev1.VolumeMount{Name: variables.ScratchVolume, MountPath: variables.ScratchDir})
+		if m := scratchMount(); !b.hasProgram() || b.holdsCache(m) {
+			mounts = append(mounts, m)
+		}
 	}
 	if err := privilegedVolumes(b.resolved.Volumes, b.privileged); err != nil {
 		return nil, nil, err
 	}
 	return append(volumes, b.ownVolumes()...), mounts, nil
+}
+
+// hasScratch reports whether the pod has the volume that all steps share.
+func (b blueprint) hasScratch() bool {
+	return len(b.resolved.Steps) > 0 || b.overriding(variables.ScratchVolume) != nil
+}
+
+// scratchMount returns the mount of the volume that all steps share.
+func scratchMount() corev1.VolumeMount {
+	return corev1.VolumeMount{Name: variables.ScratchVolume, MountPath: variables.ScratchDir}
 }
 
 // ownVolumes returns the volumes that the policy or the Addon asked for, except Cairn's own.

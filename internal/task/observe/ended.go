@@ -37,6 +37,8 @@ func failed(c *batchv1.JobCondition, pod *corev1.Pod) Observation {
 		o.Reason, o.Message = v1alpha1.ReasonDeadlineExceeded, "the Job did not end within its deadline"+inStep(pod)
 	case o.Result != nil && interrupted(o.Result) && outside != "":
 		o.Reason, o.Message = outside, outsideReasons[outside]
+	case o.Result != nil && programOutOfMemory(pod, o.Result) != "":
+		o.Reason, o.Message = v1alpha1.ReasonOutOfMemory, programOutOfMemory(pod, o.Result)
 	case o.Result != nil:
 		o.Reason, o.Message = reasonOf(o.Result), o.Result.Message
 	case failedStep(pod) != nil && outside == "":

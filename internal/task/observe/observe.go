@@ -201,6 +201,9 @@ func pending(pod *corev1.Pod, now time.Time) Observation {
 		if s.State.Waiting == nil {
 			continue
 		}
+		if stuck := programStuck(pod, &s); stuck != nil {
+			return limited(*stuck, since, imagePullLimit, now)
+		}
 		switch s.State.Waiting.Reason {
 		case "ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable",
 			"ImageInspectError":

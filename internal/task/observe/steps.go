@@ -9,16 +9,17 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// steps returns the containers that run before the mover. A native sidecar, which a webhook of the cluster can have
-// added, runs beside it.
+// steps returns the containers that run before the mover. That with the programs of a database, and a native sidecar
+// that a webhook of the cluster can have added, run beside it. A cache can lack the spec of a pod.
 func steps(pod *corev1.Pod) []corev1.ContainerStatus {
 	if pod == nil {
 		return nil
 	}
 	return slices.DeleteFunc(slices.Clone(pod.Status.InitContainerStatuses), func(s corev1.ContainerStatus) bool {
-		return slices.ContainsFunc(pod.Spec.InitContainers, func(c corev1.Container) bool {
+		return s.Name == task.ProgramContainer || slices.ContainsFunc(pod.Spec.InitContainers, func(c corev1.Container) bool {
 			return c.Name == s.Name && ptr.Deref(c.RestartPolicy, "") == corev1.ContainerRestartPolicyAlways
 		})
 	})
