@@ -183,6 +183,12 @@ func (r *resolution) mover(
 	if mistakes := unmetRequirements("addon.tasks[0]", r.task, values); len(mistakes) > 0 {
 		return asRefusal(mistakes)
 	}
+	if name := chosenImage(function); name != "" {
+		return refuse(v1alpha1.ReasonInvalidTask, "task %q of Addon %q: Function %q moves the data, and ${%s} of a "+
+			"policy or a target decides about its image %q, which would get the keys of the storage: use "+
+			"${moverImage}, or run the program of that image as stream of the Function",
+			r.task.Name, r.addon.Name, function.Name, name, function.Spec.Image)
+	}
 	r.out.Function, r.out.Image, r.out.Args = function.Name, c.Image, c.Args
 	if function.Spec.Stream != nil && r.restore && Unpacks(function) {
 		r.out.MoverImage = r.builtin.MoverImage
@@ -200,6 +206,22 @@ func (r *resolution) mover(
 		r.params[p.Name], _ = values.Value(p.Name)
 	}
 	return nil
+}
+
+// chosenImage names the variable by which somebody else than the administrator, who writes Functions, chooses the image
+// of a Function that gets the keys of the storage; "" if there is none. A program of a stream does not get them.
+func chosenImage(f *v1alpha1.Function) string {
+	if f.Spec.Stream != nil {
+		return ""
+	}
+	found := ""
+	_, _ = variables.Expander{Value: func(name string) (string, error) {
+		if !variables.IsFixed(name) && (name != "DB_VERSION" || len(f.Spec.AvailableVersions) == 0) {
+			found = name
+		}
+		return "", nil
+	}}.Expand(f.Spec.Image) // whoever fills in the variables reports what is wrong with them
+	return found
 }
 
 // settings merges the container settings of the policy with those of the Function. The policy wins for the mover, the
