@@ -1,6 +1,8 @@
 package mover_test
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -39,4 +41,21 @@ func TestARestoreRunsNoNamesAndCommentsOfMariaDB(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A dump that somebody else wrote can ask the client for files of its container. The client sends none.
+func TestARestoreSendsNoFilesToMariaDB(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	s, p := startMariaDB(t), withSecret(t)
+	file := filepath.Join(t.TempDir(), "file")
+	g.Expect(os.WriteFile(file, []byte("a secret of the client\n"), 0o644)).To(Succeed())
+	id := p.backUp("snap-1", dumpOf("cat <<'END'\nCREATE DATABASE zoo; CREATE TABLE zoo.t (a text);\n"+
+		"LOAD DATA LOCAL INFILE '"+file+"' INTO TABLE zoo.t;\nEND"))
+	in := restoreTask(id)
+	in.Components = catalogTask{addon: "mariadb-addon", server: s}.components(p, true, "dump")
+	in.Components[0].ID = id
+	_, result := p.run(t.Context(), in)
+	g.Expect(s.mariadb("SELECT * FROM zoo.t")).To(BeEmpty(), "%s: %s", result.Reason, result.Message)
+	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonLoadFailed), result.Message)
 }
