@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -165,7 +166,11 @@ func repositoryTask() task.Task {
 	return t
 }
 
+// notInNames is what the name of an object can't have. The Snapshots of tests are called by what they show.
+var notInNames = regexp.MustCompile(`[^a-z0-9]+`)
+
 func backupTask(snapshot string, components ...task.Component) task.Task {
+	snapshot = strings.Trim(notInNames.ReplaceAllString(strings.ToLower(snapshot), "-"), "-")
 	t := repositoryTask()
 	t.Kind = task.KindBackup
 	t.Repository.MustExist = true
