@@ -12,6 +12,9 @@
 //
 //   - A reconcile with nothing new costs one Git request and no write (TestNothingNewIsOneRequest).
 //   - A bad revision changes nothing in the cluster (TestABadRevisionKeepsTheLastGoodOne).
+//   - With spec.verify, nothing is built or applied that no trusted key has signed
+//     (TestAStolenForgeAccountAppliesNothing, TestATagIsVerified), nor what a key has signed that is trusted no more
+//     (TestTheTrustedKeysChange).
 //   - An object is in the inventory before it is applied, so that a killed manager forgets no object
 //     (TestTheInventoryIsWrittenFirst).
 //   - A pass writes, and tries in a dry run, only objects that changed on either side (TestAChangeIsApplied,
