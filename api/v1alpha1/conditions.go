@@ -64,6 +64,10 @@ const (
 	ConditionVolumeSnapshotsAtRisk = "VolumeSnapshotsAtRisk"
 	// ConditionSourceVerified is whether a trusted key has signed the newest revision of a PolicySync with spec.verify.
 	ConditionSourceVerified = "SourceVerified"
+	// ConditionConsentMissing is True on a Ledger that selects namespaces that do not consent to be recorded.
+	ConditionConsentMissing = "ConsentMissing"
+	// ConditionBranchWatched is True on a Ledger while others name its branch as policy, but do not stop it.
+	ConditionBranchWatched = "BranchWatched"
 	// ConditionDeletionBlocked is True while the deletion guard holds a removal back.
 	ConditionDeletionBlocked = "DeletionBlocked"
 	// ConditionPreBackupHooksExecutionSucceeded is the result of the preBackup hooks.
@@ -115,6 +119,7 @@ const (
 	ReasonSecretInUse          = "SecretInUse"
 	ReasonForbidden            = "Forbidden"
 	ReasonServiceAccountAbsent = "ServiceAccountNotFound"
+	ReasonRecordsBranch        = "RecordsBranch"
 
 	// Ledger.
 	ReasonWatchedBranch    = "WatchedBranch"
@@ -127,6 +132,9 @@ const (
 	ReasonRecordsMissing   = "RecordsMissing"
 	ReasonRecordDropped    = "RecordDropped"
 	ReasonRecordDiffers    = "RecordDiffers"
+	ReasonTooManyLedgers   = "TooManyLedgers"
+	ReasonConsentMissing   = "ConsentMissing"
+	ReasonBranchWatched    = "BranchWatched"
 
 	// BackupStorage and Repository.
 	ReasonBackendInitializationSucceeded    = "BackendInitializationSucceeded"

@@ -62,7 +62,20 @@ const (
 	LabelSyncName = "policysync." + Group + "/name"
 	// LabelSyncNamespace is the namespace of that PolicySync.
 	LabelSyncNamespace = "policysync." + Group + "/namespace"
+
+	// recordedBy is the prefix of the labels that RecordedByLabel returns.
+	recordedBy = "recorded-by." + Group + "/"
 )
+
+// RecordedByLabel returns the key of the label on a Namespace, with the value "true", that consents to be recorded by
+// the Ledgers of another namespace: "recorded-by.backup.cairn.dev/<namespace of the Ledgers>".
+func RecordedByLabel(ledgers string) string { return recordedBy + ledgers }
+
+// ConsentsToRecords reports whether a Namespace with these labels consents to be recorded by the Ledgers of a
+// namespace.
+func ConsentsToRecords(labels map[string]string, ledgers string) bool {
+	return labels[RecordedByLabel(ledgers)] == "true"
+}
 
 // Annotations.
 const (

@@ -17,7 +17,7 @@ type LedgerSpec struct {
 	URL string `json:"url"`
 
 	// Branch that the records are committed to. It must not be a branch that a PolicySync or a Flux GitRepository
-	// follows.
+	// follows. Once the Ledger has pushed to the branch, Cairn refuses a PolicySync that comes later.
 	// +optional
 	// +kubebuilder:default="backup-records"
 	// +kubebuilder:validation:MinLength=1
@@ -63,10 +63,19 @@ type LedgerSpec struct {
 
 	// Selector limits the records to sessions with these labels. The default is all sessions.
 	// +optional
+	// +kubebuilder:validation:XValidation:rule="!has(self.matchExpressions) || self.matchExpressions.all(e, e.operator in ['In', 'NotIn', 'Exists', 'DoesNotExist'])",message="the operator must be In, NotIn, Exists or DoesNotExist"
+	// +kubebuilder:validation:XValidation:rule="!has(self.matchExpressions) || self.matchExpressions.all(e, e.operator in ['In', 'NotIn'] ? has(e.values) && e.values.size() > 0 : !has(e.values) || e.values.size() == 0)",message="In and NotIn need values, Exists and DoesNotExist take none"
+	// +kubebuilder:validation:XValidation:rule="(!has(self.matchExpressions) || self.matchExpressions.all(e, e.key.size() > 0 && e.key.size() <= 317)) && (!has(self.matchLabels) || self.matchLabels.all(k, k.size() > 0 && k.size() <= 317))",message="a key has 1 to 317 characters"
 	Selector *metav1.LabelSelector `json:"selector,omitempty"`
 
-	// NamespaceSelector limits the records to sessions in namespaces with these labels. The default is all namespaces.
+	// NamespaceSelector selects the namespaces that the Ledger records: its own, and those with the label
+	// recorded-by.backup.cairn.dev/<namespace of the Ledger>: "true". In a namespace of the cluster's administrators
+	// (--admin-namespaces), others need no label. The default is the namespace of the Ledger, and in a namespace of
+	// the administrators all namespaces.
 	// +optional
+	// +kubebuilder:validation:XValidation:rule="!has(self.matchExpressions) || self.matchExpressions.all(e, e.operator in ['In', 'NotIn', 'Exists', 'DoesNotExist'])",message="the operator must be In, NotIn, Exists or DoesNotExist"
+	// +kubebuilder:validation:XValidation:rule="!has(self.matchExpressions) || self.matchExpressions.all(e, e.operator in ['In', 'NotIn'] ? has(e.values) && e.values.size() > 0 : !has(e.values) || e.values.size() == 0)",message="In and NotIn need values, Exists and DoesNotExist take none"
+	// +kubebuilder:validation:XValidation:rule="(!has(self.matchExpressions) || self.matchExpressions.all(e, e.key.size() > 0 && e.key.size() <= 317)) && (!has(self.matchLabels) || self.matchLabels.all(k, k.size() > 0 && k.size() <= 317))",message="a key has 1 to 317 characters"
 	NamespaceSelector *metav1.LabelSelector `json:"namespaceSelector,omitempty"`
 
 	// Suspend stops pushing. Meanwhile results are collected in the cluster. The default is false.
@@ -100,7 +109,8 @@ type LedgerStatus struct {
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
 	// Conditions: Ready; Reconciling and Stalled while they matter; Backlogged while the outbox is full;
-	// RecordsMissing while the branch lacks records that could not be written again.
+	// RecordsMissing while the branch lacks records that could not be written again; ConsentMissing while the selector
+	// selects namespaces that do not consent; BranchWatched while others name the branch and do not stop the Ledger.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -116,6 +126,12 @@ type LedgerStatus struct {
 	// the commit any more. It writes the records of what still exists there again, if they are missing.
 	// +optional
 	LastPushedTo string `json:"lastPushedTo,omitempty"`
+
+	// PushingTo is the branch that a first push is about to go to, in the form of lastPushedTo. Meanwhile no PolicySync
+	// begins to follow that branch.
+	// +optional
+	// +kubebuilder:validation:MaxLength=4096
+	PushingTo string `json:"pushingTo,omitempty"`
 
 	// LastFolder is the folder there whose STATUS.md is kept. When path or clusterName changes, Cairn writes into the
 	// old page that nobody keeps it any more.

@@ -165,6 +165,12 @@ type PolicySyncStatus struct {
 	// +optional
 	LastAttemptedRevision string `json:"lastAttemptedRevision,omitempty"`
 
+	// LastFetchedFrom is the branch that Cairn last read for this PolicySync: <host>/<path>@<branch>. It proves access
+	// to the branch where a Ledger names the same one. It is empty if the PolicySync follows a tag or a commit.
+	// +optional
+	// +kubebuilder:validation:MaxLength=4096
+	LastFetchedFrom string `json:"lastFetchedFrom,omitempty"`
+
 	// LastAppliedRevision is the revision that is in force.
 	// +optional
 	LastAppliedRevision string `json:"lastAppliedRevision,omitempty"`

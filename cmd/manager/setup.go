@@ -280,13 +280,13 @@ func (s *shared) ledger(outbox *ledger.Outbox) reconciler {
 		Metrics: s.metrics, LedgerMetrics: ledger.NewMetrics(ctrlmetrics.Registry), Outbox: outbox,
 		Egress:     s.egress,
 		ClusterUID: s.clusterUID, FieldManager: name, DataDir: filepath.Join(s.options.dataDir, "ledgers"),
-		Jitter: jitter.JitteredIntervalDuration,
+		Jitter: jitter.JitteredIntervalDuration, Administrators: s.administrators(),
 	}
 }
 
 func (s *shared) collector(outbox *ledger.Outbox) reconciler {
 	return &ledger.Collector{
 		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), EventRecorder: s.recorder, Clock: clock.RealClock{},
-		Outbox: outbox, FieldManager: name,
+		Outbox: outbox, FieldManager: name, Administrators: s.administrators(),
 	}
 }

@@ -36,7 +36,7 @@ type earlier struct {
 // movesBranch reports whether no push to the branch of a Ledger has succeeded since it had another one. A Ledger that
 // was made anew under the name of another can have another branch, too.
 func movesBranch(l *v1alpha1.Ledger) bool {
-	return l.Status.LastPushedTo != pushedTo(l) && l.DeletionTimestamp.IsZero()
+	return l.Status.LastPushedTo != ledger.PushedTo(l) && l.DeletionTimestamp.IsZero()
 }
 
 // looks reports whether a push looks for records that the branch lacks: the first one there does, and others do while
@@ -50,11 +50,11 @@ func (r *Reconciler) looks(l *v1alpha1.Ledger, s *memory, all bool) bool {
 
 // listEarlier lists what the Ledger has recorded.
 func (r *Reconciler) listEarlier(ctx context.Context, l *v1alpha1.Ledger) ([]earlier, error) {
-	m, err := newMatcher(l)
+	m, err := newMatcher(l, r.Administrators)
 	if err != nil {
 		return nil, err
 	}
-	in := namespaces{read.NewNamespaceLabels(r.Client)}
+	in := namespaces{read.NewNamespaceLabels(r.APIReader)} // a change of their objects follows
 	all, err := runs(ctx, r.Client, client.UnsafeDisableDeepCopy)
 	if err != nil {
 		return nil, fmt.Errorf("find what was recorded before: %w", err)
@@ -65,7 +65,7 @@ func (r *Reconciler) listEarlier(ctx context.Context, l *v1alpha1.Ledger) ([]ear
 		if !hasRecord(m.name(), e.object, e.records) || !m.sessions.Matches(labelsOf(e.object)) {
 			continue
 		}
-		ok, err := in.matches(ctx, m.namespaces, e.object.GetNamespace())
+		ok, err := in.recordedBy(ctx, m.scope, e.object.GetNamespace())
 		if ok {
 			out = append(out, earlier{e.kind, e.object, firstFile(e.object)})
 		}

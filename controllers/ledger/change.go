@@ -264,7 +264,7 @@ func (r *Reconciler) change(
 		}
 	}
 	if at := l.DeletionTimestamp; !at.IsZero() {
-		kept, err := r.keptByOther(ctx, l, place(l))
+		kept, err := r.keptByOther(ctx, l, ledger.Place(l))
 		if err != nil {
 			return nil, err
 		}
@@ -276,7 +276,7 @@ func (r *Reconciler) change(
 	if old == "" || old == ledger.Folder(l.Spec.Path, l.Spec.ClusterName) || elsewhere(l) {
 		return c, nil
 	}
-	kept, err := r.keptByOther(ctx, l, pushedTo(l)+"/"+old)
+	kept, err := r.keptByOther(ctx, l, ledger.PushedTo(l)+"/"+old)
 	if err == nil && !kept {
 		c.left = old
 	}

@@ -20,6 +20,8 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/kube/status"
+	"github.com/cairn-backup/cairn/internal/ledger"
+	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/run"
 )
 
@@ -41,6 +43,8 @@ type Collector struct {
 	EventRecorder record.EventRecorder
 	Clock         clock.PassiveClock
 	Outbox        *Outbox
+	// Administrators are the namespaces whose Ledgers record others without their consent.
+	Administrators policy.Administrators
 	// FieldManager owns all writes.
 	FieldManager string
 
@@ -182,19 +186,22 @@ func (c *Collector) match(ctx context.Context, reader client.Reader, pending []*
 		}
 	}
 	namespaces := namespaces{read.NewNamespaceLabels(reader)}
+	surplus := ledger.Surplus(list.Items, c.Administrators.Has)
 	for i := range list.Items {
 		l := &list.Items[i]
-		if v1alpha1.HasRecordAnnotation(l.Annotations) {
+		if v1alpha1.HasRecordAnnotation(l.Annotations) || surplus[l.UID] {
 			continue
 		}
 		// The Reconciler reports an unreadable selector on the Ledger. Until it is corrected, the Ledger can match each
-		// object that its other selector matches.
-		m, unreadable := newMatcher(l)
+		// object that its other selector matches. Those of its own namespace wait for that, so that they do not lose
+		// their record over a slip. Those of others do not: nobody is to hold them up with a mistake elsewhere.
+		m, unreadable := newMatcher(l, c.Administrators)
 		for _, e := range pending {
-			if !m.sessions.Matches(labelsOf(e.object)) || e.committedBy(m.name()) {
+			if !m.sessions.Matches(labelsOf(e.object)) || e.committedBy(m.name()) ||
+				unreadable != nil && e.object.GetNamespace() != l.Namespace {
 				continue
 			}
-			ok, err := namespaces.matches(ctx, m.namespaces, e.object.GetNamespace())
+			ok, err := namespaces.recordedBy(ctx, m.scope, e.object.GetNamespace())
 			if err != nil {
 				return err
 			}

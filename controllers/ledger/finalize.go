@@ -17,6 +17,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/kube/status"
+	"github.com/cairn-backup/cairn/internal/ledger"
 	"github.com/cairn-backup/cairn/internal/retention"
 	"github.com/cairn-backup/cairn/internal/task/observe"
 	"github.com/cairn-backup/cairn/internal/text"
@@ -81,7 +82,7 @@ func (r *Reconciler) leave(
 	ctx context.Context, patcher *status.Patcher, l *v1alpha1.Ledger,
 ) (ctrl.Result, error) {
 	s, now := r.memories.of(l), r.Clock.Now()
-	kept, err := r.keptByOther(ctx, l, place(l))
+	kept, err := r.keptByOther(ctx, l, ledger.Place(l))
 	if err != nil {
 		return ctrl.Result{}, err
 	}

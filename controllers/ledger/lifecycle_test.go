@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -27,7 +28,6 @@ import (
 func TestWatchedBranchIsRefused(t *testing.T) {
 	t.Parallel()
 	g, w := NewWithT(t), newWorld(t)
-	l := w.ledger("ledger", func(l *v1alpha1.Ledger) { l.Spec.Branch = "main" })
 	sync := &v1alpha1.PolicySync{
 		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "policy"},
 		// the same repository, spelled differently
@@ -38,6 +38,8 @@ func TestWatchedBranchIsRefused(t *testing.T) {
 	}
 	sync.Spec.URL = "http" + sync.Spec.URL
 	w.create(sync)
+	testbed.ASecondLater(t, sync) // neither has proved access: the older one has the branch
+	l := w.ledger("ledger", func(l *v1alpha1.Ledger) { l.Spec.Branch = "main" })
 	w.session("a")
 	w.pass(11 * time.Second)
 	_, err := w.collect()
@@ -82,8 +84,10 @@ func TestBranchThatFluxWatchesIsRefused(t *testing.T) {
 		"apiVersion": gitRepository.Group + "/v1", "kind": gitRepository.Kind,
 		"metadata": map[string]any{"namespace": w.namespace, "name": "flux"},
 		"spec":     map[string]any{"url": w.url(), "ref": map[string]any{"name": "refs/heads/" + branch}},
+		"status":   map[string]any{"artifact": map[string]any{"revision": "refs/heads/" + branch + "@sha1:0123"}},
 	}}
 	g.Expect(bed.Client.Create(t.Context(), repository)).To(Succeed())
+	testbed.ASecondLater(t, repository)
 	l := w.ledger("ledger")
 	_, err = w.push(l)
 	g.Expect(err).NotTo(HaveOccurred())
@@ -91,8 +95,32 @@ func TestBranchThatFluxWatchesIsRefused(t *testing.T) {
 	g.Expect(ready(l).Message).To(ContainSubstring("GitRepository/" + w.namespace + "/flux"))
 	g.Expect(w.tip()).To(BeEmpty())
 
+	// Anybody can name a branch: Flux has not read it yet.
+	unstructured.RemoveNestedField(repository.Object, "status")
+	g.Expect(bed.Client.Update(t.Context(), repository)).To(Succeed())
+	_, err = w.push(l)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(get(w, l)).To(beReady(metav1.ConditionTrue, v1alpha1.ReasonPushed))
+	g.Expect(conditions.GetMessage(l, v1alpha1.ConditionBranchWatched)).To(And(
+		HavePrefix("GitRepository/"+w.namespace+"/flux names the branch "+branch), ContainSubstring("Flux can take")))
+	g.Expect(w.seen()).To(ContainSubstring("Warning BranchWatched GitRepository/"))
+	tip := w.tip()
+	g.Expect(unstructured.SetNestedField(repository.Object, branch+"@sha1:0123", "status", "artifact", "revision")).
+		To(Succeed())
+	g.Expect(bed.Client.Update(t.Context(), repository)).To(Succeed())
+	w.pass(11 * time.Minute)
+	w.session("a")
+	g.Expect(w.collect()).Error().NotTo(HaveOccurred())
+	w.pass(11 * time.Second)
+	g.Expect(w.collect()).Error().NotTo(HaveOccurred())
+	_, err = w.push(l)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(get(w, l)).To(beReady(metav1.ConditionFalse, v1alpha1.ReasonWatchedBranch), "Flux is older and reads it")
+	g.Expect(w.tip()).To(Equal(tip))
+
 	g.Expect(envtest.UninstallCRDs(bed.Config, envtest.CRDInstallOptions{CRDs: crds})).To(Succeed())
 	g.Eventually(func(g Gomega) {
+		w.pass(time.Minute)
 		_, err = w.push(l)
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(get(w, l)).To(beReady(metav1.ConditionTrue, v1alpha1.ReasonPushed))

@@ -1,11 +1,14 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
 	"time"
 
+	"github.com/fluxcd/pkg/runtime/conditions"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -13,35 +16,27 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/ledger"
+	"github.com/cairn-backup/cairn/internal/policy"
 )
 
 // matcher matches the objects that a Ledger records.
 type matcher struct {
-	ledger     *v1alpha1.Ledger
-	sessions   labels.Selector
-	namespaces labels.Selector
+	ledger   *v1alpha1.Ledger
+	sessions labels.Selector
+	scope    ledger.Scope
 }
 
-// newMatcher returns with an error a matcher of everything that the Ledger can select once its selectors are corrected.
-func newMatcher(l *v1alpha1.Ledger) (matcher, error) {
-	sessions, err := selector("spec.selector", l.Spec.Selector)
-	namespaces, other := selector("spec.namespaceSelector", l.Spec.NamespaceSelector)
-	if err == nil {
-		err = other
+// newMatcher returns with an error a matcher of everything that the Ledger can record once its selectors are corrected.
+func newMatcher(l *v1alpha1.Ledger, administrators policy.Administrators) (matcher, error) {
+	m := matcher{ledger: l, sessions: labels.Everything()}
+	var wrong, other error
+	if s := l.Spec.Selector; s != nil { // the library takes nil for nothing
+		if m.sessions, wrong = metav1.LabelSelectorAsSelector(s); wrong != nil {
+			m.sessions, wrong = labels.Everything(), fmt.Errorf("parse spec.selector: %w", wrong)
+		}
 	}
-	return matcher{l, sessions, namespaces}, err
-}
-
-// selector differs from the library in the meaning of nil: it selects everything. So does one that can't be read.
-func selector(field string, s *metav1.LabelSelector) (labels.Selector, error) {
-	if s == nil {
-		return labels.Everything(), nil
-	}
-	out, err := metav1.LabelSelectorAsSelector(s)
-	if err != nil {
-		return labels.Everything(), fmt.Errorf("parse %s: %w", field, err)
-	}
-	return out, nil
+	m.scope, other = ledger.ScopeOf(l, administrators.Has(l.Namespace))
+	return m, cmp.Or(wrong, other)
 }
 
 // name returns the name of the Ledger in status.records.
@@ -49,25 +44,18 @@ func (m matcher) name() string { return ledgerName(m.ledger) }
 
 func ledgerName(l *v1alpha1.Ledger) string { return l.Namespace + "/" + l.Name }
 
-// place identifies the folder of the Ledger in its branch, however its URL is spelled. It is "" if the URL is wrong.
-func place(l *v1alpha1.Ledger) string {
-	where := pushedTo(l)
-	if where == "" {
-		return ""
-	}
-	return where + "/" + ledger.Folder(l.Spec.Path, l.Spec.ClusterName)
-}
-
 // sharing lists the other Ledgers of the same place, also those that are suspended or being deleted: all of them write
 // one page.
 func (r *Reconciler) sharing(ctx context.Context, l *v1alpha1.Ledger) (others []*v1alpha1.Ledger, err error) {
-	return r.others(ctx, l, place(l))
+	return r.others(ctx, l, ledger.Place(l))
 }
 
-// keptByOther reports whether another Ledger than this one keeps the page of a place.
+// keptByOther reports whether another Ledger than this one keeps the page of a place: it has pushed there.
 func (r *Reconciler) keptByOther(ctx context.Context, l *v1alpha1.Ledger, here string) (bool, error) {
 	others, err := r.others(ctx, l, here)
-	return slices.ContainsFunc(others, func(o *v1alpha1.Ledger) bool { return o.DeletionTimestamp.IsZero() }), err
+	return slices.ContainsFunc(others, func(o *v1alpha1.Ledger) bool {
+		return o.DeletionTimestamp.IsZero() && ledger.ClaimOf(o).Proved
+	}), err
 }
 
 // others lists the Ledgers of a place other than l.
@@ -78,9 +66,10 @@ func (r *Reconciler) others(
 	if err := r.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("list Ledgers: %w", err)
 	}
+	surplus := ledger.Surplus(list.Items, r.Administrators.Has)
 	for i := range list.Items {
 		other := &list.Items[i]
-		if here != "" && place(other) == here && ledgerName(other) != ledgerName(l) &&
+		if here != "" && ledger.Place(other) == here && ledgerName(other) != ledgerName(l) && !surplus[other.UID] &&
 			!v1alpha1.HasRecordAnnotation(other.Annotations) {
 			others = append(others, other)
 		}
@@ -91,9 +80,10 @@ func (r *Reconciler) others(
 // matchers match what any of several Ledgers records.
 type matchers []matcher
 
-// matchers returns those of all Ledgers that write the page of this one.
+// matchers returns those of all Ledgers that write the page of this one. Others must have pushed there: anybody can
+// name a place.
 func (r *Reconciler) matchers(ctx context.Context, l *v1alpha1.Ledger) (matchers, error) {
-	own, err := newMatcher(l)
+	own, err := newMatcher(l, r.Administrators)
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +93,10 @@ func (r *Reconciler) matchers(ctx context.Context, l *v1alpha1.Ledger) (matchers
 	}
 	out := matchers{own}
 	for _, other := range others {
-		if m, err := newMatcher(other); err == nil { // otherwise its own reconcile says so
+		if !ledger.ClaimOf(other).Proved || !ledger.Shares(l, other) {
+			continue
+		}
+		if m, err := newMatcher(other, r.Administrators); err == nil { // otherwise its own reconcile says so
 			out = append(out, m)
 		}
 	}
@@ -118,7 +111,7 @@ func (m matchers) longest() (longest time.Duration) {
 	return longest
 }
 
-// any reports whether one of the Ledgers selects a namespace, and sessions as the caller wants.
+// any reports whether one of the Ledgers records a namespace, and sessions as the caller wants.
 func (m matchers) any(
 	ctx context.Context, n namespaces, namespace string, sessions func(labels.Selector) bool,
 ) (bool, error) {
@@ -126,7 +119,7 @@ func (m matchers) any(
 		if !sessions(one.sessions) {
 			continue
 		}
-		if ok, err := n.matches(ctx, one.namespaces, namespace); err != nil || ok {
+		if ok, err := n.recordedBy(ctx, one.scope, namespace); err != nil || ok {
 			return ok, err
 		}
 	}
@@ -136,11 +129,44 @@ func (m matchers) any(
 // namespaces are the Namespaces whose objects a Ledger can record.
 type namespaces struct{ read.NamespaceLabels }
 
-// matches reports whether the selector matches the labels of a Namespace. A deleted Namespace has no labels.
-func (n namespaces) matches(ctx context.Context, s labels.Selector, name string) (bool, error) {
-	if s.Empty() {
+// recordedBy reports whether a Namespace is in the scope of a Ledger. A deleted Namespace has no labels.
+func (n namespaces) recordedBy(ctx context.Context, s ledger.Scope, name string) (bool, error) {
+	if records, known := s.Known(name); known {
+		return records, nil
+	}
+	set, err := n.Of(ctx, name)
+	return err == nil && s.Records(name, set), err
+}
+
+// permits reports whether a Ledger may record a Namespace, whatever it selects.
+func (n namespaces) permits(ctx context.Context, s ledger.Scope, name string) (bool, error) {
+	if s.Permits(name, nil) {
 		return true, nil
 	}
 	set, err := n.Of(ctx, name)
-	return err == nil && s.Matches(labels.Set(set)), err
+	return err == nil && s.Permits(name, set), err
+}
+
+// sayConsent says whether the Ledger selects namespaces that do not consent. It names none of them, and does not count
+// them: whoever writes a Ledger need not be allowed to see other namespaces.
+func (r *Reconciler) sayConsent(ctx context.Context, l *v1alpha1.Ledger) error {
+	m, err := newMatcher(l, r.Administrators)
+	if err != nil || !m.scope.MayLackConsent() {
+		conditions.Delete(l, v1alpha1.ConditionConsentMissing)
+		return nil //nolint:nilerr // check says what is wrong with the selector
+	}
+	var all corev1.NamespaceList
+	if err := r.List(ctx, &all, client.UnsafeDisableDeepCopy); err != nil {
+		return fmt.Errorf("list Namespaces: %w", err)
+	}
+	if !slices.ContainsFunc(all.Items, func(n corev1.Namespace) bool {
+		return m.scope.Selects(n.Name, n.Labels) && !m.scope.Permits(n.Name, n.Labels)
+	}) {
+		conditions.Delete(l, v1alpha1.ConditionConsentMissing)
+		return nil
+	}
+	conditions.MarkTrue(l, v1alpha1.ConditionConsentMissing, v1alpha1.ReasonConsentMissing,
+		"spec.namespaceSelector selects namespaces that do not consent, and the Ledger does not record them: to "+
+			"consent, label a Namespace %s=true", v1alpha1.RecordedByLabel(l.Namespace))
+	return nil
 }

@@ -198,7 +198,7 @@ func (s *memory) openAt(o gitstore.Options, known gitstore.Hash) error {
 
 // lastPushed returns the commit that the status knows, if it is in the current branch of the Ledger.
 func lastPushed(l *v1alpha1.Ledger) gitstore.Hash {
-	if l.Status.LastPushedTo != pushedTo(l) {
+	if l.Status.LastPushedTo != ledger.PushedTo(l) {
 		return gitstore.Hash{}
 	}
 	return gitstore.NewHash(l.Status.LastPushedCommit)
@@ -225,18 +225,9 @@ func (r *Reconciler) credentials(ctx context.Context, l *v1alpha1.Ledger) (map[s
 	return secret.Data, nil
 }
 
-// pushedTo identifies the branch of the Ledger, however its URL is spelled.
-func pushedTo(l *v1alpha1.Ledger) string {
-	where, err := gitstore.NormalizeURL(l.Spec.URL)
-	if err != nil {
-		return ""
-	}
-	return where + "@" + l.Spec.Branch
-}
-
 // elsewhere reports whether the last push of the Ledger went to another branch or repository.
 func elsewhere(l *v1alpha1.Ledger) bool {
-	return l.Status.LastPushedTo != "" && l.Status.LastPushedTo != pushedTo(l)
+	return l.Status.LastPushedTo != "" && l.Status.LastPushedTo != ledger.PushedTo(l)
 }
 
 // pushInterval is the minimum time between two pushes to one repository, whatever the number of Ledgers: forges accept

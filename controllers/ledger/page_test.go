@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/ledger"
 	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/run/backup"
 	"github.com/cairn-backup/cairn/internal/schedule"
@@ -147,6 +148,14 @@ func TestALedgerLeavesThePolicyOfAnotherOnThePage(t *testing.T) {
 	g.Expect(page("")).NotTo(ContainSubstring("diary"))
 }
 
+// hasPushed makes a Ledger one that has pushed to its branch.
+func (w *world) hasPushed(l *v1alpha1.Ledger) {
+	w.t.Helper()
+	bed.EditStatus(w.t, l, func() {
+		l.Status.LastPushedCommit, l.Status.LastPushedTo = strings.Repeat("0", 40), ledger.PushedTo(l)
+	})
+}
+
 // A Ledger that records some runs of a policy adds its rows to the page of another.
 func TestThePageCountsTheRunsOfAllItsLedgers(t *testing.T) {
 	t.Parallel()
@@ -170,6 +179,7 @@ func TestThePageCountsTheRunsOfAllItsLedgers(t *testing.T) {
 		l := w.ledger(session, func(l *v1alpha1.Ledger) {
 			l.Spec.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{v1alpha1.LabelSession: session}}
 		})
+		w.hasPushed(l)
 		page, err := w.reconciler.page(t.Context(), l)
 		g.Expect(err).NotTo(HaveOccurred())
 		pages = append(pages, string(page))

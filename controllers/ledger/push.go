@@ -23,6 +23,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/gitstore"
 	"github.com/cairn-backup/cairn/internal/kube/logs"
 	"github.com/cairn-backup/cairn/internal/kube/movers"
+	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/kube/status"
 	"github.com/cairn-backup/cairn/internal/ledger"
 	"github.com/cairn-backup/cairn/internal/policy"
@@ -56,6 +57,9 @@ func (r *Reconciler) push(
 	if err != nil {
 		return nil, err
 	}
+	if err := r.announcePush(ctx, patcher, l); err != nil {
+		return nil, err
+	}
 	// An earlier process or attempt pushed, and was killed before it wrote the status.
 	uncounted := !s.remembered.IsZero() && s.remembered != lastPushed(l)
 	c.room = s.roomAt(r.Clock.Now())
@@ -77,6 +81,7 @@ func (r *Reconciler) push(
 		l.Status.LastPushedTime = &metav1.Time{Time: r.Clock.Now().Truncate(time.Second)}
 	}
 	s.rememberIn(l, store.LastPushed())
+	l.Status.PushingTo = ""
 	l.Status.LastFolder = ledger.Folder(l.Spec.Path, l.Spec.ClusterName)
 	l.Status.Recorded += int64(c.arrived(result.Outcome, in.counted))
 	l.Status.Counted = names(in.taken)
@@ -117,7 +122,7 @@ func (r *Reconciler) pushed(
 func (s *memory) rememberIn(l *v1alpha1.Ledger, last gitstore.Hash) {
 	if !last.IsZero() {
 		s.remembered = last
-		l.Status.LastPushedCommit, l.Status.LastPushedTo = last.String(), pushedTo(l)
+		l.Status.LastPushedCommit, l.Status.LastPushedTo = last.String(), ledger.PushedTo(l)
 	}
 }
 
@@ -143,7 +148,7 @@ func (r *Reconciler) afterPush(
 			"the branch already has a record %s with different content: Cairn does not change it, and writes no "+
 				"commit into status.records of the object", d.Path)
 	}
-	failed, entered := map[string]error{}, map[types.UID]bool{}
+	failed, entered, in := map[string]error{}, map[types.UID]bool{}, namespaces{read.NewNamespaceLabels(r.APIReader)}
 	before := map[string]bool{}
 	for _, rec := range c.present {
 		before[rec.Path] = true
@@ -153,7 +158,7 @@ func (r *Reconciler) afterPush(
 		if rec.File > 0 || s.entered[o.UID] || c.later[rec.Path] != nil || differs[o.UID] {
 			continue
 		}
-		if err := r.writeCommit(ctx, l, s, o, commit, before[rec.Path]); err != nil {
+		if err := r.writeCommit(ctx, l, s, o, commit, before[rec.Path], in); err != nil {
 			failed[rec.Path] = err
 		} else {
 			entered[o.UID] = true
@@ -196,11 +201,17 @@ const refusedFor = 2 * time.Minute
 // its own entry. If the branch had the record before this push, an entry that is there names the commit that added it.
 func (r *Reconciler) writeCommit(
 	ctx context.Context, l *v1alpha1.Ledger, s *memory, o ledger.Object, commit gitstore.Hash, before bool,
+	in namespaces,
 ) error {
 	switch o.Kind {
 	case v1alpha1.BackupSessionKind, v1alpha1.RestoreSessionKind, v1alpha1.RestoreBatchKind, v1alpha1.SnapshotKind:
 	default:
 		return nil // a user who can write ConfigMaps here must not write other objects through us
+	}
+	// Nor objects of namespaces that the Ledger may not record.
+	scope, _ := ledger.ScopeOf(l, r.Administrators.Has(l.Namespace))
+	if ok, err := in.permits(ctx, scope, o.Namespace); err != nil || !ok {
+		return err
 	}
 	err := r.enter(ctx, o, before, entryManager(l),
 		v1alpha1.RecordStatus{Ledger: ledgerName(l), Commit: commit.String()})

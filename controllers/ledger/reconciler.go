@@ -25,6 +25,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/kube/logs"
 	"github.com/cairn-backup/cairn/internal/kube/status"
 	"github.com/cairn-backup/cairn/internal/ledger"
+	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/run"
 )
 
@@ -53,6 +54,8 @@ type Reconciler struct {
 	LedgerMetrics *Metrics
 	// Outbox is shared with the Collector.
 	Outbox *Outbox
+	// Administrators are the namespaces whose Ledgers record others without their consent, and have no limit.
+	Administrators policy.Administrators
 	// ClusterUID is the UID of the namespace kube-system.
 	ClusterUID   string
 	FieldManager string
@@ -127,8 +130,12 @@ func (r *Reconciler) reconcile(ctx context.Context, patcher *status.Patcher, l *
 		return ctrl.Result{}, err
 	}
 	r.count(l, parcels)
+	if err := r.sayConsent(ctx, l); err != nil {
+		return ctrl.Result{}, err
+	}
 	written := r.sayUnwritten(l)
 	if l.Spec.Suspend {
+		l.Status.PushingTo = ""
 		if written {
 			markReady(l)
 		}
@@ -156,7 +163,8 @@ func (r *Reconciler) reconcile(ctx context.Context, patcher *status.Patcher, l *
 // refused reports whether the last check refused the Ledger.
 func refused(l *v1alpha1.Ledger) bool {
 	switch conditions.GetReason(l, meta.ReadyCondition) {
-	case v1alpha1.ReasonWatchedBranch, v1alpha1.ReasonInvalidURL, v1alpha1.ReasonValidationFailed:
+	case v1alpha1.ReasonWatchedBranch, v1alpha1.ReasonInvalidURL, v1alpha1.ReasonValidationFailed,
+		v1alpha1.ReasonTooManyLedgers:
 		return true
 	default:
 		return false
@@ -255,19 +263,30 @@ func (r *Reconciler) check(ctx context.Context, l *v1alpha1.Ledger) (where strin
 	if where, err = gitstore.NormalizeURL(l.Spec.URL); err != nil {
 		return "", err
 	}
-	if _, err := newMatcher(l); err != nil {
+	if _, err := newMatcher(l, r.Administrators); err != nil {
 		return "", stalled(v1alpha1.ReasonValidationFailed, err.Error())
 	}
-	sources, err := r.sources(ctx)
-	if err != nil {
+	if err := r.checkNumber(ctx, l); err != nil {
 		return "", err
 	}
-	if who, watched := ledger.FollowsBranch(l.Spec.URL, l.Spec.Branch, sources); watched {
-		return "", stalled(v1alpha1.ReasonWatchedBranch, fmt.Sprintf(
-			"%s follows the branch %s of this repository: records would become policy; choose another spec.branch", who,
-			l.Spec.Branch))
+	return where, r.checkBranch(ctx, l)
+}
+
+// checkNumber returns an error if the namespace has too many older Ledgers. A Ledger that is being deleted pushes what
+// it has, however many there are.
+func (r *Reconciler) checkNumber(ctx context.Context, l *v1alpha1.Ledger) error {
+	if !l.DeletionTimestamp.IsZero() {
+		return nil
 	}
-	return where, nil
+	var all v1alpha1.LedgerList
+	if err := r.List(ctx, &all, client.InNamespace(l.Namespace), client.UnsafeDisableDeepCopy); err != nil {
+		return fmt.Errorf("list Ledgers: %w", err)
+	}
+	if ledger.Surplus(all.Items, r.Administrators.Has)[l.UID] {
+		return stalled(v1alpha1.ReasonTooManyLedgers, fmt.Sprintf("the namespace has %d older Ledgers, and no more "+
+			"are served: delete one, or have it in a namespace of the administrators", ledger.MaxPerNamespace))
+	}
+	return nil
 }
 
 // failed marks the Ledger as failed and returns when to try again.
@@ -280,6 +299,7 @@ func (r *Reconciler) failed(ctx context.Context, l *v1alpha1.Ledger, s *memory, 
 	}
 	f := explain(err)
 	markFault(l, f)
+	l.Status.PushingTo = "" // what can have arrived all the same was written before any PolicySync follows the branch
 	l.Status.ObservedGeneration = l.Generation
 	wait := l.Spec.Interval.Duration
 	if !f.stalled {

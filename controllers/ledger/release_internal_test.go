@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/record"
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -44,8 +45,8 @@ func TestALostReleaseOfALedgerIsAnError(t *testing.T) {
 }
 
 // Whoever may write in one namespace makes a Ledger with a selector that the API server takes and that can't be read.
-// The other selector, which can be read, selects nobody else: the runs of others are recorded and let go. Runs that it
-// selects stay, so that none gets lost.
+// The runs of others are recorded and let go, whatever the other selector says. The runs of its own namespace that the
+// other selector selects stay, so that none gets lost.
 func TestAnUnreadableSelectorHoldsNoRunsOfOthers(t *testing.T) {
 	t.Parallel()
 	unreadable := &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{
@@ -58,11 +59,11 @@ func TestAnUnreadableSelectorHoldsNoRunsOfOthers(t *testing.T) {
 		sessions, namespaces *metav1.LabelSelector
 		held                 bool
 	}{
-		"its own namespaces":           {unreadable, of("tenant"), false},
-		"the namespaces of others":     {unreadable, of("shop"), true},
-		"all namespaces":               {unreadable, nil, true},
-		"its own runs":                 {of("tenant"), unreadable, false},
-		"the runs of others":           {of("shop"), unreadable, true},
+		"its own namespaces":           {unreadable, of("tenant"), true},
+		"the namespaces of others":     {unreadable, of("shop"), false},
+		"no other namespaces":          {unreadable, nil, true},
+		"its own runs":                 {of("tenant"), unreadable, true},
+		"the runs of others":           {of("shop"), unreadable, false},
 		"nothing of it can be read":    {unreadable, unreadable, true},
 		"all runs, but unknown places": {nil, unreadable, true},
 	} {
@@ -78,19 +79,23 @@ func TestAnUnreadableSelectorHoldsNoRunsOfOthers(t *testing.T) {
 			}
 			wrong := ledger("tenant")
 			wrong.Spec.Selector, wrong.Spec.NamespaceSelector = tt.sessions, tt.namespaces
-			s := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{
-				Namespace: "shop", Name: "nightly-1", UID: "12345678-1", Finalizers: []string{v1alpha1.FinalizerRecord},
-				Labels: map[string]string{"team": "shop"},
-			}}
-			s.Spec.Invoker.Kind, s.Spec.Invoker.Name = v1alpha1.BackupConfigurationKind, "web"
-			s.Status.Phase, s.Status.CompletionTime = v1alpha1.BackupSessionSucceeded, new(metav1.NewTime(now))
+			run := func(namespace string) *v1alpha1.BackupSession {
+				s := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{
+					Namespace: namespace, Name: "nightly-1", UID: types.UID("12345678-" + namespace),
+					Finalizers: []string{v1alpha1.FinalizerRecord}, Labels: map[string]string{"team": namespace},
+				}}
+				s.Spec.Invoker.Kind, s.Spec.Invoker.Name = v1alpha1.BackupConfigurationKind, "web"
+				s.Status.Phase, s.Status.CompletionTime = v1alpha1.BackupSessionSucceeded, new(metav1.NewTime(now))
+				return s
+			}
+			s, own := run("shop"), run("tenant")
 			namespace := func(name string) *corev1.Namespace {
 				return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
 					Name: name, Labels: map[string]string{"team": name},
 				}}
 			}
 			builder := fake.NewClientBuilder().WithScheme(testbed.Scheme()).WithStatusSubresource(s).
-				WithObjects(ledger("shop"), wrong, s, namespace("shop"), namespace("tenant"))
+				WithObjects(ledger("shop"), wrong, s, own, namespace("shop"), namespace("tenant"))
 			for _, o := range []client.Object{
 				&v1alpha1.BackupSession{}, &v1alpha1.RestoreSession{}, &v1alpha1.RestoreBatch{}, &v1alpha1.Snapshot{},
 			} {
@@ -111,7 +116,9 @@ func TestAnUnreadableSelectorHoldsNoRunsOfOthers(t *testing.T) {
 			g.Expect(c.List(t.Context(), &parcels, client.InNamespace("shop"))).To(Succeed())
 			g.Expect(parcels.Items).To(HaveLen(1), "the Ledger of the namespace has the record")
 			g.Expect(c.Get(t.Context(), client.ObjectKeyFromObject(s), s)).To(Succeed())
-			g.Expect(len(s.Finalizers) > 0).To(Equal(tt.held))
+			g.Expect(s.Finalizers).To(BeEmpty(), "a mistake elsewhere holds up nobody")
+			g.Expect(c.Get(t.Context(), client.ObjectKeyFromObject(own), own)).To(Succeed())
+			g.Expect(len(own.Finalizers) > 0).To(Equal(tt.held))
 		})
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"slices"
 
+	"github.com/fluxcd/pkg/apis/meta"
+	"github.com/fluxcd/pkg/runtime/conditions"
 	"github.com/fluxcd/pkg/runtime/predicates"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -18,6 +20,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/read"
+	"github.com/cairn-backup/cairn/internal/ledger"
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
@@ -51,6 +54,19 @@ func (c *Collector) SetupWithManager(mgr ctrl.Manager, opts controller.Options) 
 		Watches(&v1alpha1.Ledger{}, enqueue,
 			builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, emptied))).
 		Complete(c)
+}
+
+// proved lets through an update after which a Ledger has pushed to its branch for the first time: from then on its page
+// counts on those of others.
+var proved = predicate.Funcs{
+	CreateFunc:  func(event.CreateEvent) bool { return false },
+	DeleteFunc:  func(event.DeleteEvent) bool { return false },
+	GenericFunc: func(event.GenericEvent) bool { return false },
+	UpdateFunc: func(e event.UpdateEvent) bool {
+		before, ok := e.ObjectOld.(*v1alpha1.Ledger)
+		after, also := e.ObjectNew.(*v1alpha1.Ledger)
+		return ok && also && ledger.ClaimOf(before).Proved != ledger.ClaimOf(after).Proved
+	},
 }
 
 // emptied lets through an update that makes room for waiting objects: the outbox of a Ledger holds fewer records.
@@ -97,11 +113,11 @@ func (r *Reconciler) outdated(ctx context.Context, o client.Object) (out []recon
 	}
 	shown := namespaces{read.NewNamespaceLabels(r.Client)}
 	for i := range ledgers.Items {
-		m, err := newMatcher(&ledgers.Items[i])
+		m, err := newMatcher(&ledgers.Items[i], r.Administrators)
 		if err != nil {
 			continue // its own reconcile says so
 		}
-		if shows, err := shown.matches(ctx, m.namespaces, o.GetNamespace()); err == nil && !shows {
+		if shows, err := shown.recordedBy(ctx, m.scope, o.GetNamespace()); err == nil && !shows {
 			continue
 		}
 		key := client.ObjectKeyFromObject(&ledgers.Items[i])
@@ -126,6 +142,22 @@ func (r *Reconciler) sharers(ctx context.Context, o client.Object) (out []reconc
 		key := client.ObjectKeyFromObject(other)
 		r.memories.changed(key, r.Clock.Now())
 		out = append(out, reconcile.Request{NamespacedName: key})
+	}
+	return out
+}
+
+// waiting returns the Ledgers of the namespace of a Ledger that comes or goes that were too many.
+func (r *Reconciler) waiting(ctx context.Context, o client.Object) (out []reconcile.Request) {
+	var ledgers v1alpha1.LedgerList
+	if err := r.Client.List(ctx, &ledgers, client.InNamespace(o.GetNamespace())); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "list Ledgers")
+		return nil
+	}
+	for i := range ledgers.Items {
+		l := &ledgers.Items[i]
+		if conditions.GetReason(l, meta.ReadyCondition) == v1alpha1.ReasonTooManyLedgers {
+			out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(l)})
+		}
 	}
 	return out
 }
@@ -161,6 +193,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		WithOptions(opts).
 		For(&v1alpha1.Ledger{}, builder.WithPredicates(changed)).
 		Watches(&v1alpha1.Ledger{}, handler.EnqueueRequestsFromMapFunc(r.sharers),
+			builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, proved))).
+		Watches(&v1alpha1.Ledger{}, handler.EnqueueRequestsFromMapFunc(r.waiting),
 			builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&v1alpha1.PolicySync{}, all, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&v1alpha1.BackupBatch{}, outdated, builder.WithPredicates(onPage)).

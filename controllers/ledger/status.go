@@ -22,7 +22,7 @@ import (
 // ownedConditions holds the conditions that the Reconciler writes.
 var ownedConditions = []string{
 	meta.ReadyCondition, meta.ReconcilingCondition, meta.StalledCondition, v1alpha1.ConditionBacklogged,
-	v1alpha1.ConditionRecordsMissing,
+	v1alpha1.ConditionRecordsMissing, v1alpha1.ConditionConsentMissing, v1alpha1.ConditionBranchWatched,
 }
 
 // fault is the reason why a Ledger is not Ready. A stalled fault waits for a user.

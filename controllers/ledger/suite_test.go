@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 	}
-	os.Exit(bed.Run(m))
+	os.Exit(bed.Run(m, testbed.WithManifests("config/rbac/user_roles.yaml")))
 }
 
 // tempDir is in memory if there is room: Git servers, stores and etcd create and delete thousands of small files.

@@ -57,6 +57,7 @@ type world struct {
 	loseReply bool                    // the server takes the next push, and answers nothing from then on
 	silent    atomic.Bool             // the server answers nothing now
 	write     func(before bool) error // called before and after each write to the API server
+	others    []string                // namespaces that the controllers see besides the world's own
 }
 
 func newWorld(t testing.TB) *world {
@@ -182,16 +183,31 @@ func (w *world) list(ctx context.Context, c client.WithWatch, list client.Object
 	if indexed && o.FieldSelector.Requirements()[0].Field == indexDamaged {
 		key = damagedKey
 	}
-	o.FieldSelector, o.UnsafeDisableDeepCopy, o.Namespace = nil, nil, w.namespace
-	if err := c.List(ctx, list, &o); err != nil || !indexed {
+	o.FieldSelector, o.UnsafeDisableDeepCopy = nil, nil
+	if len(w.others) == 0 {
+		o.Namespace = w.namespace
+	}
+	if err := c.List(ctx, list, &o); err != nil {
 		return err
 	}
 	items, err := meta.ExtractList(list)
 	if err != nil {
 		return err
 	}
-	items = slices.DeleteFunc(items, func(item runtime.Object) bool { return key(item.(client.Object)) == nil })
+	items = slices.DeleteFunc(items, func(item runtime.Object) bool {
+		object := item.(client.Object)
+		return !w.sees(object) || indexed && key(object) == nil
+	})
 	return meta.SetList(list, items)
+}
+
+// sees reports whether an object is in a namespace of the world, or is that namespace.
+func (w *world) sees(o client.Object) bool {
+	in := o.GetNamespace()
+	if in == "" {
+		in = o.GetName()
+	}
+	return in == w.namespace || slices.Contains(w.others, in)
 }
 
 func (w *world) create(o client.Object) {

@@ -24,6 +24,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/egress"
 	"github.com/cairn-backup/cairn/internal/kube/logs"
 	"github.com/cairn-backup/cairn/internal/kube/status"
+	"github.com/cairn-backup/cairn/internal/ledger"
 	"github.com/cairn-backup/cairn/internal/source"
 )
 
@@ -92,6 +93,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 		return s.finalize(ctx)
 	}
 	s.forgetConsent()
+	s.forgetBranch()
 	controllerutil.AddFinalizer(obj, v1alpha1.FinalizerPrune)
 	if obj.Spec.Suspend {
 		ctrl.LoggerFrom(ctx).V(1).Info("nothing to do: the PolicySync is suspended")
@@ -154,6 +156,9 @@ func (s *reconciling) sync(ctx context.Context) ctrl.Result {
 		s.obj.Status.SourceVerificationMode = ""
 		conditions.Delete(s.obj, v1alpha1.ConditionSourceVerified)
 	}
+	if f := s.recordsBranch(ctx, s.Client); f != nil {
+		return s.fail(ctx, f)
+	}
 	origin, err := s.origin(ctx)
 	if err == nil {
 		origin.foundAt = s.Clock.Now()
@@ -169,9 +174,13 @@ func (s *reconciling) sync(ctx context.Context) ctrl.Result {
 	}
 	if last, ok := s.upToDate(origin); ok && (last.foreign == nil || s.stillForeign(ctx, *last.foreign)) {
 		last.restore(s.obj)
+		s.fetched()
 		ctrl.LoggerFrom(ctx).V(1).Info("nothing to do: the revision has not changed", "revision", last.revision,
 			"reason", conditions.GetReason(s.obj, meta.ReadyCondition))
 		return ctrl.Result{RequeueAfter: s.jittered(s.interval())}
+	}
+	if f := s.claimBranch(ctx); f != nil {
+		return s.fail(ctx, f)
 	}
 	request, _ := meta.ReconcileAnnotationValue(s.obj.Annotations)
 	fault := s.pass(ctx, origin)
@@ -193,6 +202,61 @@ func (s *reconciling) sync(ctx context.Context) ctrl.Result {
 	}
 	s.remember(origin, nil)
 	return ctrl.Result{RequeueAfter: s.jittered(s.interval())}
+}
+
+// recordsBranch returns a fault if a Ledger keeps the PolicySync from its branch: what the manager has written is no
+// policy. What the PolicySync has read of the branch proves nothing then.
+func (s *reconciling) recordsBranch(ctx context.Context, reader client.Reader) *fault {
+	if ledger.FetchedFrom(s.obj) == "" {
+		return nil
+	}
+	var all v1alpha1.LedgerList
+	if err := reader.List(ctx, &all); err != nil && !apierrors.IsNotFound(err) {
+		return applyFault(ctx, fmt.Errorf("list Ledgers: %w", err), nil)
+	}
+	for i := range all.Items {
+		l := &all.Items[i]
+		refuses, waits := ledger.Refuses(l, s.obj)
+		if !refuses && !waits {
+			continue
+		}
+		s.obj.Status.LastFetchedFrom = ""
+		name := "a Ledger of this cluster" // of other namespaces, whoever reads this may see nothing
+		if l.Namespace == s.obj.Namespace {
+			name = v1alpha1.LedgerKind + "/" + l.Namespace + "/" + l.Name
+		}
+		branch := ledger.Branch(s.obj)
+		if waits {
+			return &fault{reason: v1alpha1.ReasonRecordsBranch, message: fmt.Sprintf(
+				"%s is about to push to the branch %s of this repository: Cairn waits for the result", name, branch)}
+		}
+		return &fault{reason: v1alpha1.ReasonRecordsBranch, stalled: true, message: fmt.Sprintf(
+			"%s pushes to the branch %s of this repository, and records are no policy: choose another spec.ref.branch",
+			name, branch)}
+	}
+	return nil
+}
+
+// claimBranch writes to the status that the PolicySync has read its branch, and looks again for a Ledger. A Ledger
+// writes that it is about to push before it looks for a PolicySync, so one of the two always sees the other.
+func (s *reconciling) claimBranch(ctx context.Context) *fault {
+	s.fetched()
+	if s.obj.Status.LastFetchedFrom != s.before.Status.LastFetchedFrom {
+		if err := s.write(ctx); err != nil {
+			return applyFault(ctx, err, nil)
+		}
+	}
+	return s.recordsBranch(ctx, s.APIReader)
+}
+
+// fetched notes which branch the PolicySync has read.
+func (s *reconciling) fetched() { s.obj.Status.LastFetchedFrom = ledger.FetchedFrom(s.obj) }
+
+// forgetBranch forgets what the PolicySync has read elsewhere: a Ledger can push there since.
+func (s *reconciling) forgetBranch() {
+	if s.obj.Status.LastFetchedFrom != ledger.FetchedFrom(s.obj) {
+		s.obj.Status.LastFetchedFrom = ""
+	}
 }
 
 // origin is where policy comes from.

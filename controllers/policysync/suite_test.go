@@ -114,7 +114,7 @@ func newRoom(t testing.TB, change ...func(*v1alpha1.PolicySync)) *testNamespace 
 	r.api = &counter{count: map[string]int{}}
 	counted := rest.CopyConfig(bed.Config)
 	counted.Wrap(r.api.wrap)
-	c, err := client.New(counted, client.Options{Scheme: scheme, Mapper: bed.Client.RESTMapper()})
+	c, err := client.NewWithWatch(counted, client.Options{Scheme: scheme, Mapper: bed.Client.RESTMapper()})
 	r.g.Expect(err).NotTo(HaveOccurred())
 	r.Reconciler = &Reconciler{
 		Client: c, APIReader: c, Scheme: scheme, EventRecorder: r.events, Clock: r.clock, RESTConfig: counted,

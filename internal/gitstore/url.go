@@ -119,16 +119,31 @@ func NormalizeURL(raw string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	host := ep.host
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
-	host = strings.TrimSuffix(strings.Trim(host, "[]"), ".")
-	host = strings.TrimSuffix(strings.TrimSuffix(host, ".cluster.local"), ".svc")
+	host, _ := ep.server()
 	p, err := url.PathUnescape(ep.path)
 	if err != nil || ep.scheme == "ssh" {
 		p = ep.path
 	}
 	p = strings.ToLower(path.Clean("/" + p))
 	return host + strings.TrimSuffix(p, ".git"), nil
+}
+
+// Endpoint returns the host and port of a URL in one spelling. The default ports of all schemes count as one. Two URLs
+// with one endpoint lead to servers of the same operator; another port of a host can be anybody's.
+func Endpoint(raw string) (string, error) {
+	ep, _, err := parseURL(raw)
+	if err != nil {
+		return "", err
+	}
+	return net.JoinHostPort(ep.server()), nil
+}
+
+// server returns the host in one spelling, and the port unless it is the default of the scheme.
+func (e endpoint) server() (host, port string) {
+	host = e.host
+	if h, p, err := net.SplitHostPort(host); err == nil {
+		host, port = h, p
+	}
+	host = strings.TrimSuffix(strings.Trim(host, "[]"), ".")
+	return strings.TrimSuffix(strings.TrimSuffix(host, ".cluster.local"), ".svc"), port
 }

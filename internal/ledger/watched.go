@@ -1,10 +1,79 @@
 package ledger
 
 import (
+	"cmp"
+	"slices"
 	"strings"
+	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/gitstore"
 )
+
+// Claim is what an object can say for itself where a Ledger and a source of policy name the same branch.
+type Claim struct {
+	Created time.Time
+	UID     types.UID
+	// Proved reports that the object has had access to the branch: a Ledger has pushed to it, a source has read it.
+	Proved bool
+}
+
+// Before reports whether a claim goes before another: that with a proof, else the older one. Of two different claims,
+// always exactly one goes first.
+func (c Claim) Before(other Claim) bool {
+	if c.Proved != other.Proved {
+		return c.Proved
+	}
+	return cmp.Or(c.Created.Compare(other.Created), cmp.Compare(c.UID, other.UID)) < 0
+}
+
+// ClaimOf returns the claim of a Ledger on its branch.
+func ClaimOf(l *v1alpha1.Ledger) Claim {
+	return Claim{
+		Created: l.CreationTimestamp.Time, UID: l.UID,
+		Proved: l.Status.LastPushedCommit != "" && l.Status.LastPushedTo != "" && l.Status.LastPushedTo == PushedTo(l),
+	}
+}
+
+// PushedTo identifies the branch of a Ledger, however its URL is spelled. It is "" if the URL is wrong.
+func PushedTo(l *v1alpha1.Ledger) string { return place(l.Spec.URL, l.Spec.Branch) }
+
+// ClaimOfSync returns the claim of a PolicySync on its branch.
+func ClaimOfSync(p *v1alpha1.PolicySync) Claim {
+	from := FetchedFrom(p)
+	return Claim{
+		Created: p.CreationTimestamp.Time, UID: p.UID, Proved: from != "" && p.Status.LastFetchedFrom == from,
+	}
+}
+
+// FetchedFrom identifies the branch that a PolicySync follows, however its URL is spelled. It is "" if the URL is
+// wrong, or the PolicySync follows a tag or a commit.
+func FetchedFrom(p *v1alpha1.PolicySync) string {
+	branch := Branch(p)
+	if branch == "" {
+		return ""
+	}
+	return place(p.Spec.URL, branch)
+}
+
+// Branch returns the branch that a PolicySync follows, or "".
+func Branch(p *v1alpha1.PolicySync) string {
+	if ref := p.Spec.Ref; ref != nil && *ref != (v1alpha1.GitRef{}) {
+		return ref.Branch
+	}
+	return "main"
+}
+
+func place(url, branch string) string {
+	where, err := gitstore.NormalizeURL(url)
+	if err != nil {
+		return ""
+	}
+	return where + "@" + branch
+}
 
 // Source is an object that follows a Git branch.
 type Source struct {
@@ -13,29 +82,95 @@ type Source struct {
 	URL string
 	// Ref is the branch, as a name or as refs/heads/<name>. It is empty for a source that follows a tag or a commit.
 	Ref string
+	// Claim is the claim of the source on its branch.
+	Claim Claim
+	// Foreign is true of a source that Cairn can't refuse.
+	Foreign bool
 }
 
-// FollowsBranch reports whether one of the sources follows the branch to which a Ledger wants to write, and which one:
-// "<kind>/<namespace>/<name>". All spellings of one repository count as the same, whatever the path of the source:
-// what a Ledger writes must never become policy. Of several sources it is always the same one, in whatever order they
-// come.
-func FollowsBranch(ledgerURL, branch string, sources []Source) (who string, watched bool) {
-	where, err := gitstore.NormalizeURL(ledgerURL)
+// SourceOf returns a PolicySync as a source.
+func SourceOf(p *v1alpha1.PolicySync) Source {
+	return Source{
+		Kind: v1alpha1.PolicySyncKind, Namespace: p.Namespace, Name: p.Name, URL: p.Spec.URL, Ref: Branch(p),
+		Claim: ClaimOfSync(p),
+	}
+}
+
+func (s Source) String() string { return s.Kind + "/" + s.Namespace + "/" + s.Name }
+
+// Stops reports whether a source that follows the branch of a Ledger keeps the Ledger from writing there. A source that
+// Cairn can't refuse stops it only if it has read the branch: anybody can name a branch.
+func (s Source) Stops(l Claim) bool { return s.Claim.Before(l) && (s.Claim.Proved || !s.Foreign) }
+
+// Follows reports whether a source follows a branch of a repository. All spellings of one repository count as the same,
+// whatever the path of the source: what a Ledger writes must never become policy.
+func (s Source) Follows(url, branch string) bool {
+	ref := strings.TrimPrefix(s.Ref, "refs/heads/")
+	// some servers keep refs as files on file systems that ignore case
+	if ref == "" || !strings.EqualFold(ref, strings.TrimPrefix(branch, "refs/heads/")) {
+		return false
+	}
+	where, err := gitstore.NormalizeURL(url)
 	if err != nil {
-		return "", false // a URL that does not parse can't be written to either
+		return false // a URL that does not parse can't be written to either
 	}
-	branch = strings.TrimPrefix(branch, "refs/heads/")
-	for _, s := range sources {
-		ref := strings.TrimPrefix(s.Ref, "refs/heads/")
-		// some servers keep refs as files on file systems that ignore case
-		if ref == "" || !strings.EqualFold(ref, branch) {
-			continue
-		}
-		if u, err := gitstore.NormalizeURL(s.URL); err == nil && u == where {
-			if name := s.Kind + "/" + s.Namespace + "/" + s.Name; who == "" || name < who {
-				who = name
-			}
-		}
+	other, err := gitstore.NormalizeURL(s.URL)
+	return err == nil && other == where
+}
+
+// Following returns the sources that follow the branch of a Ledger, in the order of their names, in whatever order they
+// come.
+func Following(l *v1alpha1.Ledger, sources []Source) []Source {
+	out := slices.DeleteFunc(slices.Clone(sources), func(s Source) bool {
+		return !s.Follows(l.Spec.URL, l.Spec.Branch)
+	})
+	slices.SortFunc(out, func(a, b Source) int { return cmp.Compare(a.String(), b.String()) })
+	return out
+}
+
+// Refuses reports whether a Ledger keeps a PolicySync from its branch. While the Ledger is about to push there for the
+// first time, the PolicySync only waits. A Ledger without access keeps nobody from policy.
+func Refuses(l *v1alpha1.Ledger, p *v1alpha1.PolicySync) (refuses, waits bool) {
+	if v1alpha1.HasRecordAnnotation(l.Annotations) || !SourceOf(p).Follows(l.Spec.URL, l.Spec.Branch) {
+		return false, false
 	}
-	return who, who != ""
+	claim := ClaimOf(l)
+	if !claim.Proved {
+		return false, l.Status.PushingTo != "" && l.Status.PushingTo == PushedTo(l)
+	}
+	return claim.Before(ClaimOfSync(p)), false
+}
+
+// Shares reports whether two Ledgers keep one page, and each may show what the other records: they write into the same
+// folder of the same branch, and reach it at the same port. Another port can be the server of somebody else.
+func Shares(a, b *v1alpha1.Ledger) bool {
+	here, err := gitstore.Endpoint(a.Spec.URL)
+	if err != nil {
+		return false
+	}
+	there, err := gitstore.Endpoint(b.Spec.URL)
+	return err == nil && here == there && Place(a) == Place(b)
+}
+
+// Place identifies the folder of a Ledger in its branch, however its URL is spelled. It is "" if the URL is wrong.
+func Place(l *v1alpha1.Ledger) string {
+	where := PushedTo(l)
+	if where == "" {
+		return ""
+	}
+	return where + "/" + Folder(l.Spec.Path, l.Spec.ClusterName)
+}
+
+// FluxClaim returns the claim of a GitRepository of Flux on the branch that it follows. Its artifact proves that Flux
+// has read the branch, if the artifact is of that branch: the spec can have changed since.
+func FluxClaim(meta metav1.Object, ref, artifact string) Claim {
+	branch := strings.TrimPrefix(ref, "refs/heads/")
+	of := strings.TrimPrefix(artifact, "refs/heads/")
+	if at := strings.LastIndexAny(of, "@/"); at >= 0 {
+		of = of[:at]
+	}
+	return Claim{
+		Created: meta.GetCreationTimestamp().Time, UID: meta.GetUID(),
+		Proved: artifact != "" && strings.EqualFold(of, branch),
+	}
 }

@@ -2,9 +2,19 @@ package ledger
 
 import (
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
+
+func ledgerOn(url, branch string) *v1alpha1.Ledger {
+	l := &v1alpha1.Ledger{}
+	l.Spec.URL, l.Spec.Branch = url, branch
+	return l
+}
 
 func TestWatched(t *testing.T) {
 	tests := map[string]struct {
@@ -61,11 +71,11 @@ func TestWatched(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			tt.source.Kind, tt.source.Namespace, tt.source.Name = "PolicySync", "shop", "policy"
-			who, watched := FollowsBranch(tt.url, tt.branch,
+			following := Following(ledgerOn(tt.url, tt.branch),
 				[]Source{{Kind: "PolicySync", Name: "x", URL: "https://other.example/x", Ref: "main"}, tt.source})
-			g.Expect(watched).To(Equal(tt.want))
-			if tt.want {
-				g.Expect(who).To(Equal("PolicySync/shop/policy"))
+			g.Expect(following).To(HaveLen(map[bool]int{true: 1}[tt.want]))
+			for _, s := range following {
+				g.Expect(s.String()).To(Equal("PolicySync/shop/policy"))
 			}
 		})
 	}
@@ -78,8 +88,97 @@ func TestOfSeveralSourcesTheSameIsNamedInWhateverOrderTheyCome(t *testing.T) {
 		return Source{Kind: "PolicySync", Namespace: "shop", Name: name, URL: "https://git.example/a/b", Ref: "main"}
 	}
 	for _, sources := range [][]Source{{source("a"), source("b")}, {source("b"), source("a")}} {
-		who, watched := FollowsBranch("https://git.example/a/b", "main", sources)
-		g.Expect(watched).To(BeTrue())
-		g.Expect(who).To(Equal("PolicySync/shop/a"))
+		following := Following(ledgerOn("https://git.example/a/b", "main"), sources)
+		g.Expect(following).To(HaveLen(2))
+		g.Expect(following[0].String()).To(Equal("PolicySync/shop/a"))
+	}
+}
+
+// Whoever has proved access goes first, else the older one. Both sides come to the same result.
+func TestWhoGetsABranch(t *testing.T) {
+	t.Parallel()
+	then := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
+	older, younger := Claim{Created: then, UID: "b"}, Claim{Created: then.Add(time.Second), UID: "a"}
+	proved := func(c Claim) Claim {
+		c.Proved = true
+		return c
+	}
+	for name, tt := range map[string]struct {
+		ledger, source Claim
+		foreign, stops bool
+	}{
+		"an older Ledger that has pushed, and a PolicySync": {proved(older), younger, false, false},
+		"a younger Ledger that has pushed":                  {proved(younger), older, false, false},
+		"a PolicySync that has read, and an older Ledger":   {older, proved(younger), false, true},
+		"both have proved, and the PolicySync is older":     {proved(younger), proved(older), false, true},
+		"both have proved, and the Ledger is older":         {proved(older), proved(younger), false, false},
+		"nobody has, and the PolicySync is older":           {younger, older, false, true},
+		"nobody has, and the Ledger is older":               {older, younger, false, false},
+		"made in the same second": {
+			Claim{Created: then, UID: "b"}, Claim{Created: then, UID: "a"}, false, true,
+		},
+		"made in the same second, the other way": {
+			Claim{Created: then, UID: "a"}, Claim{Created: then, UID: "b"}, false, false,
+		},
+		"Flux without an artifact":             {younger, older, true, false},
+		"Flux with one, and a new Ledger":      {older, proved(younger), true, true},
+		"a younger one of Flux with one":       {proved(older), proved(younger), true, false},
+		"an older one of Flux with one":        {proved(younger), proved(older), true, true},
+		"an older one of Flux without any":     {proved(younger), older, true, false},
+		"Flux without one, and a young Ledger": {younger, older, true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := NewWithT(t)
+			g.Expect(Source{Claim: tt.source, Foreign: tt.foreign}.Stops(tt.ledger)).To(Equal(tt.stops))
+			g.Expect(tt.source.Before(tt.ledger)).NotTo(Equal(tt.ledger.Before(tt.source)), "one goes first")
+		})
+	}
+}
+
+func TestFluxClaim(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		ref, artifact string
+		want          bool
+	}{
+		"of this branch":            {"main", "main@sha1:0123", true},
+		"of a branch with a slash":  {"a/b", "a/b@sha1:0123", true},
+		"in the form of earlier":    {"a/b", "a/b/0123", true},
+		"a full ref":                {"refs/heads/main", "refs/heads/main@sha1:0123", true},
+		"in another letter case":    {"Main", "main@sha1:0123", true},
+		"of the branch before":      {"backup-records", "main@sha1:0123", false},
+		"of a commit":               {"main", "sha1:0123", false},
+		"of a tag":                  {"main", "v1@sha1:0123", false},
+		"of nothing":                {"main", "", false},
+		"of a branch in its folder": {"main", "main/x@sha1:0123", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			NewWithT(t).Expect(FluxClaim(&metav1.ObjectMeta{}, tt.ref, tt.artifact).Proved).To(Equal(tt.want))
+		})
+	}
+}
+
+// A page is shared at one port only: another port of the host can be the server of a tenant.
+func TestShares(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		a, b string
+		want bool
+	}{
+		"one spelling":          {"https://git.example/a/b", "https://git.example/a/b", true},
+		"default ports":         {"https://git.example/a/b.git", "ssh://git@GIT.example:22/A/b", true},
+		"one port":              {"http://git.example:3000/a/b", "https://git.example:3000/a/b/", true},
+		"names in the cluster":  {"http://git.ns.svc/a", "http://git.ns.svc.cluster.local/a", true},
+		"another port":          {"http://git.example:3000/a/b", "http://git.example:30080/a/b", false},
+		"a port beside default": {"http://git.example/a/b", "http://git.example:30080/a/b", false},
+		"another repository":    {"https://git.example/a/b", "https://git.example/a/c", false},
+		"no url":                {"", "", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			NewWithT(t).Expect(Shares(ledgerOn(tt.a, "records"), ledgerOn(tt.b, "records"))).To(Equal(tt.want))
+		})
 	}
 }
