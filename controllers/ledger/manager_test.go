@@ -41,7 +41,8 @@ func TestManager(t *testing.T) {
 		Outbox: outbox, FieldManager: "cairn-manager",
 	}).SetupWithManager(mgr, controller.Options{})).To(Succeed())
 	r := &Reconciler{
-		Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), EventRecorder: events, Clock: clock.RealClock{},
+		// The PolicySyncs of other tests name the branch of this one: to Cairn, all their servers are one.
+		Client: mgr.GetClient(), APIReader: w.client, EventRecorder: events, Clock: clock.RealClock{},
 		LedgerMetrics: NewMetrics(registry), Outbox: outbox, ClusterUID: "cluster-1", FieldManager: "cairn-manager",
 		DataDir: t.TempDir(), Egress: egress.Anywhere(),
 	}

@@ -258,7 +258,8 @@ func TestAFullOutboxReadsNoNamespaceOfWhatWaits(t *testing.T) {
 	var names []string
 	for range 20 {
 		n := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
-			GenerateName: w.namespace + "-", Labels: map[string]string{"team": "shop"},
+			GenerateName: w.namespace + "-",
+			Labels:       map[string]string{"team": "shop", v1alpha1.RecordedByLabel(w.namespace): "true"},
 		}}
 		w.create(n)
 		names = append(names, n.Name)

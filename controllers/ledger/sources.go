@@ -114,8 +114,8 @@ func (r *Reconciler) sayWatched(l *v1alpha1.Ledger, sources []ledger.Source) {
 }
 
 // announcePush writes to the status that a first push to a branch begins, and looks again whether a PolicySync has
-// begun to follow the branch meanwhile: a PolicySync writes that it has read the branch before it looks for a Ledger. So one
-// of the two always sees the other.
+// begun to follow the branch meanwhile. A PolicySync writes that it has read the branch before it looks for a Ledger,
+// so one of the two always sees the other.
 func (r *Reconciler) announcePush(ctx context.Context, patcher *status.Patcher, l *v1alpha1.Ledger) error {
 	if ledger.ClaimOf(l).Proved {
 		return nil

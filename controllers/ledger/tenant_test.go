@@ -113,8 +113,10 @@ func (w *world) work(ledgers ...*v1alpha1.Ledger) {
 func TestATenantsLedgerRecordsNoOtherNamespace(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*world, *v1alpha1.Ledger){
-		"without a selector":    func(*world, *v1alpha1.Ledger) {},
-		"with one for all":      func(_ *world, l *v1alpha1.Ledger) { l.Spec.NamespaceSelector = &metav1.LabelSelector{} },
+		"without a selector": func(*world, *v1alpha1.Ledger) {},
+		"with one for all": func(_ *world, l *v1alpha1.Ledger) {
+			l.Spec.NamespaceSelector = &metav1.LabelSelector{}
+		},
 		"with one for a victim": func(w *world, l *v1alpha1.Ledger) { l.Spec.NamespaceSelector = named(w.namespace) },
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -100,6 +100,9 @@ func TestLedgersOfOnePageSayTheSameTime(t *testing.T) {
 		l.Spec.BatchWindow.Duration = 2 * time.Hour
 	})}
 	for _, l := range ledgers {
+		w.hasPushed(l)
+	}
+	for _, l := range ledgers {
 		page, err := w.reconciler.page(t.Context(), l)
 		g.Expect(err).NotTo(HaveOccurred())
 		pages = append(pages, string(page))
