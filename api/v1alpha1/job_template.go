@@ -102,7 +102,8 @@ type JobPodSpec struct {
 	// +kubebuilder:validation:MaxLength=253
 	SchedulerName string `json:"schedulerName,omitempty"`
 
-	// PriorityClassName of the pod.
+	// PriorityClassName of the pod. A class whose name begins with system- needs the annotation
+	// backup.cairn.dev/privileged-movers: "true" on the Namespace.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	PriorityClassName string `json:"priorityClassName,omitempty"`

@@ -149,7 +149,8 @@ type LocalStorage struct {
 	PersistentVolumeClaim *ClaimVolumeSource `json:"persistentVolumeClaim,omitempty"`
 
 	// NFS is a directory that an NFS server exports. It must be writable for group 65532, or for the user of
-	// spec.runtimeSettings and of the backups' jobTemplate.
+	// spec.runtimeSettings and of the backups' jobTemplate. It needs the annotation
+	// backup.cairn.dev/privileged-movers: "true" on the Namespace.
 	// +optional
 	NFS *NFSVolumeSource `json:"nfs,omitempty"`
 
@@ -263,7 +264,8 @@ type PodRuntimeSettings struct {
 	// +kubebuilder:validation:MaxLength=253
 	SchedulerName string `json:"schedulerName,omitempty"`
 
-	// PriorityClassName of the pod.
+	// PriorityClassName of the pod. A class whose name begins with system- needs the annotation
+	// backup.cairn.dev/privileged-movers: "true" on the Namespace.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	PriorityClassName string `json:"priorityClassName,omitempty"`

@@ -113,7 +113,7 @@ type TriggerPodSpec struct {
 	// +kubebuilder:validation:MaxItems=32
 	Tolerations []corev1.Toleration `json:"tolerations,omitempty"`
 
-	// PriorityClassName of the pod.
+	// PriorityClassName of the pod. A class whose name begins with system- is refused.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	PriorityClassName string `json:"priorityClassName,omitempty"`

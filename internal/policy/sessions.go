@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"strings"
 
 	"k8s.io/utils/ptr"
 
@@ -9,13 +10,26 @@ import (
 	"github.com/cairn-backup/cairn/internal/schedule"
 )
 
-// ScheduleMistakes finds the invalid schedules in the sessions of an object of this kind, namespace and name. Session i
-// is at spec.sessions[i].
+// SystemPriorityPrefix begins the names of the priority classes that Kubernetes keeps for its own components. Pods of
+// these classes push out the pods of everybody else.
+const SystemPriorityPrefix = "system-"
+
+// ScheduleMistakes finds the invalid schedulers in the sessions of an object of this kind, namespace and name. Session
+// i is at spec.sessions[i].
 func ScheduleMistakes(kind, namespace, name string, sessions []v1alpha1.SessionConfig) []Mistake {
 	var mistakes []Mistake
 	for i, session := range sessions {
 		if session.Scheduler == nil {
 			continue
+		}
+		if t := session.Scheduler.JobTemplate; t != nil &&
+			strings.HasPrefix(t.Template.Spec.PriorityClassName, SystemPriorityPrefix) {
+			mistakes = append(mistakes, Mistake{
+				Field:  fmt.Sprintf("spec.sessions[%d].scheduler.jobTemplate.template.spec.priorityClassName", i),
+				Reason: v1alpha1.ReasonPrivilegeRequired,
+				Message: fmt.Sprintf("priorityClassName %s is for components of Kubernetes, and the pod that starts a "+
+					"run is none: use another class, or leave it out", t.Template.Spec.PriorityClassName),
+			})
 		}
 		if _, err := schedule.New(session.Scheduler, schedule.Identity(kind, namespace, name,
 			session.Name)); err != nil {

@@ -169,7 +169,9 @@ func TestCredentialsAreRefusedWithAReason(t *testing.T) {
 		usage      *v1alpha1.UsagePolicy
 		encryption func(home, other string) v1alpha1.ObjectReference
 		change     func(*v1alpha1.BackupStorage)
-		reason     string
+		// own means that the storage is in the namespace that uses it.
+		own    bool
+		reason string
 	}{
 		"the namespace is not allowed": {reason: v1alpha1.ReasonStorageNotAllowed},
 		"a volume of another namespace": {
@@ -178,6 +180,22 @@ func TestCredentialsAreRefusedWithAReason(t *testing.T) {
 				s.Spec.Storage = v1alpha1.Storage{Provider: v1alpha1.ProviderLocal, Local: &v1alpha1.LocalStorage{}}
 			},
 			reason: v1alpha1.ReasonStorageNotAllowed,
+		},
+		"an NFS share": {
+			change: func(s *v1alpha1.BackupStorage) {
+				s.Spec.Storage = v1alpha1.Storage{Provider: v1alpha1.ProviderLocal, Local: &v1alpha1.LocalStorage{
+					NFS: &v1alpha1.NFSVolumeSource{Server: "nfs.example.com", Path: "/"},
+				}}
+			},
+			own: true, reason: v1alpha1.ReasonPrivilegeRequired,
+		},
+		"a hostPath": {
+			change: func(s *v1alpha1.BackupStorage) {
+				s.Spec.Storage = v1alpha1.Storage{Provider: v1alpha1.ProviderLocal, Local: &v1alpha1.LocalStorage{
+					HostPath: &v1alpha1.HostPathVolumeSource{Path: "/"},
+				}}
+			},
+			own: true, reason: v1alpha1.ReasonPrivilegeRequired,
 		},
 		"the storage's Secret is absent": {
 			usage: everybody(), change: func(s *v1alpha1.BackupStorage) { s.Spec.Storage.S3.SecretName = "absent" },
@@ -229,6 +247,9 @@ func TestCredentialsAreRefusedWithAReason(t *testing.T) {
 			g := NewWithT(t)
 			ns, home, other := namespace(t), namespace(t), namespace(t)
 			storage := s3(t, home, tc.usage)
+			if tc.own {
+				storage.Namespace = ns
+			}
 			share(t, home, "empty", map[string]string{"OTHER": "x"})
 			share(t, home, "blank", map[string]string{"password": "\n"})
 			secret(t, home, "private", map[string]string{"password": "p"})

@@ -19,22 +19,26 @@ func Allowed(ctx context.Context, c client.Reader, storage *v1alpha1.BackupStora
 			policy.NotAllowedVolumeMessage(describe(v1alpha1.BackupStorageKind, storage)),
 		}
 	}
-	if local := storage.Spec.Storage.Local; local != nil && local.HostPath != nil {
-		return hostPathAllowed(ctx, c, storage)
+	if local := storage.Spec.Storage.Local; local != nil && local.PersistentVolumeClaim == nil {
+		return volumeAllowed(ctx, c, storage)
 	}
 	return MayUse(ctx, c, v1alpha1.BackupStorageKind, storage, storage.Spec.UsagePolicy, namespace,
 		v1alpha1.ReasonStorageNotAllowed)
 }
 
-// hostPathAllowed returns an *Error if the storage's namespace is not allowed to use directories of nodes.
-func hostPathAllowed(ctx context.Context, c client.Reader, storage *v1alpha1.BackupStorage) error {
+// volumeAllowed returns an *Error if the storage's namespace is not allowed to use directories of nodes and of servers.
+func volumeAllowed(ctx context.Context, c client.Reader, storage *v1alpha1.BackupStorage) error {
 	privileged, err := Privileged(ctx, c, storage.Namespace)
 	if err != nil || privileged {
 		return err
 	}
+	what := "a hostPath"
+	if storage.Spec.Storage.Local.NFS != nil {
+		what = "an NFS share"
+	}
 	return refuse(v1alpha1.ReasonPrivilegeRequired,
-		"%s is a hostPath, which needs the annotation %s: \"true\" on the Namespace",
-		describe(v1alpha1.BackupStorageKind, storage), v1alpha1.AnnotationPrivilegedMovers)
+		"%s is not a PersistentVolumeClaim but %s, which needs the annotation %s: \"true\" on the Namespace",
+		describe(v1alpha1.BackupStorageKind, storage), what, v1alpha1.AnnotationPrivilegedMovers)
 }
 
 // MayUse returns an *Error with the given reason if namespace is not allowed to refer to an object with this usage

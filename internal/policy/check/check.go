@@ -102,6 +102,7 @@ func Objects(objects []Object, defaultNamespace string, lookup Lookup) []Finding
 		c.repositoryObject(&objects[i])
 		c.addonObject(&objects[i])
 		c.retentionPolicy(&objects[i])
+		c.priorities(&objects[i])
 	}
 	for i := range objects {
 		c.configuration(&objects[i])

@@ -265,7 +265,7 @@ func TestJobsAreAsInTheGoldenFiles(t *testing.T) {
 				}},
 			}
 			return moverjob.InitStorageJob(moverjob.InitStorageJobInput{
-				Storage: s, Digest: "sha256:3",
+				Storage: s, Digest: "sha256:3", Privileged: true,
 				Image: "example.com/mover:v1", ClusterUID: "uid-cluster",
 			})
 		},
@@ -345,7 +345,11 @@ func TestJobsThatNeedPrivilegeAreRefused(t *testing.T) {
 		"an SELinux user of the target's pod": func(in *moverjob.BackupJobInput) {
 			in.Host.SecurityContext.SELinuxOptions = &corev1.SELinuxOptions{User: "system_u"}
 		},
-		"a storage on a host path": func(in *moverjob.BackupJobInput) { in.Storage = hostStorage() },
+		"a storage on a host path":   func(in *moverjob.BackupJobInput) { in.Storage = hostStorage() },
+		"a storage on an NFS server": func(in *moverjob.BackupJobInput) { in.Storage = nfsStorage() },
+		"a priority class of the system": func(in *moverjob.BackupJobInput) {
+			in.Target.Task.Job = &v1alpha1.JobPodSpec{PriorityClassName: "system-node-critical"}
+		},
 		"a host path": func(in *moverjob.BackupJobInput) {
 			in.Host.Volumes = []v1alpha1.ResolvedVolume{{Component: "node-a", HostPath: "/var"}}
 		},

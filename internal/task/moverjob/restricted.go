@@ -10,6 +10,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/catalog"
+	"github.com/cairn-backup/cairn/internal/policy"
 )
 
 // restricted returns a security context within the restricted Pod Security profile.
@@ -65,12 +66,15 @@ func unconfined(annotations map[string]string) string {
 // excessVolume names the source of a volume that the restricted profile does not allow, or returns "".
 func excessVolume(v corev1.Volume) string {
 	switch {
+	case v.PersistentVolumeClaim != nil, v.Ephemeral != nil, v.CSI != nil, v.EmptyDir != nil, v.ConfigMap != nil,
+		v.Secret != nil, v.DownwardAPI != nil, v.Projected != nil:
+		return ""
 	case v.HostPath != nil:
 		return "hostPath"
 	case v.NFS != nil:
 		return "nfs"
 	}
-	return ""
+	return "a source that the restricted Pod Security profile does not allow"
 }
 
 // allowed overlays base with the security contexts in asked; later ones win. Settings that the restricted profile
@@ -99,6 +103,9 @@ func allowed(
 func applyJobTemplate(pod *corev1.PodSpec, t *v1alpha1.JobPodSpec, privileged bool) error {
 	if t == nil {
 		return nil
+	}
+	if strings.HasPrefix(t.PriorityClassName, policy.SystemPriorityPrefix) && !privileged {
+		return fmt.Errorf("priorityClassName %s %w", t.PriorityClassName, ErrPrivilegeRequired)
 	}
 	t = t.DeepCopy()
 	pod.NodeSelector, pod.Tolerations, pod.Affinity = t.NodeSelector, t.Tolerations, t.Affinity

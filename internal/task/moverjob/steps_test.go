@@ -446,6 +446,12 @@ func TestPrivilegeOfStepsAndSettings(t *testing.T) {
 		"a foreign account": func(_ *v1alpha1.Addon, _ map[string]*v1alpha1.Function, info *v1alpha1.AddonInfo) {
 			info.JobTemplate.Spec.ServiceAccountName = "admin"
 		},
+		"a priority class of the system": func(
+			_ *v1alpha1.Addon, _ map[string]*v1alpha1.Function, info *v1alpha1.AddonInfo,
+		) {
+			info.JobTemplate.Spec.PriorityClassName = "system-node-critical"
+			info.JobTemplate.Spec.Priority = nil
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -462,8 +468,12 @@ func TestPrivilegeOfStepsAndSettings(t *testing.T) {
 	}
 	g := NewWithT(t)
 	in := functionInput()
-	in.Settings = &v1alpha1.ContainerRuntimeSettings{SecurityContext: &corev1.SecurityContext{RunAsUser: new(int64(0))}}
+	in.Pod = &v1alpha1.PodRuntimeSettings{PriorityClassName: "system-node-critical"}
 	_, err := moverjob.FunctionJob(in)
+	g.Expect(err).To(MatchError(moverjob.ErrPrivilegeRequired))
+	in.Pod = nil
+	in.Settings = &v1alpha1.ContainerRuntimeSettings{SecurityContext: &corev1.SecurityContext{RunAsUser: new(int64(0))}}
+	_, err = moverjob.FunctionJob(in)
 	g.Expect(err).To(MatchError(moverjob.ErrPrivilegeRequired))
 	in.Privileged = true
 	job, err := moverjob.FunctionJob(in)

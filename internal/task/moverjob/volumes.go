@@ -204,21 +204,22 @@ func tokenSource() corev1.VolumeSource {
 // StorageMount returns where the volume of a local storage is mounted.
 func StorageMount(l *v1alpha1.LocalStorage) string { return cmp.Or(l.MountPath, task.StorageDir) }
 
-// storageSource returns the volume of a local storage.
+// storageSource returns the volume of a local storage. Other volumes than claims need a privileged namespace.
 func (b blueprint) storageSource(l *v1alpha1.LocalStorage) (corev1.VolumeSource, error) {
+	var source corev1.VolumeSource
 	switch {
-	case l.NFS != nil:
-		return corev1.VolumeSource{NFS: &corev1.NFSVolumeSource{Server: l.NFS.Server, Path: l.NFS.Path}}, nil
-	case l.HostPath != nil && !b.privileged:
-		return corev1.VolumeSource{}, fmt.Errorf("host path of the storage %w", ErrPrivilegeRequired)
-	case l.HostPath != nil:
-		return corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{
-			Path: l.HostPath.Path, Type: new(cmp.Or(l.HostPath.Type, corev1.HostPathDirectory)),
-		}}, nil
 	case l.PersistentVolumeClaim != nil:
-		return claimSource(l.PersistentVolumeClaim.ClaimName), nil
+		source = claimSource(l.PersistentVolumeClaim.ClaimName)
+	case l.NFS != nil:
+		source.NFS = &corev1.NFSVolumeSource{Server: l.NFS.Server, Path: l.NFS.Path}
+	case l.HostPath != nil:
+		source.HostPath = &corev1.HostPathVolumeSource{
+			Path: l.HostPath.Path, Type: new(cmp.Or(l.HostPath.Type, corev1.HostPathDirectory)),
+		}
+	default:
+		return source, errors.New("the local storage has no volume")
 	}
-	return corev1.VolumeSource{}, errors.New("the local storage has no volume")
+	return source, privilegedVolumes([]corev1.Volume{{Name: "storage", VolumeSource: source}}, b.privileged)
 }
 
 // secretSource returns a volume with the given keys of a Secret. Secret and keys are optional: a mover that starts
