@@ -28,7 +28,7 @@ func (r *Reconciler) cleanUp(in backup.Input, d *backup.Decision) []movers.Delet
 			return r.copies().Discard(ctx, have)
 		}})
 	}
-	return append(out, movers.DeletionsOf(r.Client, in.Session.Namespace, d.Delete, in.Jobs)...)
+	return append(out, movers.DeletionsOf(r.Client, r.APIReader, in.Session, d.Delete, in.Jobs)...)
 }
 
 // replaceJobs deletes the Jobs of the first attempts of what a decision creates: no two movers of a host read its
@@ -42,7 +42,7 @@ func (r *Reconciler) replaceJobs(
 			continue
 		}
 		_, err := r.deletions.Try(ctx, in.Session.UID, r.Clock,
-			movers.DeletionOf(r.Client, in.Session.Namespace, name, in.Jobs[name]))
+			movers.DeletionOf(r.Client, r.APIReader, in.Session, name, in.Jobs[name]))
 		if refusal := movers.RefusalOf(movers.Undeleted(err)); refusal != nil {
 			refused.Set(ctx, m.Repository.Snapshot, refusal)
 		} else if err != nil {

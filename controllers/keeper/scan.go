@@ -15,6 +15,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/keeper"
+	"github.com/cairn-backup/cairn/internal/kube/sweep"
 	"github.com/cairn-backup/cairn/internal/retention"
 	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/text"
@@ -140,8 +141,8 @@ func (r *Reconciler) removePages(ctx context.Context, namespace, job string) err
 		if page.Labels[v1alpha1.LabelScan] != job {
 			continue
 		}
-		if err := r.Delete(ctx, page); client.IgnoreNotFound(err) != nil {
-			return fmt.Errorf("delete ConfigMap %s: %w", key, err)
+		if err := sweep.Delete(ctx, r.Client, page); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -11,6 +11,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/movers"
 	"github.com/cairn-backup/cairn/internal/kube/oneshot"
+	"github.com/cairn-backup/cairn/internal/kube/sweep"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/run/restorebatch"
 )
@@ -65,7 +66,7 @@ func (r *Reconciler) create(ctx context.Context, b *v1alpha1.RestoreBatch, i int
 
 // cancel deletes a RestoreSession that has not ended. Its result stays in its status and in its record.
 func (r *Reconciler) cancel(ctx context.Context, child *v1alpha1.RestoreSession) error {
-	return wrap("delete RestoreSession", child.Name, client.IgnoreNotFound(r.Delete(ctx, child)))
+	return sweep.Delete(ctx, r.Client, child)
 }
 
 // wrap adds what was attempted to an error.

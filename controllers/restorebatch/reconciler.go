@@ -175,7 +175,7 @@ func (r kind) Decide(in observed) oneshot.Decision[v1alpha1.RestoreBatch] {
 					return r.cancel(ctx, in.Children[name])
 				}})
 			}
-			return append(out, movers.DeletionsOf(r.Client, in.Batch.Namespace, d.DeleteJobs, in.Jobs)...)
+			return append(out, movers.DeletionsOf(r.Client, r.APIReader, in.Batch, d.DeleteJobs, in.Jobs)...)
 		},
 	}
 }

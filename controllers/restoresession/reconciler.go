@@ -135,7 +135,7 @@ func (r kind) Decide(in restore.Input) oneshot.Decision[v1alpha1.RestoreSession]
 			return refused.Add(ctx, name, err)
 		},
 		CleanUp: func() []movers.Deletion {
-			return movers.DeletionsOf(r.Client, in.Session.Namespace, d.Delete, in.Jobs)
+			return movers.DeletionsOf(r.Client, r.APIReader, in.Session, d.Delete, in.Jobs)
 		},
 	}
 }

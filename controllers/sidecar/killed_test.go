@@ -40,6 +40,14 @@ func (m *mortal) Apply(ctx context.Context, o runtime.ApplyConfiguration, opts .
 	return m.write(func() error { return m.Client.Apply(ctx, o, opts...) })
 }
 
+func (m *mortal) Create(ctx context.Context, o client.Object, opts ...client.CreateOption) error {
+	return m.write(func() error { return m.Client.Create(ctx, o, opts...) })
+}
+
+func (m *mortal) Patch(ctx context.Context, o client.Object, p client.Patch, opts ...client.PatchOption) error {
+	return m.write(func() error { return m.Client.Patch(ctx, o, p, opts...) })
+}
+
 func (m *mortal) Delete(ctx context.Context, o client.Object, opts ...client.DeleteOption) error {
 	return m.write(func() error { return m.Client.Delete(ctx, o, opts...) })
 }

@@ -12,8 +12,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
-	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -87,24 +85,43 @@ func (r *Reconciler) ensureSecret(ctx context.Context, l *update) error {
 	return r.write(ctx, l, data, annotations)
 }
 
-// write applies the Secret.
+// write makes the Secret, or changes the very Secret that was read: somebody else's that has the name by now stays.
 func (r *Reconciler) write(
 	ctx context.Context, l *update, data map[string][]byte, annotations map[string]string,
 ) error {
 	w := l.workload
-	secret := corev1ac.Secret(w.id, w.GetNamespace()).
-		WithLabels(map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelSidecar: w.id}).
-		WithAnnotations(annotations).
-		WithOwnerReferences(metav1ac.OwnerReference().
-			WithAPIVersion(w.gvk.GroupVersion().String()).WithKind(w.gvk.Kind).WithName(w.GetName()).
-			WithUID(w.GetUID())).
-		WithType(corev1.SecretTypeOpaque).WithData(data)
-	if err := r.Apply(ctx, secret, client.FieldOwner(r.FieldManager), client.ForceOwnership); err != nil {
-		return fmt.Errorf("apply Secret %s/%s: %w", w.GetNamespace(), w.id, err)
+	if l.secret == nil {
+		secret := &corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{
+				Namespace: w.GetNamespace(), Name: w.id, Annotations: annotations,
+				Labels: map[string]string{
+					v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelSidecar: w.id,
+				},
+				OwnerReferences: []metav1.OwnerReference{{
+					APIVersion: w.gvk.GroupVersion().String(), Kind: w.gvk.Kind, Name: w.GetName(), UID: w.GetUID(),
+				}},
+			},
+			Type: corev1.SecretTypeOpaque, Data: data,
+		}
+		if err := r.Create(ctx, secret, client.FieldOwner(r.FieldManager)); err != nil {
+			return fmt.Errorf("create Secret %s/%s: %w", w.GetNamespace(), w.id, err)
+		}
+		l.secret = secret
+		return nil
 	}
-	var err error
-	l.secret, err = r.secret(ctx, client.ObjectKey{Namespace: w.GetNamespace(), Name: w.id})
-	return err
+	before := l.secret.DeepCopy()
+	l.secret.Data = data
+	for _, key := range ownAnnotations {
+		delete(l.secret.Annotations, key)
+	}
+	for key, value := range annotations {
+		metav1.SetMetaDataAnnotation(&l.secret.ObjectMeta, key, value)
+	}
+	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
+	if err := r.Patch(ctx, l.secret, patch, client.FieldOwner(r.FieldManager)); err != nil {
+		return fmt.Errorf("write Secret %s/%s: %w", w.GetNamespace(), w.id, err)
+	}
+	return nil
 }
 
 // token puts the sidecar's token into data: the current one, or a new one if that has passed half of its life. It
@@ -159,9 +176,12 @@ func (r *Reconciler) token(ctx context.Context, l *update, data map[string][]byt
 
 func sameData(a, b map[string][]byte) bool { return maps.EqualFunc(a, b, bytes.Equal) }
 
+// ownAnnotations are the annotations of a sidecar's Secret that Cairn writes.
+var ownAnnotations = []string{v1alpha1.AnnotationSidecarState, v1alpha1.AnnotationSidecarCredentials}
+
 // sameAnnotations reports whether the Secret has exactly these values of our annotations.
 func sameAnnotations(has, wanted map[string]string) bool {
-	for _, key := range []string{v1alpha1.AnnotationSidecarState, v1alpha1.AnnotationSidecarCredentials} {
+	for _, key := range ownAnnotations {
 		if has[key] != wanted[key] {
 			return false
 		}

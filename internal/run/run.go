@@ -58,6 +58,8 @@ func Until(deadline *metav1.Time, now time.Time) time.Duration {
 // Job is an observed Job of a run or restore. The work of a sidecar is represented as a Job, too.
 type Job struct {
 	observe.Observation
+	// UID of the Job. It is empty for the work of a sidecar.
+	UID types.UID
 	// Hook means that the Job belongs to a hook, not to a mover.
 	Hook bool
 	// Created is when the Job was made.

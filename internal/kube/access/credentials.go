@@ -8,8 +8,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
-	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -20,7 +18,8 @@ import (
 // EnsureCredentials returns the names of the Secrets in namespace from which a Job of owner reads the credentials of
 // storage and the password of a repository. It uses a Secret of namespace as it is. From a Secret in the storage's
 // namespace it copies only the needed keys into <jobBaseName>-storage or <jobBaseName>-encryption, provided that the
-// storage's usagePolicy allows namespace now; owner owns the copies and they go with it. An encryption reference
+// storage's usagePolicy allows namespace now; owner owns the copies and they go with it. A Secret of such a name that
+// Cairn did not make is never touched. An encryption reference
 // without a namespace means namespace; one without a name means that the Job works with no repository. Problems that
 // policy or a user must solve come back as *Error.
 func EnsureCredentials(
@@ -175,43 +174,4 @@ func encryptionSecret(
 			"encryption Secret %s %s", key, policy.NoPassword)
 	}
 	return secret, dataKey, nil
-}
-
-// only copies the given keys as far as they exist.
-func only(data map[string][]byte, keys ...string) map[string][]byte {
-	out := map[string][]byte{}
-	for _, k := range keys {
-		if v, ok := data[k]; ok {
-			out[k] = v
-		}
-	}
-	return out
-}
-
-// provide returns the name of a Secret in namespace that holds the keys: from itself or a copy of it that owner owns.
-func provide(
-	ctx context.Context, c client.Client, owner client.Object, namespace string, from *corev1.Secret, name string,
-	keys ...string,
-) (string, error) {
-	if from.Namespace == namespace {
-		return from.Name, nil
-	}
-	gvk, err := c.GroupVersionKindFor(owner)
-	if err != nil {
-		return "", fmt.Errorf("find kind of the owner of Secret %s: %w", name, err)
-	}
-	if owner.GetNamespace() != namespace {
-		return "", fmt.Errorf("apply Secret %s/%s: its owner is in namespace %s", namespace, name, owner.GetNamespace())
-	}
-	secret := corev1ac.Secret(name, namespace).
-		WithLabels(map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn}).
-		WithOwnerReferences(metav1ac.OwnerReference().
-			WithAPIVersion(gvk.GroupVersion().String()).WithKind(gvk.Kind).
-			WithName(owner.GetName()).WithUID(owner.GetUID()).WithController(true).WithBlockOwnerDeletion(true)).
-		WithType(corev1.SecretTypeOpaque).
-		WithData(only(from.Data, keys...))
-	if err := c.Apply(ctx, secret, client.FieldOwner(FieldManager), client.ForceOwnership); err != nil {
-		return "", fmt.Errorf("apply Secret %s/%s: %w", namespace, name, err)
-	}
-	return name, nil
 }

@@ -116,7 +116,7 @@ func (m Maker) Remove(ctx context.Context, left Leftover) error {
 	var failed []error
 	if left.Ended != nil {
 		for _, name := range backup.CopyReaderJobNames(left.Ended) {
-			failed = append(failed, movers.Delete(ctx, m.Client, left.Namespace, name, run.Job{}))
+			failed = append(failed, movers.Delete(ctx, m.Client, m.Live, left.Ended, name, run.Job{}))
 		}
 	}
 	for _, name := range left.Names {

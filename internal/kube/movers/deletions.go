@@ -99,21 +99,26 @@ func (d *Deletions) All(
 	return refused, news, errors.Join(errs...)
 }
 
-// DeletionsOf returns the deletions of the Jobs of these names, except for the work of sidecars, which is no Job.
-func DeletionsOf(c client.Client, namespace string, names []string, observed map[string]run.Job) []Deletion {
+// DeletionsOf returns the deletions of the owner's Jobs of these names, except for the work of sidecars, which is no
+// Job. See Delete.
+func DeletionsOf(
+	c client.Client, live client.Reader, owner client.Object, names []string, observed map[string]run.Job,
+) []Deletion {
 	var out []Deletion
 	for _, name := range names {
 		if job := observed[name]; !job.Sidecar {
-			out = append(out, DeletionOf(c, namespace, name, job))
+			out = append(out, DeletionOf(c, live, owner, name, job))
 		}
 	}
 	return out
 }
 
-// DeletionOf returns the deletion of a Job and its pods. See Delete.
-func DeletionOf(c client.Client, namespace, name string, observed run.Job) Deletion {
+// DeletionOf returns the deletion of a Job of owner and its pods. See Delete.
+func DeletionOf(
+	c client.Client, live client.Reader, owner client.Object, name string, observed run.Job,
+) Deletion {
 	return Deletion{Name: "Job " + name, Do: func(ctx context.Context) error {
-		return Delete(ctx, c, namespace, name, observed)
+		return Delete(ctx, c, live, owner, name, observed)
 	}}
 }
 

@@ -1,7 +1,7 @@
 // Package movers observes the Jobs, pods and sidecars of a session, and makes and deletes Jobs.
 //
-// It keeps no state but Pauses, and is safe for concurrent use; each operation can be repeated. It observes only Jobs
-// that the session controls, and deletes Jobs by name.
+// It keeps no state but Pauses, and is safe for concurrent use; each operation can be repeated. It observes and deletes
+// only Jobs that the session controls.
 package movers
 
 import (
@@ -64,8 +64,8 @@ func Observe(
 
 func observeJob(job *batchv1.Job, pods []corev1.Pod, now time.Time) run.Job {
 	out := run.Job{
-		Observation: observe.Observe(job, pods, now), Hook: isHook(job), Created: job.CreationTimestamp.Time,
-		Deleted:  job.DeletionTimestamp,
+		Observation: observe.Observe(job, pods, now), UID: job.UID, Hook: isHook(job),
+		Created: job.CreationTimestamp.Time, Deleted: job.DeletionTimestamp,
 		Snapshot: types.UID(job.Annotations[v1alpha1.AnnotationSnapshotUID]),
 	}
 	for _, c := range job.Status.Conditions {
@@ -153,15 +153,28 @@ func Made(ctx context.Context, live client.Reader, owner client.Object, job *bat
 	return metav1.IsControlledBy(&found, owner), nil
 }
 
-// Delete deletes a Job and its pods, if the Job exists. The Job stays until its pods are gone, so a missing Job means
-// that there are no pods. observed is what is known of the Job: only its first deletion is logged.
-func Delete(ctx context.Context, c client.Client, namespace, name string, observed run.Job) error {
+// Delete deletes a Job of owner and its pods, if the Job exists. The Job stays until its pods are gone, so a missing
+// Job means that there are no pods. A Job of somebody else that has the name stays. observed is what is known of the
+// Job: only its first deletion is logged. live is asked about a Job that was not observed.
+func Delete(
+	ctx context.Context, c client.Client, live client.Reader, owner client.Object, name string, observed run.Job,
+) error {
 	job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{
-		Namespace: namespace, Name: name, DeletionTimestamp: observed.Deleted,
+		Namespace: owner.GetNamespace(), Name: name, UID: observed.UID, DeletionTimestamp: observed.Deleted,
 	}}
-	err := c.Delete(ctx, job, client.PropagationPolicy(metav1.DeletePropagationForeground))
-	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("delete Job %s/%s: %w", namespace, name, err)
+	if job.UID == "" {
+		err := live.Get(ctx, client.ObjectKeyFromObject(job), job)
+		if apierrors.IsNotFound(err) || err == nil && !metav1.IsControlledBy(job, owner) {
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("get Job %s/%s: %w", owner.GetNamespace(), name, err)
+		}
+	}
+	err := c.Delete(ctx, job, client.PropagationPolicy(metav1.DeletePropagationForeground),
+		client.Preconditions{UID: &job.UID})
+	// A conflict means that another Job has the name by now.
+	if client.IgnoreNotFound(err) != nil && !apierrors.IsConflict(err) {
+		return fmt.Errorf("delete Job %s/%s: %w", job.Namespace, name, err)
 	}
 	return nil
 }

@@ -93,14 +93,15 @@ func TestFencedMoversAreOneLine(t *testing.T) {
 func TestADeletionIsLoggedOnce(t *testing.T) {
 	g := NewWithT(t)
 	job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{
-		Namespace: "shop", Name: "mover", Finalizers: []string{metav1.FinalizerDeleteDependents},
+		Namespace: "shop", Name: "mover", UID: "u", Finalizers: []string{metav1.FinalizerDeleteDependents},
 	}}
 	c := fake.NewClientBuilder().WithObjects(job).Build()
+	run := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "run"}}
 	ctx, lines := loglines.Record(t.Context(), 0)
 	for range 3 {
 		g.Expect(c.Get(ctx, client.ObjectKeyFromObject(job), job)).To(Succeed(), "its pods still run")
 		observed := observeJob(job, nil, time.Time{})
-		g.Expect(Delete(ctx, logs.NewClient(c), job.Namespace, job.Name, observed)).To(Succeed())
+		g.Expect(Delete(ctx, logs.NewClient(c), c, run, job.Name, observed)).To(Succeed())
 	}
 	g.Expect(*lines).To(HaveExactElements(ContainSubstring("deleted")))
 }
