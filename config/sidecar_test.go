@@ -6,18 +6,24 @@ import (
 	. "github.com/onsi/gomega"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"sigs.k8s.io/kustomize/api/krusty"
+	kustomize "sigs.k8s.io/kustomize/api/resource"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 	"sigs.k8s.io/yaml"
 )
 
-// bindings returns a kustomization's bindings of the ClusterRole cairn-sidecar-injector.
-func bindings(g Gomega, dir string) []rbacv1.ClusterRoleBinding {
+// built returns the objects of a kustomization.
+func built(g Gomega, dir string) []*kustomize.Resource {
 	options := krusty.MakeDefaultOptions()
 	options.LoadRestrictions = 0
-	built, err := krusty.MakeKustomizer(options).Run(filesys.MakeFsOnDisk(), dir)
+	out, err := krusty.MakeKustomizer(options).Run(filesys.MakeFsOnDisk(), dir)
 	g.Expect(err).NotTo(HaveOccurred())
+	return out.Resources()
+}
+
+// bindings returns a kustomization's bindings of the ClusterRole cairn-sidecar-injector.
+func bindings(g Gomega, dir string) []rbacv1.ClusterRoleBinding {
 	var out []rbacv1.ClusterRoleBinding
-	for _, resource := range built.Resources() {
+	for _, resource := range built(g, dir) {
 		if resource.GetKind() != "ClusterRoleBinding" {
 			continue
 		}

@@ -120,6 +120,8 @@ const (
 	ReasonForbidden            = "Forbidden"
 	ReasonServiceAccountAbsent = "ServiceAccountNotFound"
 	ReasonRecordsBranch        = "RecordsBranch"
+	// ReasonImpersonationForbidden means that the manager is not allowed to act as an account.
+	ReasonImpersonationForbidden = "ImpersonationForbidden"
 
 	// Ledger.
 	ReasonWatchedBranch    = "WatchedBranch"

@@ -244,6 +244,9 @@ const (
 	SidecarInjectorClusterRole = "cairn-sidecar-injector"
 	// SidecarServiceAccount is the account of sidecars. The manager makes their tokens.
 	SidecarServiceAccount = "cairn-sidecar"
+	// PolicyServiceAccount is the account that a PolicySync with spec.serviceAccountName acts as. The owner of a
+	// namespace makes it and gives it rights. Other names need the component config/impersonation.
+	PolicyServiceAccount = "cairn-policy"
 	// HookServiceAccount is the account that the manager impersonates to run commands in pods. Only the owner of a
 	// namespace binds it to HookClusterRole. The account itself need not exist.
 	HookServiceAccount = "cairn-hook"

@@ -81,7 +81,8 @@ type PolicySyncSpec struct {
 	// +optional
 	Suspend bool `json:"suspend,omitempty"`
 
-	// ServiceAccountName is an account of this namespace that the PolicySync impersonates when it applies objects.
+	// ServiceAccountName is an account of this namespace that the PolicySync impersonates when it applies objects:
+	// cairn-policy, or any other if the administrator of the cluster has installed the component config/impersonation.
 	// Without it, only Cairn's namespaced policy kinds are applied, and only into this namespace.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/fluxcd/pkg/ssa"
@@ -56,6 +57,8 @@ func (s *reconciling) applier(ctx context.Context) (*applier, *fault) {
 					"ServiceAccount %s/%s does not exist: create it or correct spec.serviceAccountName",
 					s.obj.Namespace, name),
 			}
+		case apierrors.IsForbidden(err):
+			return nil, notImpersonated("ServiceAccount " + name)
 		case err != nil:
 			return nil, applyFault(ctx, err, nil)
 		}
@@ -66,6 +69,24 @@ func (s *reconciling) applier(ctx context.Context) (*applier, *fault) {
 		return nil, applyFault(ctx, err, nil)
 	}
 	return &applier{reconciling: s, client: c}, nil
+}
+
+// notImpersonated returns the fault of a manager that lacks the right to act as an account.
+func notImpersonated(account string) *fault {
+	return &fault{
+		reason: v1alpha1.ReasonImpersonationForbidden, stalled: true,
+		message: fmt.Sprintf("Cairn is not allowed to act as %s: set spec.serviceAccountName to %s and give that "+
+			"account the rights, or let the administrator of the cluster install the component "+
+			"config/impersonation, with which Cairn can act as any ServiceAccount", account,
+			v1alpha1.PolicyServiceAccount),
+	}
+}
+
+// refusesImpersonation reports whether the API server does not let the manager act as an account. What the account
+// itself is not allowed to do is no such error. The verb is impersonate, or in newer API servers one that begins alike,
+// such as impersonate-on:serviceaccount:get.
+func refusesImpersonation(err error) bool {
+	return apierrors.IsForbidden(err) && strings.Contains(err.Error(), " cannot impersonate")
 }
 
 // part tells others, in the status, of a revision that changes what decides which Snapshots go, and whether it is

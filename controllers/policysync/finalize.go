@@ -47,8 +47,10 @@ func (s *reconciling) deleteAll(ctx context.Context) *fault {
 		}
 	}
 	a, f := s.applier(ctx)
-	if f != nil && f.reason == v1alpha1.ReasonServiceAccountAbsent {
-		// No account is left to act as, for example because the namespace is being deleted: waiting would never end.
+	if f != nil && (f.reason == v1alpha1.ReasonServiceAccountAbsent ||
+		f.reason == v1alpha1.ReasonImpersonationForbidden) {
+		// No account is left to act as, for example because the namespace is being deleted, or Cairn is not allowed to:
+		// waiting would never end.
 		s.event(corev1.EventTypeWarning, f.reason, f.message+"; the applied objects stay")
 		return nil
 	}

@@ -343,6 +343,9 @@ func (s *reconciling) begin(ctx context.Context, revision string, inventory []v1
 
 // applyFault turns an error of the API server into a fault.
 func applyFault(ctx context.Context, err error, objects []build.Object) *fault {
+	if refusesImpersonation(err) {
+		return notImpersonated("the ServiceAccount of spec.serviceAccountName")
+	}
 	f := &fault{
 		reason:  v1alpha1.ReasonReconcileFailed,
 		message: position(err, objects) + strings.Join(strings.Fields(err.Error()), " "),

@@ -34,7 +34,9 @@ var (
 	scheme = testbed.Scheme()
 )
 
-func TestMain(m *testing.M) { os.Exit(bed.Run(m)) }
+func TestMain(m *testing.M) {
+	os.Exit(bed.Run(m, testbed.WithManifests("config/rbac/manager_role.yaml")))
+}
 
 // counter counts requests by method. Dry runs count as "DRY".
 type counter struct {
