@@ -30,7 +30,9 @@ var (
 
 // The children's own controller runs too: it gives the batch the state of its children.
 func TestMain(m *testing.M) {
-	os.Exit(bed.Run(m, testbed.WithCatalog(), testbed.WithControllers(func(mgr ctrl.Manager) error {
+	os.Exit(bed.Run(m, testbed.WithCatalog(), testbed.AsManager(), testbed.WithControllers(func(
+		mgr ctrl.Manager,
+	) error {
 		clock := clocktesting.NewFakePassiveClock(now)
 		access := func(context.Context, string) error { return nil }
 		lists.Reader = mgr.GetAPIReader()

@@ -48,7 +48,9 @@ func (a *accessLog) has(namespace string) bool {
 }
 
 func TestMain(m *testing.M) {
-	os.Exit(bed.Run(m, testbed.WithCatalog(), testbed.WithControllers(func(mgr ctrl.Manager) error {
+	os.Exit(bed.Run(m, testbed.WithCatalog(), testbed.AsManager(), testbed.WithControllers(func(
+		mgr ctrl.Manager,
+	) error {
 		reconciler = &Reconciler{
 			Client: mgr.GetClient(), EventRecorder: &events, APIReader: mgr.GetAPIReader(),
 			Clock: clocktesting.NewFakePassiveClock(now), MoverImage: "mover:test", FieldManager: "cairn-manager",

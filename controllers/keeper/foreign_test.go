@@ -67,7 +67,10 @@ func (s *shop) forge(job *batchv1.Job) {
 // keep gives a Job a Lease of its name, as a keeper's has it.
 func (s *shop) keep(job *batchv1.Job) {
 	s.t.Helper()
-	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: job.Name}}
+	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{
+		Namespace: s.namespace, Name: job.Name,
+		Labels: map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn},
+	}}
 	bed.Create(s.t, lease)
 	job.OwnerReferences = []metav1.OwnerReference{
 		*metav1.NewControllerRef(lease, coordinationv1.SchemeGroupVersion.WithKind("Lease")),

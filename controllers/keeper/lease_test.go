@@ -7,6 +7,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
@@ -21,6 +22,7 @@ func TestALeaseOfAnotherClusterStopsNoKeeper(t *testing.T) {
 				ObjectMeta: metav1.ObjectMeta{
 					Namespace: s.namespace,
 					Name:      policy.JobName("keeper", s.storage.Namespace, s.storage.Name),
+					Labels:    map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn},
 				},
 				Spec: coordinationv1.LeaseSpec{HolderIdentity: &holder},
 			})

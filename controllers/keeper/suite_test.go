@@ -42,7 +42,7 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	os.Exit(bed.Run(m, testbed.WithControllers(func(mgr ctrl.Manager) error {
+	os.Exit(bed.Run(m, testbed.AsManager(), testbed.WithControllers(func(mgr ctrl.Manager) error {
 		keepers = newKeepers(mgr.GetClient(), mgr.GetAPIReader(), now)
 		retentions = &retention.Reconciler{
 			Client: mgr.GetClient(), EventRecorder: &events, APIReader: mgr.GetAPIReader(), Clock: now,

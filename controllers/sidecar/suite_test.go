@@ -76,7 +76,9 @@ func (g gate) Get(ctx context.Context, key client.ObjectKey, o client.Object, op
 }
 
 func TestMain(m *testing.M) {
-	os.Exit(bed.Run(m, testbed.WithCatalog(), testbed.WithControllers(func(mgr ctrl.Manager) error {
+	os.Exit(bed.Run(m, testbed.WithCatalog(), testbed.AsManager(), testbed.WithControllers(func(
+		mgr ctrl.Manager,
+	) error {
 		if err := roles(); err != nil {
 			return err
 		}

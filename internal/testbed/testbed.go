@@ -69,9 +69,9 @@ const sideBySide = "8"
 
 // options say what a Bed has.
 type options struct {
-	withoutKinds, catalog, computing bool
-	manifests                        []string
-	controllers                      func(ctrl.Manager) error
+	withoutKinds, catalog, computing, asManager bool
+	manifests                                   []string
+	controllers                                 func(ctrl.Manager) error
 }
 
 // Option adds something to a Bed, or leaves it out.
@@ -150,7 +150,7 @@ func (b *Bed) start(ctx context.Context, o *options) error {
 	if o.controllers == nil {
 		return nil
 	}
-	return b.manage(ctx, o.controllers)
+	return b.manage(ctx, o)
 }
 
 // Stop stops the API server.
@@ -162,10 +162,15 @@ func (b *Bed) Stop() error {
 }
 
 // manage starts a manager.
-func (b *Bed) manage(ctx context.Context, register func(ctrl.Manager) error) error {
+func (b *Bed) manage(ctx context.Context, o *options) error {
 	managed := rest.CopyConfig(b.Config)
-	managed.Wrap(b.count)
 	var err error
+	if o.asManager {
+		if managed, err = b.actAsManager(ctx); err != nil {
+			return err
+		}
+	}
+	managed.Wrap(b.count)
 	b.Manager, err = ctrl.NewManager(managed, ctrl.Options{
 		Scheme:  b.Client.Scheme(),
 		Metrics: metricsserver.Options{BindAddress: "0"},
@@ -177,7 +182,7 @@ func (b *Bed) manage(ctx context.Context, register func(ctrl.Manager) error) err
 	if err != nil {
 		return err
 	}
-	if err := register(b.Manager); err != nil {
+	if err := o.controllers(b.Manager); err != nil {
 		return err
 	}
 	go func() {

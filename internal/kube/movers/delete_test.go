@@ -27,7 +27,8 @@ func sameUID(ctx context.Context, c client.WithWatch, o client.Object, opts ...c
 		return err
 	}
 	if want != nil && want.UID != nil && *want.UID != has.UID {
-		return apierrors.NewConflict(schema.GroupResource{Group: "batch", Resource: "jobs"}, o.GetName(), errors.New("another UID"))
+		return apierrors.NewConflict(schema.GroupResource{Group: "batch", Resource: "jobs"}, o.GetName(),
+			errors.New("another UID"))
 	}
 	return c.Delete(ctx, o, opts...)
 }
@@ -61,7 +62,8 @@ func TestOnlyAJobOfTheOwnerIsDeleted(t *testing.T) {
 			job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{
 				Namespace: "shop", Name: "backup-run", UID: "uid-job", Labels: tc.labels, OwnerReferences: tc.owners,
 			}}
-			c := fake.NewClientBuilder().WithObjects(job).WithInterceptorFuncs(interceptor.Funcs{Delete: sameUID}).Build()
+			c := fake.NewClientBuilder().WithObjects(job).
+				WithInterceptorFuncs(interceptor.Funcs{Delete: sameUID}).Build()
 			g.Expect(Delete(t.Context(), c, c, owner, job.Name, run.Job{UID: tc.observed})).To(Succeed())
 			err := c.Get(t.Context(), client.ObjectKeyFromObject(job), job)
 			g.Expect(client.IgnoreNotFound(err)).To(Succeed())
