@@ -13,9 +13,9 @@ import (
 
 // A connection runs one program. The client sends the preamble, the length of the request in four bytes and the request
 // as JSON. The open files of the program come with the first byte, in the order of request.Stdio. Then it sends
-// commands of one byte. The server answers with frames, a length in four bytes and an answer as JSON: started or refused; ended
-// when the program itself is over; and after commandOver, exited. A connection that ends without exited says nothing
-// about the end of the program.
+// commands of one byte. The server answers with frames, a length in four bytes and an answer as JSON: started or
+// refused; ended when the program itself is over; and after commandOver, exited. A connection that ends without exited
+// says nothing about the end of the program.
 const preamble = "cairn program 1\n"
 
 // Bounds of what one side takes from the other.

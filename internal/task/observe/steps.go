@@ -19,7 +19,10 @@ func steps(pod *corev1.Pod) []corev1.ContainerStatus {
 		return nil
 	}
 	return slices.DeleteFunc(slices.Clone(pod.Status.InitContainerStatuses), func(s corev1.ContainerStatus) bool {
-		return s.Name == task.ProgramContainer || slices.ContainsFunc(pod.Spec.InitContainers, func(c corev1.Container) bool {
+		if s.Name == task.ProgramContainer {
+			return true
+		}
+		return slices.ContainsFunc(pod.Spec.InitContainers, func(c corev1.Container) bool {
 			return c.Name == s.Name && ptr.Deref(c.RestartPolicy, "") == corev1.ContainerRestartPolicyAlways
 		})
 	})
