@@ -13,12 +13,13 @@ type BackupStorageSpec struct {
 	// UsagePolicy defines which namespaces can use this storage. The default is only its own namespace. An allowed
 	// namespace gets the credential of the storage: its movers work with it.
 	// +optional
-	UsagePolicy *UsagePolicy `json:"usagePolicy,omitempty"`
+	UsagePolicy *StorageUsagePolicy `json:"usagePolicy,omitempty"`
 
-	// Default makes this the storage of policies that name none, in its own namespace and in the namespaces that its
-	// usagePolicy allows and that have no default of their own. If a namespace has two defaults, the older one counts.
-	// If two defaults of other namespaces allow a namespace, the one that allows it by selector goes before the one
-	// that allows all, then the older one.
+	// Default makes this the storage of policies that name none, in its own namespace. If this is a namespace of the
+	// administrators (--admin-namespaces of the manager), it also holds in the namespaces that its usagePolicy allows
+	// and that have no default of their own. If a namespace has two defaults, the older one counts. If two defaults of
+	// administrators allow a namespace, the one that allows it by selector goes before the one that allows all, then
+	// the older one.
 	// +optional
 	Default bool `json:"default,omitempty"`
 
@@ -53,6 +54,29 @@ type UsagePolicy struct {
 	// AllowedNamespaces are the namespaces that can refer to the object.
 	// +optional
 	AllowedNamespaces AllowedNamespaces `json:"allowedNamespaces,omitempty"`
+}
+
+// StorageUsagePolicy defines which namespaces can refer to a storage, and where in it their Repositories lie.
+type StorageUsagePolicy struct {
+	UsagePolicy `json:",inline"`
+
+	// DirectoryPrefix is the directory at or below which the Repositories of other namespaces must lie, such as
+	// /{namespace} or /tenants/{cluster}/{namespace}. {namespace} stands for the namespace of the Repository, and
+	// {cluster} for the name of the cluster (--cluster-name of the manager). An inferred directory that lies elsewhere
+	// gets the prefix in front of it. The storage's own namespace is not bound.
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:XValidation:rule="self.matches('^(/([{]namespace[}]|[{]cluster[}]|[A-Za-z0-9_-][A-Za-z0-9._-]*))+$')",message="directoryPrefix must be a path such as /{namespace} or /tenants/{cluster}/{namespace}: each element is {namespace}, {cluster}, or a name of letters, digits, dots, dashes and underscores"
+	// +kubebuilder:validation:XValidation:rule="!self.split('/').exists(e, e in ['kopia', 'snapshots', 'removed', 'repository', 'repository.yaml', 'metadata.yaml'])",message="directoryPrefix must not contain a name that is reserved: kopia, snapshots, removed, repository, repository.yaml or metadata.yaml"
+	DirectoryPrefix string `json:"directoryPrefix,omitempty"`
+}
+
+// Namespaces returns the part that other kinds have, too; nil if there is no policy.
+func (p *StorageUsagePolicy) Namespaces() *UsagePolicy {
+	if p == nil {
+		return nil
+	}
+	return &p.UsagePolicy
 }
 
 // AllowedNamespaces selects all namespaces, those that a selector finds, or only the object's own.

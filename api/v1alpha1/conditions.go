@@ -17,7 +17,8 @@ const (
 	// ConditionProtected is whether the last success of every session with a schedule is within its deadline, and has
 	// backed up all that the policy asks for.
 	ConditionProtected = "Protected"
-	// ConditionDefaultIgnored is True if an older object is the default of the namespace already.
+	// ConditionDefaultIgnored is True if an older object is the default of the namespace already, or if a default that
+	// other namespaces can use is the default of its own namespace alone.
 	ConditionDefaultIgnored = "DefaultIgnored"
 	// ConditionResolvedBackendChanged is True if Cairn would now infer another backend for a policy than when its
 	// repositories were made. The repositories stay where they are.
@@ -158,7 +159,9 @@ const (
 	ReasonStorageChanged                    = "StorageChanged"
 	ReasonStorageTaken                      = "StorageTaken"
 	ReasonDefaultTaken                      = "DefaultTaken"
+	ReasonDefaultNotShared                  = "DefaultNotShared"
 	ReasonDirectoryTaken                    = "DirectoryTaken"
+	ReasonDirectoryNotAllowed               = "DirectoryNotAllowed"
 	ReasonRepositoryDamaged                 = "RepositoryDamaged"
 	ReasonRepositoryNotReady                = "RepositoryNotReady"
 	ReasonRepositoryConflict                = "RepositoryConflict"

@@ -22,11 +22,12 @@ type RetentionPolicySpec struct {
 	// +optional
 	UsagePolicy *UsagePolicy `json:"usagePolicy,omitempty"`
 
-	// Default makes this the RetentionPolicy of backends that name none, in its own namespace and in the namespaces
-	// that its usagePolicy allows and that have no default of their own. If a namespace has two defaults, the older one
-	// counts. If two defaults of other namespaces allow a namespace, the one that allows it by selector goes before the
-	// one that allows all, then the older one. Snapshots that a new default removes stay for one more day: see
-	// status.defaultRetention of the Repository.
+	// Default makes this the RetentionPolicy of backends that name none, in its own namespace. If this is a namespace
+	// of the administrators (--admin-namespaces of the manager), it also holds in the namespaces that its usagePolicy
+	// allows and that have no default of their own. If a namespace has two defaults, the older one counts. If two
+	// defaults of administrators allow a namespace, the one that allows it by selector goes before the one that allows
+	// all, then the older one. Snapshots that a new default removes stay for one more day: see status.defaultRetention
+	// of the Repository.
 	// +optional
 	Default bool `json:"default,omitempty"`
 

@@ -57,7 +57,7 @@ func (l load) create(t testing.TB) {
 		Storage: v1alpha1.Storage{Provider: v1alpha1.ProviderS3, S3: &v1alpha1.S3Storage{
 			Endpoint: "https://s3.example.com", Bucket: "backups", SecretName: "s3",
 		}},
-		UsagePolicy: &v1alpha1.UsagePolicy{AllowedNamespaces: v1alpha1.AllowedNamespaces{From: &all}},
+		UsagePolicy: testbed.Usage(&v1alpha1.UsagePolicy{AllowedNamespaces: v1alpha1.AllowedNamespaces{From: &all}}),
 	}
 	g.Expect(
 		bed.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: l.storage.Namespace}})).

@@ -48,6 +48,7 @@ const (
 		"name the workload or volume that it belongs to"
 	noPassword        = "the url must not contain a password: put it into the Secret that spec.secretRef names"
 	hookTimeout       = "the timeout of a hook must be at least 1s and at most 24h"
+	prefixRule        = "directoryPrefix must be a path such as /{namespace} or /tenants/{cluster}/{namespace}"
 	preAlways         = "a hook that runs before always runs: set executionPolicy only for hooks that run afterwards"
 	oneValue          = "a variable has a value or a valueFrom, not both"
 	functionOnly      = "executor.function and type Function need each other"
@@ -118,6 +119,13 @@ var refused = map[string]map[string]string{
 		`{storage: {s3: {endpoint: s3.example.com}}}`: "the endpoint must be a URL with scheme, without " +
 			"path and without credentials, for example https://s3.example.com",
 		`{usagePolicy: {allowedNamespaces: {from: Selector}}}`: "from: Selector needs a selector",
+		`{usagePolicy: {directoryPrefix: "{namespace}"}}`:      prefixRule,
+		`{usagePolicy: {directoryPrefix: "/{namespace}/"}}`:    prefixRule,
+		`{usagePolicy: {directoryPrefix: "/a//{namespace}"}}`:  prefixRule,
+		`{usagePolicy: {directoryPrefix: "/../{namespace}"}}`:  prefixRule,
+		`{usagePolicy: {directoryPrefix: "/a-{namespace}"}}`:   prefixRule,
+		`{usagePolicy: {directoryPrefix: "/{user}"}}`:          prefixRule,
+		`{usagePolicy: {directoryPrefix: "/a/kopia"}}`:         "directoryPrefix must not contain a name that is reserved",
 	},
 	"HookTemplate": {
 		`{action: null}`: "executors Pod and Operator need an action, and executor Function has none: its Function " +

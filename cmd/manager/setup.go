@@ -115,7 +115,9 @@ func (s *shared) controllerOptions(name, kind string) controller.Options {
 }
 
 func (s *shared) retentionPolicy() reconciler {
-	return &retention.PolicyReconciler{Client: s.mgr.GetClient(), EventRecorder: s.recorder, FieldManager: name}
+	return &retention.PolicyReconciler{
+		Client: s.mgr.GetClient(), EventRecorder: s.recorder, FieldManager: name, Administrators: s.administrators(),
+	}
 }
 
 // pushgateway adds the controller that pushes metrics of ended runs to a Pushgateway, if one is configured.
@@ -148,6 +150,7 @@ func (s *shared) backupStorage() reconciler {
 	return &backupstorage.Reconciler{
 		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), EventRecorder: s.recorder, Clock: clock.RealClock{},
 		MoverImage: s.options.moverImage, ClusterUID: s.clusterUID, FieldManager: name, Egress: s.egress,
+		Administrators: s.administrators(),
 	}
 }
 
@@ -155,7 +158,8 @@ func (s *shared) repository() reconciler {
 	return &repository.Reconciler{
 		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), EventRecorder: s.recorder, Clock: clock.RealClock{},
 		MoverImage: s.options.moverImage, ClusterUID: s.clusterUID, FieldManager: name, Egress: s.egress,
-		Stopwatch: func() time.Duration { return time.Since(s.began) },
+		ClusterName: s.clusterName(),
+		Stopwatch:   func() time.Duration { return time.Since(s.began) },
 	}
 }
 
@@ -173,7 +177,8 @@ func (s *shared) backupConfiguration() reconciler {
 	return &backupconfiguration.Reconciler{
 		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), EventRecorder: s.recorder,
 		Clock: clock.RealClock{}, MoverImage: s.options.moverImage, FieldManager: name, ClusterName: s.clusterName(),
-		EnsureTrigger: s.ensureTrigger, Sidecars: s.sidecars.State, SidecarsChanged: s.sidecarsChanged,
+		Administrators: s.administrators(), EnsureTrigger: s.ensureTrigger, Sidecars: s.sidecars.State,
+		SidecarsChanged: s.sidecarsChanged,
 	}
 }
 
@@ -183,7 +188,7 @@ func (s *shared) prepareSidecars() {
 	s.sidecars = &sidecar.Reconciler{
 		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), EventRecorder: s.recorder, Clock: clock.RealClock{},
 		MoverImage: s.options.moverImage, ClusterName: s.clusterName(), FieldManager: name,
-		Account: account(), Changed: s.sidecarsChanged,
+		Administrators: s.administrators(), Account: account(), Changed: s.sidecarsChanged,
 	}
 }
 
@@ -200,7 +205,8 @@ func (s *shared) backupSession() reconciler {
 		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), Scheme: s.mgr.GetScheme(),
 		EventRecorder: s.recorder,
 		Clock:         clock.RealClock{}, MoverImage: s.options.moverImage, ClusterUID: s.clusterUID,
-		ClusterName: s.clusterName(), FieldManager: name, Hooks: s.hooks(), Egress: s.egress,
+		ClusterName: s.clusterName(), Administrators: s.administrators(), FieldManager: name, Hooks: s.hooks(),
+		Egress: s.egress,
 	}
 }
 
@@ -215,7 +221,7 @@ func (s *shared) restoreSession() reconciler {
 	return &restoresession.Reconciler{
 		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), EventRecorder: s.recorder, Clock: clock.RealClock{},
 		MoverImage: s.options.moverImage, ClusterUID: s.clusterUID, FieldManager: name, Hooks: s.hooks(),
-		Egress: s.egress,
+		ClusterName: s.clusterName(), Egress: s.egress,
 	}
 }
 
@@ -230,6 +236,7 @@ func (s *shared) restoreBatch() reconciler {
 	return &restorebatch.Reconciler{
 		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), EventRecorder: s.recorder, Clock: clock.RealClock{},
 		MoverImage: s.options.moverImage, FieldManager: name, Hooks: s.hooks(), Account: account(),
+		ClusterName: s.clusterName(),
 	}
 }
 
@@ -250,8 +257,9 @@ func (s *shared) administrators() policy.Administrators {
 func (s *shared) retention() reconciler {
 	return &retention.Reconciler{
 		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), EventRecorder: s.recorder, Clock: clock.RealClock{},
-		FieldManager: name, ServerTime: s.serverTime, SettleTime: retention.SettleTime,
-		Stopwatch: func() time.Duration { return time.Since(s.began) },
+		FieldManager: name, Administrators: s.administrators(), ServerTime: s.serverTime,
+		SettleTime: retention.SettleTime,
+		Stopwatch:  func() time.Duration { return time.Since(s.began) },
 	}
 }
 
@@ -259,6 +267,7 @@ func (s *shared) keeper() reconciler {
 	return &keeper.Reconciler{
 		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), EventRecorder: s.recorder, Clock: clock.RealClock{},
 		MoverImage: s.options.moverImage, ClusterUID: s.clusterUID, FieldManager: name, Egress: s.egress,
+		ClusterName: s.clusterName(),
 	}
 }
 

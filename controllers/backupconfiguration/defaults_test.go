@@ -35,9 +35,9 @@ func defaultStorage(t testing.TB, namespace string, labels map[string]string) *v
 	storage.Spec.EncryptionSecret = &v1alpha1.LocalObjectReference{Name: "enc"}
 	storage.Spec.UsagePolicy = nil
 	if labels != nil {
-		storage.Spec.UsagePolicy = &v1alpha1.UsagePolicy{AllowedNamespaces: v1alpha1.AllowedNamespaces{
+		storage.Spec.UsagePolicy = testbed.Usage(&v1alpha1.UsagePolicy{AllowedNamespaces: v1alpha1.AllowedNamespaces{
 			From: &selector, Selector: &metav1.LabelSelector{MatchLabels: labels},
-		}}
+		}})
 	}
 	bed.Create(t, storage)
 	bed.MarkReady(t, storage)
@@ -56,7 +56,7 @@ func TestTheSmallestPolicyIsEnoughAndStaysWhereItIs(t *testing.T) {
 			"policy names no BackupStorage, and there is no default BackupStorage that the namespace "+namespace+
 			" can use")
 
-	backup := bed.Namespace(t, nil)
+	backup := bed.Administrator(t)
 	defaultStorage(t, backup, labels)
 	bed.ReadyRepositories(t, namespace, "files")
 	bed.ExpectReason(t, configuration, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
@@ -122,7 +122,7 @@ func TestAPolicyWithoutAnEncryptionSecretSaysWhereToNameOne(t *testing.T) {
 func TestADefaultThatMayNotBeUsedIsNone(t *testing.T) {
 	t.Parallel()
 	namespace := bed.Namespace(t, map[string]string{"defaults": "other"})
-	defaultStorage(t, bed.Namespace(t, nil), map[string]string{"defaults": "forbidden"})
+	defaultStorage(t, bed.Administrator(t), map[string]string{"defaults": "forbidden"})
 	configuration := smallestOf(namespace)
 	bed.Create(t, testbed.Claim(namespace, "uploads"), configuration)
 	bed.ExpectReason(t, configuration, v1alpha1.PhaseNotReady, v1alpha1.ReasonStorageNotFound,
@@ -189,7 +189,7 @@ func TestTheDefaultRetentionPolicyIsShown(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
 	labels := map[string]string{"defaults": "retention"}
-	namespace, backup := bed.Namespace(t, labels), bed.Namespace(t, nil)
+	namespace, backup := bed.Namespace(t, labels), bed.Administrator(t)
 	defaultStorage(t, namespace, nil)
 	configuration := smallestOf(namespace)
 	bed.Create(t, testbed.Claim(namespace, "uploads"), configuration)

@@ -110,7 +110,7 @@ func TestNobodyLearnsWhichSecretsOthersHave(t *testing.T) {
 	}
 	bed.Create(t, testbed.Claim(namespace, "uploads"), configuration)
 	storage := &v1alpha1.BackupStorage{ObjectMeta: metav1.ObjectMeta{Namespace: backup, Name: "s3"}}
-	bed.Edit(t, storage, func() { storage.Spec.UsagePolicy = everybody() })
+	bed.Edit(t, storage, func() { storage.Spec.UsagePolicy = testbed.Usage(everybody()) })
 	expectDependency(t, configuration, "", "Secret", backup, "enc", true)
 	g.Expect(configuration.Status.Dependencies).To(HaveLen(3), "nothing about Secret %s/enc", private)
 	bed.Edit(t, storage, func() { storage.Spec.UsagePolicy = nil })

@@ -49,6 +49,8 @@ type Reconciler struct {
 	FieldManager string
 	// ClusterName begins the directories of repositories for which policy names no directory.
 	ClusterName string
+	// Administrators are the namespaces whose defaults count for others.
+	Administrators policy.Administrators
 	// EnsureTrigger creates the ServiceAccount of the CronJobs' pods in a namespace.
 	EnsureTrigger func(ctx context.Context, namespace string) error
 	// Sidecars returns the state of a workload's sidecar. SidecarsChanged receives the BackupConfigurations whose
@@ -113,7 +115,9 @@ func (r *Reconciler) reconcile(ctx context.Context, configuration *v1alpha1.Back
 
 // check completes a configuration without mistakes and follows its references.
 func (r *Reconciler) check(ctx context.Context, configuration *v1alpha1.BackupConfiguration, findings *findings) error {
-	completer := defaults.Completer{Reader: r.Client, Live: r.APIReader, ClusterName: r.ClusterName}
+	completer := defaults.Completer{
+		Reader: r.Client, Live: r.APIReader, ClusterName: r.ClusterName, Administrators: r.Administrators,
+	}
 	completion, err := completer.Configuration(ctx, configuration)
 	if err != nil {
 		return err

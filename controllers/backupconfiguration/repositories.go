@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/access"
 	"github.com/cairn-backup/cairn/internal/kube/apply"
 	"github.com/cairn-backup/cairn/internal/kube/defaults"
 	"github.com/cairn-backup/cairn/internal/kube/index"
@@ -75,15 +76,13 @@ func (r *Reconciler) ensureRepository(
 	if actual != nil {
 		judged = actual
 	}
-	elder, err := directories.Elder(ctx, r.Client, judged)
+	refusal, err := r.directoryRefusal(ctx, judged)
 	if err != nil {
 		return status, nil, err
 	}
-	if elder != nil {
-		status.Reason = v1alpha1.ReasonDirectoryTaken
-		return status, &finding{reason: status.Reason, invalid: true, message: fmt.Sprintf(
-			"the directory %q can't be used: %s. Choose another directory", info.Directory,
-			index.Taken(wanted, elder))}, nil
+	if refusal != nil {
+		status.Reason = refusal.reason
+		return status, refusal, nil
 	}
 	if actual == nil {
 		if !makes {
@@ -112,6 +111,36 @@ func (r *Reconciler) ensureRepository(
 	}
 	status, unready := statusOf(actual, wanted.Namespace)
 	return status, unready, nil
+}
+
+// directoryRefusal returns why a Repository must not have its directory, or nil. It says nothing about a storage that
+// does not exist or that the namespace is not allowed to use: the check of the backends does, and who has no right to a
+// storage hears nothing about the directories of others in it.
+func (r *Reconciler) directoryRefusal(ctx context.Context, judged *v1alpha1.Repository) (*finding, error) {
+	if policy.HoldsVolumeSnapshots(judged) {
+		return nil, nil
+	}
+	storage, err := defaults.Storage(ctx, r.Client, judged.Namespace, judged.Spec.StorageRef)
+	if err != nil || storage == nil {
+		return nil, err
+	}
+	err = access.AllowedRepository(ctx, r.Client, storage, r.ClusterName, judged)
+	if reason, message, refused := access.ReasonOf(err); refused {
+		if reason != v1alpha1.ReasonDirectoryNotAllowed {
+			return nil, nil
+		}
+		return &finding{reason: reason, invalid: true, message: message}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	elder, err := directories.Elder(ctx, r.Client, r.ClusterName, judged)
+	if err != nil || elder == nil {
+		return nil, err
+	}
+	return &finding{reason: v1alpha1.ReasonDirectoryTaken, invalid: true, message: fmt.Sprintf(
+		"the directory %q can't be used: %s. Choose another directory", judged.Spec.Path,
+		index.Taken(judged, elder))}, nil
 }
 
 // statusOf returns the status of a Repository that exists, with a finding if the Repository is not ready.

@@ -48,17 +48,16 @@ func (a *accessLog) has(namespace string) bool {
 }
 
 func TestMain(m *testing.M) {
-	os.Exit(bed.Run(m, testbed.WithCatalog(), testbed.AsManager(), testbed.WithControllers(func(
-		mgr ctrl.Manager,
-	) error {
-		reconciler = &Reconciler{
-			Client: mgr.GetClient(), EventRecorder: &events, APIReader: mgr.GetAPIReader(),
-			Clock: clocktesting.NewFakePassiveClock(now), MoverImage: "mover:test", FieldManager: "cairn-manager",
-			ClusterName:   "test",
-			EnsureTrigger: accounts.ensure,
-		}
-		return reconciler.SetupWithManager(mgr, controller.Options{})
-	})))
+	os.Exit(bed.Run(m, testbed.WithCatalog(), testbed.AsManager(), testbed.WithManifests(testbed.UserRoles),
+		testbed.WithControllers(func(mgr ctrl.Manager) error {
+			reconciler = &Reconciler{
+				Client: mgr.GetClient(), EventRecorder: &events, APIReader: mgr.GetAPIReader(),
+				Clock: clocktesting.NewFakePassiveClock(now), MoverImage: "mover:test", FieldManager: "cairn-manager",
+				ClusterName: "test", Administrators: testbed.Administrators(),
+				EnsureTrigger: accounts.ensure,
+			}
+			return reconciler.SetupWithManager(mgr, controller.Options{})
+		})))
 }
 
 // configurationOf returns a configuration that becomes ready once the claim "uploads" and the storage "s3" exist.

@@ -34,7 +34,7 @@ func TestUsagePolicyOfEachKind(t *testing.T) {
 			v1alpha1.ReasonStorageNotAllowed,
 			func(c *v1alpha1.BackupConfiguration, home string, usage *v1alpha1.UsagePolicy) {
 				storage := testbed.S3(home)
-				storage.Name, storage.Spec.UsagePolicy = "shared", usage
+				storage.Name, storage.Spec.UsagePolicy = "shared", testbed.Usage(usage)
 				bed.Create(t, storage)
 				bed.MarkReady(t, storage)
 				c.Spec.Backends[0].StorageRef = &v1alpha1.ObjectReference{Namespace: home, Name: "shared"}

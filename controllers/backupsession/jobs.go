@@ -170,7 +170,7 @@ func (r *Reconciler) job(
 	if backup.IsVolumeSnapshots(m.Target) {
 		return r.volumeSnapshotJob(ctx, s, snap, m)
 	}
-	granted, err := movers.ProvideAccess(ctx, r.Client, s, *m.Repository,
+	granted, err := movers.ProvideAccess(ctx, r.Client, s, r.owner(s.Namespace), *m.Repository,
 		policy.JobName("backup", s.Name, m.Repository.Name))
 	if err != nil {
 		return nil, err

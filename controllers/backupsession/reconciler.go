@@ -53,6 +53,8 @@ type Reconciler struct {
 	Egress *egress.Policy
 	// ClusterName begins the directories of repositories for which policy names no directory.
 	ClusterName string
+	// Administrators are the namespaces whose defaults count for others.
+	Administrators policy.Administrators
 	// FieldManager owns all writes.
 	FieldManager string
 	// Hooks runs the hooks of the sessions.

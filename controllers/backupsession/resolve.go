@@ -73,7 +73,9 @@ func (r *resolution) target(
 				r.session.Spec.Session),
 		}, run.WaitForChild)
 	}
-	completer := defaults.Completer{Reader: r.Client, Live: r.APIReader, ClusterName: r.ClusterName}
+	completer := defaults.Completer{
+		Reader: r.Client, Live: r.APIReader, ClusterName: r.ClusterName, Administrators: r.Administrators,
+	}
 	completion, err := completer.Configuration(ctx, c)
 	if err != nil {
 		return out, err

@@ -191,17 +191,19 @@ func hostOf(t *v1alpha1.ResolvedTarget, name string) *v1alpha1.ResolvedHost {
 	return &v1alpha1.ResolvedHost{}
 }
 
+// owner says whose Repositories a run of a namespace works with.
+func (r *Reconciler) owner(namespace string) movers.Owner {
+	return movers.Owner{Cluster: r.ClusterName, Namespace: namespace}
+}
+
 // assign adds the work of a host, without a pod yet. Everything comes from the frozen session, except that the
 // storage's usagePolicy is checked again.
 func (r *Reconciler) assign(
 	ctx context.Context, in backup.Input, work *sidecar.Work, snap *v1alpha1.Snapshot, m backup.Mover,
 ) error {
 	namespace := in.Session.Namespace
-	storage, err := movers.StorageOf(ctx, r.Client, *m.Repository)
+	storage, err := movers.AllowedStorage(ctx, r.Client, r.owner(namespace), namespace, *m.Repository)
 	if err != nil {
-		return err
-	}
-	if err := access.Allowed(ctx, r.Client, storage, namespace); err != nil {
 		return err
 	}
 	version, err := access.Digest(ctx, r.Client, namespace, storage, m.Repository.EncryptionSecret)

@@ -1,7 +1,6 @@
 package backupsession
 
 import (
-	"fmt"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -30,16 +29,13 @@ func TestTheUsagePolicyOfAStorageIsAskedBeforeTheJobs(t *testing.T) {
 			}}
 			bed.Edit(t, storage, func() { storage.Spec.UsagePolicy = c.Policy(w.Namespace) })
 			s := w.settle("run")
-			if c.Allowed {
+			if c.Allowed() {
 				w.Expect(s.Status.Phase).To(Equal(v1alpha1.BackupSessionSucceeded), "%v", summary(s))
 				return
 			}
 			w.Expect(summary(s)).To(HaveLen(2))
-			w.Expect(summary(s)[1]).To(Equal("uploads: Failed/StorageNotAllowed"))
-			w.Expect(s.Status.Targets[0].Message).To(ContainSubstring(fmt.Sprintf(
-				"the usagePolicy of BackupStorage %s/%s does not allow the namespace %s", w.Storage,
-				sessiontest.StorageName,
-				w.Namespace)))
+			w.Expect(summary(s)[1]).To(Equal("uploads: Failed/" + c.Reason))
+			w.Expect(s.Status.Targets[0].Message).To(ContainSubstring(c.Says(w.Storage, w.Namespace)))
 			w.Expect(w.Jobs()).To(BeEmpty())
 		})
 	}

@@ -13,7 +13,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy/complete"
 )
 
-// judgeDefault marks a default storage whose namespace has an older default. The storage can be used anyway.
+// judgeDefault marks a default storage that is no default for somebody who could expect it. The storage can be used
+// anyway.
 func (r *Reconciler) judgeDefault(ctx context.Context, storage *v1alpha1.BackupStorage) error {
 	if !storage.Spec.Default {
 		conditions.Delete(storage, v1alpha1.ConditionDefaultIgnored)
@@ -23,7 +24,8 @@ func (r *Reconciler) judgeDefault(ctx context.Context, storage *v1alpha1.BackupS
 	if err := r.List(ctx, &list, client.InNamespace(storage.Namespace)); err != nil {
 		return fmt.Errorf("list BackupStorages of Namespace %s: %w", storage.Namespace, err)
 	}
-	defaults.MarkSecondDefault(storage, v1alpha1.BackupStorageKind, complete.DefaultStorages(list.Items))
+	defaults.MarkIgnoredDefault(storage, v1alpha1.BackupStorageKind, complete.DefaultStorages(list.Items),
+		r.Administrators)
 	return nil
 }
 

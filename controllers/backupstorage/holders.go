@@ -12,6 +12,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/read"
+	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/policy/complete"
 )
 
@@ -38,7 +39,7 @@ func (r *Reconciler) holders(
 	if err != nil || len(users) > 0 || !slices.ContainsFunc(repositories, stays) {
 		return users, err
 	}
-	for _, s := range []source{{r.Client, true}, {r.APIReader, false}} {
+	for _, s := range []source{{r.Client, r.Administrators, true}, {r.APIReader, r.Administrators, false}} {
 		if users, err = s.users(ctx, storage); err != nil || len(users) > 0 {
 			break
 		}
@@ -49,7 +50,8 @@ func (r *Reconciler) holders(
 // source is where policy is read: a cache, or the API server.
 type source struct {
 	client.Reader
-	cached bool
+	administrators policy.Administrators
+	cached         bool
 }
 
 // each lists a kind of the whole cluster: from a cache without copies, from the API server in pages.
@@ -120,7 +122,7 @@ func (s source) use(
 	}); err != nil {
 		return use, nil, err
 	}
-	use.Storage, failed = storage, new(error)
+	use.Storage, use.Administrators, failed = storage, s.administrators, new(error)
 	use.Repository = func(namespace, name string) *v1alpha1.Repository {
 		return known[client.ObjectKey{Namespace: namespace, Name: name}]
 	}

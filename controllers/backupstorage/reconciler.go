@@ -2,7 +2,8 @@
 // reports whether the backend can be used.
 //
 // A Reconciler is safe for concurrent use. Invariants: the older of two storages in one place wins
-// (TestOfTwoStoragesInOnePlaceTheOlderWins), a generation counts as observed only once its backend was judged
+// (TestOfTwoStoragesInOnePlaceTheOlderWins), one without access to the place blocks nobody
+// (TestAStorageWithoutAKeyBlocksNobody), a generation counts as observed only once its backend was judged
 // (TestAnErrorLeavesTheGenerationUnobserved), and deleting a namespace wipes nothing (TestAStorageWhoseNamespaceGoes).
 package backupstorage
 
@@ -49,6 +50,8 @@ type Reconciler struct {
 	Egress *egress.Policy
 	// FieldManager owns all writes.
 	FieldManager string
+	// Administrators are the namespaces whose defaults count for others.
+	Administrators policy.Administrators
 }
 
 // Secrets are not watched: they are read again after these intervals.
@@ -223,7 +226,9 @@ func (r *Reconciler) later(storage *v1alpha1.BackupStorage) ctrl.Result {
 	return ctrl.Result{RequeueAfter: credentialInterval}
 }
 
-// elder returns the oldest storage in the same place if it is older than this one, or nil.
+// elder returns the storage in the same place that precedes this one, or nil. One that has proved its access to the
+// place precedes one that has not, and then the older precedes. One that has proved nothing blocks nobody: anybody can
+// name any bucket.
 func (r *Reconciler) elder(ctx context.Context, storage *v1alpha1.BackupStorage) (*v1alpha1.BackupStorage, error) {
 	var list v1alpha1.BackupStorageList
 	if err := r.List(ctx, &list, client.MatchingFields{indexPlace: placeOf(storage)}); err != nil {
@@ -232,12 +237,19 @@ func (r *Reconciler) elder(ctx context.Context, storage *v1alpha1.BackupStorage)
 	var elder *v1alpha1.BackupStorage
 	for i := range list.Items {
 		other := &list.Items[i]
-		if !v1alpha1.InForce(other) || !policy.Older(other, storage) {
+		if !v1alpha1.InForce(other) || !provedPlace(other) || provedPlace(storage) && !policy.Older(other, storage) {
 			continue
 		}
-		if elder == nil || policy.Older(other, elder) {
+		if other.UID != storage.UID && (elder == nil || policy.Older(other, elder)) {
 			elder = other
 		}
 	}
 	return elder, nil
+}
+
+// provedPlace reports whether an init Job of a storage has seen or written metadata.yaml where the storage is now. An
+// earlier version has not noted the place.
+func provedPlace(s *v1alpha1.BackupStorage) bool {
+	return s.Status.InitializedPlace == placeDigest(s) ||
+		s.Status.InitializedPlace == "" && s.Status.InitializedSpec != ""
 }

@@ -29,10 +29,13 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	os.Exit(bed.Run(m, testbed.AsManager(), testbed.WithControllers(func(mgr ctrl.Manager) error {
+	os.Exit(bed.Run(m, testbed.AsManager(), testbed.WithManifests(testbed.UserRoles), testbed.WithControllers(func(
+		mgr ctrl.Manager,
+	) error {
 		return (&Reconciler{
 			Client: mgr.GetClient(), EventRecorder: &events, APIReader: mgr.GetAPIReader(), Clock: now,
 			MoverImage: "mover:test", ClusterUID: "uid-cluster", FieldManager: "cairn-manager",
+			Administrators: testbed.Administrators(),
 		}).SetupWithManager(mgr, controller.Options{})
 	})))
 }
@@ -171,6 +174,10 @@ func TestOfTwoStoragesInOnePlaceTheOlderWins(t *testing.T) {
 	younger := storageOf(t, func(s *v1alpha1.BackupStorage) {
 		s.Spec.Storage.S3.Bucket, s.Spec.Storage.S3.Prefix = older.Namespace, "/"
 	})
+	expect(t, younger, v1alpha1.ReasonProgressing) // the older one has proved nothing yet
+	job := kubelet.Job(t, bed.Client, older.Namespace, v1alpha1.LabelStorage)
+	kubelet.Finish(t, bed.Client, job, kubelet.Report(success()), now.Now())
+	expect(t, older, v1alpha1.ReasonReady)
 	expect(t, younger, v1alpha1.ReasonStorageTaken)
 	g.Expect(conditions.IsStalled(younger)).To(BeTrue())
 	g.Expect(conditions.GetMessage(younger, meta.ReadyCondition)).To(ContainSubstring(older.Namespace + "/s3"))
@@ -206,6 +213,7 @@ func TestOfTwoDefaultsOfANamespaceTheOlderCounts(t *testing.T) {
 	bed.Create(t, testbed.S3Key(namespace))
 	older, younger := testbed.S3(namespace), testbed.S3(namespace)
 	older.Spec.Default, younger.Spec.Default = true, true
+	older.Spec.UsagePolicy, younger.Spec.UsagePolicy = nil, nil // they offer themselves to nobody else
 	younger.Name, younger.Spec.Storage.S3.Prefix = "second", "second"
 	bed.Create(t, older)
 	testbed.ASecondLater(t, older)

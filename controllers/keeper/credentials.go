@@ -18,6 +18,9 @@ import (
 func (r *Reconciler) credentials(
 	ctx context.Context, p place, storage *v1alpha1.BackupStorage, l *lease, w *keeper.Work, index int,
 ) (moverjob.Credentials, error) {
+	if err := access.AllowedRepository(ctx, r.Client, storage, r.ClusterName, w.Repository); err != nil {
+		return moverjob.Credentials{}, err
+	}
 	return access.EnsureCredentials(ctx, r.Client, &l.Lease, p.namespace, access.ForMaintenance(storage), passwordOf(w),
 		keepers.CopyName(p.name(), index))
 }

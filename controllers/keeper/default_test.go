@@ -157,7 +157,7 @@ func (s *shop) label(key, value string) {
 
 func TestWhoHasADefaultPolicy(t *testing.T) {
 	t.Parallel()
-	vault := bed.Namespace(t, nil)
+	vault := bed.Administrator(t)
 	for name, c := range map[string]struct {
 		usage *v1alpha1.UsagePolicy
 		has   bool
@@ -186,6 +186,35 @@ func TestWhoHasADefaultPolicy(t *testing.T) {
 			s.expectRetention(s.repository, v1alpha1.ReasonKeepsEverything, "there is no default")
 		})
 	}
+}
+
+// A tenant makes a RetentionPolicy that keeps nothing the default of others. It says that it is not, once.
+func TestADefaultPolicyOfATenantRemovesNothing(t *testing.T) {
+	t.Parallel()
+	g, s := NewWithT(t), newShop(t)
+	s.label("retention-default", "victim")
+	attacker := bed.Namespace(t, nil)
+	trap := &v1alpha1.RetentionPolicy{
+		ObjectMeta: metav1.ObjectMeta{Namespace: attacker, Name: "nothing"},
+		Spec: v1alpha1.RetentionPolicySpec{
+			MaxRetentionPeriod: "1m", Default: true, UsagePolicy: chosen("retention-default", "victim"),
+		},
+	}
+	g.Expect(bed.Tenant(t, attacker).Create(t.Context(), trap)).To(Succeed())
+	bed.Cached(t, trap)
+	s.configuration("c", nil, nil, "web")
+	s.expectRetention(s.repository, v1alpha1.ReasonKeepsEverything, "there is no default")
+	bed.Eventually(t, trap, func(g Gomega) {
+		g.Expect(conditions.GetReason(trap, v1alpha1.ConditionDefaultIgnored)).
+			To(Equal(v1alpha1.ReasonDefaultNotShared))
+		g.Expect(conditions.GetMessage(trap, v1alpha1.ConditionDefaultIgnored)).To(HavePrefix("this is the default " +
+			"of its own namespace alone, because " + attacker + " is not a namespace of the administrators"))
+		g.Expect(conditions.IsReady(trap)).To(BeTrue(), "policy can still name it")
+	}, "its owner is not surprised")
+	bed.Edit(t, trap, func() { trap.Spec.UsagePolicy = nil })
+	bed.Eventually(t, trap, func(g Gomega) {
+		g.Expect(conditions.Has(trap, v1alpha1.ConditionDefaultIgnored)).To(BeFalse())
+	}, "it offers itself to nobody")
 }
 
 func TestOfTwoDefaultPoliciesOfANamespaceTheOlderCounts(t *testing.T) {

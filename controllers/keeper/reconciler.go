@@ -55,6 +55,8 @@ type Reconciler struct {
 	ClusterUID string
 	// Egress decides to which servers movers can connect. Nil has the built-in rules.
 	Egress *egress.Policy
+	// ClusterName is what {cluster} in a directoryPrefix stands for.
+	ClusterName string
 	// FieldManager owns all writes.
 	FieldManager string
 

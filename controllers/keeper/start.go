@@ -232,7 +232,7 @@ func (r *Reconciler) usable(
 	for i := range all {
 		_, err := access.Digest(ctx, r.APIReader, p.namespace, access.ForMaintenance(storage), passwordOf(&all[i]))
 		if err == nil {
-			err = access.Allowed(ctx, r.Client, storage, p.namespace)
+			err = access.AllowedRepository(ctx, r.Client, storage, r.ClusterName, all[i].Repository)
 		}
 		if reason, message, ok := access.ReasonOf(err); ok {
 			logf.FromContext(ctx).V(1).Info("leaves work out", "repository", klog.KObj(all[i].Repository),

@@ -42,19 +42,24 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	os.Exit(bed.Run(m, testbed.AsManager(), testbed.WithControllers(func(mgr ctrl.Manager) error {
+	os.Exit(bed.Run(m, testbed.AsManager(), testbed.WithManifests(testbed.UserRoles), testbed.WithControllers(func(
+		mgr ctrl.Manager,
+	) error {
 		keepers = newKeepers(mgr.GetClient(), mgr.GetAPIReader(), now)
 		retentions = &retention.Reconciler{
 			Client: mgr.GetClient(), EventRecorder: &events, APIReader: mgr.GetAPIReader(), Clock: now,
-			FieldManager: "cairn-manager",
-			ServerTime:   func(context.Context) (time.Time, error) { return now.Now(), nil },
-			Stopwatch:    func() time.Duration { return 2*time.Hour + time.Since(began) }, // now stands still
+			FieldManager: "cairn-manager", Administrators: testbed.Administrators(),
+			ServerTime: func(context.Context) (time.Time, error) { return now.Now(), nil },
+			Stopwatch:  func() time.Duration { return 2*time.Hour + time.Since(began) }, // now stands still
 		}
 		for _, c := range []interface {
 			SetupWithManager(ctrl.Manager, controller.Options) error
 		}{
 			keepers, retentions,
-			&retention.PolicyReconciler{Client: mgr.GetClient(), EventRecorder: &events, FieldManager: "cairn-manager"},
+			&retention.PolicyReconciler{
+				Client: mgr.GetClient(), EventRecorder: &events, FieldManager: "cairn-manager",
+				Administrators: testbed.Administrators(),
+			},
 			&snapshot.Reconciler{
 				Client: mgr.GetClient(), EventRecorder: &events, APIReader: mgr.GetAPIReader(),
 				Clock:         clock.RealClock{},

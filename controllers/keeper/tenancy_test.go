@@ -63,3 +63,33 @@ func TestARetentionPolicyLetsGoOnlyWhereItMayBeUsed(t *testing.T) {
 		})
 	}
 }
+
+// The storage binds directories to namespaces after a Repository was made. The data stays, until the owner allows the
+// directory again.
+func TestNothingIsRemovedOutsideOfThePrefixOfTheStorage(t *testing.T) {
+	t.Parallel()
+	g, s := NewWithT(t), newShop(t)
+	newest, older := s.snapshot(s.repository, 1, good), s.snapshot(s.repository, 2, good)
+	bind := func(prefix string) {
+		bed.Edit(t, s.storage, func() { s.storage.Spec.UsagePolicy.DirectoryPrefix = prefix })
+		bed.MarkReady(t, s.storage)
+		bed.Cached(t, s.storage)
+	}
+	bind("/{namespace}")
+	bed.ExpectReason(t, s.repository, v1alpha1.PhaseNotReady, v1alpha1.ReasonDirectoryNotAllowed,
+		"the usagePolicy of BackupStorage "+s.storage.Namespace+"/s3 allows the namespace "+s.namespace+
+			" only directories at or below /"+s.namespace+`, and not "/shop/web"`)
+	s.policy("c", last(1), "web")
+	bed.Quiet(t, s.namespace)
+	s.noJob("the storage does not allow the directory")
+	g.Expect(bed.Client.Delete(t.Context(), older)).To(Succeed())
+	bed.Quiet(t, s.namespace)
+	s.noJob("nor where somebody deletes a Snapshot")
+
+	bind("/shop")
+	bed.ExpectReason(t, s.repository, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
+	job, _ := s.job()
+	s.did(job, "")
+	recorded(t, older)
+	expectKept(t, newest)
+}

@@ -8,6 +8,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -63,7 +64,8 @@ func (r *Reconciler) initialise(
 	}
 	request.Place, request.Rival = place, func(pod *corev1.Pod) bool {
 		// No namespace holds up another one with a pod that it has no right to.
-		_, _, refused := access.ReasonOf(access.Allowed(ctx, r.Client, storage, pod.Namespace))
+		of := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace}, Spec: repository.Spec}
+		_, _, refused := access.ReasonOf(access.AllowedRepository(ctx, r.Client, storage, r.ClusterName, of))
 		return !refused && at(pod, place)
 	}
 	request.Build = func(ctx context.Context) (*batchv1.Job, error) {
@@ -114,6 +116,9 @@ func (r *Reconciler) job(
 	ctx context.Context, repository *v1alpha1.Repository, storage *v1alpha1.BackupStorage, name, digest string,
 ) (*batchv1.Job, error) {
 	if err := access.EnsureMover(ctx, r.Client, repository.Namespace); err != nil {
+		return nil, err
+	}
+	if err := access.AllowedRepository(ctx, r.Client, storage, r.ClusterName, repository); err != nil {
 		return nil, err
 	}
 	credentials, err := access.EnsureCredentials(ctx, r.Client, repository, repository.Namespace, storage,

@@ -2,7 +2,8 @@
 // and counts its Snapshots.
 //
 // A Reconciler is safe for concurrent use. Invariants: the older of two Repositories in one directory wins
-// (TestOfTwoRepositoriesOfOneDirectoryTheOlderWins), an init waits for the pod of an earlier one
+// (TestOfTwoRepositoriesOfOneDirectoryTheOlderWins), one that its storage does not allow blocks nobody
+// (TestARepositoryOfAStrangerBlocksNobody), an init waits for the pod of an earlier one
 // (TestAnInitWaitsForThatOfADeletedRepository), and at most ten Repositories of a storage are initialised at a time
 // (TestManyRepositoriesAreInitialisedTenAtATime).
 package repository
@@ -53,6 +54,8 @@ type Reconciler struct {
 	ClusterUID string
 	// Egress decides to which servers movers can connect. Nil has the built-in rules.
 	Egress *egress.Policy
+	// ClusterName is what {cluster} in a directoryPrefix stands for.
+	ClusterName string
 	// FieldManager owns all writes.
 	FieldManager string
 
@@ -136,7 +139,16 @@ func (r *Reconciler) judge(
 		statusOf(repository).Stalled(v1alpha1.ReasonInvalidPath, err.Error()+": create another Repository")
 		return ctrl.Result{}, nil
 	}
-	elder, err := directories.Elder(ctx, r.Client, repository)
+	// Who has no right to the storage hears nothing about the directories of others in it.
+	storage, err := r.storage(ctx, repository)
+	if reason, message, ok := access.ReasonOf(err); ok {
+		statusOf(repository).NotReady(reason, message)
+		return ctrl.Result{}, nil // the storage and the namespace are watched
+	}
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	elder, err := directories.Elder(ctx, r.Client, r.ClusterName, repository)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
@@ -145,13 +157,11 @@ func (r *Reconciler) judge(
 			index.Taken(repository, elder)+": create another Repository in another directory")
 		return ctrl.Result{}, nil
 	}
-	storage, err := r.storage(ctx, repository)
-	if reason, message, ok := access.ReasonOf(err); ok {
-		statusOf(repository).NotReady(reason, message)
-		return ctrl.Result{}, nil // the storage and the namespace are watched
-	}
-	if err != nil {
-		return ctrl.Result{}, err
+	if storage.Status.Phase != v1alpha1.PhaseReady || storage.Status.ObservedGeneration != storage.Generation {
+		key := client.ObjectKeyFromObject(storage)
+		statusOf(repository).NotReady(v1alpha1.ReasonStorageNotReady, fmt.Sprintf(
+			"BackupStorage %s is not ready: run kubectl describe backupstorage %s -n %s", key, key.Name, key.Namespace))
+		return ctrl.Result{}, nil // the storage is watched
 	}
 	if policy.Lost(repository) && policy.KeepsIn(repository, storage) { // what an init Job found, only Ready says
 		r.remember(repository, doubts{taken: true})
@@ -173,15 +183,5 @@ func (r *Reconciler) storage(ctx context.Context, repository *v1alpha1.Repositor
 			Message: fmt.Sprintf("there is no BackupStorage %s", key),
 		}
 	}
-	if err := access.Allowed(ctx, r.Client, storage, repository.Namespace); err != nil {
-		return nil, err
-	}
-	if storage.Status.Phase != v1alpha1.PhaseReady || storage.Status.ObservedGeneration != storage.Generation {
-		return nil, &access.Error{
-			Reason: v1alpha1.ReasonStorageNotReady,
-			Message: fmt.Sprintf("BackupStorage %s is not ready: run kubectl describe backupstorage %s -n %s", key,
-				key.Name, key.Namespace),
-		}
-	}
-	return storage, nil
+	return storage, access.AllowedRepository(ctx, r.Client, storage, r.ClusterName, repository)
 }

@@ -29,10 +29,12 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	os.Exit(bed.Run(m, testbed.AsManager(), testbed.WithControllers(func(mgr ctrl.Manager) error {
+	os.Exit(bed.Run(m, testbed.AsManager(), testbed.WithManifests(testbed.UserRoles), testbed.WithControllers(func(
+		mgr ctrl.Manager,
+	) error {
 		return (&Reconciler{
 			Client: mgr.GetClient(), EventRecorder: &events, APIReader: mgr.GetAPIReader(), Clock: now,
-			MoverImage: "mover:test", ClusterUID: "uid-cluster", FieldManager: "cairn-manager",
+			MoverImage: "mover:test", ClusterUID: "uid-cluster", ClusterName: "eu1", FieldManager: "cairn-manager",
 		}).SetupWithManager(mgr, controller.Options{})
 	})))
 }
@@ -48,7 +50,14 @@ func storageOf(t testing.TB) *v1alpha1.BackupStorage {
 // repositoryOf returns a Repository in a namespace with the encryption Secret "enc".
 func repositoryOf(t testing.TB, s *v1alpha1.BackupStorage, change ...func(*v1alpha1.Repository)) *v1alpha1.Repository {
 	t.Helper()
-	namespace := bed.Namespace(t, nil)
+	return repositoryIn(t, bed.Namespace(t, nil), s, change...)
+}
+
+// repositoryIn is repositoryOf for a namespace that exists.
+func repositoryIn(
+	t testing.TB, namespace string, s *v1alpha1.BackupStorage, change ...func(*v1alpha1.Repository),
+) *v1alpha1.Repository {
+	t.Helper()
 	r := &v1alpha1.Repository{
 		// as policy creates them
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "web", Finalizers: []string{v1alpha1.FinalizerWipe}},

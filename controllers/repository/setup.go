@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/fluxcd/pkg/apis/meta"
+	"github.com/fluxcd/pkg/runtime/conditions"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -79,7 +81,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		For(&v1alpha1.Repository{}).
 		Owns(&batchv1.Job{}).
 		Watches(&v1alpha1.Repository{}, handler.EnqueueRequestsFromMapFunc(r.ofDirectory),
-			builder.WithPredicates(appearance)).
+			builder.WithPredicates(standing)).
 		Watches(&v1alpha1.Repository{}, handler.Funcs{DeleteFunc: r.forget}).
 		Watches(&batchv1.Job{}, handler.EnqueueRequestsFromMapFunc(r.next), builder.WithPredicates(initialising)).
 		WatchesRawSource(source.Channel(called, &handler.EnqueueRequestForObject{})).
@@ -97,8 +99,13 @@ var initialising = predicate.NewPredicateFuncs(func(o client.Object) bool {
 	return o.GetLabels()[v1alpha1.LabelInitStorage] != ""
 })
 
-// appearance lets through only that an object appears or disappears.
-var appearance = predicate.Funcs{UpdateFunc: func(event.UpdateEvent) bool { return false }}
+// standing lets through what decides whether a Repository holds its directory: that it appears, is initialised,
+// disappears, or that its storage allows it the directory or no longer does, which its condition Ready says.
+var standing = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+	before, after := e.ObjectOld.(*v1alpha1.Repository), e.ObjectNew.(*v1alpha1.Repository)
+	return before.Status.InitializedSpec != after.Status.InitializedSpec ||
+		conditions.GetReason(before, meta.ReadyCondition) != conditions.GetReason(after, meta.ReadyCondition)
+}}
 
 // namespaceChanged lets through other labels of a Namespace, and the update with which its deletion begins.
 var namespaceChanged = predicate.Or[client.Object](predicate.LabelChangedPredicate{}, predicate.Funcs{

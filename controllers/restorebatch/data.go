@@ -90,6 +90,13 @@ func (d *data) obstacle(
 	if resolved.StorageRef.Name == "" { // VolumeSnapshots need no credentials
 		return obstacle{}, nil
 	}
+	of := movers.Owner{Cluster: d.ClusterName, Namespace: d.namespace}
+	_, err = movers.AllowedStorage(ctx, d.Client, of, d.batch.Namespace, resolved)
+	if refusal := movers.RefusalOf(err); refusal != nil {
+		return obstacle{refusal: refusal, wait: run.WaitForChild}, nil
+	} else if err != nil {
+		return obstacle{}, err
+	}
 	resolved.Name, resolved.UID, resolved.Directory = "", "", ""
 	found, known := d.access[resolved]
 	if known {

@@ -14,6 +14,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/testbed"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
@@ -40,9 +41,9 @@ func (w *world) sharesStorage(shares bool) {
 	bed.Edit(w.T, storage, func() {
 		storage.Spec.UsagePolicy = nil
 		if shares {
-			storage.Spec.UsagePolicy = &v1alpha1.UsagePolicy{
+			storage.Spec.UsagePolicy = testbed.Usage(&v1alpha1.UsagePolicy{
 				AllowedNamespaces: v1alpha1.AllowedNamespaces{From: new(v1alpha1.NamespacesFromAll)},
-			}
+			})
 		}
 	})
 }

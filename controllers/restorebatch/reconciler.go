@@ -40,6 +40,8 @@ type Reconciler struct {
 	Clock clock.PassiveClock
 	// MoverImage is the value of ${moverImage} in a hook's Function.
 	MoverImage string
+	// ClusterName is what {cluster} in a directoryPrefix stands for.
+	ClusterName string
 	// FieldManager owns all writes.
 	FieldManager string
 	// Hooks runs the hooks around all targets.

@@ -135,7 +135,7 @@ func (r *Reconciler) job(
 	}
 	resolved := s.Status.Resolved
 	in.Name = restore.JobName(s.Name, h.Name, status.Attempt)
-	granted, err := movers.ProvideAccess(ctx, r.Client, s, resolved.Repository, in.Name)
+	granted, err := movers.ProvideAccess(ctx, r.Client, s, r.ownerOf(s), resolved.Repository, in.Name)
 	if err != nil {
 		return nil, namePassword(s, err)
 	}
@@ -155,6 +155,11 @@ func (r *Reconciler) job(
 		return nil, fmt.Errorf("build Job of RestoreSession %s: %w", s.Name, err)
 	}
 	return job, nil
+}
+
+// ownerOf says whose Repository a restore reads.
+func (r *Reconciler) ownerOf(s *v1alpha1.RestoreSession) movers.Owner {
+	return movers.Owner{Cluster: r.ClusterName, Namespace: sourceNamespace(s)}
 }
 
 // namePassword names the way out of a restore that has no right to a Secret: see movers.NamePassword.

@@ -155,7 +155,7 @@ func (r *Reconciler) assign(
 	in restore.Input,
 ) error {
 	resolved := s.Status.Resolved
-	storage, err := movers.StorageOf(ctx, r.Client, resolved.Repository)
+	storage, err := movers.AllowedStorage(ctx, r.Client, r.ownerOf(s), s.Namespace, resolved.Repository)
 	if err != nil {
 		return err
 	}
@@ -164,9 +164,6 @@ func (r *Reconciler) assign(
 		return err
 	}
 	input.Storage, input.Restore.Again = storage, attempt > 1
-	if err := access.Allowed(ctx, r.Client, storage, s.Namespace); err != nil {
-		return err
-	}
 	version, err := access.Digest(ctx, r.Client, s.Namespace, storage, resolved.Repository.EncryptionSecret)
 	if err != nil {
 		return namePassword(s, err)

@@ -1,7 +1,6 @@
 package restoresession
 
 import (
-	"fmt"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -29,15 +28,13 @@ func TestTheUsagePolicyOfAStorageIsAskedBeforeTheJob(t *testing.T) {
 			}}
 			bed.Edit(t, storage, func() { storage.Spec.UsagePolicy = c.Policy(w.Namespace) })
 			s := w.settle("restore")
-			if c.Allowed {
+			if c.Allowed() {
 				w.Expect(s.Status.Phase).To(Equal(v1alpha1.RestoreSessionSucceeded), ending(s))
 				return
 			}
-			w.Expect(ending(s)).To(Equal("Failed/StorageNotAllowed"))
-			w.Expect(s.Status.Conditions).To(ContainElement(HaveField("Message", ContainSubstring(fmt.Sprintf(
-				"the usagePolicy of BackupStorage %s/%s does not allow the namespace %s", w.Storage,
-				sessiontest.StorageName,
-				w.Namespace)))))
+			w.Expect(ending(s)).To(Equal("Failed/" + c.Reason))
+			w.Expect(s.Status.Conditions).To(ContainElement(
+				HaveField("Message", ContainSubstring(c.Says(w.Storage, w.Namespace)))))
 			w.Expect(w.Jobs()).To(BeEmpty(), "nothing is written")
 		})
 	}

@@ -162,7 +162,7 @@ func (r *Reconciler) resolve(
 	ctx context.Context, reader client.Reader, s *state, users []v1alpha1.BackupConfiguration,
 ) error {
 	namespace := s.repository.Namespace
-	fallback, err := defaults.RetentionPolicy(ctx, reader, namespace)
+	fallback, err := defaults.RetentionPolicy(ctx, reader, r.Administrators, namespace)
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/defaults"
 	"github.com/cairn-backup/cairn/internal/kube/status"
+	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/policy/complete"
 	"github.com/cairn-backup/cairn/internal/retention"
 )
@@ -27,6 +28,8 @@ type PolicyReconciler struct {
 
 	// FieldManager owns all writes.
 	FieldManager string
+	// Administrators are the namespaces whose defaults count for others.
+	Administrators policy.Administrators
 }
 
 func (r *PolicyReconciler) writer() status.Writer {
@@ -52,13 +55,14 @@ func (r *PolicyReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctr
 	})
 }
 
-// judgeDefault marks a default whose namespace has an older default.
+// judgeDefault marks a default that is no default for somebody who could expect it.
 func (r *PolicyReconciler) judgeDefault(ctx context.Context, p *v1alpha1.RetentionPolicy) error {
 	var list v1alpha1.RetentionPolicyList
 	if err := r.List(ctx, &list, client.InNamespace(p.Namespace)); err != nil {
 		return fmt.Errorf("list RetentionPolicies of Namespace %s: %w", p.Namespace, err)
 	}
-	defaults.MarkSecondDefault(p, v1alpha1.RetentionPolicyKind, complete.DefaultPolicies(list.Items))
+	defaults.MarkIgnoredDefault(p, v1alpha1.RetentionPolicyKind, complete.DefaultPolicies(list.Items),
+		r.Administrators)
 	return nil
 }
 

@@ -26,6 +26,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/logs"
 	"github.com/cairn-backup/cairn/internal/kube/status"
+	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/retention"
 	"github.com/cairn-backup/cairn/internal/run"
 )
@@ -48,6 +49,8 @@ type Reconciler struct {
 	SettleTime time.Duration
 	// FieldManager owns all writes.
 	FieldManager string
+	// Administrators are the namespaces whose defaults count for others.
+	Administrators policy.Administrators
 
 	steadiness retention.Steadiness
 	recent     recentLists

@@ -72,6 +72,9 @@ func (r *Reconciler) keysOf(
 	if err != nil || storage == nil {
 		return nil, nil, err
 	}
+	if err := access.AllowedDirectory(storage, r.ClusterName, namespace, repository.Spec.Path); err != nil {
+		return nil, err
+	}
 	keys, err := access.ReadKeys(ctx, r.Client, namespace, storage, repository.Spec.EncryptionSecret)
 	if err != nil {
 		return nil, nil, err

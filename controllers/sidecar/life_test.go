@@ -189,23 +189,33 @@ func TestKeysAreLookedForWhenTheSidecarIsGivenWork(t *testing.T) {
 
 func TestKeysGoWhenTheStorageMayNotBeUsedAnyMore(t *testing.T) {
 	t.Parallel()
-	home := bed.Namespace(t, nil)
-	storage := bed.ReadyStorage(t, home)
-	bed.Create(t, testbed.S3Key(home))
-	s := newShop(t, func(c *v1alpha1.BackupConfiguration) { c.Spec.Backends[0].StorageRef.Namespace = home })
-	s.start()
-	keys := sidecar.KeysOf(s.namespace, "web")
-	bed.Eventually(t, s.secret, func(g Gomega) {
-		g.Expect(s.secret.Data).To(HaveKey(keys.Storage(v1alpha1.S3AccessKeyID)))
-	}, "the Secret holds the keys")
-	bed.Edit(t, storage, func() { storage.Spec.UsagePolicy = nil })
-	bed.Eventually(t, s.secret, func(g Gomega) {
-		for k := range s.secret.Data {
-			g.Expect(keys.Of(k)).To(BeFalse(), k)
-		}
-	}, "the keys go without a run")
-	s.Expect(s.container()).NotTo(BeNil(), "and no pod is replaced for that")
-	bed.ExpectReason(t, s.configuration, v1alpha1.PhaseInvalid, v1alpha1.ReasonStorageNotAllowed, "")
+	for reason, forbid := range map[string]func(*v1alpha1.BackupStorageSpec){
+		v1alpha1.ReasonStorageNotAllowed: func(s *v1alpha1.BackupStorageSpec) { s.UsagePolicy = nil },
+		v1alpha1.ReasonDirectoryNotAllowed: func(s *v1alpha1.BackupStorageSpec) {
+			s.UsagePolicy.DirectoryPrefix = "/elsewhere/{namespace}"
+		},
+	} {
+		t.Run(reason, func(t *testing.T) {
+			t.Parallel()
+			home := bed.Namespace(t, nil)
+			storage := bed.ReadyStorage(t, home)
+			bed.Create(t, testbed.S3Key(home))
+			s := newShop(t, func(c *v1alpha1.BackupConfiguration) { c.Spec.Backends[0].StorageRef.Namespace = home })
+			s.start()
+			keys := sidecar.KeysOf(s.namespace, "web")
+			bed.Eventually(t, s.secret, func(g Gomega) {
+				g.Expect(s.secret.Data).To(HaveKey(keys.Storage(v1alpha1.S3AccessKeyID)))
+			}, "the Secret holds the keys")
+			bed.Edit(t, storage, func() { forbid(&storage.Spec) })
+			bed.Eventually(t, s.secret, func(g Gomega) {
+				for k := range s.secret.Data {
+					g.Expect(keys.Of(k)).To(BeFalse(), k)
+				}
+			}, "the keys go without a run")
+			s.Expect(s.container()).NotTo(BeNil(), "and no pod is replaced for that")
+			bed.ExpectReason(t, s.configuration, v1alpha1.PhaseInvalid, reason, "")
+		})
+	}
 }
 
 func TestWhatIsInTheWay(t *testing.T) {

@@ -28,6 +28,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/read"
+	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/sidecar"
 	"github.com/cairn-backup/cairn/internal/workload"
 )
@@ -45,6 +46,8 @@ type Reconciler struct {
 	MoverImage string
 	// ClusterName begins the directories of repositories for which policy names no directory.
 	ClusterName string
+	// Administrators are the namespaces whose defaults count for others.
+	Administrators policy.Administrators
 	// FieldManager owns the writes of Secrets and accounts. Workloads have another field manager: sidecar.FieldManager.
 	FieldManager string
 	// Account is the manager's ServiceAccount, "<namespace>:<name>". The owner of a namespace binds the sidecar's

@@ -111,7 +111,9 @@ func (r *Reconciler) wantedBy(ctx context.Context, c *v1alpha1.BackupConfigurati
 		out.notKnown(c)
 		return nil
 	}
-	completer := defaults.Completer{Reader: r.Client, Live: r.APIReader, ClusterName: r.ClusterName}
+	completer := defaults.Completer{
+		Reader: r.Client, Live: r.APIReader, ClusterName: r.ClusterName, Administrators: r.Administrators,
+	}
 	completion, err := completer.Configuration(ctx, c)
 	if err != nil {
 		return err

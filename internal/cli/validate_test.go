@@ -63,6 +63,20 @@ const (
 		"disk.example.com, deletionPolicy: Delete}\n"
 )
 
+// smallest is a policy that leaves out its storage.
+const smallest = head + "BackupConfiguration\nmetadata:\n  name: db\n  namespace: shop\nspec:\n" +
+	"  target: {kind: PersistentVolumeClaim, name: db}\n  sessions:\n  - name: nightly\n"
+
+// defaultsOf returns a storage and a RetentionPolicy that want to be the defaults of all namespaces.
+func defaultsOf(namespace string) string {
+	return head + "BackupStorage\nmetadata: {name: s3, namespace: " + namespace + "}\nspec:\n" +
+		"  default: true\n  storage: {provider: s3, s3: {bucket: backups, secretName: key}}\n" +
+		"  encryptionSecret: {name: key}\n" +
+		"  usagePolicy: {allowedNamespaces: {from: All}, directoryPrefix: '/{namespace}'}\n---\n" +
+		head + "RetentionPolicy\nmetadata: {name: keep, namespace: " + namespace + "}\nspec:\n" +
+		"  default: true\n  maxRetentionPeriod: 1y\n  usagePolicy: {allowedNamespaces: {from: All}}\n---\n"
+}
+
 func TestValidate(t *testing.T) {
 	shop, storage := example(t, "shop.yaml"), example(t, "storage.yaml")
 	broken := strings.Replace(strings.Replace(shop, "backupTimeout: 10m", "backupTimeuot: 10m", 1), `"* * * * *"`,
@@ -114,6 +128,23 @@ func TestValidate(t *testing.T) {
 		"two namespaces with an account": {
 			map[string]string{"a/s.yaml": namespaced(storage, "shop") + "---\n" + namespaced(storage, "blog")},
 			"a --service-account", 0,
+		},
+		"a default of administrators for others": {
+			map[string]string{"a/p.yaml": defaultsOf("cairn-system") + smallest},
+			"a --service-account", 0,
+		},
+		"a default of a tenant for others": {
+			map[string]string{"a/p.yaml": defaultsOf("evil") + smallest}, "a --service-account", 0,
+		},
+		"a default of administrators who are named": {
+			map[string]string{"a/p.yaml": defaultsOf("ops") + smallest},
+			"a --service-account --admin-namespaces ops", 0,
+		},
+		"a directory outside of the prefix": {
+			map[string]string{"a/p.yaml": defaultsOf("ops") + strings.Replace(smallest, "  sessions:",
+				"  backends: [{name: main, storageRef: {name: s3, namespace: ops}}]\n  sessions:", 1) +
+				"    repositories: [{name: db, backend: main, directory: /blog/db, encryptionSecret: {name: key}}]\n"},
+			"a --service-account", 1,
 		},
 		"a reference from one path to other": {
 			map[string]string{"a/shop.yaml": shop, "b/storage.yaml": storage}, "a b", 0,

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"fmt"
 	"path"
 	"strings"
 
@@ -59,4 +60,63 @@ func Older(a, b metav1.Object) bool {
 		return first.Before(&second)
 	}
 	return a.GetNamespace()+"/"+a.GetName() < b.GetNamespace()+"/"+b.GetName()
+}
+
+// The elements of a directoryPrefix that stand for a name.
+const (
+	prefixNamespace = "{namespace}"
+	prefixCluster   = "{cluster}"
+)
+
+// DirectoryPrefix returns the directory at or below which a storage wants the Repositories of a namespace, normalised.
+// It is "" if the storage lets the namespace choose. cluster is the name of the cluster; without one, {cluster} stands
+// for nothing and no directory fits.
+func DirectoryPrefix(storage *v1alpha1.BackupStorage, cluster, namespace string) string {
+	usage := storage.Spec.UsagePolicy
+	if usage == nil || storage.Namespace == namespace {
+		return ""
+	}
+	elements := strings.Split(usage.DirectoryPrefix, "/")
+	for i, e := range elements {
+		switch {
+		case e == prefixNamespace:
+			elements[i] = namespace
+		case e == prefixCluster && cluster != "":
+			elements[i] = cluster
+		}
+	}
+	return NormalizeDirectory(strings.Join(elements, "/"))
+}
+
+// ClusterIn returns the element of a directory where the storage's directoryPrefix has {cluster}, for who does not know
+// the name of the cluster. It is "" if there is none.
+func ClusterIn(storage *v1alpha1.BackupStorage, directory string) string {
+	if storage.Spec.UsagePolicy == nil {
+		return ""
+	}
+	given := strings.Split(NormalizeDirectory(directory), "/")
+	for i, e := range strings.Split(strings.Trim(storage.Spec.UsagePolicy.DirectoryPrefix, "/"), "/") {
+		if e == prefixCluster && i < len(given) {
+			return given[i]
+		}
+	}
+	return ""
+}
+
+// Within reports whether a directory is the prefix, or lies below it. Nothing that cannot be a directory does. Every
+// directory lies within "".
+func Within(directory, prefix string) bool {
+	normal, err := layout.NormalizeDirectory(directory)
+	return prefix == "" || err == nil && (normal == prefix || strings.HasPrefix(normal, prefix+"/"))
+}
+
+// DirectoryRefusal explains why the Repositories of a namespace must not lie in a directory of a storage; "" if they
+// can. cluster is the name of the cluster.
+func DirectoryRefusal(storage *v1alpha1.BackupStorage, cluster, namespace, directory string) string {
+	prefix := DirectoryPrefix(storage, cluster, namespace)
+	if Within(directory, prefix) {
+		return ""
+	}
+	return fmt.Sprintf("the usagePolicy of BackupStorage %s/%s allows the namespace %s only directories at or below "+
+		"/%s, and not %q: choose a directory there", storage.Namespace, storage.Name, namespace, prefix, directory)
 }

@@ -23,9 +23,17 @@ func S3(namespace string) *v1alpha1.BackupStorage {
 				Provider: v1alpha1.ProviderS3,
 				S3:       &v1alpha1.S3Storage{Bucket: namespace, SecretName: "key"},
 			},
-			UsagePolicy: &v1alpha1.UsagePolicy{AllowedNamespaces: v1alpha1.AllowedNamespaces{From: &all}},
+			UsagePolicy: Usage(&v1alpha1.UsagePolicy{AllowedNamespaces: v1alpha1.AllowedNamespaces{From: &all}}),
 		},
 	}
+}
+
+// Usage returns the usagePolicy of a storage that allows these namespaces, and lets them choose their directories.
+func Usage(namespaces *v1alpha1.UsagePolicy) *v1alpha1.StorageUsagePolicy {
+	if namespaces == nil {
+		return nil
+	}
+	return &v1alpha1.StorageUsagePolicy{UsagePolicy: *namespaces}
 }
 
 // S3Key returns the Secret of S3.

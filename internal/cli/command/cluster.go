@@ -129,16 +129,18 @@ func (c *Cluster) ManagerImage(ctx context.Context) string {
 		return ""
 	}
 	var d appsv1.Deployment
-	if err := api.Get(ctx, client.ObjectKey{Namespace: managerNamespace, Name: managerName}, &d); err != nil ||
+	if err := api.Get(ctx, client.ObjectKey{Namespace: ManagerNamespace, Name: managerName}, &d); err != nil ||
 		len(d.Spec.Template.Spec.Containers) == 0 {
 		return ""
 	}
 	return d.Spec.Template.Spec.Containers[0].Image
 }
 
-// Where the manager runs, and how long the command waits for an answer.
+// ManagerNamespace is where the command line looks for the manager.
+const ManagerNamespace = "cairn-system"
+
+// The name of the manager, and how long the command waits for an answer.
 const (
-	managerNamespace = "cairn-system"
-	managerName      = "cairn-manager"
-	versionTimeout   = 3 * time.Second
+	managerName    = "cairn-manager"
+	versionTimeout = 3 * time.Second
 )

@@ -34,6 +34,9 @@ as warnings. A file that is passed with --known answers some of them, for exampl
 "kubectl get volumesnapshotclasses -o yaml". Objects of Cairn's that the files lack, such as a BackupStorage, are listed
 even without --verbose, once no PATH has an error of its own.
 
+One line names the objects of Cairn's in other namespaces that the policy uses, such as a BackupStorage, also as the
+default. A default among the files counts for other namespaces only in a namespace of the administrators.
+
 The exit code is 1 if there are errors. Warnings leave it at 0.`
 
 // New returns the command "cairn validate".
@@ -55,6 +58,9 @@ func New(o command.Options) *cobra.Command {
 	cmd.Flags().StringArrayVar(&opts.known, "known", nil,
 		"a file with manifests of objects that exist in the cluster, "+
 			"such as VolumeSnapshotClasses; policy can refer to them, and they are not checked themselves")
+	cmd.Flags().StringSliceVar(&opts.administrators, "admin-namespaces", []string{command.ManagerNamespace},
+		"the administrators' namespaces, separated by commas, as the manager has them: their defaults can count for "+
+			"other namespaces")
 	cmd.Flags().BoolVarP(&opts.verbose, "verbose", "v", false, "list the checks that need the cluster, as warnings")
 	_ = cmd.RegisterFlagCompletionFunc("namespace", cobra.NoFileCompletions)
 	return cmd
@@ -64,6 +70,7 @@ type validateOptions struct {
 	namespace      string
 	serviceAccount bool
 	known          []string
+	administrators []string
 	verbose        bool
 }
 
@@ -92,23 +99,27 @@ func validate(ctx context.Context, o command.Options, opts validateOptions, args
 		}
 	}
 	complete := len(findings) == 0
+	var foreign []check.Reference
 	if complete {
-		findings = append(duplicates(objects), checkTogether(objects, opts, lookup)...)
+		together := checkTogether(objects, opts, lookup)
+		findings, foreign = append(duplicates(objects), together.Findings...), together.Foreign
 	}
 	slices.SortStableFunc(findings, func(a, b check.Finding) int {
 		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Document, b.Document), cmp.Compare(a.Line, b.Line),
 			cmp.Compare(a.Field, b.Field))
 	})
-	return report(o, slices.Compact(findings), objects, opts.verbose, complete)
+	return report(o, slices.Compact(findings), foreign, objects, opts.verbose, complete)
 }
 
 // checkTogether checks all objects as one set, so that objects of one path can refer to objects of another.
-func checkTogether(objects []build.Object, opts validateOptions, lookup check.Lookup) []check.Finding {
+func checkTogether(objects []build.Object, opts validateOptions, lookup check.Lookup) check.Result {
 	set := make([]check.Object, len(objects))
 	for i, x := range objects {
 		set[i] = check.Object{Unstructured: x.Unstructured, File: x.File, Document: x.Document, LineOf: x.Line}
 	}
-	return check.Objects(set, opts.namespace, lookup)
+	return check.Set(set, check.Options{
+		DefaultNamespace: opts.namespace, Lookup: lookup, Administrators: opts.administrators,
+	})
 }
 
 // duplicates finds objects that are in two of the paths: two PolicySyncs can't own the same object. build has checked
@@ -145,8 +156,11 @@ func origin(x build.Object) string {
 // report prints the findings and a summary, which says if the checks are not complete. Errors end the program with
 // command.ExitError. Unless verbose is set, it sums up in one line the warnings about what only the cluster can tell: a
 // long list of them would hide the others. It lists the objects of Cairn's that are missing, once each, because a name
-// that is mistyped looks just like that.
-func report(o command.Options, findings []check.Finding, objects []build.Object, verbose, complete bool) error {
+// that is mistyped looks just like that. Another line names what the policy uses from other namespaces.
+func report(
+	o command.Options, findings []check.Finding, foreign []check.Reference, objects []build.Object,
+	verbose, complete bool,
+) error {
 	wrong, warned, unchecked := 0, 0, 0
 	missing := map[check.Reference]bool{{}: true}
 	for _, f := range findings {
@@ -170,6 +184,13 @@ func report(o command.Options, findings []check.Finding, objects []build.Object,
 		fmt.Fprintln(o.Out, "1 check needs the cluster: --verbose shows it")
 	case unchecked > 1:
 		fmt.Fprintf(o.Out, "%d checks need the cluster: --verbose lists them\n", unchecked)
+	}
+	if len(foreign) > 0 {
+		names := make([]string, len(foreign))
+		for i, reference := range foreign {
+			names[i] = reference.String()
+		}
+		fmt.Fprintln(o.Out, "used from other namespaces: "+command.OneLine(strings.Join(names, ", ")))
 	}
 	warnings := ""
 	if warned > 0 {

@@ -63,7 +63,7 @@ func s3(t testing.TB, namespace string, usage *v1alpha1.UsagePolicy) *v1alpha1.B
 			Storage: v1alpha1.Storage{
 				Provider: v1alpha1.ProviderS3, S3: &v1alpha1.S3Storage{Bucket: "bucket", SecretName: "key"},
 			},
-			UsagePolicy: usage,
+			UsagePolicy: testbed.Usage(usage),
 		},
 	}
 }

@@ -22,7 +22,7 @@ func Allowed(ctx context.Context, c client.Reader, storage *v1alpha1.BackupStora
 	if local := storage.Spec.Storage.Local; local != nil && local.PersistentVolumeClaim == nil {
 		return volumeAllowed(ctx, c, storage)
 	}
-	return MayUse(ctx, c, v1alpha1.BackupStorageKind, storage, storage.Spec.UsagePolicy, namespace,
+	return MayUse(ctx, c, v1alpha1.BackupStorageKind, storage, storage.Spec.UsagePolicy.Namespaces(), namespace,
 		v1alpha1.ReasonStorageNotAllowed)
 }
 
@@ -63,4 +63,25 @@ func MayUse(
 
 func describe(kind string, object client.Object) string {
 	return kind + " " + object.GetNamespace() + "/" + object.GetName()
+}
+
+// AllowedDirectory returns an *Error if the Repositories of a namespace must not lie in a directory of storage. cluster
+// is the name of the cluster. Whoever works with a Repository asks this beside Allowed: when policy is reconciled, and
+// again before a Job is created. namespace is that of the Repository, also where a Job restores into another one.
+func AllowedDirectory(storage *v1alpha1.BackupStorage, cluster, namespace, directory string) error {
+	if refusal := policy.DirectoryRefusal(storage, cluster, namespace, directory); refusal != "" {
+		return &Error{v1alpha1.ReasonDirectoryNotAllowed, refusal}
+	}
+	return nil
+}
+
+// AllowedRepository returns an *Error if a Repository must not lie where it lies: Allowed and AllowedDirectory.
+func AllowedRepository(
+	ctx context.Context, c client.Reader, storage *v1alpha1.BackupStorage, cluster string,
+	repository *v1alpha1.Repository,
+) error {
+	if err := Allowed(ctx, c, storage, repository.Namespace); err != nil {
+		return err
+	}
+	return AllowedDirectory(storage, cluster, repository.Namespace, repository.Spec.Path)
 }

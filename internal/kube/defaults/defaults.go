@@ -13,6 +13,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/catalog"
 	"github.com/cairn-backup/cairn/internal/kube/read"
+	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/policy/complete"
 )
 
@@ -32,6 +33,8 @@ type Completer struct {
 	Live client.Reader
 	// ClusterName is the first element of inferred directories.
 	ClusterName string
+	// Administrators are the namespaces whose defaults count for others.
+	Administrators policy.Administrators
 }
 
 // Configuration completes a BackupConfiguration that has no mistakes: see complete.Complete. An error is transient.
@@ -161,7 +164,7 @@ func (l *lookup) fallback(
 	if !known.asked {
 		known.asked = true
 		var err error
-		if known.ref, err = choose(l.ctx, l.Reader, l.namespace, candidates); err != nil {
+		if known.ref, err = choose(l.ctx, l.Reader, l.Administrators, l.namespace, candidates); err != nil {
 			l.fail(err)
 		}
 	}
@@ -169,12 +172,16 @@ func (l *lookup) fallback(
 }
 
 // RetentionPolicy returns the default RetentionPolicy for a namespace, or nil.
-func RetentionPolicy(ctx context.Context, reader client.Reader, namespace string) (*v1alpha1.ObjectReference, error) {
-	return choose(ctx, reader, namespace, func() ([]complete.DefaultCandidate, error) { return policies(ctx, reader) })
+func RetentionPolicy(
+	ctx context.Context, reader client.Reader, administrators policy.Administrators, namespace string,
+) (*v1alpha1.ObjectReference, error) {
+	return choose(ctx, reader, administrators, namespace,
+		func() ([]complete.DefaultCandidate, error) { return policies(ctx, reader) })
 }
 
 func choose(
-	ctx context.Context, reader client.Reader, namespace string, candidates func() ([]complete.DefaultCandidate, error),
+	ctx context.Context, reader client.Reader, administrators policy.Administrators, namespace string,
+	candidates func() ([]complete.DefaultCandidate, error),
 ) (*v1alpha1.ObjectReference, error) {
 	all, err := candidates()
 	if err != nil || len(all) == 0 {
@@ -184,7 +191,7 @@ func choose(
 	if err := reader.Get(ctx, client.ObjectKey{Name: namespace}, &ns); err != nil {
 		return nil, fmt.Errorf("get Namespace %s: %w", namespace, err)
 	}
-	return complete.ChooseDefault(all, namespace, ns.Labels), nil
+	return complete.ChooseDefault(all, administrators, namespace, ns.Labels), nil
 }
 
 func storages(ctx context.Context, reader client.Reader) ([]complete.DefaultCandidate, error) {

@@ -6,10 +6,12 @@ import (
 	"context"
 	"fmt"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/backend/layout"
+	"github.com/cairn-backup/cairn/internal/kube/access"
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
@@ -88,28 +90,68 @@ func (i Directories) Overlapping(
 	return others, nil
 }
 
-// Elder returns the oldest Repository that overlaps with r and precedes it, or nil. A Repository that does not exist
-// yet, and so has no UID, is younger than all others. A Repository whose path is not a valid directory never precedes
-// another. Elder does not ask whether the elder itself has a right to its directory: otherwise the end of a third
-// Repository could take away a directory that is in use.
+// Elder returns the Repository that overlaps with r and precedes it, or nil. One that was initialised precedes one that
+// was not, and then the older precedes. One that was not initialised where its storage is now counts only while it
+// could be: its path is a valid directory, and its storage allows that directory to its namespace. So nobody holds
+// directories of a storage that he has no right to, and nobody gets a directory that is in use by a right that comes
+// later. A Repository that does not exist yet, and so has no UID, comes after all others. Elder does not ask whether
+// the elder itself has an elder: otherwise the end of a third Repository could take away a directory that is in use.
+// cluster is the name of the cluster.
 func (i Directories) Elder(
-	ctx context.Context, reader client.Reader, r *v1alpha1.Repository,
+	ctx context.Context, reader client.Reader, cluster string, r *v1alpha1.Repository,
 ) (*v1alpha1.Repository, error) {
 	others, err := i.Overlapping(ctx, reader, r)
-	if err != nil {
+	if err != nil || len(others) == 0 {
 		return nil, err
+	}
+	key := r.Spec.StorageRef.In(r.Namespace)
+	storage := &v1alpha1.BackupStorage{}
+	if err := reader.Get(ctx, key, storage); apierrors.IsNotFound(err) {
+		return nil, nil // nobody can write into the directory
+	} else if err != nil {
+		return nil, fmt.Errorf("get BackupStorage %s: %w", key, err)
 	}
 	var elder *v1alpha1.Repository
 	for j := range others {
 		other := &others[j]
-		if _, err := layout.NormalizeDirectory(other.Spec.Path); err != nil {
+		if r.UID != "" && !precedes(other, r) || elder != nil && !precedes(other, elder) {
 			continue
 		}
-		if (r.UID == "" || policy.Older(other, r)) && (elder == nil || policy.Older(other, elder)) {
+		counts, err := counts(ctx, reader, storage, cluster, other)
+		if err != nil {
+			return nil, err
+		}
+		if counts {
 			elder = other
 		}
 	}
 	return elder, nil
+}
+
+// precedes reports whether a comes before b where both claim a directory of a storage.
+func precedes(a, b *v1alpha1.Repository) bool {
+	if has := a.Status.InitializedSpec != ""; has != (b.Status.InitializedSpec != "") {
+		return has
+	}
+	return policy.Older(a, b)
+}
+
+// counts reports whether a Repository holds a directory of a storage, or could hold it.
+func counts(
+	ctx context.Context, reader client.Reader, storage *v1alpha1.BackupStorage, cluster string,
+	r *v1alpha1.Repository,
+) (bool, error) {
+	if _, err := layout.NormalizeDirectory(r.Spec.Path); err != nil {
+		return false, nil
+	}
+	if policy.KeepsIn(r, storage) {
+		return true, nil
+	}
+	err := access.AllowedRepository(ctx, reader, storage, cluster, r)
+	if _, _, refused := access.ReasonOf(err); refused || apierrors.IsNotFound(err) { // its Namespace is gone
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // Taken explains which Repository keeps r from its directory. The caller appends what to do.

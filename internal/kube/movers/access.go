@@ -36,8 +36,32 @@ func StorageOf(
 	return &storage, nil
 }
 
-// CheckAccess returns the refusal with which ProvideAccess, or the assignment to a sidecar, would answer in a namespace
-// now. It makes nothing.
+// Owner says whose Repository a mover works with, in which cluster.
+type Owner struct {
+	// Cluster is the name of the cluster.
+	Cluster string
+	// Namespace of the Repository. A restore can run in another one.
+	Namespace string
+}
+
+// AllowedStorage returns the BackupStorage of a Repository that a run has frozen, or a refusal if there is none, or if
+// its usagePolicy does not allow now what a mover in namespace is to do. It must be asked before each Job and each
+// assignment.
+func AllowedStorage(
+	ctx context.Context, c client.Reader, of Owner, namespace string, repository v1alpha1.ResolvedRepository,
+) (*v1alpha1.BackupStorage, error) {
+	storage, err := StorageOf(ctx, c, repository)
+	if err != nil {
+		return nil, err
+	}
+	if err := access.Allowed(ctx, c, storage, namespace); err != nil {
+		return nil, err
+	}
+	return storage, access.AllowedDirectory(storage, of.Cluster, of.Namespace, repository.Directory)
+}
+
+// CheckAccess returns the refusal of a credential with which ProvideAccess, or the assignment to a sidecar, would
+// answer in a namespace now. It makes nothing, and does not look at the directory: AllowedStorage does.
 func CheckAccess(
 	ctx context.Context, c client.Reader, namespace string, repository v1alpha1.ResolvedRepository,
 ) error {
@@ -69,11 +93,12 @@ func NamePassword(err error, namespace string) error {
 // checks each time whether the mover is allowed to have them. An error that a user must fix is one that RefusalOf
 // recognises. secrets is the prefix of the names of copied Secrets.
 func ProvideAccess(
-	ctx context.Context, c client.Client, owner client.Object, repository v1alpha1.ResolvedRepository, secrets string,
+	ctx context.Context, c client.Client, owner client.Object, of Owner, repository v1alpha1.ResolvedRepository,
+	secrets string,
 ) (MoverAccess, error) {
 	var out MoverAccess
 	namespace := owner.GetNamespace()
-	storage, err := StorageOf(ctx, c, repository)
+	storage, err := AllowedStorage(ctx, c, of, namespace, repository)
 	if err != nil {
 		return out, err
 	}

@@ -5,6 +5,7 @@ package check
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -77,21 +78,44 @@ func (r Reference) String() string {
 // built-in Addons and Functions; PolicySync knows the objects of the cluster.
 type Lookup func(Reference) (object *unstructured.Unstructured, known bool)
 
-// Objects finds what is wrong across a set of manifests that each follow their schema: overlapping directories of
-// repositories, batches that cannot be expanded, schedules that never fire, and references to objects that are missing
-// or not allowed. defaultNamespace applies to manifests without a namespace. The findings are ordered by file, document
-// and line. A nil lookup knows nothing.
+// Options are what a check knows besides the manifests.
+type Options struct {
+	// DefaultNamespace applies to manifests without a namespace.
+	DefaultNamespace string
+	// Lookup finds what the set lacks. Nil knows nothing.
+	Lookup Lookup
+	// Administrators are the namespaces whose defaults count for others.
+	Administrators policy.Administrators
+}
+
+// Result is what a check has found.
+type Result struct {
+	// Findings are ordered by file, document and line.
+	Findings []Finding
+	// Foreign are the objects of Cairn's in other namespaces that the set refers to or gets as a default, each once, by
+	// kind, namespace and name.
+	Foreign []Reference
+}
+
+// Objects returns the findings of Set. No default of another namespace counts.
 func Objects(objects []Object, defaultNamespace string, lookup Lookup) []Finding {
+	return Set(objects, Options{DefaultNamespace: defaultNamespace, Lookup: lookup}).Findings
+}
+
+// Set finds what is wrong across a set of manifests that each follow their schema: overlapping directories of
+// repositories, batches that cannot be expanded, schedules that never fire, and references to objects that are missing
+// or not allowed.
+func Set(objects []Object, with Options) Result {
 	c := &checker{
-		defaultNamespace: defaultNamespace,
-		lookup:           lookup,
-		objects:          make(map[Reference]*Object, len(objects)),
-		directories:      map[string]directoryUse{},
-		around:           map[string]directoryUse{},
-		repositories:     map[Reference]directoryUse{},
-		inferred:         map[Reference]bool{},
-		drivers:          map[Reference]driverUse{},
-		defaults:         map[Reference]string{},
+		Options:      with,
+		foreign:      map[Reference]bool{},
+		objects:      make(map[Reference]*Object, len(objects)),
+		directories:  map[string]directoryUse{},
+		around:       map[string]directoryUse{},
+		repositories: map[Reference]directoryUse{},
+		inferred:     map[Reference]bool{},
+		drivers:      map[Reference]driverUse{},
+		defaults:     map[Reference]string{},
 	}
 	for i := range objects {
 		c.objects[c.referenceOf(&objects[i])] = &objects[i]
@@ -116,13 +140,15 @@ func Objects(objects []Object, defaultNamespace string, lookup Lookup) []Finding
 	slices.SortStableFunc(c.findings, func(a, b Finding) int {
 		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Document, b.Document), cmp.Compare(a.Line, b.Line))
 	})
-	return c.findings
+	foreign := slices.SortedFunc(maps.Keys(c.foreign), func(a, b Reference) int {
+		return cmp.Compare(a.String(), b.String())
+	})
+	return Result{Findings: c.findings, Foreign: foreign}
 }
 
 type checker struct {
-	defaultNamespace string
-	lookup           Lookup
-	objects          map[Reference]*Object
+	Options
+	objects map[Reference]*Object
 	// directories by their key, around by the keys of the directories around them.
 	directories, around map[string]directoryUse
 	repositories        map[Reference]directoryUse
@@ -131,6 +157,9 @@ type checker struct {
 	// drivers of Repositories with the place that set them first.
 	drivers  map[Reference]driverUse
 	storages []v1alpha1.BackupStorage
+	policies []v1alpha1.RetentionPolicy
+	// foreign holds the objects of Cairn's that are used from another namespace.
+	foreign map[Reference]bool
 	// defaults holds the names of default objects by kind and namespace.
 	defaults map[Reference]string
 	findings []Finding
@@ -140,7 +169,7 @@ type checker struct {
 func (c *checker) referenceOf(o *Object) Reference {
 	reference := Reference{GroupKind: o.GroupVersionKind().GroupKind(), Namespace: o.GetNamespace(), Name: o.GetName()}
 	if reference.Namespace == "" && !clusterScoped(reference.GroupKind) {
-		reference.Namespace = c.defaultNamespace
+		reference.Namespace = c.DefaultNamespace
 	}
 	return reference
 }
@@ -195,14 +224,23 @@ func (c *checker) read(o *Object, kind string, into runtime.Object) bool {
 	return true
 }
 
+// uses notes that o refers to an object, if that is one of Cairn's in another namespace.
+func (c *checker) uses(o *Object, reference Reference) {
+	if reference.Group == v1alpha1.Group && reference.Namespace != "" &&
+		reference.Namespace != c.referenceOf(o).Namespace {
+		c.foreign[reference] = true
+	}
+}
+
 // find looks for an object in the set, then by the lookup. It records a missing object at the field of o that refers to
 // it.
 func (c *checker) find(o *Object, field, reason string, reference Reference) *unstructured.Unstructured {
+	c.uses(o, reference)
 	if found, ok := c.objects[reference]; ok {
 		return found.Unstructured
 	}
-	if c.lookup != nil {
-		if found, known := c.lookup(reference); found != nil {
+	if c.Lookup != nil {
+		if found, known := c.Lookup(reference); found != nil {
 			return found
 		} else if known {
 			c.add(SeverityError, o, policy.Mistake{Field: field, Reason: reason, Message: fmt.Sprintf("there is no %s",

@@ -232,6 +232,79 @@ func TestCheckObjectsTakesTheSmallestPolicy(t *testing.T) {
 			"tell whether there is one"))
 }
 
+// The default of somebody who is no administrator is none, whatever its usagePolicy says.
+func TestCheckSetNamesWhatIsUsedFromOtherNamespaces(t *testing.T) {
+	t.Parallel()
+	const everybody = "usagePolicy: {allowedNamespaces: {from: All}}\n"
+	storage := func(namespace string) string {
+		return `---
+apiVersion: backup.cairn.dev/v1alpha1
+kind: BackupStorage
+metadata: {name: shared, namespace: ` + namespace + `}
+spec:
+  default: true
+  storage: {provider: s3, s3: {bucket: b, secretName: s3}}
+  encryptionSecret: {name: s3}
+  ` + everybody
+	}
+	keep := func(namespace string) string {
+		return `---
+apiVersion: backup.cairn.dev/v1alpha1
+kind: RetentionPolicy
+metadata: {name: keep, namespace: ` + namespace + `}
+spec:
+  maxRetentionPeriod: 1y
+  default: true
+  ` + everybody
+	}
+	for name, tt := range map[string]struct {
+		set  string
+		uses []string
+	}{
+		"a storage by name": {goodSet, []string{"BackupStorage backup/s3"}},
+		"the defaults of administrators": {
+			storage("backup") + keep("backup") + "---\n" + smallestPolicy,
+			[]string{"BackupStorage backup/shared", "RetentionPolicy backup/keep"},
+		},
+		"the defaults of a tenant": {storage("evil") + keep("evil") + "---\n" + smallestPolicy, nil},
+		"nothing but its own":      {storage("shop") + keep("shop") + "---\n" + smallestPolicy, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var names []string
+			for _, r := range Set(objectsOf(t, tt.set), Options{
+				Lookup: shippedCatalog(t), Administrators: []string{"backup"},
+			}).Foreign {
+				names = append(names, r.String())
+			}
+			NewWithT(t).Expect(names).To(Equal(tt.uses))
+		})
+	}
+}
+
+func TestCheckObjectsWantsDirectoriesBelowThePrefixOfTheirStorage(t *testing.T) {
+	t.Parallel()
+	for prefix, bad := range map[string]bool{
+		"/{namespace}": false, "/{cluster}/{namespace}": true, "/{cluster}": false, "/other": true,
+	} {
+		t.Run(prefix, func(t *testing.T) {
+			t.Parallel()
+			g := NewWithT(t)
+			set := strings.Replace(goodSet, `matchLabels: {backup: "yes"}}}}`,
+				`matchLabels: {backup: "yes"}}}, directoryPrefix: "`+prefix+`"}`, 1)
+			g.Expect(set).NotTo(Equal(goodSet))
+			findings := Objects(objectsOf(t, set), "default", shippedCatalog(t))
+			g.Expect(len(findings) > 0).To(Equal(bad), "%+v", findings)
+			for _, f := range findings {
+				g.Expect(f.Severity).To(Equal(SeverityError))
+				g.Expect(f.Reason).To(Equal(v1alpha1.ReasonDirectoryNotAllowed))
+				g.Expect(f.Message).To(HavePrefix("the usagePolicy of BackupStorage backup/s3 allows the namespace " +
+					"shop only directories at or below /"))
+			}
+		})
+	}
+}
+
 func TestCheckObjectsAcceptsNeighbouringDirectories(t *testing.T) {
 	for _, directory := range []string{"/shop/uploads2", "/shop/up", "/sho", "/web/shop/uploads", "/shop/uploads.old"} {
 		t.Run(directory, func(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/policy/complete"
 	"github.com/cairn-backup/cairn/internal/retention"
 )
 
@@ -25,9 +26,21 @@ func (c *checker) retentionPolicy(o *Object) {
 	var p v1alpha1.RetentionPolicy
 	if c.read(o, v1alpha1.RetentionPolicyKind, &p) {
 		c.addAll(o, retentionMistakes(&p))
+		p.Namespace = c.referenceOf(o).Namespace
+		c.policies = append(c.policies, p)
 		if p.Spec.Default {
 			c.oneDefault(o)
 		}
+	}
+}
+
+// defaultRetention notes which RetentionPolicy of the set o's namespace gets as the default.
+func (c *checker) defaultRetention(o *Object) {
+	user := c.referenceOf(o).Namespace
+	labels, _ := c.namespaceLabels(user)
+	chosen := complete.ChooseDefault(complete.DefaultPolicies(c.policies), c.Administrators, user, labels)
+	if chosen != nil {
+		c.uses(o, Reference{ours(v1alpha1.RetentionPolicyKind), chosen.Namespace, chosen.Name})
 	}
 }
 
@@ -35,6 +48,7 @@ func (c *checker) retentionPolicy(o *Object) {
 // allowed to use it.
 func (c *checker) retentionReference(o *Object, field string, ref *v1alpha1.ObjectReference) {
 	if ref == nil || ref.Name == "" {
+		c.defaultRetention(o)
 		return
 	}
 	user := c.referenceOf(o).Namespace

@@ -51,10 +51,10 @@ func (c *checker) peek(reference Reference) *unstructured.Unstructured {
 	if o, ok := c.objects[reference]; ok {
 		return o.Unstructured
 	}
-	if c.lookup == nil {
+	if c.Lookup == nil {
 		return nil
 	}
-	found, _ := c.lookup(reference)
+	found, _ := c.Lookup(reference)
 	return found
 }
 

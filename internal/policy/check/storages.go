@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -77,7 +76,7 @@ func (c *checker) storageReference(o *Object, field string, storage v1alpha1.Obj
 		})
 		return
 	}
-	c.usage(o, field, reference, object.Spec.UsagePolicy, v1alpha1.ReasonStorageNotAllowed)
+	c.usage(o, field, reference, object.Spec.UsagePolicy.Namespaces(), v1alpha1.ReasonStorageNotAllowed)
 }
 
 // oneDefault checks that a default is the only default of its kind and namespace.
@@ -96,12 +95,7 @@ func (c *checker) oneDefault(o *Object) {
 
 func (c *checker) namespaceLabels(name string) (map[string]string, bool) {
 	reference := Reference{GroupKind: schema.GroupKind{Kind: "Namespace"}, Name: name}
-	var found *unstructured.Unstructured
-	if o, ok := c.objects[reference]; ok {
-		found = o.Unstructured
-	} else if c.lookup != nil {
-		found, _ = c.lookup(reference)
-	}
+	found := c.peek(reference)
 	if found == nil {
 		return nil, false
 	}
@@ -164,30 +158,22 @@ func (c *checker) repositoryInfos(o *Object, of infosOf, infos []v1alpha1.Reposi
 		case backend != nil && backend.StorageRef != nil && info.Directory != "":
 			c.directory(o, at+".directory", name, of.target, *backend.StorageRef, info.Directory)
 			continue
-		case len(of.backends) == 0 && !c.exists(reference):
+		case len(of.backends) == 0 && c.peek(reference) == nil:
 			c.defaultStorage(o, "spec.backends")
+			c.defaultRetention(o)
 		}
 		c.inferred[reference] = true
 	}
-}
-
-// exists reports whether an object is in the set or known to the lookup.
-func (c *checker) exists(reference Reference) bool {
-	if _, ok := c.objects[reference]; ok {
-		return true
-	}
-	if c.lookup == nil {
-		return false
-	}
-	found, _ := c.lookup(reference)
-	return found != nil
 }
 
 // defaultStorage checks that the set has a default storage that o's namespace is allowed to use.
 func (c *checker) defaultStorage(o *Object, field string) {
 	user := c.referenceOf(o).Namespace
 	labels, _ := c.namespaceLabels(user)
-	if complete.ChooseDefault(complete.DefaultStorages(c.storages), user, labels) == nil {
+	chosen := complete.ChooseDefault(complete.DefaultStorages(c.storages), c.Administrators, user, labels)
+	if chosen != nil {
+		c.uses(o, Reference{ours(v1alpha1.BackupStorageKind), chosen.Namespace, chosen.Name})
+	} else {
 		c.add(unknown, o, policy.Mistake{
 			Field: field, Reason: v1alpha1.ReasonStorageNotFound,
 			Message: fmt.Sprintf("these files have no default BackupStorage that the namespace %s can use: only the "+
@@ -209,6 +195,7 @@ func (c *checker) directory(
 ) {
 	namespace := c.referenceOf(o).Namespace
 	target.Namespace = orDefault(target.Namespace, namespace)
+	c.prefix(o, field, storage, path)
 	use := directoryUse{
 		repository: Reference{GroupKind: ours(v1alpha1.RepositoryKind), Namespace: namespace, Name: name},
 		path:       path,
@@ -245,6 +232,28 @@ func (c *checker) directory(
 		if _, ok := c.around[around]; !ok {
 			c.around[around] = use
 		}
+	}
+}
+
+// prefix checks, as far as the set shows it, that a directory lies where its storage wants those of o's namespace. The
+// storage can name the cluster, which nobody knows here: then any name does.
+func (c *checker) prefix(o *Object, field string, storage v1alpha1.ObjectReference, path string) {
+	user := c.referenceOf(o).Namespace
+	reference := Reference{
+		GroupKind: ours(v1alpha1.BackupStorageKind), Namespace: orDefault(storage.Namespace, user), Name: storage.Name,
+	}
+	found := c.peek(reference)
+	var object v1alpha1.BackupStorage
+	if found == nil || runtime.DefaultUnstructuredConverter.FromUnstructured(found.UnstructuredContent(),
+		&object) != nil {
+		return // The check of the reference reports it.
+	}
+	object.Namespace = reference.Namespace
+	refusal := policy.DirectoryRefusal(&object, policy.ClusterIn(&object, path), user, path)
+	if refusal != "" {
+		c.add(SeverityError, o, policy.Mistake{
+			Field: field, Reason: v1alpha1.ReasonDirectoryNotAllowed, Message: refusal,
+		})
 	}
 }
 

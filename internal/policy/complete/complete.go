@@ -214,7 +214,7 @@ func (c *completer) repository(field string, info v1alpha1.RepositoryInfo) (*v1a
 		return nil, true
 	}
 	if out.Directory == "" {
-		out.Directory = c.directory(out.Name, existing)
+		out.Directory = c.directory(out.Name, *storage, existing)
 	}
 	if out.EncryptionSecret == nil {
 		out.EncryptionSecret = c.encryption(field, out.Name, *storage, existing)
@@ -291,13 +291,21 @@ func (c *completer) backendOf(storage v1alpha1.ObjectReference, retention *v1alp
 	return name
 }
 
-// directory returns the directory of a repository that names none.
-func (c *completer) directory(name string, existing *v1alpha1.Repository) string {
+// directory returns the directory of a repository in a storage that names none. It lies where the storage wants it.
+func (c *completer) directory(
+	name string, storage v1alpha1.ObjectReference, existing *v1alpha1.Repository,
+) string {
 	target := c.spec.Target
 	fresh := "/" + strings.Join([]string{
 		c.known.ClusterName, c.out.Configuration.Namespace,
 		strings.ToLower(target.Kind), target.Name,
 	}, "/")
+	if found := c.known.Storage(storage); found != nil {
+		prefix := policy.DirectoryPrefix(found, c.known.ClusterName, c.out.Configuration.Namespace)
+		if !policy.Within(fresh, prefix) {
+			fresh = "/" + prefix + fresh
+		}
+	}
 	if existing == nil {
 		return fresh
 	}

@@ -238,8 +238,10 @@ func TestTheDefaultOfANamespace(t *testing.T) {
 				time.UTC)),
 		}}
 		s.Spec.Default, s.Spec.Storage.Provider = true, v1alpha1.ProviderS3
-		s.Spec.UsagePolicy = &v1alpha1.UsagePolicy{AllowedNamespaces: v1alpha1.AllowedNamespaces{
-			From: &from, Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"backup": "yes"}},
+		s.Spec.UsagePolicy = &v1alpha1.StorageUsagePolicy{UsagePolicy: v1alpha1.UsagePolicy{
+			AllowedNamespaces: v1alpha1.AllowedNamespaces{
+				From: &from, Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"backup": "yes"}},
+			},
 		}}
 		return s
 	}
@@ -247,11 +249,14 @@ func TestTheDefaultOfANamespace(t *testing.T) {
 		v1alpha1.NamespacesFromAll)
 	selected, all := storage("backup", "selected", 5, v1alpha1.NamespacesFromSelector), storage("backup", "all", 1,
 		v1alpha1.NamespacesFromAll)
-	late, private := storage("evil", "all", 6, v1alpha1.NamespacesFromAll), storage("other", "same", 0,
+	tenants, tenantsAll := storage("evil", "selected", 0, v1alpha1.NamespacesFromSelector), storage("evil", "all", 0,
+		v1alpha1.NamespacesFromAll)
+	late, private := storage("ops", "all", 6, v1alpha1.NamespacesFromAll), storage("other", "same", 0,
 		v1alpha1.NamespacesFromSame)
 	volume, plain := storage("other", "volume", 0, v1alpha1.NamespacesFromAll), storage("backup", "plain", 0,
 		v1alpha1.NamespacesFromAll)
 	volume.Spec.Storage.Provider, plain.Spec.Default = v1alpha1.ProviderLocal, false
+	administrators := policy.Administrators{"backup", "ops", "other"}
 	for name, tc := range map[string]struct {
 		storages []v1alpha1.BackupStorage
 		labels   map[string]string
@@ -267,13 +272,19 @@ func TestTheDefaultOfANamespace(t *testing.T) {
 		"the older of two for all": {
 			[]v1alpha1.BackupStorage{late, selected, all}, nil, "backup/all",
 		},
+		"not a tenant's, by selector and older": {
+			[]v1alpha1.BackupStorage{tenants, tenantsAll, all}, map[string]string{"backup": "yes"}, "backup/all",
+		},
+		"not a tenant's, where there is no other": {
+			[]v1alpha1.BackupStorage{tenants, tenantsAll}, map[string]string{"backup": "yes"}, "",
+		},
 		"not the private default of another namespace": {[]v1alpha1.BackupStorage{private}, nil, ""},
 		"not a volume of another namespace":            {[]v1alpha1.BackupStorage{volume}, nil, ""},
 		"not a storage that is not marked":             {[]v1alpha1.BackupStorage{plain}, nil, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := ""
-			if chosen := ChooseDefault(DefaultStorages(tc.storages), "shop", tc.labels); chosen != nil {
+			if chosen := ChooseDefault(DefaultStorages(tc.storages), administrators, "shop", tc.labels); chosen != nil {
 				got = chosen.Namespace + "/" + chosen.Name
 			}
 			NewWithT(t).Expect(got).To(Equal(tc.want))
@@ -284,4 +295,37 @@ func TestTheDefaultOfANamespace(t *testing.T) {
 	g.Expect(ElderDefault(candidates, &younger).GetName()).To(Equal("own"))
 	g.Expect(ElderDefault(candidates, &own)).To(BeNil())
 	g.Expect(ElderDefault(candidates, &all)).To(BeNil())
+	g.Expect(ChooseDefault(DefaultStorages([]v1alpha1.BackupStorage{tenants, all}), administrators, "evil", nil)).
+		To(Equal(new(ref("evil", "selected"))), "a tenant's default counts in its own namespace")
+}
+
+func TestAnInferredDirectoryLiesWhereTheStorageWantsIt(t *testing.T) {
+	t.Parallel()
+	for prefix, want := range map[string]string{
+		"":                       "/eu1/shop/persistentvolumeclaim/uploads",
+		"/{cluster}":             "/eu1/shop/persistentvolumeclaim/uploads",
+		"/{cluster}/{namespace}": "/eu1/shop/persistentvolumeclaim/uploads",
+		"/{namespace}":           "/shop/eu1/shop/persistentvolumeclaim/uploads",
+		"/tenants/{namespace}":   "/tenants/shop/eu1/shop/persistentvolumeclaim/uploads",
+	} {
+		t.Run(prefix, func(t *testing.T) {
+			t.Parallel()
+			g := NewWithT(t)
+			known := surroundings()
+			storage := known.Storage(ref("backup", "s3"))
+			storage.Namespace = "backup"
+			storage.Spec.UsagePolicy = &v1alpha1.StorageUsagePolicy{DirectoryPrefix: prefix}
+			known.Storage = func(v1alpha1.ObjectReference) *v1alpha1.BackupStorage { return storage }
+			fresh := Complete(smallest(), known)
+			g.Expect(fresh.Configuration.Spec.Sessions[0].Repositories[0].Directory).To(Equal(want))
+			g.Expect(policy.DirectoryRefusal(storage, "eu1", "shop", want)).To(BeEmpty())
+
+			known.Repository = func(string) *v1alpha1.Repository { return existing(true) }
+			stays := Complete(smallest(), known)
+			g.Expect(stays.Configuration.Spec.Sessions[0].Repositories[0].Directory).To(Equal("/a"),
+				"a Repository that exists stays")
+			g.Expect(stays.Changed).To(ContainElement(
+				"Repository files stays in the directory /a: a new Repository would be in " + want))
+		})
+	}
 }

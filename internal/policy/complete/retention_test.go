@@ -113,8 +113,14 @@ func TestWhichRetentionPolicyIsTheDefault(t *testing.T) {
 	plain := policy("shop", "plain", 0, nil)
 	plain.Spec.Default = false
 	all := []v1alpha1.RetentionPolicy{private, cluster, plain}
-	g.Expect(ChooseDefault(DefaultPolicies(all), "shop", nil)).To(Equal(new(ref("backup", "all"))))
-	g.Expect(ChooseDefault(DefaultPolicies(append(all, own)), "shop", nil)).To(Equal(new(ref("shop", "own"))))
-	g.Expect(ChooseDefault(DefaultPolicies(all[:1]), "shop", nil)).To(BeNil())
-	g.Expect(ChooseDefault(DefaultPolicies(all[2:]), "shop", nil)).To(BeNil())
+	chosen := func(policies []v1alpha1.RetentionPolicy) *v1alpha1.ObjectReference {
+		return ChooseDefault(DefaultPolicies(policies), []string{"backup"}, "shop", nil)
+	}
+	tenants := policy("evil", "all", 0, everybody)
+	g.Expect(chosen(all)).To(Equal(new(ref("backup", "all"))))
+	g.Expect(chosen(append(all, own))).To(Equal(new(ref("shop", "own"))))
+	g.Expect(chosen(all[:1])).To(BeNil())
+	g.Expect(chosen(all[2:])).To(BeNil())
+	g.Expect(chosen(append(all, tenants))).To(Equal(new(ref("backup", "all"))))
+	g.Expect(chosen([]v1alpha1.RetentionPolicy{tenants})).To(BeNil())
 }

@@ -14,6 +14,8 @@ type StorageUse struct {
 	Storage *v1alpha1.BackupStorage
 	// Storages are all of the cluster.
 	Storages []v1alpha1.BackupStorage
+	// Administrators are the namespaces whose defaults count for others.
+	Administrators policy.Administrators
 	// Repository returns a Repository, or nil.
 	Repository func(namespace, name string) *v1alpha1.Repository
 	// Labels returns the labels of a namespace.
@@ -70,7 +72,7 @@ func (u StorageUse) Allows(namespace string) bool {
 		return true
 	}
 	return u.Storage.Spec.Storage.Local == nil &&
-		policy.Allowed(u.Storage.Spec.UsagePolicy, u.Storage.Namespace, namespace, u.Labels(namespace))
+		policy.Allowed(u.Storage.Spec.UsagePolicy.Namespaces(), u.Storage.Namespace, namespace, u.Labels(namespace))
 }
 
 // is reports whether a reference in a namespace names the storage.
@@ -107,6 +109,6 @@ func (u StorageUse) isDefault(namespace string) bool {
 	}
 	stays := *u.Storage
 	stays.DeletionTimestamp = nil
-	chosen := ChooseDefault(DefaultStorages(append(storages, stays)), namespace, u.Labels(namespace))
+	chosen := ChooseDefault(DefaultStorages(append(storages, stays)), u.Administrators, namespace, u.Labels(namespace))
 	return chosen != nil && u.is(namespace, chosen)
 }

@@ -163,6 +163,7 @@ func PhaseOfRefusal(reason string) v1alpha1.RestoreSessionPhase {
 		v1alpha1.ReasonRestoreInProgress,
 		v1alpha1.ReasonWrongPassword, v1alpha1.ReasonPasswordChanged, v1alpha1.ReasonEncryptionSecretNotAvailable,
 		v1alpha1.ReasonRepositoryNotReady, v1alpha1.ReasonStorageNotAllowed, v1alpha1.ReasonStorageNotFound,
+		v1alpha1.ReasonDirectoryNotAllowed,
 		v1alpha1.ReasonBackendSecretNotAvailable,
 		v1alpha1.ReasonRestoreNotAllowed, v1alpha1.ReasonNameConflict, v1alpha1.ReasonVolumeSnapshotNotReady,
 		v1alpha1.ReasonVolumeSnapshotsNotSupported, v1alpha1.ReasonCreationRefused:

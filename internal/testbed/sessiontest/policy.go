@@ -65,9 +65,9 @@ func Storage(t testing.TB, c client.Client, storageNamespace, namespace string) 
 						Bucket: "backups", Prefix: storageNamespace, SecretName: storageSecret,
 					},
 				},
-				UsagePolicy: &v1alpha1.UsagePolicy{
+				UsagePolicy: &v1alpha1.StorageUsagePolicy{UsagePolicy: v1alpha1.UsagePolicy{
 					AllowedNamespaces: v1alpha1.AllowedNamespaces{From: new(v1alpha1.NamespacesFromAll)},
-				},
+				}},
 			},
 			Status: v1alpha1.BackupStorageStatus{Phase: v1alpha1.PhaseReady},
 		},
