@@ -15,6 +15,10 @@
 // A commit comes only into the status of the object whose record it has, and never into one that was made again under
 // the name (TestANamesakeGetsItsOwnRecord).
 //
+// A Ledger takes records of, and writes commits into objects of, only the namespaces that it may record
+// (TestATenantsLedgerRecordsNoOtherNamespace, TestAForgedParcelOfATenantWritesIntoNoOtherNamespace). It pushes to no
+// branch that a PolicySync has read before (TestABranchThatIsWatchedBefore, TestAFirstPushLooksForAPolicySyncOnceMore).
+//
 // The Collector runs one reconcile at a time. The Reconciler reconciles different Ledgers concurrently; they share the
 // Outbox, the limiter and the memories, which are safe for concurrent use.
 package ledger

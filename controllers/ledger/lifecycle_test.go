@@ -228,10 +228,7 @@ func TestReasons(t *testing.T) {
 			}
 		}, v1alpha1.ReasonPushRefused},
 		"an invalid selector": {func(_ *world, l *v1alpha1.Ledger) {
-			l.Spec.Selector = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{
-				Key:      "a",
-				Operator: "Near",
-			}}}
+			l.Spec.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{"a b": ""}} // the API server takes it
 		}, v1alpha1.ReasonValidationFailed},
 	}
 	for name, tt := range tests {

@@ -22,6 +22,8 @@
 //   - A field that only kubectl owns does not outlive its removal from Git (TestAFieldThatKubectlAppliedGoesWithGit).
 //     What a person wrote into a Secret does (TestWhatKubectlWroteIntoASecretStays).
 //   - An object of another owner is never touched (TestObjectsOfOthersAreNotTouched).
+//   - A branch to which a Ledger pushes is never applied (TestTheBranchOfALedgerIsNoPolicy,
+//     TestAPolicySyncWaitsForTheFirstPushOfALedger).
 //   - Removing everything needs a consent to exactly that (TestTheGuard, TestTheGuardIsNotHiddenByARefusedRevision).
 //   - Nor does a Namespace go without a consent, or an object that takes backups along
 //     (TestAMoveBetweenPolicySyncsDeletesNothing), or a Repository its Snapshots
