@@ -228,7 +228,8 @@ func TestReasons(t *testing.T) {
 			}
 		}, v1alpha1.ReasonPushRefused},
 		"an invalid selector": {func(_ *world, l *v1alpha1.Ledger) {
-			l.Spec.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{"a b": ""}} // the API server takes it
+			// the API server takes it
+			l.Spec.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{"a b": ""}}
 		}, v1alpha1.ReasonValidationFailed},
 	}
 	for name, tt := range tests {
