@@ -73,7 +73,7 @@ func (r *Reconciler) keysOf(
 		return nil, nil, err
 	}
 	if err := access.AllowedDirectory(storage, r.ClusterName, namespace, repository.Spec.Path); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	keys, err := access.ReadKeys(ctx, r.Client, namespace, storage, repository.Spec.EncryptionSecret)
 	if err != nil {

@@ -62,10 +62,3 @@ func NotAllowedMessage(object, user string) string {
 func NotAllowedVolumeMessage(object string) string {
 	return object + " is a volume: it can be used only from its own namespace"
 }
-
-// Administrators are the namespaces of the cluster's administrators. What lies there can count for other namespaces
-// without their word: a default, or a Ledger that records them. The zero value has none.
-type Administrators []string
-
-// Has reports whether a namespace is one of the administrators'.
-func (a Administrators) Has(namespace string) bool { return slices.Contains(a, namespace) }
