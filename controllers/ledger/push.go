@@ -60,8 +60,7 @@ func (r *Reconciler) push(
 	if err := r.announcePush(ctx, patcher, l); err != nil {
 		return nil, err
 	}
-	// An earlier process or attempt pushed, and was killed before it wrote the status.
-	uncounted := !s.remembered.IsZero() && s.remembered != lastPushed(l)
+	uncounted := s.uncounted(l)
 	c.room = s.roomAt(r.Clock.Now())
 	c.careful = s.unsettled || uncounted || c.room > 0
 	s.unsettled = true
@@ -81,10 +80,7 @@ func (r *Reconciler) push(
 		l.Status.LastPushedTime = &metav1.Time{Time: r.Clock.Now().Truncate(time.Second)}
 	}
 	s.rememberIn(l, store.LastPushed())
-	l.Status.PushingTo = ""
-	l.Status.LastFolder = ledger.Folder(l.Spec.Path, l.Spec.ClusterName)
-	l.Status.Recorded += int64(c.arrived(result.Outcome, in.counted))
-	l.Status.Counted = names(in.taken)
+	count(l, in, c.arrived(result.Outcome, in.counted))
 	if err := r.patch(ctx, patcher, l); err != nil {
 		return nil, err
 	}
@@ -99,6 +95,19 @@ func (r *Reconciler) push(
 	// What is in the branch of a parcel that is left was counted.
 	s.unsettled, l.Status.Counted = s.more, names(left)
 	return r.Outbox.list(ctx, l)
+}
+
+// uncounted reports whether an earlier process or attempt pushed, and was killed before it wrote the status.
+func (s *memory) uncounted(l *v1alpha1.Ledger) bool {
+	return !s.remembered.IsZero() && s.remembered != lastPushed(l)
+}
+
+// count notes in the status what a push brought into the branch.
+func count(l *v1alpha1.Ledger, in gathered, arrived int) {
+	l.Status.PushingTo = ""
+	l.Status.LastFolder = ledger.Folder(l.Spec.Path, l.Spec.ClusterName)
+	l.Status.Recorded += int64(arrived)
+	l.Status.Counted = names(in.taken)
 }
 
 // pushed tells the limiter and the log of an update that succeeded, and returns the number of pushes that it took.

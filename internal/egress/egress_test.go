@@ -158,8 +158,14 @@ func local(t *testing.T) (address string, asked *atomic.Int32) {
 	return strings.TrimPrefix(s.URL, "http://"), asked
 }
 
-func client(p *egress.Policy) *http.Client {
-	return &http.Client{Transport: &http.Transport{DialContext: p.DialContext, DisableKeepAlives: true}}
+// get sends a request by the rules of p.
+func get(p *egress.Policy, url string) error {
+	c := http.Client{Transport: &http.Transport{DialContext: p.DialContext, DisableKeepAlives: true}}
+	answer, err := c.Get(url)
+	if err == nil {
+		err = answer.Body.Close()
+	}
+	return err
 }
 
 // TestANameThatLeadsHome tests that the address counts, not the name, also if it changes between two moments.
@@ -173,7 +179,7 @@ func TestANameThatLeadsHome(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	p.Resolver = resolver(t, "127.0.0.1")
 	for _, host := range []string{"rebound.example.com", "127.0.0.1", "[::ffff:127.0.0.1]"} {
-		_, err := client(p).Get("http://" + host + ":" + port)
+		err := get(p, "http://"+host+":"+port)
 		var refused *egress.RefusedError
 		g.Expect(errors.As(err, &refused)).To(BeTrue(), "%s: %v", host, err)
 		g.Expect(refused.Error()).To(And(ContainSubstring(strings.Trim(host, "[]")), ContainSubstring("127.0.0.1"),
@@ -201,7 +207,7 @@ func TestARedirectHomeIsRefused(t *testing.T) {
 	t.Cleanup(s.Close)
 	p, err := egress.New(egress.Rules{Allow: []string{"127.0.0.2/32"}})
 	g.Expect(err).NotTo(HaveOccurred())
-	_, err = client(p).Get(s.URL)
+	err = get(p, s.URL)
 	g.Expect(err).To(MatchError(ContainSubstring("127.0.0.1: Cairn does not connect there")))
 	g.Expect(asked.Load()).To(BeZero())
 }
@@ -273,7 +279,7 @@ func TestNothingOfAnAnswerIsDescribed(t *testing.T) {
 			_ = conn.Close()
 		}
 	}()
-	_, err = client(egress.Anywhere()).Get("http://" + l.Addr().String())
+	err = get(egress.Anywhere(), "http://"+l.Addr().String())
 	g.Expect(err).To(MatchError(ContainSubstring("TOPSECRET")))
 	g.Expect(egress.Described(err)).To(MatchError("the answer is not valid HTTP"))
 	g.Expect(egress.Described(nil)).To(Succeed())

@@ -67,8 +67,10 @@ func TestNothingOfAnotherServerIsShown(t *testing.T) {
 		"a status that is none": {
 			raw("HTTP/1.1 " + secretOfAnother + "\r\n\r\n"), ErrUnreachable, "not valid HTTP",
 		},
-		"a header that is none": {raw("HTTP/1.1 200 OK\r\n" + secretOfAnother + "\r\n\r\n"), ErrUnreachable,
-			"not valid HTTP"},
+		"a header that is none": {
+			raw("HTTP/1.1 200 OK\r\n" + secretOfAnother + "\r\n\r\n"), ErrUnreachable,
+			"not valid HTTP",
+		},
 		"a redirect": {func(w http.ResponseWriter) {
 			w.Header().Set("Location", "http://other/"+secretOfAnother)
 			w.WriteHeader(http.StatusFound)

@@ -218,6 +218,22 @@ func (m *Mover) readKey(dir, name string) ([]byte, error) {
 	return root.ReadFile(name)
 }
 
+// cacheDir creates the repository's cache directory, if one is requested. Its volume can outlive the pod, and other
+// repositories can use it too.
+func (m *Mover) cacheDir(t task.Task, flags Flags) (string, error) {
+	if !flags.Cache {
+		return "", nil
+	}
+	dir := m.Path(filepath.Join(flags.ScratchDir, "cache", string(t.Repository.UID)))
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", failure.New(v1alpha1.ReasonInvalidTask,
+			fmt.Sprintf(
+				"can't create a cache in %s: %v: set scratchDir to a directory that the mover is allowed to write to, "+
+					"or enableCache to false", flags.ScratchDir, errors.Unwrap(err)))
+	}
+	return dir, nil
+}
+
 // volume returns the root of a component's volume.
 func (m *Mover) volume(component string) string {
 	if m.Places.Volume != nil {

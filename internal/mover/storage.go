@@ -128,22 +128,6 @@ func (m *Mover) repository(t task.Task, storage repository.Storage) (repository.
 	}, nil
 }
 
-// cacheDir creates the repository's cache directory, if one is requested. Its volume can outlive the pod, and other
-// repositories can use it too.
-func (m *Mover) cacheDir(t task.Task, flags Flags) (string, error) {
-	if !flags.Cache {
-		return "", nil
-	}
-	dir := m.Path(filepath.Join(flags.ScratchDir, "cache", string(t.Repository.UID)))
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", failure.New(v1alpha1.ReasonInvalidTask,
-			fmt.Sprintf(
-				"can't create a cache in %s: %v: set scratchDir to a directory that the mover is allowed to write to, "+
-					"or enableCache to false", flags.ScratchDir, errors.Unwrap(err)))
-	}
-	return dir, nil
-}
-
 // reach reads the repository's metadata before the engine opens the repository. It reports a problem with the storage
 // within seconds, while an engine has more patience. It returns nil if there is none.
 func reach(ctx context.Context, store backend.Store, directory string) ([]byte, error) {

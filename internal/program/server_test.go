@@ -101,14 +101,16 @@ func TestAServerSaysWhyAProgramWasNotStarted(t *testing.T) {
 		says  string
 	}{
 		"no such program": {
-			program.Spec{Args: []string{"pg_dump_of_tomorrow"}}, program.FaultMissing,
+			program.Spec{Args: []string{"pg_dump_of_tomorrow"}},
+			program.FaultMissing,
 			"the image has no program pg_dump_of_tomorrow",
 		},
 		"not executable": {
 			program.Spec{Args: []string{"/etc/passwd"}}, program.FaultNotExecutable, "program passwd is not executable",
 		},
 		"too much for the kernel": {
-			program.Spec{Args: []string{"/bin/sh", strings.Repeat("x", 200_000)}}, program.FaultRefused,
+			program.Spec{Args: []string{"/bin/sh", strings.Repeat("x", 200_000)}},
+			program.FaultRefused,
 			"program sh can't be started: argument list too long",
 		},
 		"files in a file": {
@@ -119,7 +121,8 @@ func TestAServerSaysWhyAProgramWasNotStarted(t *testing.T) {
 			long, program.FaultFile, "file \"" + strings.Repeat("x", 300) + "\" can't be written",
 		},
 		"no source": {
-			program.Spec{Args: []string{"sh"}, Source: filepath.Join(empty, "x")}, program.FaultSourceMissing,
+			program.Spec{Args: []string{"sh"}, Source: filepath.Join(empty, "x")},
+			program.FaultSourceMissing,
 			"x is empty",
 		},
 		"an empty source": {

@@ -95,7 +95,8 @@ func FuzzAnswers(f *testing.F) {
 func FuzzRequest(f *testing.F) {
 	for _, r := range []request{
 		{Args: []string{"sh"}, FilesDir: "/tmp/stream", Files: []File{{Name: "my.cnf", Content: []byte("x")}}},
-		{Args: []string{"sh"}, Dir: "/..", Stdio: []string{"in", "out"}}, {},
+		{Args: []string{"sh"}, Dir: "/..", Stdio: []string{"in", "out"}},
+		{},
 	} {
 		b, _ := json.Marshal(r)
 		f.Add(append(binary.BigEndian.AppendUint32(nil, uint32(len(b))), b...))

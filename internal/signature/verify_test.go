@@ -226,7 +226,7 @@ func signWith(t *testing.T, entity *openpgp.Entity, hash crypto.Hash, at time.Ti
 		Hash: hash, CreationTime: at, IssuerKeyId: &entity.PrimaryKey.KeyId,
 		IssuerFingerprint: entity.PrimaryKey.Fingerprint,
 	}
-	config := &packet.Config{NonDeterministicSignaturesViaNotation: packet.BoolPointer(false)} // not with SHA-1
+	config := &packet.Config{NonDeterministicSignaturesViaNotation: new(false)} // not with SHA-1
 	h, err := sig.PrepareSign(config)
 	if err != nil {
 		t.Fatal(err)

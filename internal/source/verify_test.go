@@ -113,39 +113,57 @@ func TestFetchVerified(t *testing.T) {
 				"a tag and its commit": {Ref{Tag: "v1"}, true, true, Signers{key.Name, other.Name}, nil, ""},
 				"a tag of any commit":  {Ref{Tag: "of-unsigned"}, false, true, Signers{Tag: other.Name}, nil, ""},
 				"an unsigned commit": {
-					Ref{Commit: unsigned}, true, false, Signers{},
+					Ref{Commit: unsigned},
+					true, false,
+					Signers{},
 					ErrCommitSignature, "commit " + unsigned + " has no signature",
 				},
 				"a signed tag alone": {
-					Ref{Tag: "of-unsigned"}, true, true, Signers{},
+					Ref{Tag: "of-unsigned"},
+					true, true,
+					Signers{},
 					ErrCommitSignature, "has no signature",
 				},
 				"a light tag": {
-					Ref{Tag: "light"}, false, true, Signers{},
+					Ref{Tag: "light"},
+					false, true,
+					Signers{},
 					ErrTagSignature, "tag light is not annotated",
 				},
 				"an unsigned tag": {
-					Ref{Tag: "unsigned"}, false, true, Signers{},
+					Ref{Tag: "unsigned"},
+					false, true,
+					Signers{},
 					ErrTagSignature, "tag unsigned has no signature",
 				},
 				"a renamed tag": {
-					Ref{Tag: "renamed"}, false, true, Signers{},
+					Ref{Tag: "renamed"},
+					false, true,
+					Signers{},
 					ErrTagSignature, `tag renamed is signed as tag "v1"`,
 				},
 				"a tag of a tag": {
-					Ref{Tag: "nested"}, false, true, Signers{},
+					Ref{Tag: "nested"},
+					false, true,
+					Signers{},
 					ErrTagSignature, "tag nested is of a tag",
 				},
 				"a tag of a stranger": {
-					Ref{Tag: "strange"}, true, true, Signers{},
+					Ref{Tag: "strange"},
+					true, true,
+					Signers{},
 					ErrTagSignature, stranger.Name + ", which is not trusted",
 				},
 				"the tag of a branch": {
-					Ref{}, false, true, Signers{},
+					Ref{},
+					false, true,
+					Signers{},
 					ErrVerificationMode, "branch main is no tag",
 				},
 				"the tag of a commit": {
-					Ref{Commit: signed}, true, true, Signers{},
+					Ref{Commit: signed},
+					true, true,
+					Signers{},
 					ErrVerificationMode, "is no tag",
 				},
 			} {
@@ -220,35 +238,40 @@ func TestAServerThatLies(t *testing.T) {
 				s.lie([]string{evil + " refs/heads/main", tag + " refs/tags/v1", evil + " refs/tags/v1^{}"},
 					tag, good, evil, s.run(s.work, "rev-parse", evil+"^{tree}"), s.run(s.work, "rev-parse", evil+":a"))
 			},
-			Ref{Tag: "v1"}, true, ErrTagSignature, "but the server says that it is",
+			Ref{Tag: "v1"},
+			true, ErrTagSignature, "but the server says that it is",
 		},
 		"an unsigned commit, said to be a signed tag": {
 			func(s *server, _, _, evil string) {
 				s.lie([]string{evil + " refs/heads/main", evil + " refs/tags/v1"},
 					evil, s.run(s.work, "rev-parse", evil+"^{tree}"), s.run(s.work, "rev-parse", evil+":a"))
 			},
-			Ref{Tag: "v1"}, true, ErrTagSignature, "is not annotated",
+			Ref{Tag: "v1"},
+			true, ErrTagSignature, "is not annotated",
 		},
 		"a signed commit with another file": {
 			func(s *server, _, good, evil string) {
 				s.lie([]string{good + " refs/heads/main"},
 					good, s.run(s.work, "rev-parse", good+"^{tree}"), s.run(s.work, "rev-parse", evil+":a"))
 			},
-			Ref{}, false, nil, "",
+			Ref{},
+			false, nil, "",
 		},
 		"a signed commit with another tree": {
 			func(s *server, _, good, evil string) {
 				s.lie([]string{good + " refs/heads/main"},
 					good, s.run(s.work, "rev-parse", evil+"^{tree}"), s.run(s.work, "rev-parse", evil+":a"))
 			},
-			Ref{}, false, nil, "",
+			Ref{},
+			false, nil, "",
 		},
 		"another commit": {
 			func(s *server, _, good, evil string) {
 				s.lie([]string{good + " refs/heads/main"},
 					evil, s.run(s.work, "rev-parse", evil+"^{tree}"), s.run(s.work, "rev-parse", evil+":a"))
 			},
-			Ref{}, false, ErrRefNotFound, "does not exist",
+			Ref{},
+			false, ErrRefNotFound, "does not exist",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 
 	"github.com/cairn-backup/cairn/internal/egress"
@@ -16,7 +17,7 @@ func (t Task) Policy() (*egress.Policy, error) {
 	addr, err := netip.ParseAddr(os.Getenv("KUBERNETES_SERVICE_HOST"))
 	port, perr := strconv.ParseUint(os.Getenv("KUBERNETES_SERVICE_PORT"), 10, 16)
 	if err == nil && perr == nil {
-		rules.APIServer = append(rules.APIServer[:len(rules.APIServer):len(rules.APIServer)],
+		rules.APIServer = append(slices.Clip(rules.APIServer),
 			netip.AddrPortFrom(addr, uint16(port)))
 	}
 	policy, err := egress.New(rules)

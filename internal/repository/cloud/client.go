@@ -9,10 +9,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	_ "unsafe" // for go:linkname
 
 	// Its variable is used, so it must be linked.
 	_ "github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
-	_ "unsafe" // for go:linkname
 
 	"github.com/cairn-backup/cairn/internal/egress"
 	"github.com/cairn-backup/cairn/internal/repository"

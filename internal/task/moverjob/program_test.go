@@ -121,7 +121,8 @@ func TestTheVolumesOfAProgram(t *testing.T) {
 		Command: []string{"sh"}, WorkingDir: "/srv", Ports: []corev1.ContainerPort{{ContainerPort: 80}},
 		Env: []corev1.EnvVar{{Name: "HTTPS_PROXY", Value: "proxy:3128"}, {Name: "PATH", Value: "/opt/bin"}},
 		VolumeMounts: []corev1.VolumeMount{
-			{Name: "conf", MountPath: "/etc/dump"}, {Name: "own-cache", MountPath: "/own-cache"},
+			{Name: "conf", MountPath: "/etc/dump"},
+			{Name: "own-cache", MountPath: "/own-cache"},
 			{Name: "work", MountPath: "/more"},
 		},
 	}

@@ -82,6 +82,25 @@ func (b blueprint) mounts() ([]corev1.Volume, []corev1.VolumeMount, error) {
 		}
 		add("storage", StorageMount(local), false, source)
 	}
+	data, mounted, err := b.componentMounts()
+	if err != nil {
+		return nil, nil, err
+	}
+	volumes, mounts = append(volumes, data...), append(mounts, mounted...)
+	if b.hasScratch() {
+		volumes = append(volumes, b.shared(variables.ScratchVolume))
+		if m := scratchMount(); !b.hasProgram() || b.holdsCache(m) {
+			mounts = append(mounts, m)
+		}
+	}
+	if err := privilegedVolumes(b.resolved.Volumes, b.privileged); err != nil {
+		return nil, nil, err
+	}
+	return append(volumes, b.ownVolumes()...), mounts, nil
+}
+
+// componentMounts returns the volumes that are backed up or restored, and their mounts in the mover's container.
+func (b blueprint) componentMounts() (volumes []corev1.Volume, mounts []corev1.VolumeMount, _ error) {
 	for i, v := range b.volumes {
 		source, err := b.componentSource(v)
 		if err != nil {
@@ -93,16 +112,7 @@ func (b blueprint) mounts() ([]corev1.Volume, []corev1.VolumeMount, error) {
 			mounts = append(mounts, v.mount(i, v.readOnly))
 		}
 	}
-	if b.hasScratch() {
-		volumes = append(volumes, b.shared(variables.ScratchVolume))
-		if m := scratchMount(); !b.hasProgram() || b.holdsCache(m) {
-			mounts = append(mounts, m)
-		}
-	}
-	if err := privilegedVolumes(b.resolved.Volumes, b.privileged); err != nil {
-		return nil, nil, err
-	}
-	return append(volumes, b.ownVolumes()...), mounts, nil
+	return volumes, mounts, nil
 }
 
 // hasScratch reports whether the pod has the volume that all steps share.
