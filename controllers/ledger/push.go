@@ -61,10 +61,10 @@ func (r *Reconciler) push(
 		return nil, err
 	}
 	uncounted := s.uncounted(l)
-	c.room = s.roomAt(r.Clock.Now())
+	start := r.Clock.Now()
+	c.room = s.roomAt(start)
 	c.careful = s.unsettled || uncounted || c.room > 0
 	s.unsettled = true
-	start := r.Clock.Now()
 	result, err := c.update(ctx, store)
 	r.LedgerMetrics.pushed(l, gitstore.Reason(err), r.Clock.Now().Sub(start))
 	s.shrink(err, c.added, r.Clock.Now())
@@ -72,12 +72,11 @@ func (r *Reconciler) push(
 		r.limiter.spent(where, r.Clock.Now(), max(result.Attempts, 1))
 		return nil, err
 	}
-	pushes := r.pushed(ctx, l, where, c, result)
+	if pushes := r.pushed(ctx, l, where, c, result); pushes > 0 || uncounted {
+		l.Status.LastPushedTime = &metav1.Time{Time: r.Clock.Now().Truncate(time.Second)}
+	}
 	if err := r.recordAgain(ctx, l, s, looks, c.missing); err != nil {
 		return nil, err
-	}
-	if pushes > 0 || uncounted {
-		l.Status.LastPushedTime = &metav1.Time{Time: r.Clock.Now().Truncate(time.Second)}
 	}
 	s.rememberIn(l, store.LastPushed())
 	count(l, in, c.arrived(result.Outcome, in.counted))
