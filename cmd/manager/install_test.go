@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	. "github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -101,14 +103,18 @@ func (u user) used(t *testing.T) {
 	u.bed.EditStatus(t, sync, func() { sync.Status.Inventory = applied })
 }
 
-// finalizeNamespace lets a namespace go that is being deleted, as the namespace controller does.
+// finalizeNamespace empties a namespace that is being deleted and lets it go, as the namespace controller does.
 func (u user) finalizeNamespace(ctx context.Context, name string) {
 	for ctx.Err() == nil {
 		ns := &corev1.Namespace{}
 		err := u.bed.Client.Get(ctx, client.ObjectKey{Name: name}, ns)
 		if err == nil && ns.DeletionTimestamp != nil {
-			ns.Spec.Finalizers = nil
-			err = u.bed.Client.SubResource("finalize").Update(ctx, ns)
+			for _, o := range []client.Object{&corev1.ServiceAccount{}, &rbacv1.RoleBinding{}} {
+				err = errors.Join(err, u.bed.Client.DeleteAllOf(ctx, o, client.InNamespace(name)))
+			}
+			if ns.Spec.Finalizers = nil; err == nil {
+				err = u.bed.Client.SubResource("finalize").Update(ctx, ns)
+			}
 		}
 		if apierrors.IsNotFound(err) {
 			return

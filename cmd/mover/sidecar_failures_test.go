@@ -218,7 +218,7 @@ func TestWorkThatDoesNotStopEndsTheSidecar(t *testing.T) {
 	w := newWorkload(t)
 	w.keys(password, "v1")
 	w.write("cairn/volumes/data/"+fileName, "text")
-	file := filepath.Join(w.root, "cairn/storage/backups/shop/web/repository.yaml")
+	file := filepath.Join(w.root, "cairn/storage/backups/shop/web/kopia/kopia.repository.f")
 	w.Expect(os.Remove(file)).To(Succeed())
 	w.Expect(syscall.Mkfifo(file, 0o600)).
 		To(Succeed(), "a reader waits for ever, as for a file server that has gone")

@@ -30,6 +30,7 @@ var mayConnect = map[string]string{
 	"internal/repository/remote/webdav.go": "its transport dials by a Policy",
 	"internal/repository/cloud/client.go":  "it gives the clients of clouds a Policy",
 	"internal/kube/hookexec/connect.go":    "its transport dials by a Policy",
+	"internal/kube/scrape/guard.go":        "it asks the API server with the client of the manager",
 	"internal/pushgateway/pushgateway.go":  "its address is a flag of the administrator, not of an object",
 }
 
