@@ -1,0 +1,50 @@
+package docs
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+)
+
+// testOfPackage finds "`TestName` in `package`", with a subtest or without.
+var testOfPackage = regexp.MustCompile("`((?:Test|Fuzz)[A-Za-z0-9_]+)(?:/[^`]*)?` in `([a-z0-9/]+)`")
+
+// TestTheSecurityPageNamesTestsThatExist keeps each line of the tables proven: a test that is renamed or removed must
+// not leave a promise behind.
+func TestTheSecurityPageNamesTestsThatExist(t *testing.T) {
+	g := NewWithT(t)
+	page, err := os.ReadFile("security.md")
+	g.Expect(err).NotTo(HaveOccurred())
+	for _, line := range strings.Split(string(page), "\n") {
+		if !strings.HasPrefix(line, "| ") || strings.HasPrefix(line, "| ---") {
+			continue
+		}
+		if cells := strings.Split(line, "|"); len(cells) == 6 && strings.TrimSpace(cells[4]) != "Test" {
+			g.Expect(cells[4]).To(MatchRegexp(testOfPackage.String()), "each attack has its test: %s", line)
+		}
+	}
+	found := testOfPackage.FindAllStringSubmatch(string(page), -1)
+	g.Expect(found).NotTo(BeEmpty())
+	for _, match := range found {
+		g.Expect(hasTest(t, match[2], match[1])).To(BeTrue(), "%s has no %s", match[2], match[1])
+	}
+}
+
+// hasTest reports whether a package has a test function.
+func hasTest(t *testing.T, pkg, name string) bool {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join("..", filepath.FromSlash(pkg), "*_test.go"))
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		NewWithT(t).Expect(err).NotTo(HaveOccurred())
+		if strings.Contains(string(text), "\nfunc "+name+"(") {
+			return true
+		}
+	}
+	return false
+}
