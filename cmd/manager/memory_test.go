@@ -342,7 +342,7 @@ func (p *process) report(t testing.TB, when string) {
 func (l load) initialises(t testing.TB) {
 	t.Helper()
 	job := kubelet.Job(t, bed.Client, l.storage.Namespace, v1alpha1.LabelStorage)
-	kubelet.Finish(t, bed.Client, job,
+	kubelet.Finish(t, jobController(t), job,
 		kubelet.Report(task.Result{Outcome: task.OutcomeSucceeded, Reason: v1alpha1.ReasonSucceeded}), time.Now())
 }
 

@@ -35,7 +35,7 @@ func editor(t *testing.T, namespace string) client.Client {
 }
 
 // asUser returns the client of somebody who is no ServiceAccount, such as a controller of Kubernetes.
-func asUser(t *testing.T, user string, groups ...string) client.Client {
+func asUser(t testing.TB, user string, groups ...string) client.Client {
 	t.Helper()
 	config := rest.CopyConfig(bed.Config)
 	config.Impersonate = rest.ImpersonationConfig{
@@ -44,6 +44,12 @@ func asUser(t *testing.T, user string, groups ...string) client.Client {
 	c, err := client.New(config, client.Options{Scheme: bed.Client.Scheme()})
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	return c
+}
+
+// jobController returns the client of the controller of Jobs, which makes their pods.
+func jobController(t testing.TB) client.Client {
+	t.Helper()
+	return asUser(t, "system:serviceaccount:kube-system:job-controller", "system:masters")
 }
 
 // work is a RestoreSession as the manager has it while movers and a sidecar work on it.
@@ -267,12 +273,10 @@ func markedByOthers(t *testing.T, mallory client.Client, keeper *batchv1.Job, le
 		To(MatchError(ContainSubstring("leave app.kubernetes.io/managed-by as they are")))
 
 	pod := forgedPod(namespace)
-	admin := "system:masters"
-	controller := asUser(t, "system:serviceaccount:kube-system:job-controller", admin)
-	g.Expect(controller.Create(t.Context(), pod)).To(Succeed(), "the controller of Jobs makes their pods")
+	g.Expect(jobController(t).Create(t.Context(), pod)).To(Succeed(), "the controller of Jobs makes their pods")
 	g.Expect(change(mallory, pod, `{"metadata":{"annotations":{"backup.cairn.dev/task":"{}"}}}`)).
 		To(MatchError(ContainSubstring("leave backup.cairn.dev/task as they are")))
-	collector := asUser(t, "system:serviceaccount:kube-system:generic-garbage-collector", admin)
+	collector := asUser(t, "system:serviceaccount:kube-system:generic-garbage-collector", "system:masters")
 	g.Expect(change(collector, pod, orphan)).To(Succeed())
 
 	g.Expect(change(mallory, lease, `{"metadata":{"annotations":{"backup.cairn.dev/half-restored":null}}}`)).
@@ -298,8 +302,8 @@ func forgedKeeper(lease *coordinationv1.Lease) *batchv1.Job {
 		Spec: batchv1.JobSpec{Suspend: new(true), Template: corev1.PodTemplateSpec{
 			ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{v1alpha1.AnnotationTask: `{"version":1}`}},
 			Spec: corev1.PodSpec{
-				RestartPolicy: corev1.RestartPolicyNever,
-				Containers:    []corev1.Container{{Name: "mover", Image: "mine"}},
+				RestartPolicy: corev1.RestartPolicyNever, ServiceAccountName: v1alpha1.MoverServiceAccount,
+				Containers: []corev1.Container{{Name: "mover", Image: "mine"}},
 			},
 		}},
 	}

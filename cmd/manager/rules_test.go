@@ -46,9 +46,10 @@ const (
 		"database: a Service, a Secret of a type servicebinding.io/..., an AppBinding of apiGroup " +
 		"appcatalog.appscode.com or a Cluster of apiGroup postgresql.cnpg.io. Instead of a Pod, ReplicaSet or Job, " +
 		"name the workload or volume that it belongs to"
-	noPassword        = "the url must not contain a password: put it into the Secret that spec.secretRef names"
-	hookTimeout       = "the timeout of a hook must be at least 1s and at most 24h"
-	prefixRule        = "directoryPrefix must be a path such as /{namespace} or /tenants/{cluster}/{namespace}"
+	noPassword  = "the url must not contain a password: put it into the Secret that spec.secretRef names"
+	hookTimeout = "the timeout of a hook must be at least 1s and at most 24h"
+	prefixRule  = "directoryPrefix must be a path such as /{namespace} or /tenants/{cluster}/{namespace}: each " +
+		"element is {namespace}, {cluster}, or a name of letters, digits, dots, dashes and underscores"
 	preAlways         = "a hook that runs before always runs: set executionPolicy only for hooks that run afterwards"
 	oneValue          = "a variable has a value or a valueFrom, not both"
 	functionOnly      = "executor.function and type Function need each other"
@@ -94,6 +95,7 @@ var refused = map[string]map[string]string{
 		`{url: "ssh://git@git.example.com/p"}`:                  needsKeys,
 		`{url: "https://u:p@git.example.com/p"}`:                noPassword,
 		`{ref: {branch: a, tag: b}}`:                            "set only one of branch, tag and commit",
+		`{verify: {secretRef: {name: keys}, mode: Tag}}`:        "the modes Tag and TagAndHEAD of spec.verify need spec.ref.tag",
 		`{interval: 999ms}`:                                     "the interval must be at least 1s",
 		`{retryInterval: 1ms}`:                                  "the retry interval must be at least 1s",
 		`{timeout: 0.5s}`:                                       "the timeout must be at least 1s",
@@ -128,7 +130,8 @@ var refused = map[string]map[string]string{
 		`{usagePolicy: {directoryPrefix: "/../{namespace}"}}`:  prefixRule,
 		`{usagePolicy: {directoryPrefix: "/a-{namespace}"}}`:   prefixRule,
 		`{usagePolicy: {directoryPrefix: "/{user}"}}`:          prefixRule,
-		`{usagePolicy: {directoryPrefix: "/a/kopia"}}`:         "directoryPrefix must not contain a name that is reserved",
+		`{usagePolicy: {directoryPrefix: "/a/kopia"}}`: "directoryPrefix must not contain a name that is " +
+			"reserved: kopia, snapshots, removed, repository, repository.yaml or metadata.yaml",
 	},
 	"HookTemplate": {
 		`{action: null}`: "executors Pod and Operator need an action, and executor Function has none: its Function " +

@@ -34,7 +34,9 @@ func sidecarRights(t *testing.T) {
 			AppRef:  v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "data"},
 		},
 	}
-	g.Expect(bed.Client.Create(t.Context(), snapshot)).To(Succeed())
+	manager := as(t, "cairn-system", name, "")
+	g.Eventually(func() error { return manager.Create(t.Context(), snapshot) }, testbed.Patience, "100ms").
+		Should(Succeed(), "only the manager says who is a sidecar")
 	sidecar := func(credential string) client.Client {
 		config := rest.CopyConfig(bed.Config)
 		config.Impersonate = rest.ImpersonationConfig{

@@ -174,7 +174,7 @@ func (w *wiping) runs(t testing.TB) {
 			}, Session: "nightly",
 		},
 	})
-	kubelet.Start(t, bed.Client, kubelet.Job(t, bed.Client, w.namespace, v1alpha1.LabelBackupSession))
+	kubelet.Start(t, jobController(t), kubelet.Job(t, bed.Client, w.namespace, v1alpha1.LabelBackupSession))
 }
 
 // syncs creates a PolicySync that has applied the unused storage, and can't reach its Git server.
@@ -198,7 +198,7 @@ func (w *wiping) syncs(t testing.TB, meta metav1.ObjectMeta) {
 func initialises(t testing.TB, namespace, label string) {
 	t.Helper()
 	job := kubelet.Job(t, bed.Client, namespace, label)
-	kubelet.Finish(t, bed.Client, job,
+	kubelet.Finish(t, jobController(t), job,
 		kubelet.Report(task.Result{Outcome: task.OutcomeSucceeded, Reason: v1alpha1.ReasonSucceeded}), time.Now())
 }
 
