@@ -203,7 +203,7 @@ func TestABackupIsRestoredAsItWas(t *testing.T) {
 
 	g.Expect(os.MkdirAll(filepath.Join(p.root, "cairn/volumes/new/lost+found"), 0o755)).To(Succeed())
 	restore := restoreTask(id)
-	restore.Components[0].Path = "../data/here"
+	restore.Components[0].Path = "/data/here"
 	code, result = p.run(t.Context(), restore)
 	g.Expect(code).To(BeZero(), result.Message)
 	g.Expect(os.ReadFile(filepath.Join(p.root, "cairn/volumes/new/data/here/a/secret file.txt"))).

@@ -65,13 +65,15 @@ func TestALinkThatStaysInTheVolumeIsFollowed(t *testing.T) {
 	g.Expect(os.Symlink("releases/2", filepath.Join(p.root, "cairn/volumes/pvc/current"))).To(Succeed())
 	g.Expect(os.Symlink("../..", filepath.Join(p.root, "cairn/volumes/pvc/up"))).To(Succeed())
 	for path, reason := range map[string]string{
-		"current": "", "/current/": "", "../current": "", "file": v1alpha1.ReasonUnreadable,
+		"current": "", "/current/": "", "file": v1alpha1.ReasonUnreadable,
 		"up": v1alpha1.ReasonInvalidPath, "up/encryption": v1alpha1.ReasonInvalidPath,
 		"releases/3": v1alpha1.ReasonPathNotFound,
 	} {
 		_, result := p.run(t.Context(), backupTask("snap-"+reason, task.Component{Name: "pvc", Path: path}))
 		g.Expect(result.Components[0].Reason).To(Equal(reason), path)
 	}
+	_, result := p.run(t.Context(), backupTask("snap-above", task.Component{Name: "pvc", Path: "../current"}))
+	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonInvalidTask), "the manager writes no such path")
 }
 
 // TestAVolumeWithARestThatARestoreLeftIsEmpty checks that nothing but what an unfinished restore left is no data.
