@@ -99,12 +99,15 @@ func (s *spine) records(t *testing.T) {
 		g.Expect(string(data)).NotTo(ContainSubstring(secret))
 	}
 
-	out, err := kubectl(t, s.bed, "", "apply", "--dry-run=server", "-f", file)
-	g.Expect(err).NotTo(HaveOccurred(), out)
+	_, err = kubectl(t, s.bed, "", "apply", "--dry-run=server", "-f", file)
+	g.Expect(err).To(MatchError(ContainSubstring("record is set when a record is created and stays as it is")),
+		"a living object is not hidden behind its record")
 
 	// A record that is applied to another namespace starts nothing.
 	freshNamespace(t, s.bed, "spine-record", nil)
 	moved := strings.ReplaceAll(string(data), "namespace: "+spineNamespace+"\n", "namespace: spine-record\n")
+	out, err := kubectl(t, s.bed, moved, "apply", "--dry-run=server", "-f", "-")
+	g.Expect(err).NotTo(HaveOccurred(), out)
 	_, err = kubectl(t, s.bed, moved, "apply", "--server-side", "-f", "-")
 	g.Expect(err).NotTo(HaveOccurred())
 	var record v1alpha1.BackupSession

@@ -255,7 +255,12 @@ spec:
 
 // records asks for the records of the other one, and has a run of his own recorded, which reveals what came along.
 func (m *mallory) records(t *testing.T) {
-	pushPolicy(t, m.bed, m.namespace+"-"+started, map[string]string{"README.md": "Mine.\n"})
+	pushPolicy(t, m.bed, m.namespace+"-"+started, map[string]string{"policy/nothing.yaml": `
+apiVersion: backup.cairn.dev/v1alpha1
+kind: RetentionPolicy
+metadata: {name: mine}
+spec: {successfulSnapshots: {last: 1}}
+`})
 	ledger := func(name, rest string) string {
 		whole := ledgerManifest(m.bed, name, m.namespace, "git-credentials")
 		return "---\n" + strings.Split(whole, "  namespaceSelector")[0] + rest
@@ -289,7 +294,7 @@ kind: RestoreSession
 metadata: {name: steal}
 spec:
   target: {kind: PersistentVolumeClaim, name: data}
-  dataSource: {namespace: tenant-shop, repository: kept}
+  dataSource: {namespace: tenant-shop, repository: kept, snapshot: latest}
   addon: {name: pvc-addon, tasks: [{name: logical-backup-restore}]}
 `+storageWithoutKey(m.victim.prefix()))
 	m.says(t, &v1alpha1.Repository{}, "squat", "Ready",
@@ -339,14 +344,15 @@ spec:
 	run := endOf(t, m.bed, m.namespace, m.start(t, "hooked"))
 	g := NewWithT(t)
 	g.Expect(run.Status.Phase).To(Equal(v1alpha1.BackupSessionFailed))
-	g.Expect(run.Status.Hooks).To(ContainElement(
+	g.Expect(run.Status.Hooks.PreHooks).To(ContainElement(
 		HaveField("Message", ContainSubstring("Cairn does not connect there, because it is"))))
 }
 
 // borrows tries to act with rights that are not his.
 func (m *mallory) borrows(t *testing.T) {
 	url := m.bed.Git.URL + "/" + m.namespace + "-" + started + ".git"
-	m.applies(t, syncManifest("as-another", url, "git-credentials", "  path: .\n  serviceAccountName: default\n"))
+	m.applies(t, syncManifest("as-another", url, "git-credentials",
+		"  path: policy\n  serviceAccountName: default\n"))
 	m.says(t, &v1alpha1.PolicySync{}, "as-another", "Ready", "Cairn is not allowed to act as")
 	m.applies(t, `
 apiVersion: backup.cairn.dev/v1alpha1

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/access"
 	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
@@ -276,6 +277,20 @@ func markedByOthers(t *testing.T, mallory client.Client, keeper *batchv1.Job, le
 	g.Expect(jobController(t).Create(t.Context(), pod)).To(Succeed(), "the controller of Jobs makes their pods")
 	g.Expect(change(mallory, pod, `{"metadata":{"annotations":{"backup.cairn.dev/task":"{}"}}}`)).
 		To(MatchError(ContainSubstring("leave backup.cairn.dev/task as they are")))
+	page := &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: namespace, Name: keeper.Name + "-found-0", Labels: map[string]string{
+				v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelScan: keeper.Name,
+			},
+		},
+		Immutable: new(true), BinaryData: map[string][]byte{"found.json.gz": []byte("x")},
+	}
+	g.Expect(access.EnsureMover(t.Context(), bed.Client, namespace)).To(Succeed())
+	mover := as(t, namespace, v1alpha1.MoverServiceAccount, keeper.Name+"-x7k2p")
+	g.Eventually(func() error { return mover.Create(t.Context(), page.DeepCopy(), client.DryRunAll) },
+		testbed.Patience, "100ms").Should(Succeed(), "a keeper answers a scan")
+	g.Expect(mallory.Create(t.Context(), page.DeepCopy(), client.DryRunAll)).
+		To(MatchError(ContainSubstring("only Cairn makes a ConfigMap")))
 	collector := asUser(t, "system:serviceaccount:kube-system:generic-garbage-collector", "system:masters")
 	g.Expect(change(collector, pod, orphan)).To(Succeed())
 

@@ -69,6 +69,8 @@ func excessVolume(v corev1.Volume) string {
 	case v.PersistentVolumeClaim != nil, v.Ephemeral != nil, v.CSI != nil, v.EmptyDir != nil, v.ConfigMap != nil,
 		v.Secret != nil, v.DownwardAPI != nil, v.Projected != nil:
 		return ""
+	case v.VolumeSource == (corev1.VolumeSource{}): // the API server makes it an emptyDir
+		return ""
 	case v.HostPath != nil:
 		return "hostPath"
 	case v.NFS != nil:
