@@ -290,7 +290,7 @@ func (a *databasesApp) serverDies(t *testing.T, k databaseKind) {
 	}
 	g, name := NewWithT(t), k.Name+"-killed"
 	k.say(t, k.grow)
-	a.configureWith(t, name, k, k.params+", "+k.part.params, "150m") // so that there is time to kill the server
+	a.configureWith(t, name, k, k.params+", "+k.part.params, "75m") // so that there is time to kill the server
 	session := a.start(t, name)
 	g.Expect(testbed.Poll(t.Context(), patience, "a dump under way", func(ctx contextT) (bool, error) {
 		out, err := a.bed.Exec(ctx, k.Namespace, k.Pod(), strings.NewReader(k.before+k.dumping.text),
