@@ -19,6 +19,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/mover/statement"
 	"github.com/cairn-backup/cairn/internal/pgroles"
 	"github.com/cairn-backup/cairn/internal/pgsearchpath"
+	"github.com/cairn-backup/cairn/internal/program"
 	"github.com/cairn-backup/cairn/internal/rdb"
 	"github.com/cairn-backup/cairn/internal/repository"
 	"github.com/cairn-backup/cairn/internal/task"
@@ -48,6 +49,7 @@ func (m *Mover) restoreStream(
 	}
 	defer end()
 	if err := l.start(); err != nil { // before reading from the repository, in case the database can't be reached
+		r.TargetUntouched = r.TargetUntouched && !program.MayHaveStarted(err)
 		return r, loadFailure(err)
 	}
 	r.TargetUntouched = false // a program can change its database before it gets data

@@ -90,7 +90,7 @@ func (m *Mover) restoreArchive(
 	defer end()
 	kept := &countingWriter{progress: report.progress(ctx)}
 	if c.Stream != nil {
-		r.Files, err = m.unpackBy(ctx, engine, c, root, dir, kept)
+		r.Files, err = m.unpackBy(ctx, engine, c, root, kept)
 	} else {
 		u := unpack.Unpacker{Root: root, Owners: m.Privileged}
 		err = restoreThroughPipe(ctx, engine, c.ID, kept, u.Unpack)
@@ -109,14 +109,15 @@ func (m *Mover) restoreArchive(
 }
 
 // unpackBy lets the component's program make the files, and returns their number. The program starts in the directory
-// when the first data arrives.
+// when the first data arrives. It is a process of another container, where a descriptor of the mover means nothing: it
+// gets the path at which that container has the volume, too. A link that somebody puts there meanwhile leads to nothing
+// but what that container has.
 func (m *Mover) unpackBy(
-	ctx context.Context, engine repository.Engine, c task.Component, root *os.Root, dir place,
-	kept *countingWriter,
+	ctx context.Context, engine repository.Engine, c task.Component, root *os.Root, kept *countingWriter,
 ) (files int64, err error) {
 	l := m.loader(ctx, c.Stream)
 	defer l.close()
-	l.dir = dir.path()
+	l.dir = filepath.Join(m.volume(c.Name), c.Path)
 	l.begin = func() error { return m.clear(root) }
 	if err := m.feed(ctx, engine, c, l, kept); err != nil {
 		return 0, err

@@ -52,7 +52,7 @@ func startThere(ctx context.Context, spec Spec, files stdio) (runner, error) {
 	}
 	if !stop() || err != nil {
 		_ = conn.Close()
-		return nil, unanswered(err)
+		return nil, &askedError{unanswered(err)}
 	}
 	if a.Refused != nil {
 		_ = conn.Close()
@@ -63,6 +63,16 @@ func startThere(ctx context.Context, spec Spec, files stdio) (runner, error) {
 	go t.listen()
 	return t, nil
 }
+
+// askedError is the error of a server that was asked to start a program, and did not say whether it did.
+type askedError struct{ error }
+
+// Unwrap returns what went wrong.
+func (e *askedError) Unwrap() error { return e.error }
+
+// MayHaveStarted reports whether a program may run, or have run, although Start or Feed returned this error: the server
+// of the other container was asked, and its answer is lost.
+func MayHaveStarted(err error) bool { return errors.As(err, new(*askedError)) }
 
 // dialPatiently connects as soon as the server listens.
 func dialPatiently(ctx context.Context, socket string, deadline time.Time) (*net.UnixConn, error) {
