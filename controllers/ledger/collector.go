@@ -194,11 +194,12 @@ func (c *Collector) match(ctx context.Context, reader client.Reader, pending []*
 		}
 		// The Reconciler reports an unreadable selector on the Ledger. Until it is corrected, the Ledger can match each
 		// object that its other selector matches. Those of its own namespace wait for that, so that they do not lose
-		// their record over a slip. Those of others do not: nobody is to hold them up with a mistake elsewhere.
+		// their record over a slip, and so do all if it is the administrators'. Otherwise those of other namespaces do
+		// not wait: no tenant is to hold them up with a mistake elsewhere.
 		m, unreadable := newMatcher(l, c.Administrators)
 		for _, e := range pending {
 			if !m.sessions.Matches(labelsOf(e.object)) || e.committedBy(m.name()) ||
-				unreadable != nil && e.object.GetNamespace() != l.Namespace {
+				unreadable != nil && e.object.GetNamespace() != l.Namespace && !c.Administrators.Has(l.Namespace) {
 				continue
 			}
 			ok, err := namespaces.recordedBy(ctx, m.scope, e.object.GetNamespace())

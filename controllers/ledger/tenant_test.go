@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
 )
 
 // tenant is somebody who has the shipped role cairn-edit in a namespace of his own, and nothing else. He has a Git
@@ -163,6 +164,33 @@ func TestAnUnreadableSelectorOfATenantHoldsUpNobody(t *testing.T) {
 	s := w.session("ended")
 	w.work(l)
 	g.Expect(get(w, s).Finalizers).To(BeEmpty())
+}
+
+// The administrators record the cluster, and their slip costs no record.
+func TestAnUnreadableSelectorOfTheAdministratorsLosesNoRecord(t *testing.T) {
+	t.Parallel()
+	for name, slip := range map[string]func(*v1alpha1.Ledger, *metav1.LabelSelector){
+		"selector":          func(l *v1alpha1.Ledger, s *metav1.LabelSelector) { l.Spec.Selector = s },
+		"namespaceSelector": func(l *v1alpha1.Ledger, s *metav1.LabelSelector) { l.Spec.NamespaceSelector = s },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g, w := NewWithT(t), newWorld(t)
+			admin := w.tenant()
+			w.collector.Administrators = policy.Administrators{admin.namespace}
+			w.reconciler.Administrators = w.collector.Administrators
+			l, err := admin.ledger("audit", func(l *v1alpha1.Ledger) {
+				slip(l, &metav1.LabelSelector{MatchLabels: map[string]string{"a b": ""}})
+			})
+			g.Expect(err).NotTo(HaveOccurred(), "the API server takes it")
+			s := w.session("ended")
+			w.work(l)
+			g.Expect(get(w, s).Finalizers).To(ContainElement(v1alpha1.FinalizerRecord), "it waits")
+			bed.Edit(t, l, func() { slip(l, nil) })
+			w.work(l)
+			g.Expect(get(w, s).Status.Records).To(ConsistOf(HaveField("Ledger", admin.namespace+"/audit")))
+		})
+	}
 }
 
 // The API server refuses the mistakes in a selector that it can judge when the selector is written.
