@@ -247,6 +247,15 @@ func markedByOthers(t *testing.T, mallory client.Client, keeper *batchv1.Job, le
 	trigger := keeper.DeepCopy()
 	trigger.Name = "trigger"
 	trigger.OwnerReferences[0].APIVersion, trigger.OwnerReferences[0].Kind = "batch/v1", "CronJob"
+	for _, version := range []string{"batch/v1", "batch/v0"} {
+		forged := trigger.DeepCopy()
+		forged.OwnerReferences[0].APIVersion = version
+		g.Expect(mallory.Create(t.Context(), forged, client.DryRunAll)).To(MatchError(
+			ContainSubstring("only Cairn makes a Job")), "with the label of a keeper and the UID of its Lease")
+	}
+	trigger.Labels = map[string]string{
+		v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelInvokerName: "web", v1alpha1.LabelSession: "s",
+	}
 	g.Expect(mallory.Create(t.Context(), trigger)).To(Succeed(), "kubectl create job --from=cronjob/...")
 	change := func(as client.Client, o client.Object, patch string) error {
 		return as.Patch(t.Context(), o.DeepCopyObject().(client.Object),

@@ -37,7 +37,8 @@ var refusedByDefault = rules("loopback", "127.0.0.0/8", "::1/128").
 	and("a platform service of Azure", "168.63.129.16/32").
 	and("a metadata service of Oracle", "192.0.0.192/32").
 	and("a metadata service of Google", "fd20:ce::254/128").
-	and("a metadata service of Scaleway", "fd00:42::42/128")
+	and("a metadata service of Scaleway", "fd00:42::42/128").
+	and("a metadata service of Linode", "fd00:a9fe:a9fe::1/128")
 
 // ruleList is a list that is built by chained calls.
 type ruleList []rule
