@@ -79,6 +79,7 @@ func TestAMariaDBServerStartsFromItsPhysicalBackup(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
 	s, p := startMariaDB(t), withSecret(t)
+	p.isolated()
 	s.must(s.mariadb(mariadbTables +
 		`CREATE TABLE log (n int); CREATE TABLE aria (n int) ENGINE = Aria; INSERT INTO aria VALUES (1), (2); CREATE TABLE mine (n int) ENGINE = MyISAM; INSERT INTO mine VALUES (3);
 		CREATE USER clerk IDENTIFIED BY 'of the clerk'; GRANT SELECT ON shop.* TO clerk`))

@@ -45,6 +45,7 @@ func TestAPostgreSQLServerStartsFromItsBaseBackup(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
 	s, p := startPostgreSQL(t), withSecret(t)
+	p.isolated()
 	s.must(s.psql("postgres", "CREATE DATABASE shop"))
 	s.must(s.psql("shop", postgresTables+"CREATE TABLE log (n int);"))
 	sum := "SELECT count(*), md5(string_agg(people::text, '|' ORDER BY id)) FROM people; SELECT f(), last_value " +

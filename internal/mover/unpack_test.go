@@ -256,6 +256,7 @@ func by(lines, finish string, more ...func(*task.Task)) func(*task.Task) {
 func TestAProgramUnpacks(t *testing.T) {
 	g := NewWithT(t)
 	p := streaming(t)
+	p.isolated()
 	id := p.archived("snap-1", []byte("what was kept"))
 	read := func(name string) string { return string(must(os.ReadFile(p.in(name)))) }
 
@@ -306,6 +307,7 @@ func TestAProgramUnpacks(t *testing.T) {
 func TestAProgramThatDoesNotUnpack(t *testing.T) {
 	g := NewWithT(t)
 	p := streaming(t)
+	p.isolated()
 	id := p.archived("snap-1", bytes.Repeat([]byte("x"), 1<<20))
 	for name, tc := range map[string]struct {
 		change       func(*task.Task)
