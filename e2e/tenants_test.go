@@ -105,8 +105,10 @@ func (m *mallory) login(t *testing.T) {
 	g := NewWithT(t)
 	for _, args := range [][]string{
 		{"create", "serviceaccount", "mallory", "-n", m.namespace},
-		{"create", "rolebinding", "mallory", "-n", m.namespace, "--clusterrole=edit",
-			"--serviceaccount=" + m.namespace + ":mallory"},
+		{
+			"create", "rolebinding", "mallory", "-n", m.namespace, "--clusterrole=edit",
+			"--serviceaccount=" + m.namespace + ":mallory",
+		},
 	} {
 		_, err := kubectl(t, m.bed, "", args...)
 		g.Expect(err).NotTo(HaveOccurred())
@@ -182,9 +184,12 @@ func says(t *testing.T, bed *testbed.Testbed, object conditioned, condition, mes
 func (m *mallory) trespasses(t *testing.T) {
 	other := m.victim.namespace
 	for _, args := range [][]string{
-		{"get", "secrets", "-n", other}, {"get", "secret", "encryption", "-n", other},
-		{"get", "snapshots.backup.cairn.dev", "-n", other}, {"get", "ledgers.backup.cairn.dev", "-n", other},
-		{"get", "configmaps", "-n", other}, {"get", "pods", "-n", "cairn-system"},
+		{"get", "secrets", "-n", other},
+		{"get", "secret", "encryption", "-n", other},
+		{"get", "snapshots.backup.cairn.dev", "-n", other},
+		{"get", "ledgers.backup.cairn.dev", "-n", other},
+		{"get", "configmaps", "-n", other},
+		{"get", "pods", "-n", "cairn-system"},
 		{"delete", "repositories.backup.cairn.dev", "kept", "-n", other},
 		{"annotate", "repositories.backup.cairn.dev", "kept", "-n", other, "backup.cairn.dev/restore-to=*"},
 		{"label", "namespace", other, v1alpha1.RecordedByLabel(m.namespace) + "=true"},
