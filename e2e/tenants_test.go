@@ -308,9 +308,8 @@ spec:
 	g := NewWithT(t)
 	g.Expect(stolen.Status.Phase).To(Equal(v1alpha1.RestoreSessionFailed))
 	g.Expect(stolen.Status.Reason).To(Equal(v1alpha1.ReasonRestoreNotAllowed))
-	m.says(t, &v1alpha1.BackupStorage{}, "without-key", "Ready", "there is no Secret tenant-mallory/none")
-	g.Expect(m.bed.Client.Get(t.Context(), client.ObjectKeyFromObject(m.victim.storage("s3")),
-		m.victim.storage("s3"))).To(Succeed())
+	m.says(t, &v1alpha1.BackupStorage{}, "without-key", "Ready", "BackupStorage tenant-shop/s3 already has this place")
+	waitReady(t, m.bed, m.victim.storage("s3"), "True", "")
 }
 
 func storageWithoutKey(prefix string) string {
