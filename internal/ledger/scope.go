@@ -74,7 +74,8 @@ func (s Scope) Known(namespace string) (records, known bool) {
 func (s Scope) MayLackConsent() bool { return s.selector != nil && !s.everywhere }
 
 // Surplus returns the Ledgers that are not served: of each namespace all but the oldest MaxPerNamespace, unless the
-// namespace is one of the administrators'. Records of Ledgers do not count.
+// namespace is one of the administrators'. Of Ledgers of the same second, those are served whose names sort first.
+// Records of Ledgers do not count.
 func Surplus(all []v1alpha1.Ledger, administrators func(namespace string) bool) map[types.UID]bool {
 	in := map[string][]*v1alpha1.Ledger{}
 	for i := range all {
@@ -86,7 +87,7 @@ func Surplus(all []v1alpha1.Ledger, administrators func(namespace string) bool) 
 	surplus := map[types.UID]bool{}
 	for _, ledgers := range in {
 		slices.SortFunc(ledgers, func(a, b *v1alpha1.Ledger) int {
-			return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.UID, b.UID))
+			return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
 		})
 		for _, l := range ledgers[min(len(ledgers), MaxPerNamespace):] {
 			surplus[l.UID] = true

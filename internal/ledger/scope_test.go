@@ -73,7 +73,7 @@ func TestSurplus(t *testing.T) {
 	var all []v1alpha1.Ledger
 	add := func(namespace string, n int, at time.Time, annotations map[string]string) {
 		all = append(all, v1alpha1.Ledger{ObjectMeta: metav1.ObjectMeta{
-			Namespace: namespace, UID: types.UID(fmt.Sprint(namespace, "-", n)),
+			Namespace: namespace, Name: fmt.Sprint("ledger-", n), UID: types.UID(fmt.Sprint(namespace, "-", -n)),
 			CreationTimestamp: metav1.NewTime(at), Annotations: annotations,
 		}})
 	}
@@ -84,7 +84,7 @@ func TestSurplus(t *testing.T) {
 	}
 	add("shop", 7, then.AddDate(-1, 0, 0), map[string]string{v1alpha1.AnnotationRecord: "production"})
 	g.Expect(Surplus(all, func(namespace string) bool { return namespace == "admin" })).To(Equal(map[types.UID]bool{
-		"shop-0": true, "shop-1": true, "tie-4": true, "tie-5": true,
+		"shop-0": true, "shop--1": true, "tie--4": true, "tie--5": true,
 	}))
 }
 
