@@ -58,7 +58,7 @@ func (p *pod) isolated() {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(os.Remove(socket)).To(Succeed())
 	cmd := exec.Command(self, "-test.run=^TestThatIsAContainer$")
-	cmd.Env = append(os.Environ(), hiddenVariable+"="+strings.Join(hidden, string(filepath.ListSeparator)))
+	cmd.Env = append(os.Environ(), rerun+"=1", hiddenVariable+"="+strings.Join(hidden, string(filepath.ListSeparator)))
 	cmd.Stdout, cmd.Stderr = p.t.Output(), p.t.Output()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
 	if os.Geteuid() != 0 {
