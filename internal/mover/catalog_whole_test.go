@@ -1,6 +1,7 @@
 package mover_test
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -209,12 +210,12 @@ func TestNoTableGetsMoreRightsByARestore(t *testing.T) {
 	shop := base.confirmed()
 	made := base.with("databases", "shop").backedUp(p, "fits")
 	shop.restored(p, made)
-	for _, sql := range []string{
+	for i, sql := range []string{
 		"CREATE TABLE secrets AS SELECT 1 AS n; REVOKE SELECT ON secrets FROM readers",
 		"GRANT SELECT ON secrets TO writers",
 	} {
 		s.must(s.psql("shop", sql))
-		made = base.with("databases", "shop").backedUp(p, sql)
+		made = base.with("databases", "shop").backedUp(p, fmt.Sprintf("wider-%d", i))
 		g.Expect(shop.restore(p, made)).To(And(HaveField("Reason", v1alpha1.ReasonLoadFailed),
 			HaveField("Message", HaveSuffix("psql said: wider: public.secrets"))), sql)
 	}

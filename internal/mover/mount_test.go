@@ -80,7 +80,7 @@ func TestADirectoryThatCannotBeReadHidesNoProof(t *testing.T) {
 	again := storageTask()
 	again.Storage.MustExist, again.Storage.Directories = true, []string{"shop/odd", "shop/gone"}
 	_, r := p.run(t.Context(), again)
-	g.Expect(r.Message).To(ContainSubstring("is a directory"), "nothing proves that it is another storage: %+v", r)
+	g.Expect(r.Message).To(ContainSubstring("is no regular file"), "nothing proves that it is another storage: %+v", r)
 	again.Storage.Directories = append(again.Storage.Directories, "shop/web")
 	code, r := p.run(t.Context(), again)
 	g.Expect(code).To(BeZero(), "%+v", r)
