@@ -1,6 +1,7 @@
 package main
 
 import (
+	"maps"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -39,27 +40,12 @@ const (
 	notOurWork   = "is not one of Cairn"
 	notOurMap    = "is neither a part of the outbox of a Ledger nor the answer to a scan"
 	onlyAccounts = "forbidden"
+
+	overRestricted = "has no privilege that the restricted profile"
 )
 
 func metaOf(name string, labels map[string]string, owners ...metav1.OwnerReference) metav1.ObjectMeta {
 	return metav1.ObjectMeta{Namespace: "writes", Name: name, Labels: labels, OwnerReferences: owners}
-}
-
-func jobOf(name string, change func(*corev1.PodSpec)) *batchv1.Job {
-	job := &batchv1.Job{ObjectMeta: metaOf(name, byCairn)}
-	job.Spec.Template.Spec = corev1.PodSpec{
-		RestartPolicy: corev1.RestartPolicyNever, ServiceAccountName: v1alpha1.MoverServiceAccount,
-		AutomountServiceAccountToken: new(false), Containers: []corev1.Container{{Name: "c", Image: "i"}},
-	}
-	change(&job.Spec.Template.Spec)
-	return job
-}
-
-// unlabelled returns a Job of somebody else.
-func unlabelled(name string) *batchv1.Job {
-	job := jobOf(name, func(*corev1.PodSpec) {})
-	job.Labels = nil
-	return job
 }
 
 // creations are what a manager that was taken over could create.
@@ -70,7 +56,7 @@ func creations() map[string]written {
 	immutable := func(labels map[string]string) *corev1.ConfigMap {
 		return &corev1.ConfigMap{ObjectMeta: metaOf("m", labels), Immutable: new(true)}
 	}
-	return map[string]written{
+	all := map[string]written{
 		"a copy of a credential": {&corev1.Secret{ObjectMeta: metaOf("s", byCairn, ofALease...)}, ""},
 		"a Secret without the label": {
 			&corev1.Secret{ObjectMeta: metaOf("s", nil, ofALease...)}, notLikeOurs,
@@ -85,39 +71,18 @@ func creations() map[string]written {
 				Type: corev1.SecretTypeServiceAccountToken,
 			}, "has the type Opaque",
 		},
-		"a ConfigMap":           {immutable(nil), notOurMap},
-		"a ConfigMap of Cairn":  {immutable(byCairn), notOurMap},
-		"a part of an outbox":   {immutable(ofAnOutbox), ""},
-		"the answer to a scan":  {immutable(map[string]string{v1alpha1.LabelScan: "m"}), notOurMap},
-		"a Job without a label": {unlabelled("j"), notOurWork},
-		"a Job of a mover":      {jobOf("j", func(*corev1.PodSpec) {}), ""},
-		"a Job of a Function":   {jobOf("j", func(p *corev1.PodSpec) { p.ServiceAccountName = "" }), ""},
-		"a Job as another account": {
-			jobOf("j", func(p *corev1.PodSpec) { p.ServiceAccountName = "deployer" }), "not as deployer",
-		},
-		"a Job with the token of the default account": {
-			jobOf("j", func(p *corev1.PodSpec) { p.ServiceAccountName, p.AutomountServiceAccountToken = "", nil }),
-			"runs as an account of Cairn",
-		},
-		"a Job with a host path": {
-			jobOf("j", func(p *corev1.PodSpec) {
-				p.Volumes = []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{
-					HostPath: &corev1.HostPathVolumeSource{Path: "/"},
-				}}}
-			}), "neither host paths nor NFS shares",
-		},
-		"a Job on the host's network": {
-			jobOf("j", func(p *corev1.PodSpec) { p.HostNetwork = true }), "shares no network",
-		},
-		"a Job that pushes others out": {
-			jobOf("j", func(p *corev1.PodSpec) { p.PriorityClassName = "system-node-critical" }),
-			"no priority class of the system",
-		},
+		"a ConfigMap":                     {immutable(nil), notOurMap},
+		"a ConfigMap of Cairn":            {immutable(byCairn), notOurMap},
+		"a part of an outbox":             {immutable(ofAnOutbox), ""},
+		"the answer to a scan":            {immutable(map[string]string{v1alpha1.LabelScan: "m"}), notOurMap},
 		"a Lease without the label":       {&coordinationv1.Lease{ObjectMeta: metaOf("l", nil)}, notOurWork},
 		"the Lease of a keeper":           {&coordinationv1.Lease{ObjectMeta: metaOf("l", byCairn)}, ""},
 		"the Lease of a leader elsewhere": {leader, notOurWork},
 		"the Lease of its own election":   {election, ""},
 	}
+	maps.Copy(all, jobs())
+	maps.Copy(all, privileges())
+	return all
 }
 
 // managerWrites tries what the manager is allowed to write, with the shipped ClusterRole and the shipped admission
