@@ -158,6 +158,7 @@ func TestManager(t *testing.T) {
 	t.Run("which contents of VolumeSnapshots the manager may make and delete", contentRights)
 	t.Run("which VolumeSnapshots the manager may delete", volumeSnapshotRights)
 	t.Run("what the manager may write", managerWrites)
+	t.Run("no API server is reached", noAPIServerIsReached)
 	t.Run("what a mover may write", moverRights)
 	t.Run("what a sidecar may write", sidecarRights)
 	t.Run("what a trigger may create", triggerRights)
