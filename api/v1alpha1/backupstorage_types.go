@@ -44,6 +44,7 @@ type BackupStorageSpec struct {
 
 	// MaintenanceSecretName names a second Secret of this namespace with the same keys as the provider's Secret. If it
 	// is set, only it is used to remove data, and the credential of backups and restores needs no right to delete.
+	// Namespaces that the usagePolicy allows get it only with shareMaintenanceSecret.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	MaintenanceSecretName string `json:"maintenanceSecretName,omitempty"`
@@ -69,6 +70,12 @@ type StorageUsagePolicy struct {
 	// +kubebuilder:validation:XValidation:rule="self.matches('^(/([{]namespace[}]|[{]cluster[}]|[A-Za-z0-9_-][A-Za-z0-9._-]*))+$')",message="directoryPrefix must be a path such as /{namespace} or /tenants/{cluster}/{namespace}: each element is {namespace}, {cluster}, or a name of letters, digits, dots, dashes and underscores"
 	// +kubebuilder:validation:XValidation:rule="!self.split('/').exists(e, e in ['kopia', 'snapshots', 'removed', 'repository', 'repository.yaml', 'metadata.yaml'])",message="directoryPrefix must not contain a name that is reserved: kopia, snapshots, removed, repository, repository.yaml or metadata.yaml"
 	DirectoryPrefix string `json:"directoryPrefix,omitempty"`
+
+	// ShareMaintenanceSecret lets keepers in other namespaces use the storage's maintenanceSecretName. Their Jobs get a
+	// copy of its keys, which whoever reads the Secrets of such a namespace can read, and that can delete everything
+	// that the key can delete. Without it, keepers there use the credential of backups and restores.
+	// +optional
+	ShareMaintenanceSecret bool `json:"shareMaintenanceSecret,omitempty"`
 }
 
 // Namespaces returns the part that other kinds have, too; nil if there is no policy.

@@ -199,7 +199,10 @@ func TestANamespaceIsDeleted(t *testing.T) {
 func TestTheMaintenanceSecret(t *testing.T) {
 	t.Parallel()
 	g, s := NewWithT(t), newShop(t)
-	bed.Edit(t, s.storage, func() { s.storage.Spec.MaintenanceSecretName = "may-delete" })
+	bed.Edit(t, s.storage, func() {
+		s.storage.Spec.MaintenanceSecretName = "may-delete"
+		s.storage.Spec.UsagePolicy.ShareMaintenanceSecret = true
+	})
 	bed.EditStatus(t, s.storage, func() { s.storage.Status.ObservedGeneration = s.storage.Generation })
 	o := s.snapshot(s.repository, 1, good, wipeOutSnapshot)
 	del(t, o)
@@ -227,6 +230,33 @@ func TestTheMaintenanceSecret(t *testing.T) {
 	released(t, o)
 	released(t, second)
 	gone(t, &copied, "the copy is removed with the Job")
+}
+
+// Whoever reads the Secrets of a tenant's namespace would have the key that deletes everybody's backups.
+func TestTheMaintenanceSecretStaysHome(t *testing.T) {
+	t.Parallel()
+	g, s := NewWithT(t), newShop(t)
+	key := testbed.S3Key(s.storage.Namespace)
+	key.Name, key.StringData = "may-delete", map[string]string{
+		v1alpha1.S3AccessKeyID: "keeper", v1alpha1.S3SecretAccessKey: "secret",
+	}
+	bed.Create(t, key)
+	bed.Edit(t, s.storage, func() { s.storage.Spec.MaintenanceSecretName = "may-delete" })
+	bed.EditStatus(t, s.storage, func() { s.storage.Status.ObservedGeneration = s.storage.Generation })
+	o := s.snapshot(s.repository, 1, good, wipeOutSnapshot)
+	del(t, o)
+	job, _ := s.job()
+	var secrets corev1.SecretList
+	g.Expect(bed.Client.List(t.Context(), &secrets, client.InNamespace(s.namespace))).To(Succeed())
+	for _, secret := range secrets.Items {
+		g.Expect(string(secret.Data[v1alpha1.S3AccessKeyID])).NotTo(Equal("keeper"), secret.Name)
+	}
+	s.did(job, v1alpha1.ReasonAccessDenied)
+	bed.Eventually(t, o, func(g Gomega) {
+		g.Expect(conditions.GetReason(o, v1alpha1.ConditionWiped)).To(Equal(v1alpha1.ReasonAccessDenied))
+		g.Expect(conditions.GetMessage(o, v1alpha1.ConditionWiped)).To(ContainSubstring(
+			"keeps its maintenanceSecretName to its own namespace"))
+	}, "the owner learns why nothing is removed")
 }
 
 // A keeper's Job ended, no Repository of its place is left, and the manager was killed before it wrote the result. The

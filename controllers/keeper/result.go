@@ -53,10 +53,7 @@ func (r *Reconciler) writeResult(
 			undone = slices.DeleteFunc(undone, func(f keeper.Undone) bool { return f.Maintain != "" || f.Checks })
 		}
 		for _, f := range undone {
-			if err := r.fail(ctx, f.Work, f.Reason, f.Message); err != nil {
-				return err
-			}
-			if err := r.markSlow(ctx, f, at); err != nil {
+			if err := r.writeUndone(ctx, p, t, f, at); err != nil {
 				return err
 			}
 		}
@@ -71,6 +68,18 @@ func (r *Reconciler) writeResult(
 		ended[k.Repository.Name] = e
 	}
 	return r.remember(ctx, p, string(job.UID), at, ended)
+}
+
+// writeUndone reports work that a keeper could not do.
+func (r *Reconciler) writeUndone(ctx context.Context, p place, t *task.Task, f keeper.Undone, at metav1.Time) error {
+	message, err := r.explained(ctx, p, t, f)
+	if err != nil {
+		return err
+	}
+	if err := r.fail(ctx, f.Work, f.Reason, message); err != nil {
+		return err
+	}
+	return r.markSlow(ctx, f, at)
 }
 
 // settle notes that a check was tried, and reports whether one that was done leaves the Repository unsettled.

@@ -230,7 +230,8 @@ func (r *Reconciler) usable(
 	}
 	var out []keeper.Work
 	for i := range all {
-		_, err := access.Digest(ctx, r.APIReader, p.namespace, access.ForMaintenance(storage), passwordOf(&all[i]))
+		_, err := access.Digest(ctx, r.APIReader, p.namespace, access.ForMaintenance(storage, p.namespace),
+			passwordOf(&all[i]))
 		if err == nil {
 			err = access.AllowedRepository(ctx, r.Client, storage, r.ClusterName, all[i].Repository)
 		}

@@ -2,11 +2,11 @@ package access
 
 import "github.com/cairn-backup/cairn/api/v1alpha1"
 
-// ForMaintenance returns the storage with the credential that is allowed to remove data: maintenanceSecretName if set,
-// else its only credential.
-func ForMaintenance(storage *v1alpha1.BackupStorage) *v1alpha1.BackupStorage {
+// ForMaintenance returns the storage with the credential with which a keeper of a namespace removes data:
+// maintenanceSecretName if it is set and KeepsMaintenance does not hold, else the credential of backups and restores.
+func ForMaintenance(storage *v1alpha1.BackupStorage, namespace string) *v1alpha1.BackupStorage {
 	name := storage.Spec.MaintenanceSecretName
-	if name == "" {
+	if name == "" || KeepsMaintenance(storage, namespace) {
 		return storage
 	}
 	out := storage.DeepCopy()
@@ -23,4 +23,12 @@ func ForMaintenance(storage *v1alpha1.BackupStorage) *v1alpha1.BackupStorage {
 		s.WebDAV.SecretName = name
 	}
 	return out
+}
+
+// KeepsMaintenance reports whether a storage keeps its maintenanceSecretName from the keepers of a namespace. Whoever
+// reads the Secrets of that namespace could delete the backups of all others with it.
+func KeepsMaintenance(storage *v1alpha1.BackupStorage, namespace string) bool {
+	usage := storage.Spec.UsagePolicy
+	return storage.Spec.MaintenanceSecretName != "" && namespace != storage.Namespace &&
+		(usage == nil || !usage.ShareMaintenanceSecret)
 }
