@@ -308,7 +308,7 @@ spec:
 	g := NewWithT(t)
 	g.Expect(stolen.Status.Phase).To(Equal(v1alpha1.RestoreSessionFailed))
 	g.Expect(stolen.Status.Reason).To(Equal(v1alpha1.ReasonRestoreNotAllowed))
-	m.says(t, &v1alpha1.BackupStorage{}, "without-key", "Ready", "BackupStorage tenant-shop/s3 already has this place")
+	m.says(t, &v1alpha1.BackupStorage{}, "without-key", "Ready", "there is no Secret tenant-mallory/none")
 	waitReady(t, m.bed, m.victim.storage("s3"), "True", "")
 }
 

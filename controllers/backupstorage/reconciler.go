@@ -1,15 +1,14 @@
 // Package backupstorage reconciles BackupStorages: it writes metadata.yaml to the backend through an init Job, and
 // reports whether the backend can be used.
 //
-// A Reconciler is safe for concurrent use. Invariants: the older of two storages in one place wins
-// (TestOfTwoStoragesInOnePlaceTheOlderWins), one without access to the place blocks nobody
-// (TestAStorageWithoutAKeyBlocksNobody), a generation counts as observed only once its backend was judged
+// A Reconciler is safe for concurrent use. Invariants: of two storages in one place, the one whose metadata.yaml lies
+// there has it (TestOfTwoStoragesInOnePlaceTheBackendDecides), one that reaches another server by the same name blocks
+// nobody (TestAStorageOnAnotherServerBlocksNobody), a generation counts as observed only once its backend was judged
 // (TestAnErrorLeavesTheGenerationUnobserved), and deleting a namespace wipes nothing (TestAStorageWhoseNamespaceGoes).
 package backupstorage
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/fluxcd/pkg/runtime/conditions"
@@ -101,15 +100,9 @@ func (r *Reconciler) reconcile(ctx context.Context, storage *v1alpha1.BackupStor
 	if err := r.judgeDefault(ctx, storage); err != nil {
 		return ctrl.Result{}, err
 	}
-	elder, err := r.elder(ctx, storage)
+	rivals, err := r.rivals(ctx, storage)
 	if err != nil {
 		return ctrl.Result{}, err
-	}
-	if elder != nil {
-		statusOf(storage).Stalled(v1alpha1.ReasonStorageTaken, fmt.Sprintf(
-			"BackupStorage %s/%s already has this place: use that BackupStorage, or another prefix", elder.Namespace,
-			elder.Name))
-		return ctrl.Result{}, nil
 	}
 	digest, err := r.digest(ctx, storage)
 	if reason, message, ok := access.ReasonOf(err); ok {
@@ -120,7 +113,7 @@ func (r *Reconciler) reconcile(ctx context.Context, storage *v1alpha1.BackupStor
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	result, err := r.initialise(ctx, storage, digest, blamedAt)
+	result, err := r.initialise(ctx, storage, digest, laterOf(blamedAt, provedAt(rivals)), rivals)
 	if reason, message, ok := access.ReasonOf(err); ok {
 		statusOf(storage).NotReady(reason, message)
 		return ctrl.Result{RequeueAfter: missingInterval}, nil
@@ -137,18 +130,23 @@ func (r *Reconciler) reconcile(ctx context.Context, storage *v1alpha1.BackupStor
 	return result, nil
 }
 
-// initialise runs the init Job unless it has already proved this backend with this credential. blamedAt is when it was
-// last blamed for a Repository, which casts doubt on it.
+// initialise runs the init Job unless it has already proved this backend with this credential. doubtedAt is when a
+// Repository last blamed the storage, or a rival proved the same place: both cast doubt on what was proved before.
 func (r *Reconciler) initialise(
-	ctx context.Context, storage *v1alpha1.BackupStorage, digest string, blamedAt time.Time,
+	ctx context.Context, storage *v1alpha1.BackupStorage, digest string, doubtedAt time.Time,
+	rivals []v1alpha1.BackupStorage,
 ) (ctrl.Result, error) {
+	proved, place := storage.Status.InitializedSpec == digest, placeDigest(storage)
+	job := digest
+	if !proved && len(rivals) > 0 { // a storage that is refused tries again when its rival has gone
+		job = policy.Digest([]any{digest, uidsOf(rivals)})
+	}
 	request := initjob.Request{
-		Owner: storage, Label: v1alpha1.LabelStorage, Name: moverjob.InitStorageJobName(storage.Name, digest),
-		Build: func(ctx context.Context) (*batchv1.Job, error) { return r.job(ctx, storage, digest) },
+		Owner: storage, Label: v1alpha1.LabelStorage, Name: moverjob.InitStorageJobName(storage.Name, job),
+		Build: func(ctx context.Context) (*batchv1.Job, error) { return r.job(ctx, storage, job, rivals) },
 	}
 	runner := initjob.Runner{Client: r.Client, Reader: r.APIReader, Clock: r.Clock, FieldManager: r.FieldManager}
-	doubted, again := r.doubted(storage, blamedAt)
-	proved, place := storage.Status.InitializedSpec == digest, placeDigest(storage)
+	doubted, again := r.doubted(storage, doubtedAt)
 	if proved { // an earlier version has not noted it
 		storage.Status.InitializedPlace = place
 	}
@@ -183,7 +181,9 @@ func (r *Reconciler) initialise(
 }
 
 // job builds the init Job in the storage's own namespace.
-func (r *Reconciler) job(ctx context.Context, storage *v1alpha1.BackupStorage, digest string) (*batchv1.Job, error) {
+func (r *Reconciler) job(
+	ctx context.Context, storage *v1alpha1.BackupStorage, digest string, rivals []v1alpha1.BackupStorage,
+) (*batchv1.Job, error) {
 	if err := access.EnsureMover(ctx, r.Client, storage.Namespace); err != nil {
 		return nil, err
 	}
@@ -202,7 +202,7 @@ func (r *Reconciler) job(ctx context.Context, storage *v1alpha1.BackupStorage, d
 		return nil, err
 	}
 	job, err := moverjob.InitStorageJob(moverjob.InitStorageJobInput{
-		Storage: storage, MustExist: must, Directories: directories,
+		Storage: storage, MustExist: must, Directories: directories, Rivals: uidsOf(rivals),
 		Credentials: credentials, Digest: digest, Image: r.MoverImage, Privileged: privileged,
 		ClusterUID: r.ClusterUID, Egress: r.Egress.Rules(),
 	})
@@ -224,32 +224,4 @@ func (r *Reconciler) later(storage *v1alpha1.BackupStorage) ctrl.Result {
 		return ctrl.Result{}
 	}
 	return ctrl.Result{RequeueAfter: credentialInterval}
-}
-
-// elder returns the storage in the same place that precedes this one, or nil. One that has proved its access to the
-// place precedes one that has not, and then the older precedes. One that has proved nothing blocks nobody: anybody can
-// name any bucket.
-func (r *Reconciler) elder(ctx context.Context, storage *v1alpha1.BackupStorage) (*v1alpha1.BackupStorage, error) {
-	var list v1alpha1.BackupStorageList
-	if err := r.List(ctx, &list, client.MatchingFields{indexPlace: placeOf(storage)}); err != nil {
-		return nil, fmt.Errorf("list BackupStorages in the same place: %w", err)
-	}
-	var elder *v1alpha1.BackupStorage
-	for i := range list.Items {
-		other := &list.Items[i]
-		if !v1alpha1.InForce(other) || !provedPlace(other) || provedPlace(storage) && !policy.Older(other, storage) {
-			continue
-		}
-		if other.UID != storage.UID && (elder == nil || policy.Older(other, elder)) {
-			elder = other
-		}
-	}
-	return elder, nil
-}
-
-// provedPlace reports whether an init Job of a storage has seen or written metadata.yaml where the storage is now. An
-// earlier version has not noted the place.
-func provedPlace(s *v1alpha1.BackupStorage) bool {
-	return s.Status.InitializedPlace == placeDigest(s) ||
-		s.Status.InitializedPlace == "" && s.Status.InitializedSpec != ""
 }

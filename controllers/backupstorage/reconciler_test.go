@@ -165,24 +165,33 @@ func TestAMissingSecretIsSaid(t *testing.T) {
 	noJobs(t, s.Namespace)
 }
 
-func TestOfTwoStoragesInOnePlaceTheOlderWins(t *testing.T) {
+func TestOfTwoStoragesInOnePlaceTheBackendDecides(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
 	older := storageOf(t)
 	expect(t, older, v1alpha1.ReasonProgressing)
-	testbed.ASecondLater(t, older)
 	younger := storageOf(t, func(s *v1alpha1.BackupStorage) {
 		s.Spec.Storage.S3.Bucket, s.Spec.Storage.S3.Prefix = older.Namespace, "/"
 	})
-	expect(t, younger, v1alpha1.ReasonProgressing) // the older one has proved nothing yet
+	expect(t, younger, v1alpha1.ReasonProgressing)
+	first := kubelet.Job(t, bed.Client, younger.Namespace, v1alpha1.LabelStorage)
+	g.Expect(storageIn(t, first).Rivals).To(BeEmpty(), "the older one has proved nothing yet")
 	job := kubelet.Job(t, bed.Client, older.Namespace, v1alpha1.LabelStorage)
 	kubelet.Finish(t, bed.Client, job, kubelet.Report(success()), now.Now())
 	expect(t, older, v1alpha1.ReasonReady)
+	bed.Eventually(t, first, func(g Gomega) { g.Expect(first.DeletionTimestamp).NotTo(BeNil()) },
+		"its Job does not know of the rival")
+	kubelet.Finish(t, bed.Client, first, kubelet.Report(success()), now.Now())
+
+	second := kubelet.Job(t, bed.Client, younger.Namespace, v1alpha1.LabelStorage, first)
+	g.Expect(storageIn(t, second).Rivals).To(ConsistOf(older.UID))
+	kubelet.Finish(t, bed.Client, second, kubelet.Report(failure(v1alpha1.ReasonStorageTaken)), now.Now())
 	expect(t, younger, v1alpha1.ReasonStorageTaken)
-	g.Expect(conditions.IsStalled(younger)).To(BeTrue())
-	g.Expect(conditions.GetMessage(younger, meta.ReadyCondition)).To(ContainSubstring(older.Namespace + "/s3"))
 	g.Expect(bed.Client.Delete(t.Context(), older)).To(Succeed())
-	expect(t, younger, v1alpha1.ReasonProgressing)
+	third := kubelet.Job(t, bed.Client, younger.Namespace, v1alpha1.LabelStorage, first, second)
+	g.Expect(storageIn(t, third).Rivals).To(BeEmpty())
+	kubelet.Finish(t, bed.Client, third, kubelet.Report(success()), now.Now())
+	expect(t, younger, v1alpha1.ReasonReady)
 }
 
 func TestARecordIsNotActedOn(t *testing.T) {

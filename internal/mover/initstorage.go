@@ -5,6 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/backend"
@@ -29,7 +32,7 @@ func (m *Mover) initStorage(ctx context.Context, t task.Task) (string, error) {
 	for range 2 { // once more if another init was faster
 		found, err := store.Get(ctx, layout.StorageMetadataPath())
 		if err == nil {
-			return readStorageMetadata(found, t.Cluster)
+			return readStorageMetadata(found, t)
 		}
 		if !errors.Is(err, backend.ErrNotFound) {
 			return "", err
@@ -135,14 +138,18 @@ func freeForStorage(ctx context.Context, storage repository.Storage) error {
 }
 
 // readStorageMetadata describes whose storage was found. It never overwrites a file that it can't read, because a
-// newer version could have written it.
-func readStorageMetadata(text []byte, cluster string) (string, error) {
+// newer version could have written it. The file alone says which of two BackupStorages that name the same place has it:
+// the same name can lead each of them to another server.
+func readStorageMetadata(text []byte, t task.Task) (string, error) {
 	meta, err := layout.ParseStorageMetadata(text)
 	switch {
 	case err != nil:
 		return "", failure.New(v1alpha1.ReasonBackendInitializationFailed, "metadata.yaml exists but can't be used: "+
 			err.Error())
-	case meta.ClusterUID != cluster:
+	case meta.ClusterUID == t.Cluster && slices.Contains(t.Storage.Rivals, types.UID(meta.UID)):
+		return "", failure.New(v1alpha1.ReasonStorageTaken, fmt.Sprintf("BackupStorage %s/%s already has this place: "+
+			"use that BackupStorage, or another prefix", meta.Namespace, meta.Name))
+	case meta.ClusterUID != t.Cluster:
 		return "the storage is shared with the cluster that initialised it", nil
 	}
 	return "the storage was initialised before", nil

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	. "github.com/onsi/gomega"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/mover"
@@ -34,6 +35,16 @@ func TestAStorageIsInitialisedOnceAndSharedByClusters(t *testing.T) {
 	g.Expect(code).To(BeZero())
 	g.Expect(result.Message).To(ContainSubstring("shared"))
 	g.Expect(os.ReadFile(file)).To(Equal(first), "the first one's file stays")
+
+	rival := storageTask()
+	rival.Storage.Namespace, rival.Storage.UID, rival.Storage.Rivals = "other", "uid-other", []types.UID{"uid-storage"}
+	code, result = p.run(t.Context(), rival)
+	g.Expect(code).To(Equal(task.ExitStorage))
+	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonStorageTaken))
+	g.Expect(result.Message).To(HavePrefix("BackupStorage shop/disk already has this place"))
+	rival.Storage.Rivals = []types.UID{"uid-that-reaches-another-server"}
+	code, _ = p.run(t.Context(), rival)
+	g.Expect(code).To(BeZero())
 
 	p.write("cairn/storage/backups/metadata.yaml", "garbage: [")
 	code, result = p.run(t.Context(), storageTask())

@@ -110,6 +110,9 @@ type Storage struct {
 	MustExist bool `json:"mustExist,omitempty"`
 	// Directories are those of some of its Repositories.
 	Directories []string `json:"directories,omitempty"`
+	// Rivals are other BackupStorages of the cluster that name the same place. If the metadata.yaml there is that of
+	// one of them, the place is taken (KindInitStorage).
+	Rivals []types.UID `json:"rivals,omitempty"`
 }
 
 // Repository describes a Repository to a mover.

@@ -6,6 +6,7 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/egress"
@@ -24,6 +25,8 @@ type InitStorageJobInput struct {
 	// unless one of the Directories of these still holds a repository of this cluster.
 	MustExist   bool
 	Directories []string
+	// Rivals are other BackupStorages that name the same place, which can be theirs.
+	Rivals []types.UID
 	// Credentials in the storage's own namespace.
 	Credentials Credentials
 	// Digest of spec and credential. Another digest gives another Job.
@@ -46,7 +49,7 @@ func InitStorageJobName(storage, digest string) string {
 // InitStorageJob builds the Job that writes metadata.yaml.
 func InitStorageJob(in InitStorageJobInput) (*batchv1.Job, error) {
 	storage := StorageOf(in.Storage)
-	storage.MustExist, storage.Directories = in.MustExist, in.Directories
+	storage.MustExist, storage.Directories, storage.Rivals = in.MustExist, in.Directories, in.Rivals
 	return blueprint{
 		name:         InitStorageJobName(in.Storage.Name, in.Digest),
 		namespace:    in.Storage.Namespace,
