@@ -29,6 +29,25 @@ func (m *Mover) loader(ctx context.Context, s *v1alpha1.ResolvedStream) *loadStr
 	return &loadStream{ctx: ctx, m: m, stream: s, begin: func() error { return nil }}
 }
 
+// look returns why one of the programs can't be started. It starts none, so it is for before anything is removed.
+func (l *loadStream) look() error {
+	streams := []*v1alpha1.ResolvedStream{l.stream}
+	if l.stream.Finish != nil {
+		streams = append(streams, running(l.stream, l.stream.Finish))
+	}
+	for _, s := range streams {
+		spec, f := l.m.prepare(s)
+		if f != nil {
+			return f
+		}
+		spec.Dir = cmp.Or(l.dir, spec.Dir)
+		if err := program.Look(l.ctx, spec); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // start starts the program once.
 func (l *loadStream) start() error {
 	if l.in == nil && l.err == nil {

@@ -39,8 +39,13 @@ func (m *Mover) restoreStream(
 	if f != nil {
 		return r, f
 	}
-	evicted := m.evicted(ctx, c.Stream) // before the program starts: one program runs at a time
 	l := m.loader(ctx, c.Stream)
+	if c.Stream.Finish != nil { // the first program says by itself that it can't be started, before it changes anything
+		if err := l.look(); err != nil {
+			return r, loadFailure(err)
+		}
+	}
+	evicted := m.evicted(ctx, c.Stream) // before the program starts: one program runs at a time
 	defer l.close()
 	report := restoring{m: m, t: t, c: c, began: began, last: began, written: c.Resume}
 	ctx, end, f := report.begin(ctx) // before the program starts: a restore that was given up must change nothing

@@ -76,6 +76,11 @@ func (m *Mover) restoreArchive(
 			fmt.Sprintf("directory /%s of the volume is not empty: restore into another directory, or set confirm and "+
 				"deleteExtraFiles to replace its whole content", c.Path))
 	}
+	if c.Stream != nil {
+		if err := m.unpacker(ctx, c).look(); err != nil {
+			return r, loadFailure(err)
+		}
+	}
 	root, err := os.OpenRoot(dir.path())
 	if err != nil {
 		return r, unwritable(err)
@@ -108,16 +113,22 @@ func (m *Mover) restoreArchive(
 	return r, nil
 }
 
-// unpackBy lets the component's program make the files, and returns their number. The program starts in the directory
-// when the first data arrives. It is a process of another container, where a descriptor of the mover means nothing: it
-// gets the path at which that container has the volume, too. A link that somebody puts there meanwhile leads to nothing
-// but what that container has.
+// unpacker returns the loader of the component's program, which starts in the directory. It is a process of another
+// container, where a descriptor of the mover means nothing: it gets the path at which that container has the volume,
+// too. A link that somebody puts there meanwhile leads to nothing but what that container has.
+func (m *Mover) unpacker(ctx context.Context, c task.Component) *loadStream {
+	l := m.loader(ctx, c.Stream)
+	l.dir = filepath.Join(m.volume(c.Name), c.Path)
+	return l
+}
+
+// unpackBy lets the component's program make the files, and returns their number. The program starts when the first
+// data arrives.
 func (m *Mover) unpackBy(
 	ctx context.Context, engine repository.Engine, c task.Component, root *os.Root, kept *countingWriter,
 ) (files int64, err error) {
-	l := m.loader(ctx, c.Stream)
+	l := m.unpacker(ctx, c)
 	defer l.close()
-	l.dir = filepath.Join(m.volume(c.Name), c.Path)
 	l.begin = func() error { return m.clear(root) }
 	if err := m.feed(ctx, engine, c, l, kept); err != nil {
 		return 0, err

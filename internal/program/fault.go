@@ -24,6 +24,8 @@ const (
 	FaultFiles Fault = "files"
 	// FaultFile means that one of Spec.Files could not be written.
 	FaultFile Fault = "file"
+	// FaultDirectory means that Spec.Dir is missing, or closed to the program's user.
+	FaultDirectory Fault = "directory"
 	// FaultSourceMissing means that Spec.Source is missing, or empty.
 	FaultSourceMissing Fault = "sourceMissing"
 	// FaultSourceUnreadable means that the program's user is not allowed to read Spec.Source.
@@ -34,7 +36,8 @@ const (
 
 // faults lists what a Server can say.
 var faults = []Fault{
-	FaultMissing, FaultNotExecutable, FaultRefused, FaultFiles, FaultFile, FaultSourceMissing, FaultSourceUnreadable,
+	FaultMissing, FaultNotExecutable, FaultRefused, FaultFiles, FaultFile, FaultDirectory, FaultSourceMissing,
+	FaultSourceUnreadable,
 }
 
 // refusal is a Fault with what its message needs. It has no argument and no content of a file.
@@ -61,6 +64,8 @@ func (r refusal) error(spec Spec) error {
 		message = "the directory for the program's files can't be created"
 	case r.Fault == FaultFile && r.File >= 0 && r.File < len(spec.Files):
 		message = fmt.Sprintf("file %q can't be written, and the program needs it", spec.Files[r.File].Name)
+	case r.Fault == FaultDirectory:
+		message = fmt.Sprintf("program %s can't enter its working directory", name)
 	case r.Fault == FaultSourceMissing:
 		message = fmt.Sprintf("directory %s is empty or missing", spec.Source)
 	case r.Fault == FaultSourceUnreadable:

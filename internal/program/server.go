@@ -89,6 +89,9 @@ func (s *Server) handle(conn *net.UnixConn) error {
 		files.close()
 		return err
 	}
+	if r.Look {
+		return answerLook(conn, r)
+	}
 	spec := Spec{Args: r.Args, Env: r.Env, Dir: r.Dir, Files: r.Files, FilesDir: r.FilesDir, Source: r.Source}
 	if !slices.ContainsFunc(spec.Env, func(e string) bool { return strings.HasPrefix(e, "PATH=") }) {
 		path := os.Getenv("PATH")
@@ -115,6 +118,15 @@ func (s *Server) handle(conn *net.UnixConn) error {
 	return writeFrame(conn, maxAnswer, answer{
 		State: stateExited, Code: uint8(end.code), Signal: uint8(end.signal), Lost: end.lost != "",
 	})
+}
+
+// answerLook says whether a program could be started.
+func answerLook(conn io.Writer, r request) error {
+	a := answer{State: stateFound}
+	if a.Refused = look(Spec{Args: r.Args, Dir: r.Dir}); a.Refused != nil {
+		a.State = stateRefused
+	}
+	return writeFrame(conn, maxAnswer, a)
 }
 
 // obey does what the client says. It reports whether the client wants to know how the program ended. If the client is

@@ -28,6 +28,31 @@ type there struct {
 // startThere starts a program. It takes over the files.
 func startThere(ctx context.Context, spec Spec, files stdio) (runner, error) {
 	defer files.close() // the server has its own
+	r := request{
+		Args: spec.Args, Env: spec.Env, Dir: spec.Dir, Files: spec.Files, FilesDir: spec.FilesDir, Source: spec.Source,
+	}
+	conn, a, asked, err := converse(ctx, spec, files, r, stateStarted, stateRefused)
+	if err != nil && asked {
+		err = &askedError{err}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if a.Refused != nil {
+		_ = conn.Close()
+		return nil, a.Refused.error(spec)
+	}
+	_ = conn.SetDeadline(time.Time{})
+	t := &there{conn: conn, done: make(chan struct{}), exits: make(chan ending, 1)}
+	go t.listen()
+	return t, nil
+}
+
+// converse sends a request with the files, and returns the connection and the first answer, which must be one of the
+// states. With an error it reports whether the server was asked.
+func converse(ctx context.Context, spec Spec, files stdio, r request, states ...string) (
+	conn *net.UnixConn, a answer, asked bool, err error,
+) {
 	unanswered := func(err error) error {
 		if ctx.Err() != nil {
 			return fmt.Errorf("start %s: %w", nameOf(spec), context.Cause(ctx))
@@ -40,28 +65,20 @@ func startThere(ctx context.Context, spec Spec, files stdio) (runner, error) {
 		patience = defaultPatience
 	}
 	deadline := time.Now().Add(patience)
-	conn, err := dialPatiently(ctx, spec.Socket, deadline)
+	conn, err = dialPatiently(ctx, spec.Socket, deadline)
 	if err != nil {
-		return nil, unanswered(err)
+		return nil, answer{}, false, unanswered(err)
 	}
 	_ = conn.SetDeadline(deadline) // a socket supports deadlines
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
-	var a answer
-	if err = ask(conn, spec, files); err == nil {
-		a, err = readAnswer(conn, stateStarted, stateRefused)
+	if err = ask(conn, r, files); err == nil {
+		a, err = readAnswer(conn, states...)
 	}
 	if !stop() || err != nil {
 		_ = conn.Close()
-		return nil, &askedError{unanswered(err)}
+		return nil, answer{}, true, unanswered(err)
 	}
-	if a.Refused != nil {
-		_ = conn.Close()
-		return nil, a.Refused.error(spec)
-	}
-	_ = conn.SetDeadline(time.Time{})
-	t := &there{conn: conn, done: make(chan struct{}), exits: make(chan ending, 1)}
-	go t.listen()
-	return t, nil
+	return conn, a, true, nil
 }
 
 // askedError is the error of a server that was asked to start a program, and did not say whether it did.
@@ -112,10 +129,7 @@ func dial(socket string) (*net.UnixConn, error) {
 }
 
 // ask sends the request, with the files.
-func ask(conn *net.UnixConn, spec Spec, files stdio) error {
-	r := request{
-		Args: spec.Args, Env: spec.Env, Dir: spec.Dir, Files: spec.Files, FilesDir: spec.FilesDir, Source: spec.Source,
-	}
+func ask(conn *net.UnixConn, r request, files stdio) error {
 	var fds []int
 	for _, f := range []struct {
 		kind string

@@ -15,7 +15,8 @@ import (
 // as JSON. The open files of the program come with the first byte, in the order of request.Stdio. Then it sends
 // commands of one byte. The server answers with frames, a length in four bytes and an answer as JSON: started or
 // refused; ended when the program itself is over; and after commandOver, exited. A connection that ends without exited
-// says nothing about the end of the program.
+// says nothing about the end of the program. A request to look is answered with found or refused, and no command
+// follows.
 const preamble = "cairn program 1\n"
 
 // Bounds of what one side takes from the other.
@@ -43,6 +44,8 @@ type request struct {
 	Source   string   `json:"source,omitempty"`
 	// Stdio names the files that come with the request.
 	Stdio []string `json:"stdio,omitempty"`
+	// Look asks only whether the program could be started.
+	Look bool `json:"look,omitempty"`
 }
 
 // The kinds of files in request.Stdio.
@@ -60,6 +63,8 @@ func (r request) check() error {
 		return errors.New("no program to run")
 	case len(r.Stdio) > maxFiles:
 		return errors.New("too many files")
+	case r.Look && len(r.Stdio)+len(r.Files) > 0:
+		return errors.New("files for a program that is not started")
 	case len(r.Files) > 0 && r.FilesDir == "":
 		return errors.New("files without a directory")
 	}
@@ -90,6 +95,7 @@ func readRequest(from io.Reader) (request, error) {
 
 // The states of an answer.
 const (
+	stateFound   = "found"
 	stateStarted = "started"
 	stateRefused = "refused"
 	stateEnded   = "ended"
