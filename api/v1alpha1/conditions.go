@@ -177,6 +177,7 @@ const (
 	ReasonRemovalHeld               = "RemovalHeld"
 	ReasonNotChecked                = "NotChecked"
 	ReasonDefaultRetention          = "DefaultRetention"
+	ReasonDefaultReplaced           = "DefaultReplaced"
 	ReasonRetentionPolicyNotFound   = "RetentionPolicyNotFound"
 	ReasonRetentionPolicyNotAllowed = "RetentionPolicyNotAllowed"
 	ReasonRetentionPolicyConflict   = "RetentionPolicyConflict"

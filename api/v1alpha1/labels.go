@@ -177,6 +177,9 @@ const (
 	// "JTI=<uuid>,JTI=<uuid>". It is on the sidecar's Secret, and on the Snapshots and RestoreSessions that the sidecar
 	// works on. The admission policy reads it.
 	AnnotationSidecarCredentials = Group + "/sidecar-credentials"
+	// AnnotationReplacesDefault on a default RetentionPolicy names the UIDs of the defaults that it replaces, separated by
+	// commas: see status.formerDefault of a Repository.
+	AnnotationReplacesDefault = Group + "/replaces-default"
 	// AnnotationDropRecords on a Ledger that is being deleted, with the UID of the Ledger as its value, gives up the
 	// records that it has not pushed.
 	AnnotationDropRecords = Group + "/drop-records"

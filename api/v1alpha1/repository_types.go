@@ -183,6 +183,11 @@ type RepositoryStatus struct {
 	// +optional
 	DefaultRetention *DefaultRetention `json:"defaultRetention,omitempty"`
 
+	// FormerDefault is the default RetentionPolicy that was in force before, if none is now, or if one that replaces it
+	// has not been acknowledged. Then the condition RetentionApplied has the reason DefaultReplaced.
+	// +optional
+	FormerDefault *FormerDefault `json:"formerDefault,omitempty"`
+
 	// LastMaintenance is when the repository was last maintained.
 	// +optional
 	LastMaintenance *MaintenanceStatus `json:"lastMaintenance,omitempty"`

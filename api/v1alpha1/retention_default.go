@@ -20,3 +20,12 @@ type DefaultRetention struct {
 	// +optional
 	RemovesAfter *metav1.Time `json:"removesAfter,omitempty"`
 }
+
+// FormerDefault is the default RetentionPolicy that a Repository followed last. Another default does not replace it by
+// itself: it removes nothing until its annotation backup.cairn.dev/replaces-default names the UID.
+type FormerDefault struct {
+	// Ref names the RetentionPolicy, with namespace.
+	Ref ObjectReference `json:"ref"`
+	// UID of the object.
+	UID types.UID `json:"uid"`
+}

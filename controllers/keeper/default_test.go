@@ -235,5 +235,9 @@ func TestOfTwoDefaultPoliciesOfANamespaceTheOlderCounts(t *testing.T) {
 	bed.Eventually(t, younger, func(g Gomega) {
 		g.Expect(conditions.Has(younger, v1alpha1.ConditionDefaultIgnored)).To(BeFalse())
 	}, "the younger one is the default now")
+	s.expectRetention(s.repository, v1alpha1.ReasonDefaultReplaced, s.namespace+"/a-younger is another one")
+	bed.Edit(t, younger, func() {
+		younger.Annotations = map[string]string{v1alpha1.AnnotationReplacesDefault: string(older.UID)}
+	})
 	s.expectDefault(younger, false)
 }

@@ -15,10 +15,19 @@ import (
 func (r *Reconciler) introduce(ctx context.Context, s *state) error {
 	clocks := r.look()
 	status := &s.repository.Status
-	if !s.isDefault || s.refusal != nil {
-		status.DefaultRetention = nil
+	former := retention.Followed(status)
+	switch {
+	case s.ref == nil || s.refusal != nil: // the next default is measured by the last
+		status.DefaultRetention, status.FormerDefault = nil, former
+		return nil
+	case !s.isDefault: // the owner of the backups has chosen
+		status.DefaultRetention, status.FormerDefault = nil, nil
+		return nil
+	case !retention.Replaces(s.spec, former):
+		status.DefaultRetention, status.FormerDefault, s.replaced = nil, former, former
 		return nil
 	}
+	status.FormerDefault = nil
 	clocks.Noted(status.DefaultRetention)
 	clocks.Wrote(s.repository.CreationTimestamp.Time)
 	clocks.Wrote(s.spec.CreationTimestamp.Time)
@@ -52,6 +61,14 @@ func (r *Reconciler) announce(before, after *v1alpha1.Repository) {
 		r.Event(after, corev1.EventTypeNormal, v1alpha1.ReasonDefaultRetention,
 			fmt.Sprintf("policy names no RetentionPolicy, and the default is %s", refName(is.Ref)))
 	}
+}
+
+// replacedMessage says how to let another default in.
+func replacedMessage(former v1alpha1.FormerDefault, ref v1alpha1.ObjectReference) string {
+	return fmt.Sprintf("nothing is removed: the default was RetentionPolicy %s, and %s is another one. Bring the "+
+		"former back, name a RetentionPolicy in spec.backends[].retentionPolicy, or let the new one in: kubectl "+
+		"annotate retentionpolicy -n %s %s %s=%s", refName(former.Ref), refName(ref), ref.Namespace, ref.Name,
+		v1alpha1.AnnotationReplacesDefault, former.UID)
 }
 
 // heldMessage says what will happen, and how to change that.

@@ -72,6 +72,8 @@ type state struct {
 	heldBy     string
 	heldPaused bool
 	heldLost   bool
+	// replaced is the default that the Repository followed before, if this one has not been let in. Then nothing goes.
+	replaced *v1alpha1.FormerDefault
 	// more reports that a pass removed as many Snapshots as it is allowed to, held that the default is too new to
 	// remove any, moved that it is held until heldUntil.
 	more, held, moved bool

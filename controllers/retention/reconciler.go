@@ -4,7 +4,8 @@
 // A Reconciler is safe for concurrent use; one goroutine at a time reconciles a Repository. Invariants: the newest good
 // Snapshot stays, a removal rests on reads past the cache (TestAStaleCacheRemovesNothing; of the other Repositories of
 // a large batch they can be seconds old: see recentLists), a refused policy removes nothing, a new default removes
-// nothing before its notice is over, and neither does policy that was just changed. A clock in doubt removes nothing
+// nothing before its notice is over, one that replaces another nothing before it is let in
+// (TestAnotherDefaultRemovesNothingByItself), and neither does policy that was just changed. A clock in doubt removes nothing
 // (TestAWrongClockRemovesNothing).
 package retention
 
@@ -115,7 +116,7 @@ func (r *Reconciler) reconcile(ctx context.Context, repository *v1alpha1.Reposit
 		return ctrl.Result{}, err
 	}
 	var result ctrl.Result
-	if state.refusal == nil && !repository.Spec.Paused {
+	if state.refusal == nil && state.replaced == nil && !repository.Spec.Paused {
 		if err := r.takeBack(ctx, state); err != nil {
 			return ctrl.Result{}, err
 		}
@@ -203,6 +204,9 @@ func (r *Reconciler) summarize(repository *v1alpha1.Repository, s *state) {
 	case repository.Spec.Paused:
 		conditions.MarkUnknown(repository, condition, v1alpha1.ReasonPaused,
 			"the Repository is paused: nothing is removed")
+	case s.replaced != nil:
+		conditions.MarkFalse(repository, condition, v1alpha1.ReasonDefaultReplaced, "%s",
+			replacedMessage(*s.replaced, *s.ref))
 	case s.doubt != "":
 		conditions.MarkFalse(repository, condition, v1alpha1.ReasonClockSkew, "nothing is removed: %s", s.doubt)
 	case s.failure != nil:

@@ -64,7 +64,7 @@ func applied(repository *v1alpha1.Repository, s *state) (v1alpha1.RetentionPolic
 		return out, false
 	case s.failure != nil && !retention.Waits(s.failure.reason):
 		out.Phase, out.Error = v1alpha1.RetentionFailedToApply, text.Shorten(s.failure.message)
-	case s.removing > 0 || s.held || s.moved || s.unsettled != nil || s.doubt != "":
+	case s.removing > 0 || s.held || s.replaced != nil || s.moved || s.unsettled != nil || s.doubt != "":
 		out.Phase = v1alpha1.RetentionPending
 	}
 	return out, true

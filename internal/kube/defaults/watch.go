@@ -13,7 +13,9 @@ var Changes = predicate.Funcs{
 	CreateFunc: func(e event.CreateEvent) bool { return isDefault(e.Object) },
 	DeleteFunc: func(e event.DeleteEvent) bool { return isDefault(e.Object) },
 	UpdateFunc: func(e event.UpdateEvent) bool {
-		changed := e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() ||
+		const replaces = v1alpha1.AnnotationReplacesDefault
+		changed := e.ObjectOld.GetAnnotations()[replaces] != e.ObjectNew.GetAnnotations()[replaces] ||
+			e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() ||
 			e.ObjectOld.GetDeletionTimestamp().IsZero() != e.ObjectNew.GetDeletionTimestamp().IsZero()
 		return changed && (isDefault(e.ObjectOld) || isDefault(e.ObjectNew))
 	},
