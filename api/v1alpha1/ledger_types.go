@@ -17,7 +17,7 @@ type LedgerSpec struct {
 	URL string `json:"url"`
 
 	// Branch that the records are committed to. It must not be a branch that a PolicySync or a Flux GitRepository
-	// follows. Once the Ledger has pushed to the branch, Cairn refuses a PolicySync that comes later.
+	// follows. Once the server has accepted a push of the Ledger to the branch, Cairn refuses each PolicySync there.
 	// +optional
 	// +kubebuilder:default="backup-records"
 	// +kubebuilder:validation:MinLength=1
@@ -45,6 +45,10 @@ type LedgerSpec struct {
 	// +optional
 	// +kubebuilder:default={"name":"Cairn","email":"cairn@localhost"}
 	Author CommitAuthor `json:"author,omitempty"`
+
+	// Signing signs the commits. Without it, they have no signature.
+	// +optional
+	Signing *LedgerSigning `json:"signing,omitempty"`
 
 	// BatchWindow is how long results are collected for one commit, at least 10s.
 	// +optional
@@ -81,6 +85,14 @@ type LedgerSpec struct {
 	// Suspend stops pushing. Meanwhile results are collected in the cluster. The default is false.
 	// +optional
 	Suspend bool `json:"suspend,omitempty"`
+}
+
+// LedgerSigning says how commits are signed.
+type LedgerSigning struct {
+	// SecretRef names a Secret in this namespace with one of the keys identity, an SSH private key, and git.asc, an
+	// armored OpenPGP private key, without a passphrase. Use a key that is trusted for these records alone.
+	// +required
+	SecretRef LocalObjectReference `json:"secretRef"`
 }
 
 // CommitAuthor is the author of commits.
@@ -126,6 +138,12 @@ type LedgerStatus struct {
 	// the commit any more. It writes the records of what still exists there again, if they are missing.
 	// +optional
 	LastPushedTo string `json:"lastPushedTo,omitempty"`
+
+	// ProvedTo is the branch, in the form of lastPushedTo, to which the server has accepted a push of this Ledger last.
+	// That proves its right to write there; whoever can read the branch finds the commits of others.
+	// +optional
+	// +kubebuilder:validation:MaxLength=4096
+	ProvedTo string `json:"provedTo,omitempty"`
 
 	// PushingTo is the branch that a first push is about to go to, in the form of lastPushedTo. Meanwhile no PolicySync
 	// begins to follow that branch.

@@ -289,7 +289,7 @@ func (s *shared) ledger(outbox *ledger.Outbox) reconciler {
 		Metrics: s.metrics, LedgerMetrics: ledger.NewMetrics(ctrlmetrics.Registry), Outbox: outbox,
 		Egress:     s.egress,
 		ClusterUID: s.clusterUID, FieldManager: name, DataDir: filepath.Join(s.options.dataDir, "ledgers"),
-		Jitter: jitter.JitteredIntervalDuration, Administrators: s.administrators(),
+		Jitter: jitter.JitteredIntervalDuration, Administrators: s.administrators(), Workers: s.options.concurrent,
 	}
 }
 

@@ -91,6 +91,11 @@ func (r *Reconciler) leave(
 		now.Sub(l.DeletionTimestamp.Time) > giveUpAfter {
 		return ctrl.Result{}, r.finish(ctx, l)
 	}
+	done, ok := r.turn(l, s)
+	if !ok {
+		return ctrl.Result{RequeueAfter: turnRetry}, nil
+	}
+	defer done()
 	if wait := r.limiter.reserve(where, now, time.Time{}); wait > 0 {
 		return ctrl.Result{RequeueAfter: wait}, nil
 	}

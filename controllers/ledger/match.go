@@ -170,3 +170,20 @@ func (r *Reconciler) sayConsent(ctx context.Context, l *v1alpha1.Ledger) error {
 			"consent, label a Namespace %s=true", v1alpha1.RecordedByLabel(l.Namespace))
 	return nil
 }
+
+// checkNumber returns an error if the namespace has too many older Ledgers. A Ledger that is being deleted pushes what
+// it has, however many there are.
+func (r *Reconciler) checkNumber(ctx context.Context, l *v1alpha1.Ledger) error {
+	if !l.DeletionTimestamp.IsZero() {
+		return nil
+	}
+	var all v1alpha1.LedgerList
+	if err := r.List(ctx, &all, client.InNamespace(l.Namespace), client.UnsafeDisableDeepCopy); err != nil {
+		return fmt.Errorf("list Ledgers: %w", err)
+	}
+	if ledger.Surplus(all.Items, r.Administrators.Has)[l.UID] {
+		return stalled(v1alpha1.ReasonTooManyLedgers, fmt.Sprintf("the namespace has %d older Ledgers, and no more "+
+			"are served: delete one, or have it in a namespace of the administrators", ledger.MaxPerNamespace))
+	}
+	return nil
+}

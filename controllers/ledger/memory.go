@@ -265,3 +265,51 @@ func (l *limiter) spent(where string, now time.Time, pushes int) {
 	defer l.mu.Unlock()
 	l.next[where] = now.Add(time.Duration(pushes) * pushInterval)
 }
+
+// turns limits how many pushes run at a time for one reason. It is safe for concurrent use.
+type turns struct {
+	mu    sync.Mutex
+	taken map[string]int
+}
+
+// take takes a turn for each of the keys, of which there are as many as most, or none. done gives them back.
+func (t *turns) take(most int, keys ...string) (done func(), ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, key := range keys {
+		if t.taken[key] >= most {
+			return nil, false
+		}
+	}
+	if t.taken == nil {
+		t.taken = map[string]int{}
+	}
+	for _, key := range keys {
+		t.taken[key]++
+	}
+	return func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		for _, key := range keys {
+			if t.taken[key]--; t.taken[key] == 0 {
+				delete(t.taken, key)
+			}
+		}
+	}, true
+}
+
+// turnRetry is the delay after which a Ledger tries again to get a turn.
+const turnRetry = 2 * time.Second
+
+// turn lets a Ledger push now, unless those of its namespace already hold half of the workers: a server that answers
+// slowly must not hold up the Ledgers of others. All Ledgers whose last push failed share half of the workers, too.
+func (r *Reconciler) turn(l *v1alpha1.Ledger, s *memory) (done func(), ok bool) {
+	if r.Workers == 0 {
+		return func() {}, true
+	}
+	keys := []string{"of " + l.Namespace}
+	if s.failures > 0 {
+		keys = append(keys, "failed")
+	}
+	return r.turns.take(max(1, r.Workers/2), keys...)
+}

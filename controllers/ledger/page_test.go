@@ -153,6 +153,7 @@ func (w *world) hasPushed(l *v1alpha1.Ledger) {
 	w.t.Helper()
 	bed.EditStatus(w.t, l, func() {
 		l.Status.LastPushedCommit, l.Status.LastPushedTo = strings.Repeat("0", 40), ledger.PushedTo(l)
+		l.Status.ProvedTo = ledger.PushedTo(l)
 	})
 }
 

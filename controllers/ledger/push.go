@@ -118,6 +118,9 @@ func (r *Reconciler) pushed(
 		pushes = 0
 	}
 	r.limiter.spent(where, r.Clock.Now(), pushes)
+	if result.Accepted() {
+		l.Status.ProvedTo = ledger.PushedTo(l)
+	}
 	if pushes > 0 {
 		logf.FromContext(ctx).Info("pushed", "branch", l.Spec.Branch, "commit", result.Commit.String(),
 			"records", len(c.added), "differing", len(c.differs), "attempts", pushes)

@@ -24,7 +24,6 @@ import (
 	"github.com/cairn-backup/cairn/internal/gitstore"
 	"github.com/cairn-backup/cairn/internal/kube/logs"
 	"github.com/cairn-backup/cairn/internal/kube/status"
-	"github.com/cairn-backup/cairn/internal/ledger"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/run"
 )
@@ -67,8 +66,13 @@ type Reconciler struct {
 	// vary.
 	Jitter func(time.Duration) time.Duration
 
+	// Workers is how many Ledgers are reconciled at a time. Those of a namespace push at most half of that many at a
+	// time. 0 means no limit.
+	Workers int
+
 	memories memories
 	limiter  limiter
+	turns    turns
 }
 
 func (r *Reconciler) writer() status.Writer {
@@ -179,6 +183,7 @@ const (
 	collecting   pauseReason = "spec.batchWindow collects records"
 	rendering    pauseReason = "policy has changed, and spec.batchWindow collects changes"
 	limited      pauseReason = "a push takes a limited number of records"
+	crowded      pauseReason = "other Ledgers of its namespace push"
 	idle         pauseReason = "no record waits, and the branch was checked"
 )
 
@@ -231,6 +236,12 @@ func (r *Reconciler) attempt(
 	if t := l.Status.LastPushedTime; t != nil {
 		last = t.Time
 	}
+	done, ok := r.turn(l, s)
+	if !ok {
+		logPause(ctx, l, crowded, turnRetry)
+		return ctrl.Result{RequeueAfter: turnRetry}, nil
+	}
+	defer done()
 	if wait := r.limiter.reserve(where, r.Clock.Now(), last); wait > 0 {
 		logf.FromContext(ctx).V(1).Info("waits, because pushes to the repository are limited", "after", wait.String())
 		return ctrl.Result{RequeueAfter: wait}, nil
@@ -270,23 +281,6 @@ func (r *Reconciler) check(ctx context.Context, l *v1alpha1.Ledger) (where strin
 		return "", err
 	}
 	return where, r.checkBranch(ctx, l)
-}
-
-// checkNumber returns an error if the namespace has too many older Ledgers. A Ledger that is being deleted pushes what
-// it has, however many there are.
-func (r *Reconciler) checkNumber(ctx context.Context, l *v1alpha1.Ledger) error {
-	if !l.DeletionTimestamp.IsZero() {
-		return nil
-	}
-	var all v1alpha1.LedgerList
-	if err := r.List(ctx, &all, client.InNamespace(l.Namespace), client.UnsafeDisableDeepCopy); err != nil {
-		return fmt.Errorf("list Ledgers: %w", err)
-	}
-	if ledger.Surplus(all.Items, r.Administrators.Has)[l.UID] {
-		return stalled(v1alpha1.ReasonTooManyLedgers, fmt.Sprintf("the namespace has %d older Ledgers, and no more "+
-			"are served: delete one, or have it in a namespace of the administrators", ledger.MaxPerNamespace))
-	}
-	return nil
 }
 
 // failed marks the Ledger as failed and returns when to try again.

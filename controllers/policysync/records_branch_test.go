@@ -39,7 +39,7 @@ func (r *testNamespace) ledger(namespace, url string, pushed bool) *v1alpha1.Led
 	if pushed {
 		bed.EditStatus(r.t, l, func() {
 			l.Status.LastPushedCommit = "0123456789012345678901234567890123456789"
-			l.Status.LastPushedTo = ledger.PushedTo(l)
+			l.Status.LastPushedTo, l.Status.ProvedTo = ledger.PushedTo(l), ledger.PushedTo(l)
 		})
 	}
 	return l
@@ -99,23 +99,23 @@ func TestTheBranchOfALedgerIsNoPolicy(t *testing.T) {
 	}
 }
 
-// The PolicySync has read its branch before the Ledger claims to have pushed there, and is older: it goes on. What it
-// has read proves nothing once it comes back from another branch.
+// The PolicySync has read its branch, and the Ledger has not pushed there: it goes on. What it has read proves nothing
+// once the server has accepted a push of the Ledger.
 func TestAPolicySyncThatWasFirstGoesOn(t *testing.T) {
 	r := newRecordsRoom(t)
 	r.push(map[string]string{"policy/s.yaml": storage("local")})
 	r.reconcile()
 	r.g.Expect(r.sync.Status.LastFetchedFrom).To(Equal(ledger.FetchedFrom(r.sync)))
 	testbed.ASecondLater(t, r.sync)
-	r.ledger(r.namespace, r.sync.Spec.URL, true)
+	l := r.ledger(r.namespace, r.sync.Spec.URL, false)
+	bed.EditStatus(t, l, func() { // it reads the branch, as everybody can
+		l.Status.LastPushedCommit, l.Status.LastPushedTo = strings.Repeat("0", 40), ledger.PushedTo(l)
+	})
 	revision := r.push(map[string]string{"policy/s.yaml": storage("local"), "policy/o.yaml": storage("other")})
 	r.reconcile()
 	r.expectReady(revision)
 
-	r.update(func(p *v1alpha1.PolicySync) { p.Spec.Ref = &v1alpha1.GitRef{Branch: "elsewhere"} })
-	r.reconcile()
-	r.expectNotReady(v1alpha1.ReasonRefNotFound, "elsewhere")
-	r.update(func(p *v1alpha1.PolicySync) { p.Spec.Ref = nil })
+	bed.EditStatus(t, l, func() { l.Status.ProvedTo = ledger.PushedTo(l) })
 	r.reconcile()
 	r.expectNotReady(v1alpha1.ReasonRecordsBranch, "pushes to the branch main")
 }

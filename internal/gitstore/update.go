@@ -22,6 +22,10 @@ type Result struct {
 	Attempts int
 }
 
+// Accepted reports whether the server has said that it took a push of this Update. Only that proves the right to write
+// to the branch: who can read it finds there what others have pushed.
+func (r Result) Accepted() bool { return r.Outcome == accepted }
+
 // EditFunc computes edits for a head. It can be called several times and must not call the store. The Reader is valid
 // only during the call.
 type EditFunc func(ctx context.Context, head Reader) ([]Edit, Meta, error)

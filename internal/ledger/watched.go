@@ -17,7 +17,8 @@ import (
 type Claim struct {
 	Created time.Time
 	UID     types.UID
-	// Proved reports that the object has had access to the branch: a Ledger has pushed to it, a source has read it.
+	// Proved reports that the object has had access to the branch: the server has accepted a push of a Ledger, or a
+	// source has read it.
 	Proved bool
 }
 
@@ -34,7 +35,7 @@ func (c Claim) Before(other Claim) bool {
 func ClaimOf(l *v1alpha1.Ledger) Claim {
 	return Claim{
 		Created: l.CreationTimestamp.Time, UID: l.UID,
-		Proved: l.Status.LastPushedCommit != "" && l.Status.LastPushedTo != "" && l.Status.LastPushedTo == PushedTo(l),
+		Proved: l.Status.ProvedTo != "" && l.Status.ProvedTo == PushedTo(l),
 	}
 }
 
@@ -98,9 +99,12 @@ func SourceOf(p *v1alpha1.PolicySync) Source {
 
 func (s Source) String() string { return s.Kind + "/" + s.Namespace + "/" + s.Name }
 
-// Stops reports whether a source that follows the branch of a Ledger keeps the Ledger from writing there. A source that
-// Cairn can't refuse stops it only if it has read the branch: anybody can name a branch.
-func (s Source) Stops(l Claim) bool { return s.Claim.Before(l) && (s.Claim.Proved || !s.Foreign) }
+// Stops reports whether a source that follows the branch of a Ledger keeps the Ledger from writing there. Nothing stops
+// a Ledger whose push the server has accepted: everybody can read a public branch, and be older. A source that Cairn
+// can't refuse stops others only if it has read the branch: anybody can name one.
+func (s Source) Stops(l Claim) bool {
+	return !l.Proved && s.Claim.Before(l) && (s.Claim.Proved || !s.Foreign)
+}
 
 // Follows reports whether a source follows a branch of a repository. All spellings of one repository count as the same,
 // whatever the path of the source: what a Ledger writes must never become policy.
@@ -128,17 +132,17 @@ func Following(l *v1alpha1.Ledger, sources []Source) []Source {
 	return out
 }
 
-// Refuses reports whether a Ledger keeps a PolicySync from its branch. While the Ledger is about to push there for the
-// first time, the PolicySync only waits. A Ledger without access keeps nobody from policy.
+// Refuses reports whether a Ledger keeps a PolicySync from its branch: one whose push the server has accepted keeps
+// everybody. While the Ledger is about to push there for the first time, the PolicySync only waits. A Ledger that never
+// pushed keeps nobody from policy.
 func Refuses(l *v1alpha1.Ledger, p *v1alpha1.PolicySync) (refuses, waits bool) {
 	if v1alpha1.HasRecordAnnotation(l.Annotations) || !SourceOf(p).Follows(l.Spec.URL, l.Spec.Branch) {
 		return false, false
 	}
-	claim := ClaimOf(l)
-	if !claim.Proved {
-		return false, l.Status.PushingTo != "" && l.Status.PushingTo == PushedTo(l)
+	if ClaimOf(l).Proved {
+		return true, false
 	}
-	return claim.Before(ClaimOfSync(p)), false
+	return false, l.Status.PushingTo != "" && l.Status.PushingTo == PushedTo(l)
 }
 
 // Shares reports whether two Ledgers keep one page, and each may show what the other records: they write into the same

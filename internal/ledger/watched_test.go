@@ -110,7 +110,7 @@ func TestWhoGetsABranch(t *testing.T) {
 		"an older Ledger that has pushed, and a PolicySync": {proved(older), younger, false, false},
 		"a younger Ledger that has pushed":                  {proved(younger), older, false, false},
 		"a PolicySync that has read, and an older Ledger":   {older, proved(younger), false, true},
-		"both have proved, and the PolicySync is older":     {proved(younger), proved(older), false, true},
+		"both have proved, and the PolicySync is older":     {proved(younger), proved(older), false, false},
 		"both have proved, and the Ledger is older":         {proved(older), proved(younger), false, false},
 		"nobody has, and the PolicySync is older":           {younger, older, false, true},
 		"nobody has, and the Ledger is older":               {older, younger, false, false},
@@ -123,7 +123,7 @@ func TestWhoGetsABranch(t *testing.T) {
 		"Flux without an artifact":             {younger, older, true, false},
 		"Flux with one, and a new Ledger":      {older, proved(younger), true, true},
 		"a younger one of Flux with one":       {proved(older), proved(younger), true, false},
-		"an older one of Flux with one":        {proved(younger), proved(older), true, true},
+		"an older one of Flux with one":        {proved(younger), proved(older), true, false},
 		"an older one of Flux without any":     {proved(younger), older, true, false},
 		"Flux without one, and a young Ledger": {younger, older, true, false},
 	} {
@@ -133,6 +133,62 @@ func TestWhoGetsABranch(t *testing.T) {
 			g.Expect(Source{Claim: tt.source, Foreign: tt.foreign}.Stops(tt.ledger)).To(Equal(tt.stops))
 			g.Expect(tt.source.Before(tt.ledger)).NotTo(Equal(tt.ledger.Before(tt.source)), "one goes first")
 		})
+	}
+}
+
+// TestALedgerProvesItsRightByAPush: to know a commit of a branch proves nothing. Whoever may read it knows one.
+func TestALedgerProvesItsRightByAPush(t *testing.T) {
+	t.Parallel()
+	const url, here = "https://git.example/a/b.git", "git.example/a/b@records"
+	for name, tt := range map[string]struct {
+		url    string
+		status v1alpha1.LedgerStatus
+		want   bool
+	}{
+		"it did nothing":   {url, v1alpha1.LedgerStatus{}, false},
+		"it read a commit": {url, v1alpha1.LedgerStatus{LastPushedCommit: "0123", LastPushedTo: here}, false},
+		"it is about to push": {
+			url, v1alpha1.LedgerStatus{LastPushedCommit: "0123", LastPushedTo: here, PushingTo: here}, false,
+		},
+		"its push was accepted":    {url, v1alpha1.LedgerStatus{ProvedTo: here}, true},
+		"with another spelling":    {"ssh://git@GIT.example:22/A/B", v1alpha1.LedgerStatus{ProvedTo: here}, true},
+		"in another branch":        {url, v1alpha1.LedgerStatus{ProvedTo: here + "-2", LastPushedTo: here}, false},
+		"with a url that is wrong": {"::", v1alpha1.LedgerStatus{}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g, l := NewWithT(t), ledgerOn(tt.url, "records")
+			l.Status = tt.status
+			g.Expect(ClaimOf(l).Proved).To(Equal(tt.want))
+			p := &v1alpha1.PolicySync{Spec: v1alpha1.PolicySyncSpec{
+				URL: tt.url, Ref: &v1alpha1.GitRef{Branch: "records"},
+			}}
+			p.Status.LastFetchedFrom = FetchedFrom(p)
+			refuses, _ := Refuses(l, p)
+			g.Expect(refuses).To(Equal(tt.want), "also a PolicySync that has read the branch")
+		})
+	}
+}
+
+// TestAnOldGitRepositorySilencesNoLedger: everybody can read a public branch, and wait for years.
+func TestAnOldGitRepositorySilencesNoLedger(t *testing.T) {
+	t.Parallel()
+	g, l := NewWithT(t), ledgerOn("https://git.example/a/b", "records")
+	then := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
+	l.CreationTimestamp = metav1.NewTime(then)
+	old := metav1.ObjectMeta{CreationTimestamp: metav1.NewTime(then.AddDate(-1, 0, 0))}
+	flux := Source{Claim: FluxClaim(&old, "records", "records@sha1:0123"), Foreign: true}
+	p := &v1alpha1.PolicySync{ObjectMeta: old, Spec: v1alpha1.PolicySyncSpec{
+		URL: l.Spec.URL, Ref: &v1alpha1.GitRef{Branch: "records"},
+	}}
+	p.Status.LastFetchedFrom = FetchedFrom(p)
+	for _, s := range []Source{flux, SourceOf(p)} {
+		l.Status = v1alpha1.LedgerStatus{}
+		g.Expect(s.Stops(ClaimOf(l))).To(BeTrue(), "it never pushed")
+		l.Status = v1alpha1.LedgerStatus{
+			LastPushedCommit: "0123", LastPushedTo: PushedTo(l), ProvedTo: PushedTo(l),
+		}
+		g.Expect(s.Stops(ClaimOf(l))).To(BeFalse(), "it has pushed")
 	}
 }
 
