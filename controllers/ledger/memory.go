@@ -151,16 +151,20 @@ func (r *Reconciler) open(ctx context.Context, l *v1alpha1.Ledger, s *memory) (*
 		return nil, &fault{reason: v1alpha1.ReasonInvalidSecret, message: err.Error(), err: err}
 	}
 	auth.Network = r.Egress
+	signer, key, err := r.signer(ctx, l)
+	if err != nil {
+		return nil, err
+	}
 	folder := ledger.Folder(l.Spec.Path, l.Spec.ClusterName)
-	from := policy.Digest([]any{l.Spec.URL, l.Spec.Branch, folder, data})
+	from := policy.Digest([]any{l.Spec.URL, l.Spec.Branch, folder, data, key})
 	if s.store != nil && s.from == from {
 		return s.store, nil
 	}
 	s.close()
 	o := gitstore.Options{
 		Dir: r.dir(l), URL: l.Spec.URL, Branch: l.Spec.Branch, Auth: auth,
-		AppendOnly: []string{folder + "/" + ledger.RecordsDir},
-		Limits:     gitstore.Limits{Attempts: maxAttempts},
+		AppendOnly: []string{folder + "/" + ledger.RecordsDir}, Signer: signer,
+		Limits: gitstore.Limits{Attempts: maxAttempts},
 	}
 	if err := s.openAt(o, lastPushed(l)); err != nil {
 		return nil, fmt.Errorf("open local store: %w", err)
@@ -210,17 +214,42 @@ func (r *Reconciler) credentials(ctx context.Context, l *v1alpha1.Ledger) (map[s
 	if l.Spec.SecretRef == nil {
 		return nil, nil
 	}
+	return r.secret(ctx, l, l.Spec.SecretRef.Name, "the credentials", "spec.secretRef")
+}
+
+// signer returns what signs the commits of the Ledger, and the data of its Secret; nil if they have no signature. A key
+// that is of no use stalls the Ledger: a commit without a signature would look like one of somebody else.
+func (r *Reconciler) signer(ctx context.Context, l *v1alpha1.Ledger) (gitstore.Signer, map[string][]byte, error) {
+	if l.Spec.Signing == nil {
+		return nil, nil, nil
+	}
+	name := l.Spec.Signing.SecretRef.Name
+	data, err := r.secret(ctx, l, name, "the key for signatures", "spec.signing.secretRef")
+	if err != nil {
+		return nil, nil, err
+	}
+	signer, err := gitstore.SignerFromSecretData(data)
+	if err != nil {
+		return nil, nil, stalled(v1alpha1.ReasonInvalidSigningKey, fmt.Sprintf(
+			"records wait in the cluster, because no commit is made without a signature: Secret %s: %v", name, err))
+	}
+	return signer, data, nil
+}
+
+// secret returns the data of a Secret in the namespace of the Ledger, which a field names.
+func (r *Reconciler) secret(
+	ctx context.Context, l *v1alpha1.Ledger, name, what, field string,
+) (map[string][]byte, error) {
 	var secret corev1.Secret
-	err := r.APIReader.Get(ctx, types.NamespacedName{Namespace: l.Namespace, Name: l.Spec.SecretRef.Name}, &secret)
+	err := r.APIReader.Get(ctx, types.NamespacedName{Namespace: l.Namespace, Name: name}, &secret)
 	if apierrors.IsNotFound(err) {
 		return nil, &fault{
-			reason: v1alpha1.ReasonSecretNotFound,
-			message: fmt.Sprintf("create the Secret %s with the credentials, or correct spec.secretRef",
-				l.Spec.SecretRef.Name),
+			reason:  v1alpha1.ReasonSecretNotFound,
+			message: fmt.Sprintf("create the Secret %s with %s, or correct %s", name, what, field),
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("get Secret %s: %w", l.Spec.SecretRef.Name, err)
+		return nil, fmt.Errorf("get Secret %s: %w", name, err)
 	}
 	return secret.Data, nil
 }
