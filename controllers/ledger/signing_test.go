@@ -116,6 +116,7 @@ func TestNothingIsPushedWithoutASignature(t *testing.T) {
 				secret.StringData, secret.Data = map[string]string{"identity": identity}, nil
 				g.Expect(bed.Client.Update(t.Context(), secret)).To(Succeed())
 			}
+			w.pass(11 * time.Minute) // nobody tells the Ledger that a Secret has changed
 			w.work(l)
 			g.Expect(get(w, l)).To(beReady(metav1.ConditionTrue, v1alpha1.ReasonPushed))
 			g.Expect(w.verify(allowed)).To(Succeed())
