@@ -67,6 +67,8 @@ const (
 	ConditionSourceVerified = "SourceVerified"
 	// ConditionConsentMissing is True on a Ledger that selects namespaces that do not consent to be recorded.
 	ConditionConsentMissing = "ConsentMissing"
+	// ConditionNamespacesDropped is True on a Ledger that no longer records namespaces that it has recorded.
+	ConditionNamespacesDropped = "NamespacesDropped"
 	// ConditionBranchWatched is True on a Ledger while others name its branch as policy, but do not stop it.
 	ConditionBranchWatched = "BranchWatched"
 	// ConditionDeletionBlocked is True while the deletion guard holds a removal back.
@@ -138,6 +140,7 @@ const (
 	ReasonTooManyLedgers    = "TooManyLedgers"
 	ReasonInvalidSigningKey = "InvalidSigningKey"
 	ReasonConsentMissing    = "ConsentMissing"
+	ReasonNamespacesDropped = "NamespacesDropped"
 	ReasonBranchWatched     = "BranchWatched"
 
 	// BackupStorage and Repository.

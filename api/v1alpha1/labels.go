@@ -177,6 +177,9 @@ const (
 	// "JTI=<uuid>,JTI=<uuid>". It is on the sidecar's Secret, and on the Snapshots and RestoreSessions that the sidecar
 	// works on. The admission policy reads it.
 	AnnotationSidecarCredentials = Group + "/sidecar-credentials"
+	// AnnotationAcknowledgeDropped on a Ledger says that the namespaces of status.dropped with this digest are meant not
+	// to be recorded.
+	AnnotationAcknowledgeDropped = Group + "/acknowledge-dropped"
 	// AnnotationReplacesDefault on a default RetentionPolicy names the UIDs of the defaults that it replaces, separated by
 	// commas: see status.formerDefault of a Repository.
 	AnnotationReplacesDefault = Group + "/replaces-default"

@@ -122,7 +122,8 @@ type LedgerStatus struct {
 
 	// Conditions: Ready; Reconciling and Stalled while they matter; Backlogged while the outbox is full;
 	// RecordsMissing while the branch lacks records that could not be written again; ConsentMissing while the selector
-	// selects namespaces that do not consent; BranchWatched while others name the branch and do not stop the Ledger.
+	// selects namespaces that do not consent; NamespacesDropped while it no longer records some that it has recorded;
+	// BranchWatched while others name the branch and do not stop the Ledger.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -161,6 +162,22 @@ type LedgerStatus struct {
 	// +optional
 	LastPushedTime *metav1.Time `json:"lastPushedTime,omitempty"`
 
+	// Namespaces are those of policy that the Ledger records. It remembers them to notice when it may record one no more.
+	// Of a cluster with more, the first by name count.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=1000
+	// +kubebuilder:validation:items:MaxLength=63
+	Namespaces []string `json:"namespaces,omitempty"`
+
+	// Dropped are namespaces that the Ledger has recorded, and does not record any more, although they exist. The page
+	// STATUS.md names them, until the Ledger records them again, or somebody sets the annotation
+	// backup.cairn.dev/acknowledge-dropped as the condition NamespacesDropped says.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=100
+	Dropped []DroppedNamespace `json:"dropped,omitempty"`
+
 	// Pending is the number of records that wait: those in the outbox, and those that can't be written into it for
 	// minutes (OutboxNotWritten).
 	// +optional
@@ -181,6 +198,15 @@ type LedgerStatus struct {
 	// +kubebuilder:validation:MaxItems=256
 	// +kubebuilder:validation:items:MaxLength=253
 	Counted []string `json:"counted,omitempty"`
+}
+
+// DroppedNamespace is a namespace that a Ledger does not record any more.
+type DroppedNamespace struct {
+	// Name of the namespace.
+	// +kubebuilder:validation:MaxLength=63
+	Name string `json:"name"`
+	// Since is when the Ledger noticed it.
+	Since metav1.Time `json:"since"`
 }
 
 // Ledger commits the results of backups and restores to a Git branch.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/fluxcd/pkg/runtime/conditions"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -169,6 +170,82 @@ func (r *Reconciler) sayConsent(ctx context.Context, l *v1alpha1.Ledger) error {
 		"spec.namespaceSelector selects namespaces that do not consent, and the Ledger does not record them: to "+
 			"consent, label a Namespace %s=true", v1alpha1.RecordedByLabel(l.Namespace))
 	return nil
+}
+
+// notice looks for namespaces that the Ledger has recorded and does not record any more: they have taken back their
+// consent, the Ledger selects fewer, or is not the administrators' any more. Their records would just end. found are the
+// namespaces with policy.
+func (r *Reconciler) notice(
+	ctx context.Context, l *v1alpha1.Ledger, m matcher, in namespaces, found map[string]bool,
+) error {
+	var recorded []string
+	for name := range found {
+		ok, err := in.recordedBy(ctx, m.scope, name)
+		if err != nil {
+			return err
+		}
+		if ok {
+			recorded = append(recorded, name)
+		}
+	}
+	acknowledged := l.Annotations[v1alpha1.AnnotationAcknowledgeDropped]
+	if len(l.Status.Dropped) > 0 && acknowledged == policy.Digest(l.Status.Dropped) {
+		l.Status.Dropped = nil
+	}
+	fresh, err := ledger.Notice(&l.Status, recorded, func(name string) (ledger.Recorded, error) {
+		if ok, err := in.recordedBy(ctx, m.scope, name); err != nil || ok {
+			return ledger.RecordedStill, err
+		}
+		var namespace corev1.Namespace
+		err := r.Get(ctx, client.ObjectKey{Name: name}, &namespace)
+		if apierrors.IsNotFound(err) || err == nil && !namespace.DeletionTimestamp.IsZero() {
+			return ledger.RecordedGone, nil
+		}
+		if err != nil {
+			return "", fmt.Errorf("get Namespace %s: %w", name, err)
+		}
+		return ledger.RecordedNot, nil
+	}, r.Clock.Now())
+	if err != nil {
+		return err
+	}
+	r.sayDropped(l, len(fresh) > 0)
+	return nil
+}
+
+// sayDropped says on the Ledger which namespaces it does not record any more, with an event if there is a new one.
+func (r *Reconciler) sayDropped(l *v1alpha1.Ledger, fresh bool) {
+	if len(l.Status.Dropped) == 0 {
+		conditions.Delete(l, v1alpha1.ConditionNamespacesDropped)
+		return
+	}
+	conditions.MarkTrue(l, v1alpha1.ConditionNamespacesDropped, v1alpha1.ReasonNamespacesDropped,
+		"the Ledger has recorded these namespaces, and does not record them any more: %s. Select them, or let them "+
+			"consent, again. If it is meant: kubectl annotate --overwrite ledger -n %s %s %s=%s",
+		ledger.NamesOf(l.Status.Dropped), l.Namespace, l.Name, v1alpha1.AnnotationAcknowledgeDropped,
+		policy.Digest(l.Status.Dropped))
+	if fresh {
+		r.EventRecorder.Event(l, corev1.EventTypeWarning, v1alpha1.ReasonNamespacesDropped,
+			conditions.GetMessage(l, v1alpha1.ConditionNamespacesDropped))
+	}
+}
+
+// dropped returns the namespaces that one of the Ledgers has dropped, and none of them records, each once, by name.
+func (m matchers) dropped(ctx context.Context, in namespaces) (out []v1alpha1.DroppedNamespace, err error) {
+	for _, one := range m {
+		for _, d := range one.ledger.Status.Dropped {
+			known := slices.ContainsFunc(out, func(o v1alpha1.DroppedNamespace) bool { return o.Name == d.Name })
+			ok, err := m.any(ctx, in, d.Name, func(labels.Selector) bool { return true })
+			if err != nil {
+				return nil, err
+			}
+			if !known && !ok {
+				out = append(out, d)
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b v1alpha1.DroppedNamespace) int { return cmp.Compare(a.Name, b.Name) })
+	return out, nil
 }
 
 // checkNumber returns an error if the namespace has too many older Ledgers. A Ledger that is being deleted pushes what

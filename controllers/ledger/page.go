@@ -87,7 +87,21 @@ func (r *Reconciler) page(ctx context.Context, l *v1alpha1.Ledger) ([]byte, erro
 			return nil, err
 		}
 	}
-	return ledger.Page(l.Spec.ClusterName, p.rows, m.longest()), nil
+	found := map[string]bool{}
+	for i := range batches.Items {
+		found[batches.Items[i].Namespace] = true
+	}
+	for i := range configurations.Items {
+		found[configurations.Items[i].Namespace] = true
+	}
+	if err := r.notice(ctx, l, m[0], p.namespaces, found); err != nil {
+		return nil, err
+	}
+	dropped, err := m.dropped(ctx, p.namespaces)
+	if err != nil {
+		return nil, err
+	}
+	return ledger.SayDropped(ledger.Page(l.Spec.ClusterName, p.rows, m.longest()), dropped), nil
 }
 
 // builder returns a builder of the page that knows the runs and the backups.

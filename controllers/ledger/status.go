@@ -23,6 +23,7 @@ import (
 var ownedConditions = []string{
 	meta.ReadyCondition, meta.ReconcilingCondition, meta.StalledCondition, v1alpha1.ConditionBacklogged,
 	v1alpha1.ConditionRecordsMissing, v1alpha1.ConditionConsentMissing, v1alpha1.ConditionBranchWatched,
+	v1alpha1.ConditionNamespacesDropped,
 }
 
 // fault is the reason why a Ledger is not Ready. A stalled fault waits for a user.

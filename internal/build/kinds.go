@@ -105,15 +105,16 @@ func list(names []string) string {
 // policyAnnotations are the annotations of Cairn that policy can set, each with the kinds that have it. All others, and
 // all labels, are the manager's own word, or the consent of somebody else.
 var policyAnnotations = map[string][]string{
-	v1alpha1.AnnotationAllowDelete:     {v1alpha1.PolicySyncKind},
-	v1alpha1.AnnotationTrigger:         {v1alpha1.BackupConfigurationKind, v1alpha1.BackupBatchKind},
-	v1alpha1.AnnotationRestoreTo:       {v1alpha1.RepositoryKind},
-	v1alpha1.AnnotationAdopt:           {v1alpha1.RepositoryKind},
-	v1alpha1.AnnotationScan:            {v1alpha1.RepositoryKind},
-	v1alpha1.AnnotationGiveUp:          {v1alpha1.BackupStorageKind, v1alpha1.RepositoryKind},
-	v1alpha1.AnnotationDropRecords:     {v1alpha1.LedgerKind},
-	v1alpha1.AnnotationShared:          {"Secret"},
-	v1alpha1.AnnotationReplacesDefault: {v1alpha1.RetentionPolicyKind},
+	v1alpha1.AnnotationAllowDelete:        {v1alpha1.PolicySyncKind},
+	v1alpha1.AnnotationTrigger:            {v1alpha1.BackupConfigurationKind, v1alpha1.BackupBatchKind},
+	v1alpha1.AnnotationRestoreTo:          {v1alpha1.RepositoryKind},
+	v1alpha1.AnnotationAdopt:              {v1alpha1.RepositoryKind},
+	v1alpha1.AnnotationScan:               {v1alpha1.RepositoryKind},
+	v1alpha1.AnnotationGiveUp:             {v1alpha1.BackupStorageKind, v1alpha1.RepositoryKind},
+	v1alpha1.AnnotationDropRecords:        {v1alpha1.LedgerKind},
+	v1alpha1.AnnotationAcknowledgeDropped: {v1alpha1.LedgerKind},
+	v1alpha1.AnnotationShared:             {"Secret"},
+	v1alpha1.AnnotationReplacesDefault:    {v1alpha1.RetentionPolicyKind},
 }
 
 // templateAnnotations are the annotations of Cairn that a volumeClaimTemplate of a restore can have.
