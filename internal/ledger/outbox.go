@@ -6,13 +6,10 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
-
-	"github.com/cairn-backup/cairn/internal/gitstore"
 )
 
 // Parcel is what one push takes from an outbox, or leaves. It is one ConfigMap, unless a single file of a record is too
@@ -45,14 +42,11 @@ const (
 	parcelSize = 700 << 10
 	// partSize is the greatest size of a part in bytes. A ConfigMap holds 1 MiB.
 	partSize = 900 << 10
-	// maxParcel bounds what Unpack inflates.
-	maxParcel = 64 << 20
+	// maxParcel is the greatest size of Data in bytes when it is inflated, unless a single file is larger.
+	maxParcel = 16 << 20
 	// outboxVersion is the version of the format.
 	outboxVersion = 1
 )
-
-// ErrParcel is the error of Unpack for data that is not a parcel.
-var ErrParcel = errors.New("not a parcel of records")
 
 type parcelBody struct {
 	Version int      `json:"version"`
@@ -81,7 +75,7 @@ func pack(ledger string, records []Record) ([]Parcel, error) {
 	if err := compress(&data, raw); err != nil {
 		return nil, fmt.Errorf("compress records: %w", err)
 	}
-	if len(records) > 1 && (data.Len() > parcelSize || len(raw) > maxParcel) {
+	if len(records) > 1 && (data.Len() > parcelSize || len(raw) > maxParcel || len(records) > maxParcelFiles) {
 		half := len(records) / 2
 		first, err := pack(ledger, records[:half])
 		if err != nil {
@@ -99,35 +93,6 @@ func compress(w io.Writer, raw []byte) error {
 		return err
 	}
 	return z.Close()
-}
-
-// Unpack unpacks the result of Pack. Its error is ErrParcel.
-func Unpack(data []byte) ([]Record, error) {
-	z, err := gzip.NewReader(bytes.NewReader(data))
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrParcel, err)
-	}
-	raw, err := io.ReadAll(io.LimitReader(z, maxParcel+1))
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrParcel, err)
-	}
-	if len(raw) > maxParcel {
-		return nil, fmt.Errorf("%w: it inflates to more than %d bytes", ErrParcel, maxParcel)
-	}
-	var body parcelBody
-	if err := json.Unmarshal(raw, &body); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrParcel, err)
-	}
-	if body.Version != outboxVersion {
-		return nil, fmt.Errorf("%w: unknown version %d", ErrParcel, body.Version)
-	}
-	// who is allowed to write ConfigMaps must not be able to write other files of the branch
-	for _, r := range body.Records {
-		if !strings.HasPrefix(r.Path, RecordsDir+"/") || gitstore.CheckPath(r.Path) != nil {
-			return nil, fmt.Errorf("%w: %q is not the path of a record", ErrParcel, r.Path)
-		}
-	}
-	return body.Records, nil
 }
 
 // parcelName hashes the packed records instead of their compressed form, which another version of Go can write
