@@ -127,13 +127,17 @@ const (
 	ReasonImpersonationForbidden = "ImpersonationForbidden"
 
 	// Ledger.
-	ReasonWatchedBranch     = "WatchedBranch"
-	ReasonClusterNameTaken  = "ClusterNameTaken"
-	ReasonHistoryRewritten  = "HistoryRewritten"
-	ReasonPushRefused       = "PushRefused"
-	ReasonBacklogged        = "Backlogged"
-	ReasonPushed            = "Pushed"
-	ReasonOutboxNotWritten  = "OutboxNotWritten"
+	ReasonWatchedBranch    = "WatchedBranch"
+	ReasonClusterNameTaken = "ClusterNameTaken"
+	ReasonHistoryRewritten = "HistoryRewritten"
+	ReasonPushRefused      = "PushRefused"
+	ReasonBacklogged       = "Backlogged"
+	ReasonPushed           = "Pushed"
+	ReasonOutboxNotWritten = "OutboxNotWritten"
+	// ReasonBranchTooLarge means that the branch of the records has more than the manager reads.
+	ReasonBranchTooLarge = "BranchTooLarge"
+	// ReasonUnreadableParcel means that a ConfigMap of the outbox does not hold what Cairn wrote.
+	ReasonUnreadableParcel  = "UnreadableParcel"
 	ReasonRecordsMissing    = "RecordsMissing"
 	ReasonRecordDropped     = "RecordDropped"
 	ReasonRecordDiffers     = "RecordDiffers"

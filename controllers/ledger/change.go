@@ -216,19 +216,27 @@ type gathered struct {
 	// counted holds the paths that status.recorded already includes.
 	counted map[string]bool
 	// unreadable names the ConfigMaps that do not hold what Cairn wrote. They hold up no other.
-	unreadable []string
+	unreadable []quarantined
+	// bytes is the size of the records.
+	bytes int
+}
+
+// quarantined is a parcel that does not hold what Cairn wrote, and why.
+type quarantined struct {
+	name string
+	err  error
 }
 
 // gather reads the oldest parcels, up to a limit.
 func (r *Reconciler) gather(ctx context.Context, l *v1alpha1.Ledger, parcels []parcel) (gathered, error) {
-	out, seen, bytes := gathered{counted: map[string]bool{}}, map[string]bool{}, 0
+	out, seen := gathered{counted: map[string]bool{}}, map[string]bool{}
 	for _, p := range parcels {
-		if len(out.records) > maxRecords || bytes > maxBytes {
+		if len(out.records) > maxRecords || out.bytes > maxBytes {
 			break
 		}
 		some, err := r.Outbox.take(ctx, p)
 		if errors.Is(err, ledger.ErrParcel) {
-			out.unreadable = append(out.unreadable, p.meta.Name)
+			out.unreadable = append(out.unreadable, quarantined{p.meta.Name, err})
 			continue
 		}
 		if err != nil {
@@ -241,7 +249,7 @@ func (r *Reconciler) gather(ctx context.Context, l *v1alpha1.Ledger, parcels []p
 			if !seen[f.Path] {
 				seen[f.Path] = true
 				out.records = append(out.records, f)
-				bytes += len(f.Content)
+				out.bytes += len(f.Content)
 			}
 		}
 	}

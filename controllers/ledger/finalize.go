@@ -116,7 +116,8 @@ func (r *Reconciler) leave(
 // waits reports whether a parcel waits to be pushed. One that holds only the rest of a record counts no record, and one
 // that does not hold what Cairn wrote is never pushed.
 func (s *memory) waits(p parcel) bool {
-	return p.records > 0 || !slices.Contains(s.unreadable, p.meta.Name)
+	return p.records > 0 ||
+		!slices.ContainsFunc(s.unreadable, func(q quarantined) bool { return q.name == p.meta.Name })
 }
 
 // flush pushes the records that wait, if a push is due.

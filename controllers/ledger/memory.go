@@ -17,6 +17,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/gitstore"
 	"github.com/cairn-backup/cairn/internal/ledger"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/room"
 )
 
 // memory is what this process remembers of a Ledger. All of it is allowed to get lost.
@@ -35,7 +36,7 @@ type memory struct {
 	checked   time.Time // when the branch was last up to date
 	unsettled bool      // an earlier attempt can have pushed without writing the status
 
-	unreadable []string                // ConfigMaps of the outbox that do not hold what Cairn wrote
+	unreadable []quarantined           // ConfigMaps of the outbox that do not hold what Cairn wrote
 	entered    map[types.UID]bool      // objects that have their commit, while others of the push do not
 	refusing   map[types.UID]time.Time // since when the API server has a fault for an object
 	going      time.Time               // when the deletion of the namespace was seen first
@@ -164,7 +165,8 @@ func (r *Reconciler) open(ctx context.Context, l *v1alpha1.Ledger, s *memory) (*
 	o := gitstore.Options{
 		Dir: r.dir(l), URL: l.Spec.URL, Branch: l.Spec.Branch, Auth: auth,
 		AppendOnly: []string{folder + "/" + ledger.RecordsDir}, Signer: signer,
-		Limits: gitstore.Limits{Attempts: maxAttempts},
+		Limits:  gitstore.Limits{Attempts: maxAttempts},
+		Reserve: room.Take,
 	}
 	if err := s.openAt(o, lastPushed(l)); err != nil {
 		return nil, fmt.Errorf("open local store: %w", err)

@@ -34,7 +34,7 @@ const (
 	largeParcel = 200 << 10
 	// maxParts and maxCounted are more ConfigMaps and more records than a parcel can have. What claims more of them is
 	// not Cairn's.
-	maxParts   = 99
+	maxParts   = 20
 	maxCounted = 1 << 20
 )
 
@@ -53,6 +53,8 @@ type Outbox struct {
 	mu    sync.Mutex
 	paths map[types.UID][]string // of the parcels that were read or written, by ConfigMap
 	taken map[types.UID]bool     // parcels of a running push, until they are removed or put back
+	// unreadable holds why parcels can't be read, by parcel.version: none is read twice.
+	unreadable map[string]error
 
 	unwritten map[types.UID]*unwritten // by Ledger, as of the last report
 	reported  bool                     // this process has had a report
@@ -63,7 +65,7 @@ func NewOutbox(c client.Client, reader client.Reader) *Outbox {
 	return &Outbox{
 		client: c, reader: reader,
 		wake:  make(chan event.TypedGenericEvent[*v1alpha1.Ledger], 1024),
-		paths: map[types.UID][]string{}, taken: map[types.UID]bool{},
+		paths: map[types.UID][]string{}, taken: map[types.UID]bool{}, unreadable: map[string]error{},
 	}
 }
 
@@ -124,7 +126,52 @@ func (p *parcel) collect(parts map[string]metav1.ObjectMeta) {
 
 // load reads the records of a parcel. A deleted parcel has no records; changed content is an error.
 func (o *Outbox) load(ctx context.Context, p parcel) ([]ledger.Record, error) {
-	var data []byte
+	var files []ledger.Record
+	err := o.each(ctx, p, func(r ledger.Record) error {
+		some, err := r.Files()
+		if err != nil {
+			return fmt.Errorf("%w: %w", ledger.ErrParcel, err)
+		}
+		files = append(files, some...)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return files, nil
+}
+
+// each calls do with each record of a parcel. It remembers a parcel that does not hold what Cairn wrote, so that it is
+// read once.
+func (o *Outbox) each(ctx context.Context, p parcel, do func(ledger.Record) error) error {
+	version := p.version()
+	o.mu.Lock()
+	known := o.unreadable[version]
+	o.mu.Unlock()
+	if known != nil {
+		return known
+	}
+	data, err := o.read(ctx, p)
+	if err != nil || data == nil {
+		return err
+	}
+	var failed error
+	err = ledger.Each(data, func(r ledger.Record) {
+		if failed == nil {
+			failed = do(r)
+		}
+	})
+	if err = cmp.Or(err, failed); errors.Is(err, ledger.ErrParcel) {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.unreadable[version] = err
+	}
+	return err
+}
+
+// read returns the data of a parcel, nil if it was deleted.
+func (o *Outbox) read(ctx context.Context, p parcel) ([]byte, error) {
+	data := []byte{}
 	for number := 1; number <= 1+len(p.rest); number++ {
 		var cm corev1.ConfigMap
 		key := types.NamespacedName{Namespace: p.meta.Namespace, Name: ledger.PartName(p.meta.Name, number)}
@@ -139,19 +186,7 @@ func (o *Outbox) load(ctx context.Context, p parcel) ([]ledger.Record, error) {
 		}
 		data = append(data, cm.BinaryData[ledger.ParcelKey]...)
 	}
-	records, err := ledger.Unpack(data)
-	if err != nil {
-		return nil, err
-	}
-	var files []ledger.Record
-	for _, r := range records {
-		some, err := r.Files()
-		if err != nil {
-			return nil, fmt.Errorf("%w: %w", ledger.ErrParcel, err)
-		}
-		files = append(files, some...)
-	}
-	return files, nil
+	return data, nil
 }
 
 // add writes the records that are not in the outbox yet. It returns errFull if the outbox has no room.

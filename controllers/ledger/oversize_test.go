@@ -211,7 +211,7 @@ func TestAForeignConfigMapHoldsUpNoRecord(t *testing.T) {
 	_, err = w.push(l)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(w.files("clusters/production/records")).To(Equal([]string{w.path(s)}))
-	g.Expect(get(w, l)).To(beReady(metav1.ConditionFalse, v1alpha1.ReasonGitOperationFailed))
+	g.Expect(get(w, l)).To(beReady(metav1.ConditionFalse, v1alpha1.ReasonUnreadableParcel))
 	g.Expect(ready(l).Message).To(ContainSubstring("ConfigMap foreign of the outbox does not hold what Cairn wrote"))
 	g.Expect(w.parcels()).To(Equal([]string{"foreign"}))
 	g.Expect(get(w, s).Status.Records).To(HaveLen(1))

@@ -7,11 +7,11 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
@@ -28,6 +28,15 @@ type parcel struct {
 	rest    []metav1.ObjectMeta
 	// incomplete reports that a part is missing: its writer was killed, or has not written it yet.
 	incomplete bool
+}
+
+// version identifies the content of the parcel: anybody who can change ConfigMaps can change it.
+func (p parcel) version() string {
+	out := string(p.meta.UID) + "/" + p.meta.ResourceVersion
+	for _, m := range p.rest {
+		out += "," + m.ResourceVersion
+	}
+	return out
 }
 
 // size returns the number of ConfigMaps of the parcels.
@@ -141,6 +150,7 @@ func (o *Outbox) remove(ctx context.Context, parcels []parcel) error {
 		o.mu.Lock()
 		delete(o.paths, p.meta.UID)
 		delete(o.taken, p.meta.UID)
+		delete(o.unreadable, p.version())
 		o.mu.Unlock()
 	}
 	return nil
@@ -155,9 +165,13 @@ func (o *Outbox) take(ctx context.Context, p parcel) ([]ledger.Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	o.remember(p.meta.UID, records)
+	paths := make([]string, len(records))
+	for i, r := range records {
+		paths[i] = r.Path
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.paths[p.meta.UID] = paths
 	o.taken[p.meta.UID] = true
 	return records, nil
 }
@@ -186,28 +200,26 @@ func (o *Outbox) known(ctx context.Context, parcels []parcel) (map[string]bool, 
 		paths, ok := o.paths[p.meta.UID]
 		o.mu.Unlock()
 		if !ok {
-			records, err := o.load(ctx, p)
-			if err != nil && !errors.Is(err, ledger.ErrParcel) {
+			paths = nil
+			err := o.each(ctx, p, func(r ledger.Record) error {
+				paths = append(paths, strings.Clone(r.Path)) // without the content that it can be a part of
+				return nil
+			})
+			if errors.Is(err, ledger.ErrParcel) {
+				continue
+			}
+			if err != nil {
 				return nil, err
 			}
-			paths = o.remember(p.meta.UID, records)
+			o.mu.Lock()
+			o.paths[p.meta.UID] = paths
+			o.mu.Unlock()
 		}
 		for _, path := range paths {
 			out[path] = true
 		}
 	}
 	return out, nil
-}
-
-func (o *Outbox) remember(uid types.UID, records []ledger.Record) []string {
-	paths := make([]string, len(records))
-	for i, r := range records {
-		paths[i] = r.Path
-	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.paths[uid] = paths
-	return paths
 }
 
 // merge adds the records of small parcels to the new records if there are many small parcels. The caller removes the
@@ -227,7 +239,11 @@ func (o *Outbox) merge(
 		return nil, records, nil
 	}
 	var merged []parcel
+	bytes := 0
 	for _, p := range small {
+		if bytes > maxBytes { // the next merge takes the rest
+			break
+		}
 		more, err := o.load(ctx, p)
 		if errors.Is(err, ledger.ErrParcel) {
 			continue
@@ -236,6 +252,9 @@ func (o *Outbox) merge(
 			return nil, nil, err
 		}
 		records, merged = append(records, more...), append(merged, p)
+		for _, r := range more {
+			bytes += len(r.Content)
+		}
 	}
 	return merged, records, nil
 }

@@ -29,6 +29,9 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
+// errTurn means that a large push has to wait for that of another Ledger.
+var errTurn = errors.New("another Ledger has a large push")
+
 // push brings the branch up to date and settles what arrived, in the order of the package comment. It returns the
 // parcels that are left.
 func (r *Reconciler) push(
@@ -39,6 +42,13 @@ func (r *Reconciler) push(
 		return nil, err
 	}
 	s.unreadable = in.unreadable
+	if in.bytes > maxBytes {
+		if !r.large.TryLock() {
+			r.Outbox.putBack(in.taken)
+			return nil, errTurn
+		}
+		defer r.large.Unlock()
+	}
 	written := false
 	defer func() {
 		if !written {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
@@ -29,9 +30,10 @@ import (
 )
 
 const (
-	// maxRecords is the number of files after which a commit takes no further parcel, maxBytes their size.
+	// maxRecords is the number of files after which a commit takes no further parcel, maxBytes their size. One parcel
+	// can have more. Then no other Ledger pushes as much at the same time, because of the memory that it takes.
 	maxRecords = 2000
-	maxBytes   = 32 << 20
+	maxBytes   = 8 << 20
 	// overtakenRetry is the delay after which a reconcile starts anew. The cache needs a moment to see the change.
 	overtakenRetry = time.Second
 	// maxAttempts limits the pushes of one attempt while other writers move the branch.
@@ -73,6 +75,8 @@ type Reconciler struct {
 	memories memories
 	limiter  limiter
 	turns    turns
+	// large is held during a push of more than maxBytes.
+	large sync.Mutex
 }
 
 func (r *Reconciler) writer() status.Writer {
@@ -184,6 +188,7 @@ const (
 	rendering    pauseReason = "policy has changed, and spec.batchWindow collects changes"
 	limited      pauseReason = "a push takes a limited number of records"
 	crowded      pauseReason = "other Ledgers of its namespace push"
+	anotherLarge pauseReason = "another Ledger has a large push"
 	idle         pauseReason = "no record waits, and the branch was checked"
 )
 
@@ -247,6 +252,10 @@ func (r *Reconciler) attempt(
 		return ctrl.Result{RequeueAfter: wait}, nil
 	}
 	rest, err := r.push(ctx, patcher, l, s, where, parcels)
+	if errors.Is(err, errTurn) {
+		logPause(ctx, l, anotherLarge, pushInterval)
+		return ctrl.Result{RequeueAfter: pushInterval}, nil
+	}
 	if err != nil {
 		return r.failed(ctx, l, s, err)
 	}

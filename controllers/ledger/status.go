@@ -44,11 +44,11 @@ func stalled(reason, message string) *fault {
 var errNameTaken = errors.New("the folder belongs to another cluster")
 
 // unreadable returns the fault of an outbox in which others put something. The other ConfigMaps are pushed.
-func unreadable(names []string) *fault {
+func unreadable(parcels []quarantined) *fault {
 	return &fault{
-		reason: v1alpha1.ReasonGitOperationFailed,
-		message: fmt.Sprintf("ConfigMap %s of the outbox does not hold what Cairn wrote: delete it; the other records "+
-			"are pushed", names[0]),
+		reason: v1alpha1.ReasonUnreadableParcel,
+		message: fmt.Sprintf("ConfigMap %s of the outbox does not hold what Cairn wrote (%s): delete it; the other "+
+			"records are pushed", parcels[0].name, text.Cut(parcels[0].err.Error(), maxWhy)),
 	}
 }
 
@@ -80,6 +80,11 @@ var faults = []struct {
 	},
 	{gitstore.ErrAuth, v1alpha1.ReasonAuthenticationFailed, false, "check the Secret and the account's right to push"},
 	{gitstore.ErrNoRepository, v1alpha1.ReasonRepositoryNotFound, false, "create the repository or correct spec.url"},
+	{
+		gitstore.ErrTooLarge, v1alpha1.ReasonBranchTooLarge, false,
+		"records wait in the cluster; set spec.branch to one that has nothing but records, or find out who has written " +
+			"to this one",
+	},
 	{
 		gitstore.ErrPushTooLarge, v1alpha1.ReasonPushRefused, false,
 		"the next push has fewer records, down to one; raise the limit of the server, or of a proxy before it",

@@ -23,6 +23,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/build"
 	"github.com/cairn-backup/cairn/internal/policy/check"
+	"github.com/cairn-backup/cairn/internal/room"
 	"github.com/cairn-backup/cairn/internal/source"
 	"github.com/cairn-backup/cairn/internal/text"
 )
@@ -245,8 +246,8 @@ func (s *reconciling) build(ctx context.Context, o origin) (*build.Result, *faul
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	checkout := filepath.Join(dir, "checkout")
-	_, signers, err := source.FetchVerified(ctx, s.obj.Spec.URL, o.ref, o.auth, o.revision, checkout, source.Limits{},
-		o.verify)
+	_, signers, err := source.FetchVerified(ctx, s.obj.Spec.URL, o.ref, o.auth, o.revision, checkout,
+		source.Limits{Reserve: room.Take}, o.verify)
 	if err != nil {
 		f := s.named(sourceFault(err))
 		if f.stalled {

@@ -4,13 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"math"
+	"os"
 	"strings"
 
+	"github.com/go-git/go-billy/v5/osfs"
 	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/cache"
+	"github.com/go-git/go-git/v5/plumbing/format/packfile"
 	"github.com/go-git/go-git/v5/plumbing/format/pktline"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp/capability"
-	"github.com/go-git/go-git/v5/storage/memory"
+	"github.com/go-git/go-git/v5/plumbing/storer"
+	"github.com/go-git/go-git/v5/storage/filesystem"
 )
 
 // Fetch makes Head the tip of the remote branch and drops local commits that were not pushed. If nothing moved, it
@@ -93,7 +100,7 @@ func (s *Store) fetchCommits(ctx context.Context, c conversation, tip plumbing.H
 	if s.base.IsZero() {
 		r.depth = 1
 	}
-	known, err := download(ctx, c, r, s.limits.PackBytes, s.objects)
+	known, err := s.download(ctx, c, r, s.objects)
 	if err != nil || known {
 		return err
 	}
@@ -144,17 +151,56 @@ func (s *Store) fetchObjects(ctx context.Context, hashes ...plumbing.Hash) error
 // slower.
 func (s *Store) fetchByHash(ctx context.Context, c conversation, hashes ...plumbing.Hash) error {
 	s.objects.stats.Requests++
-	got := memory.NewStorage()
+	got, remove, err := s.scratch()
+	if err != nil {
+		return err
+	}
+	defer remove()
 	r := request{want: hashes, filter: packp.FilterTreeDepth(0)} // wanted objects are sent in spite of the filter
-	if _, err := download(ctx, c, r, s.limits.PackBytes, got); err != nil {
+	if _, err := s.download(ctx, c, r, got); err != nil {
 		return s.remote.classify("fetch objects", err)
 	}
-	for _, o := range got.Objects {
-		if _, err := s.objects.write(o); err != nil {
-			return err
-		}
+	all, err := got.IterEncodedObjects(plumbing.AnyObject)
+	if err != nil {
+		return fmt.Errorf("%w: read pack: %w", errCorrupt, err)
 	}
-	return nil
+	return all.ForEach(func(o plumbing.EncodedObject) error {
+		_, err := s.objects.write(o)
+		return err
+	})
+}
+
+// download makes one request and stores the pack in into. If have is set and the server does not know it, download
+// returns false and stores nothing.
+func (s *Store) download(ctx context.Context, c conversation, r request, into storer.Storer) (bool, error) {
+	d := Download{
+		Pack: s.limits.PackBytes, Object: s.limits.ObjectBytes, Unpacked: math.MaxInt64, Objects: s.limits.Objects,
+		TempDir: s.objects.temporary(), Reserve: s.reserve,
+	}
+	return fetchPack(ctx, c, r, d, func(pack io.Reader) error {
+		err := packfile.UpdateObjectStorage(into, pack)
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+			return fmt.Errorf("read pack: %w", err)
+		}
+		return fmt.Errorf("%w: store pack: %w", errCorrupt, err) // our fault, not the server's
+	})
+}
+
+// scratch returns a store on the disk for objects that are needed once. They can be too many for the memory.
+func (s *Store) scratch() (_ *filesystem.Storage, remove func(), err error) {
+	dir, err := os.MkdirTemp(s.objects.temporary(), "tmp_store-")
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", errLocal, err)
+	}
+	store := filesystem.NewStorageWithOptions(osfs.New(dir, osfs.WithBoundOS()),
+		cache.NewObjectLRU(objectCache), filesystem.Options{ExclusiveAccess: true, KeepDescriptors: true})
+	return store, func() {
+		_ = store.Close()
+		_ = os.RemoveAll(dir)
+	}, nil
 }
 
 // smallFile is the size in bytes below which a file can be read from a server that hands out no single objects. Such
@@ -183,7 +229,7 @@ func (s *Store) fetchFile(ctx context.Context, blob plumbing.Hash) error {
 	}
 	s.objects.packs++
 	s.objects.stats.Requests++
-	if _, err := download(ctx, c, r, s.limits.PackBytes, s.objects); err != nil {
+	if _, err := s.download(ctx, c, r, s.objects); err != nil {
 		return s.remote.classify("fetch file", err)
 	}
 	return nil

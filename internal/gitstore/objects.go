@@ -20,6 +20,8 @@ const (
 	objectCache = 16 * cache.MiByte
 	// treeCache bounds our cache of parsed trees, in entries (about 100 bytes each).
 	treeCache = 100_000
+	// maxTree bounds a tree in bytes. Its entries take several times as much once they are parsed.
+	maxTree = 8 << 20
 )
 
 // objects is the object directory. It counts its operations, for benchmarks and housekeeping. It turns every way in
@@ -55,11 +57,19 @@ func openObjects(dir string) (*objects, error) {
 	return o, o.count()
 }
 
+// temporary returns a directory for files that count removes after a crash.
+func (o *objects) temporary() string { return filepath.Join(o.dir, "objects") }
+
 // count measures the directory and removes leftovers of interrupted writes.
 func (o *objects) count() error {
 	o.loose, o.packs, o.bytes = 0, 0, 0
 	return filepath.WalkDir(filepath.Join(o.dir, "objects"), func(p string, d os.DirEntry, err error) error {
 		switch name := filepath.Base(p); {
+		case err == nil && d.IsDir() && strings.HasPrefix(name, "tmp_"):
+			if err := os.RemoveAll(p); err != nil {
+				return err
+			}
+			return filepath.SkipDir
 		case err != nil || d.IsDir():
 			return err
 		case strings.Contains(name, "tmp_"):
@@ -100,6 +110,9 @@ func (o *objects) tree(h plumbing.Hash) (t *object.Tree, err error) {
 	obj, err := o.read(plumbing.TreeObject, h)
 	if err != nil || obj == nil {
 		return nil, err
+	}
+	if obj.Size() > maxTree {
+		return nil, fmt.Errorf("%w: directory %s has %d bytes, more than %d", ErrTooLarge, h, obj.Size(), maxTree)
 	}
 	defer corrupt(&err)
 	if t, err = object.DecodeTree(o, obj); err == nil {

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
+	"io"
 	"slices"
 
 	"github.com/go-git/go-git/v5/plumbing"
@@ -107,7 +107,9 @@ type Download struct {
 	Pack      int64 // of the answer
 	Object    int64 // of one object after decompression
 	Unpacked  int64 // of all objects after decompression
+	Objects   int   // in the answer; 0 means any number
 	TempDir   string
+	Reserve   Reserve // asked before the objects are stored; nil means not to ask
 }
 
 // Download stores the objects in into. On SSH it can be called only once. ErrNotServed means that the server does not
@@ -123,23 +125,13 @@ func (l *Listing) Download(ctx context.Context, d Download, into storer.Storer) 
 	return nil
 }
 
-// download keeps the pack in a file until its sizes are known: go-git inflates each object in memory, and a kilobyte
-// can inflate to a megabyte.
 func (l *Listing) download(ctx context.Context, r request, d Download, into storer.Storer) error {
-	f, err := os.CreateTemp(d.TempDir, "pack-")
-	if err != nil {
-		return fmt.Errorf("%w: %w", errLocal, err)
-	}
-	defer func() { _ = os.Remove(f.Name()) }()
-	defer func() { _ = f.Close() }()
-	if _, err := receive(ctx, l.conversation, r, d.Pack, writeTo(f)); err != nil {
-		return err
-	}
-	if err := measurePack(f, d); err != nil {
-		return err
-	}
-	if err := packfile.UpdateObjectStorage(into, f); err != nil && !errors.Is(err, packfile.ErrEmptyPackfile) {
-		return fmt.Errorf("%w: store pack: %w", errCorrupt, err)
-	}
-	return nil
+	_, err := fetchPack(ctx, l.conversation, r, d, func(pack io.Reader) error {
+		err := packfile.UpdateObjectStorage(into, pack)
+		if err != nil && !errors.Is(err, packfile.ErrEmptyPackfile) {
+			return fmt.Errorf("%w: store pack: %w", errCorrupt, err)
+		}
+		return nil
+	})
+	return err
 }

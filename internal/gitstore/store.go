@@ -35,17 +35,22 @@ type Options struct {
 	Jitter  *rand.ChaCha8 // nil means seeded by the system
 	Observe Observe       // nil means no observer
 	Limits  Limits
+	// Reserve is asked before the objects of a pack are stored. Nil means not to ask.
+	Reserve Reserve
 }
 
 // Limits bound the resources of a store. Zero fields get the default in brackets.
 type Limits struct {
-	Timeout    time.Duration // of one exchange with the server, including its hooks (1m)
-	PackBytes  int64         // of one download (1 GiB)
-	History    int           // commits that are searched for LastPushed (100,000)
-	Attempts   int           // of one Update when the branch keeps moving (10)
-	LooseFiles int           // before the directory is recycled (20,000, about 2,500 commits)
-	Packs      int           // the same (64)
-	StoreBytes int64         // the same (2 GiB)
+	Timeout   time.Duration // of one exchange with the server, including its hooks (1m)
+	PackBytes int64         // of one download (1 GiB)
+	// ObjectBytes and Objects bound what a download has: the bytes of one object (10 MiB), and their number (500,000).
+	ObjectBytes int64
+	Objects     int
+	History     int   // commits that are searched for LastPushed (100,000)
+	Attempts    int   // of one Update when the branch keeps moving (10)
+	LooseFiles  int   // before the directory is recycled (20,000, about 2,500 commits)
+	Packs       int   // the same (64)
+	StoreBytes  int64 // the same (2 GiB)
 }
 
 // Store is one branch of one remote repository. See the package comment.
@@ -63,6 +68,7 @@ type Store struct {
 	jitter     *rand.Rand
 	observe    Observe
 	limits     Limits
+	reserve    Reserve
 
 	fetched bool            // base is the remote's tip as of the last Fetch
 	base    plumbing.Hash   // remote tip that local objects belong to; zero means none
@@ -102,6 +108,7 @@ func Open(o Options) (_ *Store, err error) {
 	s := &Store{
 		dir: dir, remote: remote, ref: ref, appendOnly: guard, fullBlobs: o.FullBlobs,
 		signer: o.Signer, clock: o.Clock, observe: o.Observe, limits: o.Limits.withDefaults(), last: o.LastPushed,
+		reserve: o.Reserve,
 		filters: true,
 	}
 	if s.clock == nil {
@@ -187,6 +194,8 @@ func (s *Store) conversation(ctx context.Context, svc service) (conversation, co
 func (l Limits) withDefaults() Limits {
 	setDefault(&l.Timeout, time.Minute)
 	setDefault(&l.PackBytes, 1<<30)
+	setDefault(&l.ObjectBytes, 10<<20)
+	setDefault(&l.Objects, 500_000)
 	setDefault(&l.History, 100_000)
 	setDefault(&l.Attempts, 10)
 	setDefault(&l.LooseFiles, 20_000)

@@ -4,16 +4,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 
 	"github.com/go-git/go-git/v5/plumbing"
-	"github.com/go-git/go-git/v5/plumbing/format/packfile"
 	"github.com/go-git/go-git/v5/plumbing/format/pktline"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp/capability"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp/sideband"
-	"github.com/go-git/go-git/v5/plumbing/storer"
 )
 
 // service is a service of a Git server. This file and its two implementations replace go-git's transport package.
@@ -51,8 +48,8 @@ type conversation interface {
 	Close() error
 }
 
-// maxAdvertisement bounds the list of refs, in bytes (about 400,000 refs).
-const maxAdvertisement = 32 << 20
+// maxAdvertisement bounds the list of refs, in bytes (about 200,000 refs).
+const maxAdvertisement = 16 << 20
 
 func readAdvertisement(r io.Reader) (*packp.AdvRefs, error) {
 	adv := packp.NewAdvRefs()
@@ -72,23 +69,6 @@ type request struct {
 	have   plumbing.Hash // send only what is not reachable from it; zero means send all
 	depth  int           // commits, counted from want; 0 means all
 	filter packp.Filter
-}
-
-// download makes one request and stores the pack in into. If have is set and the server does not know it, download
-// returns false and stores nothing.
-func download(ctx context.Context, c conversation, r request, limit int64, into storer.Storer) (bool, error) {
-	return receive(ctx, c, r, limit, func(pack *boundedReader) error {
-		err := packfile.UpdateObjectStorage(into, pack)
-		switch {
-		case err == nil:
-			return nil
-		case pack.err != nil:
-			return gitError("read pack", pack.err)
-		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-			return fmt.Errorf("read pack: %w", err)
-		}
-		return fmt.Errorf("%w: store pack: %w", errCorrupt, err) // our fault, not the server's
-	})
 }
 
 // receive makes one request and passes the pack to sink. If have is set and the server does not know it, receive

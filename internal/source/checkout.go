@@ -29,6 +29,21 @@ type plan struct {
 	entries []entry           // parents before children
 	links   map[string]string // path to target
 	bytes   int64             // of all files
+	counted int               // entries of all directories so far, also of those that are not read yet
+	names   int               // bytes of all paths
+}
+
+// readTree parses a directory of a bounded size.
+func readTree(store storer.EncodedObjectStorer, h plumbing.Hash, dir string) (*object.Tree, error) {
+	size, err := store.EncodedObjectSize(h)
+	if err == nil && size > maxTree {
+		return nil, fail(ErrTooLarge, "directory /%s has %d bytes of names: keep policy in a smaller repository", dir, size)
+	}
+	tree, err := object.GetTree(store, h)
+	if err != nil {
+		return nil, fmt.Errorf("read directory /%s: %w", dir, err)
+	}
+	return tree, nil
 }
 
 // checkout checks the whole tree. Then it writes directories and files, and links last, so that it never writes a
@@ -71,6 +86,14 @@ func checkout(
 
 // read adds the entries of one directory, in Git's order.
 func (p *plan) read(tree *object.Tree, dir string) error {
+	// Before a directory below is read: a hundred of them, one in the other, would be in memory at the same time.
+	if over := p.counted + len(tree.Entries) - p.limits.Files; over > 0 {
+		first := tree.Entries[len(tree.Entries)-over]
+		return fail(ErrTooLarge,
+			"revision has more than %d files and directories, %s is the first beyond the limit: keep "+
+				"policy in a smaller repository", p.limits.Files, path.Join(dir, first.Name))
+	}
+	p.counted += len(tree.Entries)
 	seen := map[string]bool{}
 	for _, te := range tree.Entries {
 		e := entry{path.Join(dir, te.Name), te.Mode, te.Hash}
@@ -82,10 +105,9 @@ func (p *plan) read(tree *object.Tree, dir string) error {
 				"/"+dir, why)
 		}
 		seen[te.Name] = true
-		if p.entries = append(p.entries, e); len(p.entries) > p.limits.Files {
-			return fail(ErrTooLarge,
-				"revision has more than %d files and directories, %s is the first beyond the limit: keep "+
-					"policy in a smaller repository", p.limits.Files, e.path)
+		p.entries = append(p.entries, e)
+		if p.names += len(e.path); p.names > maxNames {
+			return fail(ErrTooLarge, "the paths of the revision have more than %d bytes: shorten them", maxNames)
 		}
 		if err := p.readEntry(e); err != nil {
 			return err
@@ -99,9 +121,9 @@ func (p *plan) readEntry(e entry) error {
 		return nil
 	}
 	if e.mode == filemode.Dir {
-		tree, err := object.GetTree(p.store, e.hash)
+		tree, err := readTree(p.store, e.hash, e.path)
 		if err != nil {
-			return fmt.Errorf("read directory %s: %w", e.path, err)
+			return err
 		}
 		return p.read(tree, e.path)
 	}

@@ -61,6 +61,11 @@ func FetchVerified(
 	if err := f.fetch(ctx); err != nil {
 		return Revision{}, Signers{}, err
 	}
+	release, err := f.reserve(ctx)
+	if err != nil {
+		return Revision{}, Signers{}, err
+	}
+	defer release()
 	var signers Signers
 	if verify != nil {
 		if signers, err = f.verify(verify); err != nil {
@@ -124,6 +129,14 @@ func (f *fetcher) fetch(ctx context.Context) error {
 	return explain(f.remote.URL(), err)
 }
 
+// reserve asks for the memory that the checkout takes: the largest object, some of its deltas, and the names.
+func (f *fetcher) reserve(ctx context.Context) (release func(), err error) {
+	if f.limits.Reserve == nil {
+		return func() {}, nil
+	}
+	return f.limits.Reserve(ctx, checkoutMemory)
+}
+
 func (f *fetcher) noCommit() error {
 	return fail(ErrRefNotFound, "commit %s does not exist in %s or is not a commit: check spec.ref and the repository",
 		f.rev.Hash, f.remote.URL())
@@ -140,11 +153,7 @@ func (f *fetcher) tree() (*object.Tree, error) {
 	case f.signedTree != "" && f.signedTree != commit.TreeHash.String():
 		return nil, fail(ErrCommitSignature, "commit %s names two trees: make it with Git", f.rev.Hash)
 	}
-	tree, err := object.GetTree(f.store, commit.TreeHash)
-	if err != nil {
-		return nil, fmt.Errorf("read tree of %s: %w", f.rev.Hash, err)
-	}
-	return tree, nil
+	return readTree(f.store, commit.TreeHash, "")
 }
 
 // download lists the refs each time, because an SSH connection allows only one download.
@@ -163,10 +172,11 @@ func (f *fetcher) download(ctx context.Context, choose func(*gitstore.Listing) (
 	if listing.CanFilter() && !f.plain {
 		d.OmitFiles = f.limits.FileBytes + 1
 	}
-	d.Object = objectFactor*f.limits.FileBytes + metadata
+	d.Object = f.limits.FileBytes + objectMargin
 	d.Unpacked = unpackFactor*f.limits.Bytes + metadata
 	d.Pack = d.Unpacked
-	d.TempDir = f.tmp
+	d.Objects = maxObjects
+	d.TempDir, d.Reserve = f.tmp, f.limits.Reserve
 	err = listing.Download(ctx, d, f.store)
 	if errors.Is(err, gitstore.ErrRefused) && d.OmitFiles > 0 {
 		f.plain = true
