@@ -177,11 +177,11 @@ const (
 	// "JTI=<uuid>,JTI=<uuid>". It is on the sidecar's Secret, and on the Snapshots and RestoreSessions that the sidecar
 	// works on. The admission policy reads it.
 	AnnotationSidecarCredentials = Group + "/sidecar-credentials"
-	// AnnotationAcknowledgeDropped on a Ledger says that the namespaces of status.dropped with this digest are meant not
-	// to be recorded.
+	// AnnotationAcknowledgeDropped on a Ledger says that the namespaces of status.dropped with this digest are not
+	// recorded on purpose.
 	AnnotationAcknowledgeDropped = Group + "/acknowledge-dropped"
-	// AnnotationReplacesDefault on a default RetentionPolicy names the UIDs of the defaults that it replaces, separated by
-	// commas: see status.formerDefault of a Repository.
+	// AnnotationReplacesDefault on a default RetentionPolicy names the UIDs of the defaults that it replaces, separated
+	// by commas: see status.formerDefault of a Repository.
 	AnnotationReplacesDefault = Group + "/replaces-default"
 	// AnnotationDropRecords on a Ledger that is being deleted, with the UID of the Ledger as its value, gives up the
 	// records that it has not pushed.

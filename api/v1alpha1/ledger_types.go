@@ -162,8 +162,8 @@ type LedgerStatus struct {
 	// +optional
 	LastPushedTime *metav1.Time `json:"lastPushedTime,omitempty"`
 
-	// Namespaces are those of policy that the Ledger records. It remembers them to notice when it may record one no more.
-	// Of a cluster with more, the first by name count.
+	// Namespaces are those of policy that the Ledger records. It remembers them to notice when it does not record one
+	// any more. If there are more than fit, the first by name count.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=1000

@@ -173,8 +173,8 @@ func (r *Reconciler) sayConsent(ctx context.Context, l *v1alpha1.Ledger) error {
 }
 
 // notice looks for namespaces that the Ledger has recorded and does not record any more: they have taken back their
-// consent, the Ledger selects fewer, or is not the administrators' any more. Their records would just end. found are the
-// namespaces with policy.
+// consent, the Ledger selects fewer, or is not the administrators' any more. Their records would just end. found are
+// the namespaces with policy.
 func (r *Reconciler) notice(
 	ctx context.Context, l *v1alpha1.Ledger, m matcher, in namespaces, found map[string]bool,
 ) error {

@@ -5,8 +5,8 @@
 // Snapshot stays, a removal rests on reads past the cache (TestAStaleCacheRemovesNothing; of the other Repositories of
 // a large batch they can be seconds old: see recentLists), a refused policy removes nothing, a new default removes
 // nothing before its notice is over, one that replaces another nothing before it is let in
-// (TestAnotherDefaultRemovesNothingByItself), and neither does policy that was just changed. A clock in doubt removes nothing
-// (TestAWrongClockRemovesNothing).
+// (TestAnotherDefaultRemovesNothingByItself), and neither does policy that was just changed. A clock in doubt removes
+// nothing (TestAWrongClockRemovesNothing).
 package retention
 
 import (

@@ -119,7 +119,7 @@ func TestSigningKeysRefused(t *testing.T) {
 		"no SSH key":         {map[string][]byte{"identity": []byte("hunter2")}, "the SSH private key can't be read"},
 		"a passphrase":       {map[string][]byte{"identity": pem.EncodeToMemory(locked)}, "has a passphrase"},
 		"a short RSA key":    {map[string][]byte{"identity": pem.EncodeToMemory(weakBlock)}, "less than 2048 bits"},
-		"no OpenPGP key":     {map[string][]byte{"git.asc": []byte("hunter2")}, "the OpenPGP private key can't be read"},
+		"no OpenPGP key":     {map[string][]byte{"git.asc": []byte("hunter2")}, "OpenPGP private key can't be read"},
 		"a public key":       {map[string][]byte{"git.asc": public}, "is a public one"},
 		"an expired key":     {map[string][]byte{"git.asc": expired}, "has expired"},
 		"half a private key": {map[string][]byte{"identity": good[:len(good)/2]}, "can't be read"},

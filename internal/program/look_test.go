@@ -26,7 +26,9 @@ func TestALookStartsNothing(t *testing.T) {
 			[]string{"mbstream_of_tomorrow", "-x"}, "", program.FaultMissing,
 			"the image has no program mbstream_of_tomorrow",
 		},
-		"no such path":   {[]string{"/nowhere/mbstream"}, "", program.FaultMissing, "the image has no program mbstream"},
+		"no such path": {
+			[]string{"/nowhere/mbstream"}, "", program.FaultMissing, "the image has no program mbstream",
+		},
 		"not executable": {[]string{"/etc/passwd"}, "", program.FaultNotExecutable, "program passwd is not executable"},
 		"no program":     {nil, "", "", "no program to run"},
 		"no directory": {

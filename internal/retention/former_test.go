@@ -41,7 +41,8 @@ func TestALostDefaultIsRemembered(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			policy := &v1alpha1.RetentionPolicy{ObjectMeta: metav1.ObjectMeta{
-				UID: types.UID(tt.uid), Annotations: map[string]string{v1alpha1.AnnotationReplacesDefault: tt.annotation},
+				UID:         types.UID(tt.uid),
+				Annotations: map[string]string{v1alpha1.AnnotationReplacesDefault: tt.annotation},
 			}}
 			NewWithT(t).Expect(retention.Replaces(policy, retention.Followed(&tt.status))).To(Equal(tt.replaces))
 		})
