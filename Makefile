@@ -134,6 +134,14 @@ model: ## Run the life of repositories against a model, for FOR=10m; SEED=n runs
 	@$(GO) test -vet=off -count=1 -v -timeout 0 ./internal/mover/modeltest -model.for=$(FOR) -model.random \
 		$(if $(SEED),-model.seed=$(SEED))
 
+# How long each fuzz target runs, and a regexp of the targets; "make test" only tries the inputs that are kept.
+FUZZ_FOR ?= 1m
+FUZZ ?= .
+
+.PHONY: fuzz
+fuzz: ## Look for inputs that break a parser, FUZZ_FOR=1m for each target; FUZZ=regexp for some.
+	@env FUZZ_FOR='$(FUZZ_FOR)' FUZZ='$(FUZZ)' hack/fuzz
+
 # How many scenarios run at a time: they wait more than they work. At least as many as TestOutages has.
 E2E_PARALLEL ?= 10
 

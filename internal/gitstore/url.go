@@ -88,6 +88,8 @@ func parseURL(raw string) (ep endpoint, secret bool, err error) {
 
 func (e endpoint) checked() (endpoint, error) {
 	switch {
+	case e.host == "" || strings.Trim(e.path, "/") == "":
+		return e, urlError("host or path is missing")
 	case strings.ContainsFunc(e.path+e.user, func(r rune) bool { return r < ' ' || r == 0x7f }):
 		return e, urlError("it contains a control character")
 	case strings.HasPrefix(e.path, "-"), strings.HasPrefix(e.host, "-"), strings.HasPrefix(e.user, "-"):

@@ -88,7 +88,8 @@ func ParseMessage(message string) (c Commit, ours bool) {
 	c.Subject = strings.TrimSpace(subject)
 	for line := range strings.SplitSeq(body, "\n") {
 		if v, ok := strings.CutPrefix(line, trailerCluster+": "); ok {
-			c.Cluster, ours = strings.TrimSpace(v), true
+			c.Cluster = strings.TrimSpace(v)
+			ours = c.Cluster != ""
 		} else if v, ok := strings.CutPrefix(line, trailerRevision+": "); ok {
 			c.Revisions = append(c.Revisions, strings.TrimSpace(v))
 		} else if o, ok := parseObjectLine(line); ok {
