@@ -88,7 +88,7 @@ func ParseMessage(message string) (c Commit, ours bool) {
 	c.Subject = strings.TrimSpace(subject)
 	for line := range strings.SplitSeq(body, "\n") {
 		if v, ok := strings.CutPrefix(line, trailerCluster+": "); ok {
-			c.Cluster = strings.TrimSpace(v)
+			c.Cluster = oneLine(v)
 			ours = c.Cluster != ""
 		} else if v, ok := strings.CutPrefix(line, trailerRevision+": "); ok {
 			c.Revisions = append(c.Revisions, strings.TrimSpace(v))

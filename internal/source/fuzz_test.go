@@ -54,8 +54,12 @@ func checkConfined(t *testing.T, out string, limits Limits) {
 	g.Expect(err).NotTo(HaveOccurred())
 	defer func() { _ = root.Close() }()
 	files, size := 0, int64(0)
-	g.Expect(fs.WalkDir(root.FS(), ".", func(p string, d fs.DirEntry, err error) error {
-		if err != nil || p == "." {
+	// Names need not be UTF-8, as those of io/fs are.
+	g.Expect(filepath.WalkDir(out, func(p string, d fs.DirEntry, err error) error {
+		if err != nil || p == out {
+			return err
+		}
+		if p, err = filepath.Rel(out, p); err != nil {
 			return err
 		}
 		info, err := d.Info()
