@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -162,11 +161,7 @@ func (p *Policy) judgeHost(u *url.URL) error {
 	if !ok {
 		return nil
 	}
-	port, err := strconv.ParseUint(u.Port(), 10, 16)
-	if err != nil {
-		port = map[string]uint64{"http": 80, "https": 443}[u.Scheme]
-	}
-	return named(p.Judge(netip.AddrPortFrom(a, uint16(port))), net.JoinHostPort(u.Hostname(), "0"))
+	return named(p.Judge(netip.AddrPortFrom(a, portOf(u))), net.JoinHostPort(u.Hostname(), "0"))
 }
 
 // RefusedError is the error of a connection that the rules refuse.
