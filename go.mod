@@ -63,6 +63,8 @@ require (
 
 require github.com/kubernetes-csi/external-snapshotter/client/v8 v8.6.0
 
+require k8s.io/component-helpers v0.37.0 // indirect
+
 require (
 	cel.dev/expr v0.25.1 // indirect
 	cloud.google.com/go v0.121.1 // indirect

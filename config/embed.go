@@ -8,3 +8,9 @@ import "embed"
 //
 //go:embed crd/bases/*.yaml
 var CRDs embed.FS
+
+// Rights holds what limits an installation: roles, admission policies and NetworkPolicies, those of the components
+// included. The command line compares a cluster with them.
+//
+//go:embed admission/*_policy.yaml rbac/*_role.yaml rbac/*_roles.yaml network/manager.yaml impersonation/role.yaml
+var Rights embed.FS

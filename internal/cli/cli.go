@@ -9,6 +9,7 @@ import (
 
 	"github.com/cairn-backup/cairn/internal/cli/browse"
 	"github.com/cairn-backup/cairn/internal/cli/command"
+	"github.com/cairn-backup/cairn/internal/cli/doctor"
 	"github.com/cairn-backup/cairn/internal/cli/get"
 	"github.com/cairn-backup/cairn/internal/cli/ledger"
 	"github.com/cairn-backup/cairn/internal/cli/restore"
@@ -55,8 +56,8 @@ func newRoot(o command.Options) *cobra.Command {
 		return command.Usagef("%s: see %q", err, cmd.CommandPath()+" --help")
 	})
 	root.AddCommand(validate.New(o), get.New(o), newTrigger(o), newPause(o), newResume(o), restore.New(o),
-		browse.New(o),
-		ledger.New(o), retention.New(o), newRepository(o), newVersion(o), command.ExitCodesTopic())
+		browse.New(o), ledger.New(o), retention.New(o), newRepository(o), doctor.New(o), newVersion(o),
+		command.ExitCodesTopic())
 	root.SetHelpCommand(newHelp(root))
 	root.InitDefaultCompletionCmd()
 	// cobra's own command ignores an unknown shell

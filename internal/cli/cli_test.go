@@ -37,7 +37,7 @@ func TestExitCodes(t *testing.T) {
 		"help is fine": {"help", 0, ""},
 		"an unknown command": {
 			"frobnicate", 2,
-			`unknown command "frobnicate" for "cairn": it has completion, get, ` +
+			`unknown command "frobnicate" for "cairn": it has completion, doctor, get, ` +
 				`ledger, pause, repository, restore, resume, retention, snapshot, trigger, validate, version`,
 		},
 		"an unknown flag": {

@@ -14,7 +14,7 @@ import (
 const (
 	// ExitOK means success. Warnings of validate do not change it.
 	ExitOK = 0
-	// ExitError means an error, or that validate found errors.
+	// ExitError means an error, that validate found errors, or that doctor found something that deviates.
 	ExitError = 1
 	// exitUsage means that the command line is wrong.
 	exitUsage = 2
@@ -28,9 +28,10 @@ const (
 
 const exitCodesText = `The exit codes of cairn:
 
-  0  success; for validate: there are no errors (there can be warnings);
+  0  success; for validate and doctor: there are no errors (there can be warnings);
      with --wait: the backup or restore succeeded
-  1  an error, in one line on standard error; for validate: there are errors
+  1  an error, in one line on standard error; for validate: there are errors; for doctor: something deviates, or
+     could not be read
   2  the command line is wrong
   3  with --wait: the backup or restore failed, is invalid, or was deleted
   4  with --wait: the backup or restore was skipped
