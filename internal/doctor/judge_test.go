@@ -41,6 +41,37 @@ func TestAnInstallationAsItIsShippedDeviatesNowhere(t *testing.T) {
 	}
 }
 
+// TestAnInstallationWithAPrefix has other names, as kustomize makes them. Its account is none that the policies
+// cairn-manager-* limit.
+func TestAnInstallationWithAPrefix(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	s := healthy(t)
+	s.Manager.Name = "team-cairn-manager"
+	s.Deployment.Spec.Template.Spec.ServiceAccountName = "team-cairn-manager"
+	s.AdmissionPolicies = slices.Clone(s.AdmissionPolicies)
+	for i := range s.AdmissionPolicies {
+		s.AdmissionPolicies[i].Name = "team-" + s.AdmissionPolicies[i].Name
+	}
+	for i := range s.AdmissionBindings {
+		spec := &s.AdmissionBindings[i].Spec
+		spec.PolicyName = "team-" + spec.PolicyName
+		if spec.ParamRef != nil {
+			spec.ParamRef.Name = "team-cairn-manager"
+		}
+	}
+	for i := range s.NetworkPolicies {
+		s.NetworkPolicies[i].Name = "team-" + s.NetworkPolicies[i].Name
+	}
+	for i := range s.ClusterRoleBindings[:2] {
+		s.ClusterRoleBindings[i].Subjects = []rbacv1.Subject{account("cairn-system", "team-cairn-manager")}
+	}
+	s.boundIn("shop", "team-cairn-scaler", account("cairn-system", "team-cairn-manager"))
+	s.ClusterRoles = append(s.ClusterRoles, role("team-cairn-scaler", shipped().clusterRoles["cairn-scaler"]...))
+	g.Expect(lines(Judge(s))).To(ConsistOf(HavePrefix("fail the account of the manager is called team-cairn-manager: " +
+		"the policies cairn-manager-* limit only accounts called cairn-manager")))
+}
+
 // TestEachDeviationIsFound changes one thing each time.
 func TestEachDeviationIsFound(t *testing.T) {
 	t.Parallel()
@@ -96,10 +127,10 @@ func TestEachDeviationIsFound(t *testing.T) {
 				NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"a": "b"}},
 			}
 		}, []string{"fail ValidatingAdmissionPolicyBinding cairn-mover leaves requests out"}},
-		"a binding trusts another account": {func(s *State) { s.binding("cairn-marks").ParamRef.Namespace = "shop" },
-			[]string{"fail ValidatingAdmissionPolicyBinding cairn-marks takes another account for that of the " +
-				"manager: its " +
-				"paramRef must name cairn-system/cairn-manager"}},
+		"a binding trusts another account": {func(s *State) {
+			s.binding("cairn-marks").ParamRef.Namespace = "shop"
+		}, []string{"fail ValidatingAdmissionPolicyBinding cairn-marks takes another account for that of the " +
+			"manager: its paramRef must name cairn-system/cairn-manager"}},
 		"a policy without a binding": {func(s *State) {
 			s.AdmissionBindings = slices.DeleteFunc(s.AdmissionBindings,
 				func(b admissionv1.ValidatingAdmissionPolicyBinding) bool { return b.Name == "cairn-sidecar" })
@@ -145,6 +176,15 @@ func TestEachDeviationIsFound(t *testing.T) {
 			}))
 			s.ClusterRoleBindings = append(s.ClusterRoleBindings, bound("tokens", user("eve")))
 		}, []string{"warn User eve (ClusterRoleBinding tokens, ClusterRole tokens) can make tokens of the manager"}},
+		"an add-on in kube-system starts pods": {func(s *State) {
+			s.ClusterRoles = append(s.ClusterRoles, role("add-on", rbacv1.PolicyRule{
+				APIGroups: []string{"batch"}, Resources: []string{"jobs"}, Verbs: []string{"create"},
+			}), role("system:controller:job-controller", rbacv1.PolicyRule{
+				APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"create"},
+			}))
+			s.ClusterRoleBindings = append(s.ClusterRoleBindings, bound("add-on", account("kube-system", "add-on")),
+				bound("system:controller:job-controller", account("kube-system", "job-controller")))
+		}, []string{"warn ServiceAccount kube-system/add-on (ClusterRoleBinding add-on, ClusterRole add-on) can"}},
 		"somebody acts as it": {func(s *State) {
 			s.ClusterRoles = append(s.ClusterRoles, role("as", rbacv1.PolicyRule{
 				APIGroups: []string{""}, Resources: []string{"users"}, Verbs: []string{"impersonate"},

@@ -50,30 +50,44 @@ const (
 
 // apiServer finds where the API server is, as far as the API tells: the rules for addresses refuse it.
 func (r *reader) apiServer(ctx context.Context, s *doctor.State) {
-	note := func(address string, port int32) {
-		if a, err := netip.ParseAddr(address); err == nil {
-			s.APIServer = append(s.APIServer, netip.AddrPortFrom(a, uint16(port)))
-		}
-	}
 	var service corev1.Service
 	if r.get(ctx, "services", client.ObjectKey{Namespace: apiNamespace, Name: apiService}, &service) {
-		for _, address := range service.Spec.ClusterIPs {
-			for _, p := range service.Spec.Ports {
-				note(address, p.Port)
-			}
+		var ports []int32
+		for _, p := range service.Spec.Ports {
+			ports = append(ports, p.Port)
 		}
+		s.APIServer = append(s.APIServer, addresses(service.Spec.ClusterIPs, ports)...)
 	}
 	pages(ctx, r, "endpointslices", func(page *discoveryv1.EndpointSliceList) {
 		for i := range page.Items {
-			for _, e := range page.Items[i].Endpoints {
-				for _, address := range e.Addresses {
-					for _, p := range page.Items[i].Ports {
-						if p.Port != nil {
-							note(address, *p.Port)
-						}
-					}
-				}
-			}
+			s.APIServer = append(s.APIServer, addressesOf(&page.Items[i])...)
 		}
 	}, client.InNamespace(apiNamespace), client.MatchingLabels{discoveryv1.LabelServiceName: apiService})
+}
+
+func addressesOf(slice *discoveryv1.EndpointSlice) (out []netip.AddrPort) {
+	var ports []int32
+	for _, p := range slice.Ports {
+		if p.Port != nil {
+			ports = append(ports, *p.Port)
+		}
+	}
+	for _, e := range slice.Endpoints {
+		out = append(out, addresses(e.Addresses, ports)...)
+	}
+	return out
+}
+
+// addresses returns each address with each port. The address "None" of a Service is none.
+func addresses(hosts []string, ports []int32) (out []netip.AddrPort) {
+	for _, host := range hosts {
+		a, err := netip.ParseAddr(host)
+		if err != nil {
+			continue
+		}
+		for _, port := range ports {
+			out = append(out, netip.AddrPortFrom(a, uint16(port)))
+		}
+	}
+	return out
 }
