@@ -11,6 +11,7 @@ import (
 	. "github.com/onsi/gomega"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -250,7 +251,17 @@ func TestEachDeviationIsFound(t *testing.T) {
 			s.Uses[Use{"cairn-system/s3", "shop"}] = 3
 		}, []string{"warn namespaces with Repositories in BackupStorage cairn-system/s3, which it does not allow: " +
 			"shop (3)"}},
-		"policy without a default": {func(s *State) { s.Policies["shop"] = 1 }, []string{
+		"movers without a NetworkPolicy": {func(s *State) {
+			s.Policies["cairn-system"] = 1
+			s.storage("cairn-system", "s3", func(b *v1alpha1.BackupStorageSpec) { b.Default = true })
+			s.RetentionPolicies = []v1alpha1.RetentionPolicy{{
+				ObjectMeta: metav1.ObjectMeta{Namespace: "cairn-system", Name: "keep"},
+				Spec:       v1alpha1.RetentionPolicySpec{Default: true},
+			}}
+		}, []string{"warn namespaces with policy and no NetworkPolicy that keeps others from movers"}},
+		"policy without a default": {func(s *State) {
+			s.Policies["shop"], s.Guarded = 1, map[string]bool{"shop": true}
+		}, []string{
 			"warn namespaces with policy and no default BackupStorage: its policy must name a storage: shop",
 			"warn namespaces with policy and no default RetentionPolicy: everything is kept where policy names " +
 				"none: shop",
@@ -457,4 +468,33 @@ func TestALineNamesOnlyTheFirstOfMany(t *testing.T) {
 	s.add(Warn, seeRest, strings.Split("kjihgfedcba", ""), "many")
 	g.Expect(s.Findings[0].Line()).To(Equal("warn many: a, b, c, d, e, f, g, h and 3 more (" + seeRest + ")"))
 	g.Expect(s.Findings[0].Of).To(HaveLen(11))
+}
+
+func TestANetworkPolicyGuardsMoversIfItLetsNobodyIn(t *testing.T) {
+	t.Parallel()
+	cairn := metav1.LabelSelector{MatchLabels: map[string]string{"app.kubernetes.io/managed-by": "cairn"}}
+	in := []networkingv1.PolicyType{networkingv1.PolicyTypeIngress}
+	for name, tt := range map[string]struct {
+		spec networkingv1.NetworkPolicySpec
+		want bool
+	}{
+		"the shipped one":    {networkingv1.NetworkPolicySpec{PodSelector: cairn, PolicyTypes: in}, true},
+		"one of all pods":    {networkingv1.NetworkPolicySpec{PolicyTypes: in}, true},
+		"one for other pods": {networkingv1.NetworkPolicySpec{PodSelector: *other(), PolicyTypes: in}, false},
+		"one that is about egress": {networkingv1.NetworkPolicySpec{
+			PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeEgress},
+		}, false},
+		"one that lets in": {networkingv1.NetworkPolicySpec{
+			PolicyTypes: in, Ingress: []networkingv1.NetworkPolicyIngressRule{{}},
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			NewWithT(t).Expect(Guards(&networkingv1.NetworkPolicy{Spec: tt.spec})).To(Equal(tt.want))
+		})
+	}
+}
+
+func other() *metav1.LabelSelector {
+	return &metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}}
 }

@@ -4,6 +4,10 @@ import (
 	"slices"
 	"strings"
 
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/inventory"
 	"github.com/cairn-backup/cairn/internal/ledger"
@@ -16,7 +20,9 @@ func (j *judge) policy() Section {
 	j.syncs(&out)
 	j.ledgers(&out)
 	j.functions(&out)
-	if len(out.Findings) == 0 && j.read("backupstorages", "policysyncs", "ledgers", "functions", "namespaces") {
+	j.movers(&out)
+	if len(out.Findings) == 0 && j.read("backupstorages", "policysyncs", "ledgers", "functions", "namespaces",
+		"networkpolicies", "backupconfigurations", "backupbatches") {
 		out.ok("nothing deviates")
 	}
 	return out
@@ -183,4 +189,27 @@ func (j *judge) functions(out *Section) {
 	out.list(Warn, seeForeign, mutable, "Functions whose image is not pinned by its digest: whoever can push to its "+
 		"registry changes what runs")
 	out.list(OK, "", chosen, "Functions whose image a policy or a target chooses: they run without keys")
+}
+
+// Guards reports whether a NetworkPolicy lets nobody connect to the movers of its namespace.
+func Guards(p *networkingv1.NetworkPolicy) bool {
+	selector, err := metav1.LabelSelectorAsSelector(&p.Spec.PodSelector)
+	return err == nil && len(p.Spec.Ingress) == 0 &&
+		slices.Contains(p.Spec.PolicyTypes, networkingv1.PolicyTypeIngress) &&
+		selector.Matches(labels.Set{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn})
+}
+
+// movers tells where pods can connect to movers.
+func (j *judge) movers(out *Section) {
+	if !j.read("networkpolicies", "backupconfigurations", "backupbatches") {
+		return
+	}
+	var bare []string
+	for namespace := range j.Policies {
+		if !j.Guarded[namespace] {
+			bare = append(bare, namespace)
+		}
+	}
+	out.list(Warn, seeRest, bare, "namespaces with policy and no NetworkPolicy that keeps others from movers "+
+		"(policies/components/network)")
 }

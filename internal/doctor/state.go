@@ -26,10 +26,12 @@ type State struct {
 	// Others are Deployments elsewhere with the label of a manager.
 	Others []string
 
-	CRDs                []apiextensionsv1.CustomResourceDefinition
-	AdmissionPolicies   []admissionv1.ValidatingAdmissionPolicy
-	AdmissionBindings   []admissionv1.ValidatingAdmissionPolicyBinding
-	NetworkPolicies     []networkingv1.NetworkPolicy // of the manager's namespace
+	CRDs              []apiextensionsv1.CustomResourceDefinition
+	AdmissionPolicies []admissionv1.ValidatingAdmissionPolicy
+	AdmissionBindings []admissionv1.ValidatingAdmissionPolicyBinding
+	NetworkPolicies   []networkingv1.NetworkPolicy // of the manager's namespace
+	// Guarded are the namespaces with a NetworkPolicy that Guards movers.
+	Guarded             map[string]bool
 	ClusterRoles        []rbacv1.ClusterRole
 	ClusterRoleBindings []rbacv1.ClusterRoleBinding
 	// Roles and RoleBindings that Concerns lets through.

@@ -23,7 +23,7 @@ func gather(ctx context.Context, api client.Reader, manager types.NamespacedName
 	r := &reader{api: api, unread: map[string]string{}}
 	s := &doctor.State{
 		Version: version.Version, Manager: manager, Unread: r.unread, Uses: map[doctor.Use]int{},
-		RestoreTo: map[string]string{}, Policies: map[string]int{},
+		RestoreTo: map[string]string{}, Policies: map[string]int{}, Guarded: map[string]bool{},
 	}
 	r.deployments(ctx, s)
 	r.kinds(ctx, s)
@@ -75,7 +75,7 @@ func (r *reader) kinds(ctx context.Context, s *doctor.State) {
 	}
 }
 
-// rules reads the admission policies, and the NetworkPolicies of the manager's namespace.
+// rules reads the admission policies, and the NetworkPolicies. It keeps those of the manager's namespace.
 func (r *reader) rules(ctx context.Context, s *doctor.State) {
 	pages(ctx, r, "validatingadmissionpolicies", func(page *admissionv1.ValidatingAdmissionPolicyList) {
 		s.AdmissionPolicies = append(s.AdmissionPolicies, page.Items...)
@@ -84,8 +84,16 @@ func (r *reader) rules(ctx context.Context, s *doctor.State) {
 		s.AdmissionBindings = append(s.AdmissionBindings, page.Items...)
 	})
 	pages(ctx, r, "networkpolicies", func(page *networkingv1.NetworkPolicyList) {
-		s.NetworkPolicies = append(s.NetworkPolicies, page.Items...)
-	}, client.InNamespace(s.Manager.Namespace))
+		for i := range page.Items {
+			p := &page.Items[i]
+			if p.Namespace == s.Manager.Namespace {
+				s.NetworkPolicies = append(s.NetworkPolicies, *p)
+			}
+			if doctor.Guards(p) {
+				s.Guarded[p.Namespace] = true
+			}
+		}
+	})
 }
 
 // namespaces reads what Namespaces say about Cairn, and which have an account for policy.
