@@ -52,6 +52,7 @@ require (
 	k8s.io/apiserver v0.37.0
 	k8s.io/cli-runtime v0.37.0
 	k8s.io/client-go v0.37.0
+	k8s.io/component-helpers v0.37.0
 	k8s.io/klog/v2 v2.140.0
 	k8s.io/utils v0.0.0-20260707023825-cf1189d6abe3
 	sigs.k8s.io/controller-runtime v0.25.2
@@ -62,8 +63,6 @@ require (
 )
 
 require github.com/kubernetes-csi/external-snapshotter/client/v8 v8.6.0
-
-require k8s.io/component-helpers v0.37.0 // indirect
 
 require (
 	cel.dev/expr v0.25.1 // indirect
