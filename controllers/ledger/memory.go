@@ -230,7 +230,7 @@ func (r *Reconciler) signer(ctx context.Context, l *v1alpha1.Ledger) (gitstore.S
 	if err != nil {
 		return nil, nil, err
 	}
-	signer, err := gitstore.SignerFromSecretData(data)
+	signer, err := gitstore.SignerFromSecretData(data, r.Clock.Now())
 	if err != nil {
 		return nil, nil, stalled(v1alpha1.ReasonInvalidSigningKey, fmt.Sprintf(
 			"records wait in the cluster, because no commit is made without a signature: Secret %s: %v", name, err))

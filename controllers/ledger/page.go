@@ -87,14 +87,7 @@ func (r *Reconciler) page(ctx context.Context, l *v1alpha1.Ledger) ([]byte, erro
 			return nil, err
 		}
 	}
-	found := map[string]bool{}
-	for i := range batches.Items {
-		found[batches.Items[i].Namespace] = true
-	}
-	for i := range configurations.Items {
-		found[configurations.Items[i].Namespace] = true
-	}
-	if err := r.notice(ctx, l, m[0], p.namespaces, found); err != nil {
+	if err := r.notice(ctx, l, m[0], p.namespaces, namesOf(batches.Items, configurations.Items)); err != nil {
 		return nil, err
 	}
 	dropped, err := m.dropped(ctx, p.namespaces)
@@ -102,6 +95,18 @@ func (r *Reconciler) page(ctx context.Context, l *v1alpha1.Ledger) ([]byte, erro
 		return nil, err
 	}
 	return ledger.SayDropped(ledger.Page(l.Spec.ClusterName, p.rows, m.longest()), dropped), nil
+}
+
+// namesOf returns the namespaces of policies.
+func namesOf(batches []v1alpha1.BackupBatch, configurations []v1alpha1.BackupConfiguration) map[string]bool {
+	out := map[string]bool{}
+	for i := range batches {
+		out[batches[i].Namespace] = true
+	}
+	for i := range configurations {
+		out[configurations[i].Namespace] = true
+	}
+	return out
 }
 
 // builder returns a builder of the page that knows the runs and the backups.

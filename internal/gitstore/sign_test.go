@@ -79,7 +79,7 @@ func TestOpenPGPSignature(t *testing.T) {
 	t.Setenv("GNUPGHOME", home)
 	runInput(t, home, &public, "gpg", "--batch", "-q", "--import")
 
-	signer, err := newOpenPGPSigner(private.Bytes(), nil)
+	signer, err := newOpenPGPSigner(private.Bytes(), nil, time.Now())
 	g.Expect(err).NotTo(HaveOccurred())
 	r := newRemote(t)
 	s := r.open(t, func(o *Options) { o.Signer = signer })
@@ -127,7 +127,7 @@ func TestSigningKeysRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g := NewWithT(t)
-			signer, err := SignerFromSecretData(tt.data)
+			signer, err := SignerFromSecretData(tt.data, time.Now())
 			if tt.says == "" {
 				g.Expect(err).NotTo(HaveOccurred())
 				g.Expect(signer.Sign(bytes.NewReader([]byte("commit")))).To(HavePrefix("-----BEGIN "))

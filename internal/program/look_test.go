@@ -23,7 +23,8 @@ func TestALookStartsNothing(t *testing.T) {
 		"a program": {args: []string{"sh", "-c", "touch started"}},
 		"a path":    {args: []string{"/bin/sh", "-c", "touch started"}},
 		"no such program": {
-			[]string{"mbstream_of_tomorrow", "-x"}, "", program.FaultMissing,
+			[]string{"mbstream_of_tomorrow", "-x"},
+			"", program.FaultMissing,
 			"the image has no program mbstream_of_tomorrow",
 		},
 		"no such path": {
