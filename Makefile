@@ -7,7 +7,9 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 # The same for programs and tests, so that nothing is compiled twice.
 export CGO_ENABLED := 0
 export GOFLAGS := $(strip $(GOFLAGS) -trimpath)
-GOBUILD := $(GO) build -ldflags "-s -w -X github.com/cairn-backup/cairn/internal/version.Version=$(VERSION)"
+# The same tree and VERSION make the same programs, with or without .git beside them.
+GOBUILD := $(GO) build -buildvcs=false \
+	-ldflags "-s -w -X github.com/cairn-backup/cairn/internal/version.Version=$(VERSION)"
 CLUSTERCTL := bin/clusterctl
 # Where the cluster's programs are; asked for only when needed.
 CLUSTER_BIN = $(shell $(CLUSTERCTL) bin-dir)
@@ -63,8 +65,12 @@ cluster-programs: clusterctl
 	@$(STEP) "build the cluster's programs (minutes the first time, cached after that)" $(CLUSTERCTL) build
 
 .PHONY: images
-images: build clusterctl ## Write the container images of the manager and the mover to dist/images.
+images: build clusterctl ## Write the images of the manager and the mover, and what is in them, to dist/images.
 	@$(STEP) "write the images of Cairn" hack/images cairn
+
+.PHONY: reproducible
+reproducible: clusterctl ## Build the images from two directories, each with an empty cache, and compare them.
+	@hack/reproducible
 
 .PHONY: testbed-images
 testbed-images: images cluster-programs
@@ -123,6 +129,7 @@ test: clusterctl ## Run the unit tests and those against a real API server.
 	@$(STEP) "test" env KUBEBUILDER_ASSETS="$${KUBEBUILDER_ASSETS:-$(CLUSTER_BIN)}" VERSITYGW=$(CLUSTER_BIN)/versitygw \
 		CAIRN_DATABASES="$$(hack/databases)" $(GO) test -vet=off -timeout 45m -p $(TEST_PACKAGES) \
 		$$($(GO) list ./... | grep -Ev '$(ON_CLUSTER)|$(NOT_TESTED)')
+	@$(STEP) "test what describes and checks the images" $(GO) test -C hack/supply ./...
 	@$(STEP) "test the cluster's own programs" $(GO) test -C hack/cluster \
 		$$($(GO) list -C hack/cluster -f '$(TESTED)' ./...)
 
@@ -176,6 +183,13 @@ lint: bin/golangci-lint ## Hold the rules of .golangci.yml.
 	@$(STEP) "lint" bin/golangci-lint run
 	@cd hack/lint && ../step "lint the proof of the linter" env LOG_LEVEL=error ../../bin/golangci-lint run
 	@$(STEP) "prove that the linter finds a break of each rule" $(GO) test -C hack/lint -count=1 ./...
+
+# A directory with a copy of the Go vulnerability database.
+VULNDB ?=
+
+.PHONY: vulncheck
+vulncheck: build ## Compare the modules of the programs with the advisories in VULNDB=directory; asks no server.
+	@$(GO) run -C hack/supply ./vuln -db '$(abspath $(VULNDB))' $(abspath bin/cairn bin/manager bin/mover)
 
 .PHONY: format
 format: bin/golangci-lint ## Format the Go files.
