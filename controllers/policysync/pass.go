@@ -262,6 +262,7 @@ func (s *reconciling) build(ctx context.Context, o origin) (*build.Result, *faul
 		Namespace: s.obj.Namespace,
 		Confined:  s.obj.Spec.ServiceAccountName == "",
 		Lookup:    s.lookup(ctx),
+		Reserve:   room.Take,
 	})
 	if err == nil {
 		built.Release()

@@ -28,6 +28,8 @@ type Options struct {
 	Show func(file string) string
 	// Limits bound the work.
 	Limits Limits
+	// Reserve waits until there is memory for so many bytes, which release gives back. Nil means not to ask.
+	Reserve func(ctx context.Context, bytes int64) (release func(), err error)
 }
 
 // Result holds the content of a directory.
@@ -82,6 +84,11 @@ func Build(ctx context.Context, root, path string, opts Options) (*Result, error
 	}
 	defer func() { _ = dir.Close() }()
 	b := &builder{ctx: ctx, root: dir, opts: opts}
+	release, err := b.reserve(path)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	objects := b.build(path)
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("build %s: %w", path, err)
@@ -94,6 +101,18 @@ func Build(ctx context.Context, root, path string, opts Options) (*Result, error
 		return nil, err
 	}
 	return &Result{Objects: objects, Warnings: warnings}, nil
+}
+
+// reserve waits for the memory that the build takes.
+func (b *builder) reserve(raw string) (release func(), err error) {
+	if b.opts.Reserve == nil {
+		return func() {}, nil
+	}
+	bytes := int64(filesMemory)
+	if b.kustomizationIn(path.Clean("./"+strings.TrimLeft(raw, "/"))) != "" {
+		bytes = kustomizeMemory
+	}
+	return b.opts.Reserve(b.ctx, bytes)
 }
 
 // builder is the state of one build.

@@ -38,7 +38,7 @@ func (b *builder) within(r kustomizeCost, file string) bool {
 		what       string
 	}{
 		{r.objects, int64(l.Documents), "objects"},
-		{r.nodes, int64(l.AllNodes), "values"},
+		{r.nodes, int64(min(l.AllNodes, l.Kustomize)), "values"},
 		{r.bytes, l.Bytes, "bytes"},
 		{r.work, int64(l.Work), "comparisons of objects and patches with one another"},
 	} {

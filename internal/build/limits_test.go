@@ -40,6 +40,7 @@ func TestLimitsAreDocumented(t *testing.T) {
 		"| YAML aliases in a document | " + grouped(l.Aliases) + " |",
 		"| values of a document, when its aliases are expanded | " + grouped(l.Nodes) + " |",
 		"| values of all documents | " + grouped(l.AllNodes) + " |",
+		"| values of a kustomization, each base as often as it is included | " + grouped(l.Kustomize) + " |",
 	} {
 		g.Expect(strings.Split(string(raw), "\n")).To(ContainElement(ContainSubstring(row)))
 	}
