@@ -18,11 +18,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/share"
 	"github.com/cairn-backup/cairn/internal/run/hookstage"
 )
 
-// maxRunning is how many attempts a Runner makes at once. Further attempts wait for their turn, and their timeouts
-// start when they begin.
+// maxRunning is how many attempts a Runner makes at once, half of them of one namespace. Further attempts wait for
+// their turn, and their timeouts start when they begin.
 const maxRunning = 100
 
 // Work is one attempt. It ends soon after ctx.
@@ -33,6 +34,7 @@ type Work func(ctx context.Context) hookstage.Outcome
 type Runner struct {
 	ended   chan event.GenericEvent
 	running chan struct{}
+	shares  *share.Share // of the namespaces
 	base    context.Context
 	stop    context.CancelFunc
 	clock   clock.PassiveClock
@@ -54,7 +56,8 @@ func NewRunner(clock clock.PassiveClock) *Runner {
 	r := &Runner{
 		clock: clock,
 		ended: make(chan event.GenericEvent, maxRunning), running: make(chan struct{}, maxRunning),
-		runs: map[types.UID]map[hookstage.Attempt]*attempt{},
+		shares: share.Of(maxRunning),
+		runs:   map[types.UID]map[hookstage.Attempt]*attempt{},
 	}
 	r.base, r.stop = context.WithCancel(context.Background())
 	return r
@@ -150,7 +153,7 @@ func (r *Runner) Forget(owner types.UID) {
 // do makes one attempt when it is its turn, and reports its end. If the process ends first, the attempt counts as never
 // made.
 func (r *Runner) do(ctx context.Context, owner client.Object, run *attempt, timeout time.Duration, work Work) {
-	outcome := r.carryOut(ctx, run, timeout, work)
+	outcome := r.carryOut(ctx, owner.GetNamespace(), run, timeout, work)
 	if r.base.Err() != nil {
 		return
 	}
@@ -168,13 +171,23 @@ func (r *Runner) do(ctx context.Context, owner client.Object, run *attempt, time
 
 // carryOut waits for the turn of an attempt and makes it. If nobody knows whether what it began has ended, carryOut
 // waits until its timeout has passed. Others can have their turn meanwhile: a thaw must not wait for that.
-func (r *Runner) carryOut(ctx context.Context, run *attempt, timeout time.Duration, work Work) hookstage.Outcome {
+func (r *Runner) carryOut(
+	ctx context.Context, namespace string, run *attempt, timeout time.Duration, work Work,
+) hookstage.Outcome {
+	release, err := r.shares.Wait(ctx, namespace)
+	if err != nil {
+		return r.stopped()
+	}
 	select {
 	case r.running <- struct{}{}:
 	case <-ctx.Done():
+		release()
 		return r.stopped()
 	}
-	done := sync.OnceFunc(func() { <-r.running })
+	done := sync.OnceFunc(func() {
+		<-r.running
+		release()
+	})
 	defer done()
 	if !r.begins(ctx, run) {
 		return r.stopped()

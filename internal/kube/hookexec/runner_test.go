@@ -3,6 +3,7 @@ package hookexec_test
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,21 +22,64 @@ import (
 // hundred is how many attempts a Runner makes at once.
 const hundred = 100
 
-// busy returns a Runner that makes as many attempts of owner as it can at once, until release is closed.
+// busy returns a Runner that makes as many attempts as it can at once, half of them in the namespace of owner and half
+// in another one, until release is closed.
 func busy(g *WithT, owner *v1alpha1.BackupSession) (runner *hookexec.Runner, release chan struct{}) {
 	runner, release = hookexec.NewRunner(clock.RealClock{}), make(chan struct{})
-	begun := make(chan struct{}, hundred)
-	for i := range int32(hundred) {
-		runner.Ensure(owner, attempt("busy", i), time.Hour, func(context.Context) hookstage.Outcome {
-			begun <- struct{}{}
+	other := owner.DeepCopy()
+	other.Namespace += "-other"
+	occupy(g, runner, release, hundred/2, owner)
+	occupy(g, runner, release, hundred/2, other)
+	return runner, release
+}
+
+// occupy begins attempts that end when release is closed.
+func occupy(g *WithT, runner *hookexec.Runner, release chan struct{}, n int32, owner *v1alpha1.BackupSession) {
+	begun := make(chan struct{}, n)
+	for i := range n {
+		runner.Ensure(owner, attempt("busy in "+owner.Namespace, i), time.Hour,
+			func(context.Context) hookstage.Outcome {
+				begun <- struct{}{}
+				<-release
+				return hookstage.Outcome{}
+			})
+	}
+	for range n {
+		g.Eventually(begun).WithTimeout(testbed.Patience).Should(Receive())
+	}
+}
+
+// TestSlowHooksOfATenantHoldUpOnlyHim lets a tenant start more slow hooks than the manager runs at once.
+func TestSlowHooksOfATenantHoldUpOnlyHim(t *testing.T) {
+	t.Parallel()
+	g, runner, release := NewWithT(t), hookexec.NewRunner(clock.RealClock{}), make(chan struct{})
+	start(t, runner)
+	tenant, other := session(), session()
+	tenant.Namespace, tenant.UID = "tenant", "t"
+	other.Namespace, other.UID = "shop", "o"
+	var begun atomic.Int32
+	for i := range int32(2 * hundred) {
+		runner.Ensure(tenant, attempt("slow", i), time.Hour, func(context.Context) hookstage.Outcome {
+			begun.Add(1)
 			<-release
 			return hookstage.Outcome{}
 		})
 	}
-	for range hundred {
-		g.Eventually(begun).WithTimeout(testbed.Patience).Should(Receive())
-	}
-	return runner, release
+	g.Eventually(begun.Load).WithTimeout(testbed.Patience).Should(BeEquivalentTo(hundred / 2))
+	runner.Ensure(other, attempt("freeze", 1), time.Minute, func(context.Context) hookstage.Outcome {
+		return hookstage.Outcome{}
+	})
+	g.Eventually(func() bool {
+		out := runner.Results("o")(attempt("freeze", 1))
+		return out != nil && !out.UnderWay
+	}).WithTimeout(testbed.Patience).Should(BeTrue(), "the hook of another namespace has its turn")
+	g.Expect(begun.Load()).To(BeEquivalentTo(hundred/2), "the tenant has half")
+	close(release)
+	go func() {
+		for range runner.Ended() { // an attempt holds its slot no longer, but its goroutine waits to report the end
+		}
+	}()
+	g.Eventually(begun.Load).WithTimeout(testbed.Patience).Should(BeEquivalentTo(2*hundred), "all have their turn")
 }
 
 // awaited is a context that tells when somebody waits for its end.
