@@ -10,6 +10,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -24,6 +25,8 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/cairn-backup/cairn/internal/kube/share"
 )
 
 const (
@@ -31,9 +34,14 @@ const (
 	answerFor = time.Minute
 	// askWithin is the time that the API server has for both questions.
 	askWithin = 10 * time.Second
-	// askAtOnce limits the questions at a time: anybody who reaches the address can make the manager ask.
+	// askAtOnce limits the questions at a time: anybody who reaches the address can make the manager ask. One address
+	// has half of them.
 	askAtOnce = 4
-	// maxAnswers limits the answers that are kept, for the same reason.
+	// askAgainAtOnce limits the questions about tokens that were let in within the last rememberFor. They have turns of
+	// their own.
+	askAgainAtOnce = 2
+	rememberFor    = time.Hour
+	// maxAnswers limits the answers that are kept of those who were let in, and as many of all others.
 	maxAnswers = 1000
 	// longestToken is more than any token of Kubernetes has.
 	longestToken = 16 << 10
@@ -49,12 +57,13 @@ type Reviewer interface {
 
 // Guard stands before the handlers of the metrics. It can be used by several goroutines.
 type Guard struct {
-	reviewer Reviewer
-	clock    clock.PassiveClock
-	asking   chan struct{}
+	reviewer      Reviewer
+	clock         clock.PassiveClock
+	asking, again chan struct{}
+	shares        *share.Share // of the addresses
 
-	mu      sync.Mutex
-	answers map[question]answer
+	mu          sync.Mutex
+	let, others answers // those who were let in, and all others: the one never pushes out the other
 }
 
 // question holds a digest of the token: no copy of the token stays in memory.
@@ -65,13 +74,32 @@ type question struct {
 
 type answer struct {
 	status int
-	until  time.Time
+	at     time.Time
+}
+
+// answers are bounded.
+type answers map[question]answer
+
+// put adds an answer. If there is no room, an old one makes it: the first that is outdated, else any.
+func (all answers) put(q question, a answer) {
+	if _, known := all[q]; !known && len(all) >= maxAnswers {
+		var victim question
+		for old, o := range all {
+			victim = old
+			if a.at.Sub(o.at) >= answerFor {
+				break
+			}
+		}
+		delete(all, victim)
+	}
+	all[q] = a
 }
 
 // New returns a Guard.
 func New(reviewer Reviewer, c clock.PassiveClock) *Guard {
 	return &Guard{
-		reviewer: reviewer, clock: c, asking: make(chan struct{}, askAtOnce), answers: map[question]answer{},
+		reviewer: reviewer, clock: c, asking: make(chan struct{}, askAtOnce),
+		again: make(chan struct{}, askAgainAtOnce), shares: share.Of(askAtOnce), let: answers{}, others: answers{},
 	}
 }
 
@@ -114,15 +142,15 @@ func (g *Guard) judge(r *http.Request) (status int, _ error) {
 		return http.StatusUnauthorized, nil
 	}
 	q := question{token: sha256.Sum256([]byte(token)), verb: strings.ToLower(r.Method), path: r.URL.Path}
-	if status, known := g.known(q); known {
+	status, known, was := g.known(q)
+	if known {
 		return status, nil
 	}
-	select {
-	case g.asking <- struct{}{}:
-		defer func() { <-g.asking }()
-	default:
+	done := g.turn(r.RemoteAddr, was)
+	if done == nil {
 		return http.StatusServiceUnavailable, nil
 	}
+	defer done()
 	ctx, cancel := context.WithTimeout(r.Context(), askWithin)
 	defer cancel()
 	status, err := g.ask(ctx, token, q)
@@ -151,28 +179,53 @@ func (g *Guard) ask(ctx context.Context, token string, q question) (status int, 
 	return http.StatusOK, nil
 }
 
-func (g *Guard) known(q question) (status int, known bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	a, known := g.answers[q]
-	return a.status, known && g.clock.Now().Before(a.until)
+// turn takes a turn to ask, and returns the function that ends it, or nil if there is none now. was says that the token
+// was let in not long ago: strangers can't take such a turn, however many tokens they try.
+func (g *Guard) turn(remote string, was bool) (done func()) {
+	turns, release := g.again, func() {}
+	if !was {
+		host, _, err := net.SplitHostPort(remote)
+		if err != nil {
+			host = remote
+		}
+		turns, release = g.asking, g.shares.Take(host)
+	}
+	if release == nil {
+		return nil
+	}
+	select {
+	case turns <- struct{}{}:
+		return func() { <-turns; release() }
+	default:
+		release()
+		return nil
+	}
 }
 
-// keep remembers an answer. Those of strangers never take the place of those that let somebody in.
-func (g *Guard) keep(q question, status int) {
+// known returns the answer to a question if one counts still. was reports whether somebody was let in by an answer
+// that is not much older.
+func (g *Guard) known(q question) (status int, known, was bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := g.clock.Now()
-	if len(g.answers) >= maxAnswers {
-		for old, a := range g.answers {
-			if !now.Before(a.until) || a.status != http.StatusOK {
-				delete(g.answers, old)
-			}
-		}
+	if a, ok := g.let[q]; ok {
+		age := now.Sub(a.at)
+		return a.status, age < answerFor, age < rememberFor
 	}
-	if len(g.answers) < maxAnswers {
-		g.answers[q] = answer{status, now.Add(answerFor)}
+	a, ok := g.others[q]
+	return a.status, ok && now.Sub(a.at) < answerFor, false
+}
+
+// keep remembers an answer.
+func (g *Guard) keep(q question, status int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	in, out := g.others, g.let
+	if status == http.StatusOK {
+		in, out = g.let, g.others
 	}
+	delete(out, q)
+	in.put(q, answer{status, g.clock.Now()})
 }
 
 // reviews is the Reviewer of a cluster.

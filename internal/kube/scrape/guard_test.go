@@ -27,13 +27,20 @@ type server struct {
 	down          error
 	gone          bool          // the user lost the right
 	hold          chan struct{} // not nil: an answer waits until it is closed
+	strangers     bool          // hold only the answers to strangers
 }
 
 // Who implements scrape.Reviewer.
 func (s *server) Who(_ context.Context, token string) (*authenticationv1.UserInfo, error) {
 	s.asked.Add(1)
-	if s.hold != nil {
-		<-s.hold
+	s.mu.Lock()
+	hold := s.hold
+	if s.strangers && token == "good" {
+		hold = nil
+	}
+	s.mu.Unlock()
+	if hold != nil {
+		<-hold
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -146,13 +153,76 @@ func TestManyStrangersPushNobodyOut(t *testing.T) {
 	g.Expect(r.server.asked.Load()).To(Equal(asked), "its answer is still known")
 }
 
+// from is like get from another address.
+func (r *rig) from(t *testing.T, address, authorization string) int {
+	t.Helper()
+	request := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil)
+	request.RemoteAddr = address
+	request.Header.Set("Authorization", authorization)
+	w := httptest.NewRecorder()
+	r.handler.ServeHTTP(w, request)
+	return w.Code
+}
+
+// flood lets strangers hold as many questions as they can, until release.
+func (r *rig) flood(t *testing.T, addresses ...string) (release func()) {
+	t.Helper()
+	hold := make(chan struct{})
+	r.server.mu.Lock()
+	r.server.hold, r.server.strangers = hold, true
+	r.server.mu.Unlock()
+	before := r.server.asked.Load()
+	var waiting sync.WaitGroup
+	var busy atomic.Int64
+	for i := range 20 {
+		waiting.Go(func() {
+			if r.from(t, addresses[i%len(addresses)], fmt.Sprint("Bearer wrong", i)) == http.StatusServiceUnavailable {
+				busy.Add(1)
+			}
+		})
+	}
+	g := NewWithT(t)
+	g.Eventually(func() int64 { return busy.Load() + r.server.asked.Load() - before }, "10s").
+		Should(BeEquivalentTo(20), "each is refused or waits for its answer")
+	g.Expect(r.server.asked.Load()-before).To(BeNumerically("<=", 4), "the API server is asked little")
+	return func() {
+		close(hold)
+		waiting.Wait()
+	}
+}
+
+func TestAFloodOfStrangersKeepsNobodyOut(t *testing.T) {
+	t.Parallel()
+	const prometheus, stranger, another = "10.0.0.1:1000", "10.0.0.2:2000", "10.0.0.3:3000"
+	for title, tt := range map[string]struct {
+		known bool // the token was let in before, and its answer no longer counts
+		from  []string
+	}{
+		"from everywhere, of a token that was let in": {true, []string{stranger, another, prometheus}},
+		"from one address, of a token that is new":    {false, []string{stranger}},
+	} {
+		t.Run(title, func(t *testing.T) {
+			t.Parallel()
+			g, r := NewWithT(t), newRig(t)
+			if tt.known {
+				g.Expect(r.from(t, prometheus, "Bearer good")).To(Equal(http.StatusOK))
+				r.clock.SetTime(r.clock.Now().Add(2 * time.Minute))
+			}
+			release := r.flood(t, tt.from...)
+			defer release()
+			g.Expect(r.from(t, prometheus, "Bearer good")).To(Equal(http.StatusOK))
+		})
+	}
+}
+
 func TestTheAPIServerIsAskedLittleAtOnce(t *testing.T) {
 	t.Parallel()
 	g, r := NewWithT(t), newRig(t)
 	r.server.hold = make(chan struct{})
 	var waiting sync.WaitGroup
 	for i := range 4 {
-		waiting.Go(func() { _ = r.get(t, "/metrics", fmt.Sprint("Bearer wrong", i)) })
+		address := fmt.Sprintf("10.0.0.%d:1", i%2)
+		waiting.Go(func() { _ = r.from(t, address, fmt.Sprint("Bearer wrong", i)) })
 	}
 	g.Eventually(r.server.asked.Load, "10s").Should(BeEquivalentTo(4), "four questions wait for their answers")
 	g.Expect(r.get(t, "/metrics", "Bearer one-more")).To(Equal(http.StatusServiceUnavailable))
