@@ -27,6 +27,7 @@ func TestGuides(t *testing.T) {
 		"stand-alone-volume.md": "photos", "application.md": "blog", "functions-and-addons.md": "notes",
 		"restore.md": "albums", "retention.md": "keeping", "hooks.md": "till", "sidecar.md": "notebook",
 		"databases.md": "wares", "physical-backups.md": "register", "volume-snapshots.md": "gallery",
+		"verified-policy.md": "signed",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
