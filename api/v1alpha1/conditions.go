@@ -120,9 +120,13 @@ const (
 	ReasonInventoryTooLarge    = "InventoryTooLarge"
 	ReasonOwnedByOther         = "OwnedByOther"
 	ReasonSecretInUse          = "SecretInUse"
+	ReasonTooManyPolicySyncs   = "TooManyPolicySyncs"
 	ReasonForbidden            = "Forbidden"
 	ReasonServiceAccountAbsent = "ServiceAccountNotFound"
 	ReasonRecordsBranch        = "RecordsBranch"
+	// ReasonSecretNotLabelled means that a Secret lacks the label LabelPolicyMayUse, which a PolicySync with
+	// spec.secrets: Labelled demands. Runs, storages and Ledgers have it, too.
+	ReasonSecretNotLabelled = "SecretNotLabelled"
 	// ReasonImpersonationForbidden means that the manager is not allowed to act as an account.
 	ReasonImpersonationForbidden = "ImpersonationForbidden"
 

@@ -58,6 +58,10 @@ const (
 	// LabelLedger is on the ConfigMaps of a Ledger's outbox.
 	LabelLedger = Group + "/ledger"
 
+	// LabelPolicyMayUse on a Secret, with the value "true", allows policy to name it where a PolicySync says
+	// spec.secrets: Labelled. Whoever may write Secrets gives that consent: policy from Git can't.
+	LabelPolicyMayUse = Group + "/policy-may-use"
+
 	// LabelSyncName and LabelSyncNamespace name the PolicySync that applied an object. They never hold a revision.
 	LabelSyncName = "policysync." + Group + "/name"
 	// LabelSyncNamespace is the namespace of that PolicySync.

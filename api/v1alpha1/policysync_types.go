@@ -87,7 +87,22 @@ type PolicySyncSpec struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	ServiceAccountName string `json:"serviceAccountName,omitempty"`
+
+	// Secrets is which Secrets the policy may name: All, or only those that are Labelled with
+	// backup.cairn.dev/policy-may-use: "true". Policy from Git can't set that label. With Labelled, Cairn asks for the
+	// label before it applies a revision, and again whenever it uses a Secret of this namespace, or for an object of
+	// this PolicySync.
+	// +optional
+	// +kubebuilder:default=All
+	// +kubebuilder:validation:Enum=All;Labelled
+	Secrets string `json:"secrets,omitempty"`
 }
+
+// The values of PolicySyncSpec.Secrets. An empty value is SecretsAll.
+const (
+	SecretsAll      = "All"
+	SecretsLabelled = "Labelled"
+)
 
 // GitRef is one of branch, tag and commit.
 // +kubebuilder:validation:XValidation:rule="[has(self.branch), has(self.tag), has(self.commit)].filter(x, x).size() <= 1",message="set only one of branch, tag and commit"

@@ -158,6 +158,9 @@ func (r *Reconciler) witness(ctx context.Context, w *keeper.Work) error {
 // create creates the Job. Before that it notes what the Job removes, and before that it asks the API server whether it
 // takes the Job: what a refused Job would have removed must not be said to be partly gone.
 func (r *Reconciler) create(ctx context.Context, job *batchv1.Job, work []keeper.Work) error {
+	if err := access.MayRun(ctx, r.Client, r.APIReader, work[0].Repository, job); err != nil {
+		return err
+	}
 	if slices.ContainsFunc(work, func(w keeper.Work) bool { return w.Wipe || len(w.Snapshots) > 0 }) {
 		err := r.Create(ctx, job.DeepCopy(), client.FieldOwner(r.FieldManager), client.DryRunAll)
 		if err != nil && !apierrors.IsAlreadyExists(err) && !strings.Contains(err.Error(), "not support dry run") {

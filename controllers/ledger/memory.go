@@ -15,6 +15,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/gitstore"
+	"github.com/cairn-backup/cairn/internal/kube/access"
 	"github.com/cairn-backup/cairn/internal/ledger"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/room"
@@ -252,6 +253,13 @@ func (r *Reconciler) secret(
 	}
 	if err != nil {
 		return nil, fmt.Errorf("get Secret %s: %w", name, err)
+	}
+	err = access.MayUseSecret(ctx, r.Client, &secret, l)
+	if reason, message, ok := access.ReasonOf(err); ok {
+		return nil, &fault{reason: reason, message: message}
+	}
+	if err != nil {
+		return nil, err
 	}
 	return secret.Data, nil
 }

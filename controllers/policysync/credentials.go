@@ -8,9 +8,12 @@ import (
 	"github.com/fluxcd/pkg/runtime/conditions"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/build"
+	"github.com/cairn-backup/cairn/internal/kube/access"
 	"github.com/cairn-backup/cairn/internal/signature"
 	"github.com/cairn-backup/cairn/internal/source"
 )
@@ -42,6 +45,12 @@ func (s *reconciling) readSecret(ctx context.Context, name, field string) (map[s
 			reason:  v1alpha1.ReasonGitOperationFailed,
 			message: s.secretNamed(name) + ": can't be read: " + err.Error(),
 		}
+	}
+	err = access.MayUseSecretAs(ctx, s.Client, secret, s.obj)
+	if reason, message, ok := access.ReasonOf(err); ok {
+		return nil, &fault{reason: reason, message: field + ": " + message}
+	} else if err != nil {
+		return nil, applyFault(ctx, err, nil)
 	}
 	if secret.Data == nil { // nil would mean that the spec names no Secret
 		return map[string][]byte{}, nil
@@ -121,4 +130,29 @@ func (s *reconciling) signer() string {
 		return s.verified.Commit
 	}
 	return s.verified.Tag
+}
+
+// guardLabels returns a fault if a revision names a Secret without the label of consent, which spec.secrets demands. A
+// Secret of this namespace that does not exist yet is checked when it is used. One of another namespace is not always:
+// so it must exist. A password that a namespace shares with others has the consent of its owner.
+func (s *reconciling) guardLabels(ctx context.Context, named []build.NamedSecret) *fault {
+	for _, n := range named {
+		secret := &metav1.PartialObjectMetadata{}
+		secret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind(secretKind))
+		err := s.APIReader.Get(ctx, types.NamespacedName{Namespace: n.Namespace, Name: n.Name}, secret)
+		switch absent := apierrors.IsNotFound(err); {
+		case err != nil && !absent:
+			return applyFault(ctx, fmt.Errorf("get Secret %s/%s: %w", n.Namespace, n.Name, err), nil)
+		case absent && n.Namespace == s.obj.Namespace, !absent && access.Labelled(secret),
+			n.Foreign && secret.Annotations[v1alpha1.AnnotationShared] == "true":
+			continue
+		}
+		// Whether a Secret of another namespace exists is not for the readers of this status.
+		place := n.Place
+		place.Message = fmt.Sprintf("Secret %s/%s does not carry the label %s: \"true\", and spec.secrets of this "+
+			"PolicySync is %s: nothing was applied. %s", n.Namespace, n.Name, v1alpha1.LabelPolicyMayUse,
+			v1alpha1.SecretsLabelled, access.HowToLabel(n.Namespace, n.Name))
+		return &fault{reason: v1alpha1.ReasonSecretNotLabelled, message: build.Format(place)}
+	}
+	return nil
 }

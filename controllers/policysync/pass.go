@@ -190,6 +190,10 @@ func (s *reconciling) prepare(ctx context.Context, o origin) (*applier, *build.R
 	if f != nil {
 		return nil, nil, nil, f
 	}
+	if f := s.guardLabels(ctx, built.Secrets); f != nil {
+		f.message = "revision " + o.revision.String() + ": " + f.message
+		return nil, nil, nil, f
+	}
 	a, f := s.applier(ctx)
 	if f != nil {
 		return nil, nil, nil, f
@@ -261,6 +265,7 @@ func (s *reconciling) build(ctx context.Context, o origin) (*build.Result, *faul
 	built, err := build.Build(ctx, checkout, s.obj.Spec.Path, build.Options{
 		Namespace: s.obj.Namespace,
 		Confined:  s.obj.Spec.ServiceAccountName == "",
+		Labelled:  s.obj.Spec.Secrets == v1alpha1.SecretsLabelled,
 		Lookup:    s.lookup(ctx),
 		Reserve:   room.Take,
 	})

@@ -21,6 +21,9 @@ type Options struct {
 	// Confined allows only Cairn's namespaced policy kinds, and only in Namespace. That is what a PolicySync without
 	// a serviceAccountName is allowed to apply.
 	Confined bool
+	// Labelled says that policy may name only Secrets with the label v1alpha1.LabelPolicyMayUse: spec.secrets of the
+	// PolicySync. Then Result.Secrets has those that it names.
+	Labelled bool
 	// Lookup resolves references to objects that are not in the directory.
 	Lookup check.Lookup
 	// Show spells a file in findings and objects as the user wrote it. If it is nil, files are relative to the root,
@@ -38,6 +41,18 @@ type Result struct {
 	Objects []Object
 	// Warnings are findings that do not make the directory invalid, sorted.
 	Warnings []check.Finding
+	// Secrets are those that the objects name, in the order of the objects. It is empty without Options.Labelled.
+	Secrets []NamedSecret
+}
+
+// NamedSecret is a Secret that an object names. Only who knows the cluster can tell whether it has the label.
+type NamedSecret struct {
+	// Namespace and Name of the Secret.
+	Namespace, Name string
+	// Foreign says that the object is in another namespace than the Secret.
+	Foreign bool
+	// Place is where it is named, as a finding without a message.
+	Place check.Finding
 }
 
 // Object is a validated object and its origin.
@@ -93,14 +108,16 @@ func Build(ctx context.Context, root, path string, opts Options) (*Result, error
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("build %s: %w", path, err)
 	}
+	var named []NamedSecret
 	if len(b.findings) == 0 {
 		b.checkSet(objects)
+		named = b.secrets(objects)
 	}
 	warnings, err := b.outcome()
 	if err != nil {
 		return nil, err
 	}
-	return &Result{Objects: objects, Warnings: warnings}, nil
+	return &Result{Objects: objects, Warnings: warnings, Secrets: named}, nil
 }
 
 // reserve waits for the memory that the build takes.

@@ -154,7 +154,10 @@ func (c *objectCheck) marks(labels, annotations map[string]string) {
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(labels)) {
-		if isMark(key) {
+		if key == v1alpha1.LabelPolicyMayUse {
+			c.fail(join("metadata.labels", key), "is the consent of whoever owns the Secret, which policy can't give "+
+				"to itself: remove this line, and label the Secret in the cluster with kubectl label")
+		} else if isMark(key) {
 			c.fail(join("metadata.labels", key), "%s", setByCairn(labels[key]))
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/build"
 	"github.com/cairn-backup/cairn/internal/policy/check"
 )
@@ -69,21 +70,19 @@ func workingCopy(dir string) string {
 }
 
 // build builds the path. If the namespace of the PolicySync is not given, it is the namespace that the objects name.
-func (p policyPath) build(ctx context.Context, opts validateOptions, lookup check.Lookup) ([]build.Object, error) {
-	with := build.Options{Namespace: opts.namespace, Lookup: lookup, Show: p.show}
+func (p policyPath) build(ctx context.Context, opts validateOptions, lookup check.Lookup) (*build.Result, error) {
+	with := build.Options{
+		Namespace: opts.namespace, Lookup: lookup, Show: p.show, Labelled: opts.secrets == v1alpha1.SecretsLabelled,
+	}
 	if opts.namespace == "" && !opts.serviceAccount {
 		return p.confined(ctx, with)
 	}
 	with.Confined = !opts.serviceAccount
-	result, err := build.Build(ctx, p.root, p.inside, with)
-	if err != nil {
-		return nil, err
-	}
-	return result.Objects, nil
+	return build.Build(ctx, p.root, p.inside, with)
 }
 
 // confined builds only the kinds that are allowed without a service account, all in one namespace, whichever it is.
-func (p policyPath) confined(ctx context.Context, with build.Options) ([]build.Object, error) {
+func (p policyPath) confined(ctx context.Context, with build.Options) (*build.Result, error) {
 	free, err := build.Build(ctx, p.root, p.inside, with)
 	with.Confined = true
 	if err == nil {
@@ -103,7 +102,7 @@ func (p policyPath) confined(ctx context.Context, with build.Options) ([]build.O
 	if confinedErr != nil {
 		return nil, confinedErr
 	}
-	return result.Objects, nil
+	return result, nil
 }
 
 func firstNamespace(objects []build.Object) string {

@@ -37,6 +37,9 @@ even without --verbose, once no PATH has an error of its own.
 One line names the objects of Cairn's in other namespaces that the policy uses, such as a BackupStorage, also as the
 default. A default among the files counts for other namespaces only in a namespace of the administrators.
 
+With --secrets=Labelled another line names the Secrets that need the label of consent, also those among the files:
+policy can't set it. A PolicySync among the files must say spec.secrets: Labelled, too.
+
 The exit code is 1 if there are errors. Warnings leave it at 0.`
 
 // New returns the command "cairn validate".
@@ -55,6 +58,8 @@ func New(o command.Options) *cobra.Command {
 		"the namespace of the PolicySync, and of objects that name none (default the one that the objects name)")
 	cmd.Flags().BoolVar(&opts.serviceAccount, "service-account", false,
 		"allow what a PolicySync with spec.serviceAccountName can apply: further kinds and other namespaces")
+	cmd.Flags().StringVar(&opts.secrets, "secrets", v1alpha1.SecretsAll, "spec.secrets of the PolicySync: All, or "+
+		"Labelled, with which one line names the Secrets that need the label "+v1alpha1.LabelPolicyMayUse)
 	cmd.Flags().StringArrayVar(&opts.known, "known", nil,
 		"a file with manifests of objects that exist in the cluster, "+
 			"such as VolumeSnapshotClasses; policy can refer to them, and they are not checked themselves")
@@ -69,6 +74,7 @@ func New(o command.Options) *cobra.Command {
 type validateOptions struct {
 	namespace      string
 	serviceAccount bool
+	secrets        string
 	known          []string
 	administrators []string
 	verbose        bool
@@ -76,11 +82,15 @@ type validateOptions struct {
 
 // validate prints the findings about the paths, and a summary.
 func validate(ctx context.Context, o command.Options, opts validateOptions, args []string) error {
+	if s := opts.secrets; s != v1alpha1.SecretsAll && s != v1alpha1.SecretsLabelled {
+		return fmt.Errorf("invalid --secrets %q: it is %s or %s", s, v1alpha1.SecretsAll, v1alpha1.SecretsLabelled)
+	}
 	lookup, err := command.ReadCatalog(opts.known...)
 	if err != nil {
 		return err
 	}
 	var objects []build.Object
+	var secrets []build.NamedSecret
 	var findings []check.Finding
 	for _, arg := range args {
 		p, err := locate(arg)
@@ -95,7 +105,7 @@ func validate(ctx context.Context, o command.Options, opts validateOptions, args
 		} else if err != nil {
 			return err
 		} else {
-			objects = append(objects, built...)
+			objects, secrets = append(objects, built.Objects...), append(secrets, built.Secrets...)
 		}
 	}
 	complete := len(findings) == 0
@@ -108,7 +118,26 @@ func validate(ctx context.Context, o command.Options, opts validateOptions, args
 		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Document, b.Document), cmp.Compare(a.Line, b.Line),
 			cmp.Compare(a.Field, b.Field))
 	})
-	return report(o, slices.Compact(findings), foreign, objects, opts.verbose, complete)
+	err = report(o, slices.Compact(findings), foreign, objects, opts.verbose, complete)
+	if line := needLabels(secrets); line != "" && err == nil {
+		fmt.Fprintln(o.Out, line)
+	}
+	return err
+}
+
+// needLabels names the Secrets that need the label of consent, "" if none does. Policy can't set it, so a Secret of the
+// files needs it in the cluster, too.
+func needLabels(secrets []build.NamedSecret) string {
+	var names []string
+	for _, s := range secrets {
+		names = append(names, strings.TrimPrefix(s.Namespace+"/"+s.Name, "/"))
+	}
+	slices.Sort(names)
+	if names = slices.Compact(names); len(names) == 0 {
+		return ""
+	}
+	return "these Secrets need the label " + v1alpha1.LabelPolicyMayUse + "=true in the cluster: " +
+		command.OneLine(strings.Join(names, ", "))
 }
 
 // checkTogether checks all objects as one set, so that objects of one path can refer to objects of another.

@@ -33,7 +33,7 @@ func EnsureCredentials(
 	if err != nil {
 		return moverjob.Credentials{}, err
 	}
-	password, passwordKey, err := encryptionSecret(ctx, c, namespace, storage, encryption)
+	password, passwordKey, err := encryptionSecret(ctx, c, namespace, storage, encryption, owner)
 	if err != nil {
 		return moverjob.Credentials{}, err
 	}
@@ -118,8 +118,8 @@ const (
 	encryptionSuffix = "-encryption"
 )
 
-// storageSecret reads the storage's Secret, or returns nil where the storage names none. A Secret that is absent or
-// lacks a key is an *Error.
+// storageSecret reads the storage's Secret, or returns nil where the storage names none. A Secret that is absent,
+// lacks a key, or lacks the label that a PolicySync demands, is an *Error.
 func storageSecret(ctx context.Context, c client.Reader, storage *v1alpha1.BackupStorage) (*corev1.Secret, error) {
 	named := policy.SecretOf(storage.Spec.Storage)
 	if named.Name == "" {
@@ -137,14 +137,18 @@ func storageSecret(ctx context.Context, c client.Reader, storage *v1alpha1.Backu
 	if missing := named.Missing(func(k string) int { return len(secret.Data[k]) }); missing != "" {
 		return nil, refuse(v1alpha1.ReasonBackendSecretNotAvailable, "Secret %s lacks %s", key, missing)
 	}
+	if err := MayUseSecret(ctx, c, &secret, storage); err != nil {
+		return nil, err
+	}
 	return &secret, nil
 }
 
 // encryptionSecret reads the Secret with the repository's password and returns the key that holds it. It returns nil
-// where the reference has no name. A Secret of another namespace must carry an annotation that shares it.
+// where the reference has no name. A Secret of another namespace must carry an annotation that shares it. by are
+// objects for which it is used, see MayUseSecret.
 func encryptionSecret(
 	ctx context.Context, c client.Reader, namespace string, storage *v1alpha1.BackupStorage,
-	encryption v1alpha1.ObjectReference,
+	encryption v1alpha1.ObjectReference, by ...client.Object,
 ) (secret *corev1.Secret, dataKey string, err error) {
 	key := encryption.In(namespace)
 	if key.Name == "" {
@@ -172,6 +176,12 @@ func encryptionSecret(
 	if dataKey == "" {
 		return nil, "", refuse(v1alpha1.ReasonEncryptionSecretNotAvailable,
 			"encryption Secret %s %s", key, policy.NoPassword)
+	}
+	// A Secret that another namespace shares has the consent of its owner.
+	if key.Namespace == namespace {
+		if err := MayUseSecret(ctx, c, secret, append(by, storage)...); err != nil {
+			return nil, "", err
+		}
 	}
 	return secret, dataKey, nil
 }

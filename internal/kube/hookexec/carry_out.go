@@ -55,8 +55,9 @@ func (h *Hooks) begin(ctx context.Context, owner client.Object, run *hookstage.R
 		return h.makeJob(ctx, owner, run)
 	}
 	namespace, made := owner.GetNamespace(), *run
+	executor := h.For(owner.DeepCopyObject().(client.Object)) // the reconcile changes its own
 	h.Ensure(owner, run.Attempt, run.Hook.Timeout.Duration, func(attempt context.Context) hookstage.Outcome {
-		return h.Execute(attempt, namespace, made)
+		return executor.Execute(attempt, namespace, made)
 	})
 	return nil
 }

@@ -211,6 +211,54 @@ func TestAMissingVariableIsNamed(t *testing.T) {
 	}
 }
 
+// TestAHookSendsNoSecretWithoutItsLabel takes the label from the Secret that a hook sends, after the run has begun.
+func TestAHookSendsNoSecretWithoutItsLabel(t *testing.T) {
+	home := bed.Namespace(t, nil)
+	g := NewWithT(t)
+	g.Expect(bed.Client.Create(t.Context(), &v1alpha1.PolicySync{
+		ObjectMeta: metav1.ObjectMeta{Namespace: home, Name: "policy"},
+		Spec: v1alpha1.PolicySyncSpec{
+			URL: "https://git.example.com/policy.git", Prune: true, Secrets: v1alpha1.SecretsLabelled,
+		},
+	})).To(Succeed())
+	other := bed.Namespace(t, nil)
+	run := &v1alpha1.BackupSession{Status: v1alpha1.BackupSessionStatus{Resolved: &v1alpha1.ResolvedBackup{
+		Policy: v1alpha1.ResolvedPolicy{Source: "PolicySync/" + home + "/policy"},
+	}}}
+	for name, tt := range map[string]struct {
+		namespace string
+		executor  *hookexec.Executor
+	}{
+		"in the namespace of the PolicySync":                     {home, executor()},
+		"in another one, into which that PolicySync puts policy": {other, executor().For(run)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			secret := &corev1.Secret{
+				ObjectMeta: metav1.ObjectMeta{
+					Namespace: tt.namespace, Name: "token",
+					Labels: map[string]string{v1alpha1.LabelPolicyMayUse: "true"},
+				},
+				StringData: map[string]string{"k": "v"},
+			}
+			g.Expect(bed.Client.Create(t.Context(), secret)).To(Succeed())
+			s := serve(t, status(200))
+			get := s.get("/")
+			hook := operator(v1alpha1.HookAction{HTTPGet: &get}, func(h *v1alpha1.ResolvedHook) {
+				h.Variables = []v1alpha1.HookVariable{{Name: "T", ValueFrom: &v1alpha1.HookVariableSource{
+					SecretKeyRef: &v1alpha1.KeySelector{Name: "token", Key: "k"},
+				}}}
+			})
+			g.Expect(tt.executor.Execute(t.Context(), tt.namespace, hook)).To(Equal(hookstage.Outcome{}))
+			secret.Labels = nil
+			g.Expect(bed.Client.Update(t.Context(), secret)).To(Succeed())
+			out := tt.executor.Execute(t.Context(), tt.namespace, hook)
+			g.Expect(out.Reason).To(Equal(v1alpha1.ReasonSecretNotLabelled))
+			g.Expect(out.Message).To(ContainSubstring("run: kubectl label secret -n " + tt.namespace + " token "))
+		})
+	}
+}
+
 // Redirects are followed only on the same server, because the request can contain a secret.
 func TestRedirectsStayOnTheServer(t *testing.T) {
 	g := NewWithT(t)

@@ -28,6 +28,8 @@ type Executor struct {
 	Config *rest.Config
 	// Egress decides to which addresses requests can go. Nil has the built-in rules.
 	Egress *egress.Policy
+
+	session client.Object // nil unless For was called
 }
 
 // failure is a failed attempt with a reason.
@@ -182,6 +184,26 @@ func (e *Executor) values(
 	return out, nil
 }
 
+// For returns an Executor for the hooks of a session.
+func (e *Executor) For(session client.Object) *Executor {
+	of := *e
+	of.session = session
+	return &of
+}
+
+// mayRead checks whether policy may use a Secret now.
+func (e *Executor) mayRead(ctx context.Context, secret *corev1.Secret) error {
+	var by []client.Object
+	if e.session != nil {
+		by = append(by, e.session)
+	}
+	err := access.MayUseSecret(ctx, e, secret, by...)
+	if reason, message, ok := access.ReasonOf(err); ok {
+		return unreached(reason, "%s", message) // the label can come
+	}
+	return err
+}
+
 func (e *Executor) secretValue(ctx context.Context, namespace, name string, ref *v1alpha1.KeySelector) (string, error) {
 	var secret corev1.Secret
 	err := e.APIReader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: ref.Name}, &secret)
@@ -191,6 +213,9 @@ func (e *Executor) secretValue(ctx context.Context, namespace, name string, ref 
 	}
 	if err != nil {
 		return "", fmt.Errorf("get Secret %s: %w", ref.Name, err)
+	}
+	if err := e.mayRead(ctx, &secret); err != nil {
+		return "", err
 	}
 	value, ok := secret.Data[ref.Key]
 	if !ok {

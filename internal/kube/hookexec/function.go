@@ -60,7 +60,7 @@ func (e *Executor) job(ctx context.Context, owner client.Object, run *hookstage.
 		}
 	}
 	// A container that lacks a key of a Secret or ConfigMap would report that only after minutes.
-	if _, err := e.values(ctx, namespace, run.Hook.Variables, map[string]string{}); err != nil {
+	if _, err := e.For(owner).values(ctx, namespace, run.Hook.Variables, map[string]string{}); err != nil {
 		return nil, err
 	}
 	filled, err := hook.Fill(run.Hook)

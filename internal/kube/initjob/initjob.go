@@ -217,6 +217,9 @@ func (r Runner) jobs(ctx context.Context, reader client.Reader, req Request) ([]
 func (r Runner) create(ctx context.Context, req Request) (Progress, error) {
 	job, err := req.Build(ctx)
 	if err == nil {
+		err = access.MayRun(ctx, r.Client, r.Reader, req.Owner, job)
+	}
+	if err == nil {
 		if err = r.Client.Create(ctx, job, client.FieldOwner(r.FieldManager)); err != nil {
 			err = fmt.Errorf("create Job %s/%s: %w", job.Namespace, job.Name, err)
 		}

@@ -21,6 +21,7 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/access"
 	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/task/observe"
 )
@@ -125,8 +126,12 @@ func Timeout(deadline, now time.Time) time.Duration {
 
 // Create makes a Job, or finds that it was made before. If a Job of another owner still has the name, that owner was
 // deleted and its Job is being deleted, too: the error asks to try again later. A Job that the API server will never
-// accept is refused, and so is one that it does not accept for now.
+// accept is refused, and so is one that it does not accept for now, or that would get a Secret which policy must not
+// use.
 func Create(ctx context.Context, c client.Client, live client.Reader, owner client.Object, job *batchv1.Job) error {
+	if err := access.MayRun(ctx, c, live, owner, job); err != nil {
+		return err
+	}
 	err := c.Create(ctx, job)
 	if err == nil {
 		return nil
