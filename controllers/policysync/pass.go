@@ -164,6 +164,9 @@ func (s *reconciling) logApplied(ctx context.Context, p passResult) {
 	case p.deleted == 0 && s.drifted(p):
 		log.Info("reapplied the revision in force", "changed", p.changed)
 	default:
+		if signer := s.signer(); signer != "" {
+			log = log.WithValues("signer", signer)
+		}
 		log.Info("applied objects", "objects", p.objects, "changed", p.changed, "deleted", p.deleted)
 	}
 }
