@@ -141,7 +141,7 @@ func (s *shared) policySync() reconciler {
 		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), Scheme: s.mgr.GetScheme(),
 		EventRecorder: s.recorder,
 		Clock:         clock.RealClock{}, Metrics: s.metrics, RESTConfig: s.mgr.GetConfig(), WorkDir: s.options.dataDir,
-		Egress: s.egress,
+		Egress: s.egress, Administrators: s.administrators(),
 		Jitter: jitter.JitteredIntervalDuration,
 	}
 }

@@ -23,8 +23,10 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/egress"
 	"github.com/cairn-backup/cairn/internal/kube/logs"
+	"github.com/cairn-backup/cairn/internal/kube/share"
 	"github.com/cairn-backup/cairn/internal/kube/status"
 	"github.com/cairn-backup/cairn/internal/ledger"
+	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/source"
 )
 
@@ -36,6 +38,8 @@ const (
 	defaultTimeout  = time.Minute
 	// overtakenRetry is the delay after which a reconcile starts anew. The cache needs a moment to see the change.
 	overtakenRetry = time.Second
+	// shareRetry is the delay after which a PolicySync asks for a worker again.
+	shareRetry = time.Second
 	// statusManager is the field manager of the status.
 	statusManager = "cairn-manager"
 )
@@ -57,6 +61,8 @@ type Reconciler struct {
 	WorkDir string
 	// Egress decides to which servers PolicySyncs can connect. Nil has the built-in rules.
 	Egress *egress.Policy
+	// Administrators are the namespaces in which the number of PolicySyncs has no limit.
+	Administrators policy.Administrators
 	// Jitter spreads requeues. If it is nil, they spread by a twentieth in both directions.
 	Jitter func(time.Duration) time.Duration
 	// ClassWait limits the wait until the stale objects of one class are gone, before the next class is deleted. 0
@@ -66,6 +72,7 @@ type Reconciler struct {
 	passes  store[lastPass]
 	applied store[map[key]fingerprint] // what each PolicySync applied
 	inForce store[appliedRevision]
+	workers *share.Share // nil has no limit
 }
 
 // Reconcile makes the cluster match the repository.
@@ -81,6 +88,12 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 	if logs.LeavesRecord(ctx, obj) {
 		return ctrl.Result{}, nil
 	}
+	release := r.workers.Take(req.Namespace)
+	if release == nil {
+		ctrl.LoggerFrom(ctx).V(1).Info("waits for a worker: others of its namespace have their share")
+		return ctrl.Result{RequeueAfter: r.jittered(shareRetry)}, nil
+	}
+	defer release()
 	s := &reconciling{Reconciler: r, obj: obj, before: obj.DeepCopy(), patcher: r.writer().NewPatcher(obj).Exclusive()}
 	defer func() {
 		// Not with the reconcile's own deadline: the status must be written even if the reconcile took too long.
@@ -155,6 +168,9 @@ func (s *reconciling) sync(ctx context.Context) ctrl.Result {
 	if s.obj.Spec.Verify == nil {
 		s.obj.Status.SourceVerificationMode = ""
 		conditions.Delete(s.obj, v1alpha1.ConditionSourceVerified)
+	}
+	if f := s.checkNumber(ctx); f != nil {
+		return s.fail(ctx, f)
 	}
 	if f := s.recordsBranch(ctx, s.Client); f != nil {
 		return s.fail(ctx, f)

@@ -1,7 +1,9 @@
 package policysync
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"time"
@@ -11,12 +13,14 @@ import (
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/share"
 )
 
 // SetupWithManager watches PolicySyncs: their spec, reconcile requests and consents to removals. A reconcile occupies
@@ -28,6 +32,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 	if opts.RateLimiter == nil {
 		opts.RateLimiter = r.rateLimiter()
 	}
+	r.workers = share.Of(cmp.Or(opts.MaxConcurrentReconciles, mgr.GetControllerOptions().MaxConcurrentReconciles, 1))
 	return ctrl.NewControllerManagedBy(mgr).
 		For(&v1alpha1.PolicySync{}, builder.WithPredicates(predicate.Or(
 			predicate.GenerationChangedPredicate{}, predicates.ReconcileRequestedPredicate{}, consentChanged{},
@@ -77,4 +82,38 @@ func (r *Reconciler) jittered(d time.Duration) time.Duration {
 		return r.Jitter(d)
 	}
 	return d - d/20 + time.Duration(rand.Int64N(int64(d/10)+1))
+}
+
+// maxPerNamespace is the number of PolicySyncs of a namespace that are served. Each has a Git server to wait for, and
+// takes time and disk of the manager.
+const maxPerNamespace = 16
+
+// checkNumber returns a fault if the namespace has too many older PolicySyncs. Of PolicySyncs of the same second, those
+// are served whose names sort first.
+func (s *reconciling) checkNumber(ctx context.Context) *fault {
+	if s.Administrators.Has(s.obj.Namespace) {
+		return nil
+	}
+	var all v1alpha1.PolicySyncList
+	if err := s.List(ctx, &all, client.InNamespace(s.obj.Namespace), client.UnsafeDisableDeepCopy); err != nil {
+		return applyFault(ctx, fmt.Errorf("list PolicySyncs: %w", err), nil)
+	}
+	older := 0
+	for i := range all.Items {
+		if p := &all.Items[i]; !v1alpha1.HasRecordAnnotation(p.Annotations) && comesBefore(p, s.obj) {
+			older++
+		}
+	}
+	if older < maxPerNamespace {
+		return nil
+	}
+	return &fault{
+		reason: v1alpha1.ReasonTooManyPolicySyncs, stalled: true,
+		message: fmt.Sprintf("the namespace has %d older PolicySyncs, and no more are served: delete one, or have it "+
+			"in a namespace of the administrators", maxPerNamespace),
+	}
+}
+
+func comesBefore(a, b *v1alpha1.PolicySync) bool {
+	return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name)) < 0
 }
