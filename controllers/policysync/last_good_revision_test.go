@@ -131,7 +131,7 @@ func TestAnObjectThatIsGivenUpIsTakenAtTheNextInterval(t *testing.T) {
 			r.reconcile()
 			r.g.Expect(r.gitCalls.Load()-git).To(Equal(int64(1)), "no fetch, only one ls-remote")
 			r.g.Expect(r.api.count[http.MethodGet]-reads).
-				To(BeNumerically("<=", 4), "the PolicySync twice, the object and the Ledgers once")
+				To(BeNumerically("<=", 5), "the PolicySync twice, the object, the Ledgers and the PolicySyncs once")
 			r.g.Expect(r.api.writes()).To(Equal(writes))
 
 			r.g.Expect(give(r, theirs)).To(Succeed())
