@@ -3,7 +3,6 @@
 package peak
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"regexp"
@@ -13,9 +12,6 @@ import (
 
 	. "github.com/onsi/gomega"
 )
-
-// Limit is the memory limit of the manager's container in config/manager.
-const Limit = 512 << 20
 
 // rerun marks the process that does the work. Its value is the file for the peak.
 const rerun = "CAIRN_TEST_PEAK"
@@ -51,6 +47,6 @@ func Of(t *testing.T, work func(t *testing.T)) int64 {
 	g.Expect(err).NotTo(HaveOccurred(), "%s", out)
 	kib, err := strconv.ParseInt(string(raw), 10, 64)
 	g.Expect(err).NotTo(HaveOccurred())
-	t.Log(fmt.Sprintf("%d MiB at most", kib>>10))
+	t.Logf("%d MiB at most", kib>>10)
 	return kib << 10
 }
