@@ -24,7 +24,9 @@ type countingReader struct {
 	reads *int
 }
 
-func (r countingReader) Get(ctx context.Context, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
+func (r countingReader) Get(
+	ctx context.Context, key client.ObjectKey, o client.Object, opts ...client.GetOption,
+) error {
 	if key.Name == r.name {
 		*r.reads++
 	}
@@ -58,8 +60,8 @@ func TestAPoisonedParcelIsReadOnce(t *testing.T) {
 	}
 	g.Expect(w.files("clusters/production/records")).To(ConsistOf(files))
 	g.Expect(get(w, l)).To(beReady(metav1.ConditionFalse, v1alpha1.ReasonUnreadableParcel))
-	g.Expect(ready(l).Message).To(Equal("ConfigMap bomb of the outbox does not hold what Cairn wrote (not a parcel of " +
-		"records: it has more than 65536 files): delete it; the other records are pushed"))
+	g.Expect(ready(l).Message).To(Equal("ConfigMap bomb of the outbox does not hold what Cairn wrote (not a parcel " +
+		"of records: it has more than 65536 files): delete it; the other records are pushed"))
 	g.Expect(w.parcels()).To(Equal([]string{"bomb"}))
 	g.Expect(reads).To(Equal(1))
 }

@@ -82,8 +82,8 @@ var faults = []struct {
 	{gitstore.ErrNoRepository, v1alpha1.ReasonRepositoryNotFound, false, "create the repository or correct spec.url"},
 	{
 		gitstore.ErrTooLarge, v1alpha1.ReasonBranchTooLarge, false,
-		"records wait in the cluster; set spec.branch to one that has nothing but records, or find out who has written " +
-			"to this one",
+		"records wait in the cluster; set spec.branch to one that has nothing but records, or find out who has " +
+			"written to this one",
 	},
 	{
 		gitstore.ErrPushTooLarge, v1alpha1.ReasonPushRefused, false,

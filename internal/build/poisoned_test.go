@@ -32,7 +32,8 @@ func TestPoisonedYAML(t *testing.T) {
 		"as much as kustomize gets": {most(l.Kustomize * 9 / 10), 1},
 
 		"empty maps": {head + "a:\n" + empty, files}, "small maps": {head + "a:\n" + pairs, files},
-		"aliases": {head + aliases, files}, "long texts": {head + "data: {a: " + long + "}\n", int(l.Bytes / l.FileBytes)},
+		"aliases":    {head + aliases, files},
+		"long texts": {head + "data: {a: " + long + "}\n", int(l.Bytes / l.FileBytes)},
 	} {
 		for _, kustomize := range []bool{false, true} {
 			how := "files"
@@ -49,7 +50,8 @@ func TestPoisonedYAML(t *testing.T) {
 					for i := range tt.files {
 						file := fmt.Sprintf("f%d.yaml", i)
 						kustomization += "- " + file + "\n"
-						g.Expect(os.WriteFile(filepath.Join(dir, file), fmt.Appendf(nil, tt.text, i), 0o600)).To(Succeed())
+						text := fmt.Appendf(nil, tt.text, i)
+						g.Expect(os.WriteFile(filepath.Join(dir, file), text, 0o600)).To(Succeed())
 					}
 					if kustomize {
 						g.Expect(os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(kustomization), 0o600)).

@@ -27,7 +27,8 @@ func (r Reserve) take(ctx context.Context, bytes int64) (func(), error) {
 	return r(ctx, bytes)
 }
 
-// What go-git takes to store a pack: for each object, its cache of the bases of deltas, and how often it has the largest
+// What go-git takes to store a pack: for each object, its cache of the bases of deltas, and how often it has the
+// largest
 // object at the same time.
 const (
 	perObject = 400

@@ -2,7 +2,8 @@
 // is small goes on beside each other, and what is large waits for its turn. It belongs to the process: all functions
 // are safe for concurrent use.
 //
-// Nobody holds room while it waits for a server, so that no server holds up others. Nobody who holds room asks for more.
+// Nobody holds room while it waits for a server, so that no server holds up others. Nobody who holds room asks
+// for more.
 package room
 
 import (

