@@ -42,13 +42,11 @@ func (r *Reconciler) push(
 		return nil, err
 	}
 	s.unreadable = in.unreadable
-	if in.bytes > maxBytes {
-		if !r.large.TryLock() {
-			r.Outbox.putBack(in.taken)
-			return nil, errTurn
-		}
-		defer r.large.Unlock()
+	done, err := r.largeTurn(in)
+	if err != nil {
+		return nil, err
 	}
+	defer done()
 	written := false
 	defer func() {
 		if !written {
@@ -104,6 +102,19 @@ func (r *Reconciler) push(
 	// What is in the branch of a parcel that is left was counted.
 	s.unsettled, l.Status.Counted = s.more, names(left)
 	return r.Outbox.list(ctx, l)
+}
+
+// largeTurn takes the turn of a large push. It returns the function that gives it back, and puts the parcels back if
+// another Ledger has it.
+func (r *Reconciler) largeTurn(in gathered) (done func(), _ error) {
+	switch {
+	case in.bytes <= maxBytes:
+		return func() {}, nil
+	case !r.large.TryLock():
+		r.Outbox.putBack(in.taken)
+		return nil, errTurn
+	}
+	return r.large.Unlock, nil
 }
 
 // uncounted reports whether an earlier process or attempt pushed, and was killed before it wrote the status.
