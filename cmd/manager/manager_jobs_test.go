@@ -1,8 +1,17 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
@@ -114,4 +123,36 @@ func privileges() map[string]written {
 			}), "",
 		},
 	}
+}
+
+// withPrivilege are the golden Jobs that need the consent of their Namespace.
+var withPrivilege = []string{
+	"backup as root of a host path into a local storage.yaml", "backup into a storage on a host path.yaml",
+	"init of a storage whose pod has labels, a node and an account.yaml",
+	"init of an NFS storage with runtime settings.yaml", "restore as root.yaml",
+}
+
+// eachJobIsAllowed lets the manager create the Jobs that internal/task/moverjob builds.
+func eachJobIsAllowed(t *testing.T, manager client.Client) {
+	g := NewWithT(t)
+	files, err := filepath.Glob(filepath.Join("..", "..", "internal", "task", "moverjob", "testdata", "*.yaml"))
+	g.Expect(err).NotTo(HaveOccurred())
+	tried := 0
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		g.Expect(err).NotTo(HaveOccurred())
+		job := &batchv1.Job{}
+		if yaml.Unmarshal(text, job) != nil || job.Kind != "Job" {
+			continue
+		}
+		tried++
+		job.Namespace, job.OwnerReferences = "writes", nil
+		err = manager.Create(t.Context(), job, client.DryRunAll)
+		if slices.Contains(withPrivilege, filepath.Base(file)) {
+			g.Expect(err).To(MatchError(ContainSubstring("cairn-manager-pods")), file)
+			continue
+		}
+		g.Expect(err).NotTo(HaveOccurred(), file)
+	}
+	g.Expect(tried).To(BeNumerically(">", 15), strings.Join(files, ", "))
 }

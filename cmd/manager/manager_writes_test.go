@@ -114,6 +114,7 @@ func managerWrites(t *testing.T) {
 			})
 		})
 	}
+	t.Run("each Job that it makes", func(t *testing.T) { eachJobIsAllowed(t, manager) })
 	scanned := map[string]string{v1alpha1.LabelScan: "keeper-a"}
 	for what, w := range map[string]written{
 		"Secret of an application":    {&corev1.Secret{ObjectMeta: metaOf("db", nil)}, notOurSecret},
