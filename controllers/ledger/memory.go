@@ -311,28 +311,22 @@ type turns struct {
 	taken map[string]int
 }
 
-// take takes a turn for each of the keys, of which there are as many as most, or none. done gives them back.
-func (t *turns) take(most int, keys ...string) (done func(), ok bool) {
+// take takes one of the turns of a key, of which there are as many as most. done gives it back.
+func (t *turns) take(most int, key string) (done func(), ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, key := range keys {
-		if t.taken[key] >= most {
-			return nil, false
-		}
+	if t.taken[key] >= most {
+		return nil, false
 	}
 	if t.taken == nil {
 		t.taken = map[string]int{}
 	}
-	for _, key := range keys {
-		t.taken[key]++
-	}
+	t.taken[key]++
 	return func() {
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		for _, key := range keys {
-			if t.taken[key]--; t.taken[key] == 0 {
-				delete(t.taken, key)
-			}
+		if t.taken[key]--; t.taken[key] == 0 {
+			delete(t.taken, key)
 		}
 	}, true
 }
@@ -341,14 +335,20 @@ func (t *turns) take(most int, keys ...string) (done func(), ok bool) {
 const turnRetry = 2 * time.Second
 
 // turn lets a Ledger push now, unless those of its namespace already hold half of the workers: a server that answers
-// slowly must not hold up the Ledgers of others. All Ledgers whose last push failed share half of the workers, too.
+// slowly must not hold up the Ledgers of others. The Ledgers whose last push failed leave one worker to the others. One
+// that is being deleted waits for nobody: in the end it gives its records up.
 func (r *Reconciler) turn(l *v1alpha1.Ledger, s *memory) (done func(), ok bool) {
-	if r.Workers == 0 {
+	if r.Workers == 0 || !l.DeletionTimestamp.IsZero() {
 		return func() {}, true
 	}
-	keys := []string{"of " + l.Namespace}
-	if s.failures > 0 {
-		keys = append(keys, "failed")
+	done, ok = r.turns.take(max(1, r.Workers/2), "of "+l.Namespace)
+	if !ok || s.failures == 0 {
+		return done, ok
 	}
-	return r.turns.take(max(1, r.Workers/2), keys...)
+	failed, ok := r.turns.take(max(1, r.Workers-1), "failed")
+	if !ok {
+		done()
+		return nil, false
+	}
+	return func() { failed(); done() }, true
 }

@@ -42,7 +42,7 @@ func (r *Reconciler) push(
 		return nil, err
 	}
 	s.unreadable = in.unreadable
-	done, err := r.largeTurn(in)
+	done, err := r.largeTurn(l, in)
 	if err != nil {
 		return nil, err
 	}
@@ -105,10 +105,10 @@ func (r *Reconciler) push(
 }
 
 // largeTurn takes the turn of a large push. It returns the function that gives it back, and puts the parcels back if
-// another Ledger has it.
-func (r *Reconciler) largeTurn(in gathered) (done func(), _ error) {
+// another Ledger has it. A Ledger that is being deleted does not wait: in the end it gives its records up.
+func (r *Reconciler) largeTurn(l *v1alpha1.Ledger, in gathered) (done func(), _ error) {
 	switch {
-	case in.bytes <= maxBytes:
+	case in.bytes <= maxBytes || !l.DeletionTimestamp.IsZero():
 		return func() {}, nil
 	case !r.large.TryLock():
 		r.Outbox.putBack(in.taken)

@@ -1,8 +1,7 @@
 package build
 
-// What a build takes at most in bytes, within the default Limits: a value of a file some hundred bytes, and
-// kustomize as
-// much again several times.
+// What a build takes at most in bytes, within the default Limits: a value of a file some hundred bytes, and kustomize
+// as much again several times.
 const (
 	filesMemory     = 160 << 20
 	kustomizeMemory = 256 << 20

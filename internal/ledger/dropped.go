@@ -56,9 +56,12 @@ func Notice(
 			return nil, err
 		case is == RecordedStill:
 			names = append(names, name)
-		case is == RecordedNot && !slices.ContainsFunc(dropped, func(d v1alpha1.DroppedNamespace) bool {
+		case is == RecordedNot && slices.ContainsFunc(dropped, func(d v1alpha1.DroppedNamespace) bool {
 			return d.Name == name
 		}):
+		case is == RecordedNot && len(dropped) >= maxDropped:
+			names = append(names, name) // it is said once there is room
+		case is == RecordedNot:
 			fresh = append(fresh, name)
 			dropped = append(dropped, v1alpha1.DroppedNamespace{
 				Name: name, Since: metav1.NewTime(now.Truncate(time.Second)),

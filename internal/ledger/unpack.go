@@ -18,8 +18,9 @@ const (
 	// maxPacked is the size in bytes of a parcel with the largest file.
 	maxPacked = maxFileJSON
 	// maxInflated bounds a parcel in bytes, maxFileJSON one of its files. A file has at most 6 MiB, and characters that
-	// JSON escapes take more. A file of an earlier version has as much as etcd holds of its objects.
-	maxInflated = 32 << 20
+	// JSON escapes take more. An earlier version made parcels of 64 MiB, and files of as much as etcd holds of an
+	// object.
+	maxInflated = 64<<20 + 1<<10
 	maxFileJSON = 16 << 20
 	// maxParcelFiles is the number of files in a parcel. The UIDs of as many can't be compressed to the size of one.
 	maxParcelFiles = 1 << 16

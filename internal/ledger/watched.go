@@ -35,8 +35,18 @@ func (c Claim) Before(other Claim) bool {
 func ClaimOf(l *v1alpha1.Ledger) Claim {
 	return Claim{
 		Created: l.CreationTimestamp.Time, UID: l.UID,
-		Proved: l.Status.ProvedTo != "" && l.Status.ProvedTo == PushedTo(l),
+		Proved: proved(l),
 	}
+}
+
+// proved reports whether the server has accepted a push of the Ledger to its branch. Versions before status.provedTo
+// noted only where the last commit is, and when they pushed.
+func proved(l *v1alpha1.Ledger) bool {
+	here, noted := PushedTo(l), l.Status.ProvedTo
+	if noted == "" && l.Status.LastPushedTime != nil {
+		noted = l.Status.LastPushedTo
+	}
+	return here != "" && noted == here
 }
 
 // PushedTo identifies the branch of a Ledger, however its URL is spelled. It is "" if the URL is wrong.
