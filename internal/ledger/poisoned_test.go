@@ -50,8 +50,8 @@ func TestPoisonedParcels(t *testing.T) {
 			"more than 16777216 bytes",
 		},
 		"many files": {
-			head, `{"path":"records/a","content":"` + strings.Repeat("x", 1<<20) + `"},`, 60,
-			`{"path":"records/a"}` + tail, "more than 33554432 bytes",
+			head, `{"path":"records/a","content":"` + strings.Repeat("x", 1<<20) + `"},`, 70,
+			`{"path":"records/a"}` + tail, "more than 67109888 bytes",
 		},
 		"what is no record at all": {
 			`{"version":1,"more":[`, "[],", 5 << 20, "[]" + tail, `"more"`,
