@@ -37,12 +37,7 @@ var errTurn = errors.New("another Ledger has a large push")
 func (r *Reconciler) push(
 	ctx context.Context, patcher *status.Patcher, l *v1alpha1.Ledger, s *memory, where string, parcels []parcel,
 ) ([]parcel, error) {
-	in, err := r.gather(ctx, l, parcels)
-	if err != nil {
-		return nil, err
-	}
-	s.unreadable = in.unreadable
-	done, err := r.largeTurn(l, in)
+	in, done, err := r.take(ctx, l, s, parcels)
 	if err != nil {
 		return nil, err
 	}
@@ -102,6 +97,18 @@ func (r *Reconciler) push(
 	// What is in the branch of a parcel that is left was counted.
 	s.unsettled, l.Status.Counted = s.more, names(left)
 	return r.Outbox.list(ctx, l)
+}
+
+// take reads what a push brings into the branch, and takes the turn for it, which done gives back.
+func (r *Reconciler) take(
+	ctx context.Context, l *v1alpha1.Ledger, s *memory, parcels []parcel,
+) (in gathered, done func(), err error) {
+	if in, err = r.gather(ctx, l, parcels); err != nil {
+		return in, nil, err
+	}
+	s.unreadable = in.unreadable
+	done, err = r.largeTurn(l, in)
+	return in, done, err
 }
 
 // largeTurn takes the turn of a large push. It returns the function that gives it back, and puts the parcels back if
